@@ -1,0 +1,1 @@
+"""The world (sector, dynamics, conflicts, teachers, environments) and the collector."""

@@ -1,0 +1,76 @@
+"""The sector: a convex polygon around the origin, and whether an aircraft has left it.
+
+Notation: B episodes, N aircraft, C corners (polygons with fewer corners repeat their last one).
+"""
+
+from math import pi
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..datasets.errors import ConfigurationError
+
+Corners = np.ndarray
+"""(C, 2) float64: east and north of each corner in m, counter-clockwise."""
+
+
+def random_polygon(generator: np.random.Generator, radius_m: float, area_m2: float) -> Corners:
+    """Draw a convex polygon with corners on a circle, adding corners until it is large enough.
+
+    Args:
+        generator: Source of randomness.
+        radius_m: Radius of the circle.
+        area_m2: Smallest area.
+
+    Raises:
+        ConfigurationError: The circle itself is hardly larger than the area asked for.
+    """
+    if area_m2 > 0.99 * pi * radius_m**2:
+        raise ConfigurationError(
+            f"expected sector_area_m2 below 99 % of the circle's {pi * radius_m**2:.0f} m2, got {area_m2:.0f}"
+        )
+    angles = np.sort(generator.uniform(0.0, 2 * pi, 3))
+    while True:
+        gaps = np.diff(angles, append=angles[0] + 2 * pi)
+        if gaps.max() < pi and 0.5 * radius_m**2 * np.sin(gaps).sum() >= area_m2:
+            return radius_m * np.stack((np.cos(angles), np.sin(angles)), axis=-1)
+        angles = np.sort(np.append(angles, generator.uniform(0.0, 2 * pi)))
+
+
+def along_perimeter(corners: Corners, fraction: np.ndarray) -> np.ndarray:
+    """Return the points (n, 2) at the given fractions (n,) in [0, 1) of the polygon's perimeter."""
+    sides = np.roll(corners, -1, axis=0) - corners
+    lengths = np.hypot(sides[:, 0], sides[:, 1])
+    ends = np.cumsum(lengths)
+    distance = fraction * ends[-1]
+    side = np.minimum(np.searchsorted(ends, distance, side="right"), len(corners) - 1)
+    along = (distance - (ends[side] - lengths[side])) / np.maximum(lengths[side], 1e-9)
+    return corners[side] + along[:, None] * sides[side]
+
+
+def contains(corners: Corners, points: np.ndarray) -> np.ndarray:
+    """Return (n,) bool, whether each of the points (n, 2) lies inside or on the convex polygon."""
+    sides = np.roll(corners, -1, axis=0) - corners
+    relative = points[:, None, :] - corners[None]  # (n, C, 2)
+    return (sides[:, 0] * relative[..., 1] - sides[:, 1] * relative[..., 0] >= 0).all(axis=1)
+
+
+def distance_outside(east_m: Tensor, north_m: Tensor, corners_m: Tensor) -> Tensor:
+    """Return how far outside its episode's polygon each aircraft is: (B, N) m, 0 inside.
+
+    Args:
+        east_m: (B, N).
+        north_m: (B, N).
+        corners_m: (B, C, 2), counter-clockwise, the last corner repeated where there are fewer.
+    """
+    start_east, start_north = corners_m[:, None, :, 0], corners_m[:, None, :, 1]  # (B, 1, C)
+    following = torch.roll(corners_m, -1, dims=1)[:, None]
+    side_east, side_north = following[..., 0] - start_east, following[..., 1] - start_north
+    length2 = (side_east * side_east + side_north * side_north).clamp_min(1e-9)
+    east, north = east_m.unsqueeze(-1) - start_east, north_m.unsqueeze(-1) - start_north  # (B, N, C)
+    along = ((east * side_east + north * side_north) / length2).clamp_(0.0, 1.0)
+    gap_east, gap_north = east - along * side_east, north - along * side_north
+    distance2 = (gap_east * gap_east + gap_north * gap_north).amin(-1)
+    is_inside = (side_east * north - side_north * east >= 0).all(-1)
+    return distance2.sqrt().masked_fill(is_inside, 0.0)

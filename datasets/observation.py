@@ -1,0 +1,254 @@
+"""What an ownship sees: one pure function from traffic to the network's input.
+
+The collector's pilots, the loader, the environments, evaluation and deployment all call `observe`,
+so that training and flying cannot differ.
+
+Notation: B episodes, N aircraft, M rows (single ownships), K intruders seen, F features per intruder.
+`...` below stands for (B, N) in flight and for (M,) in the loader.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import ObservationError
+from .traffic import Pairs, Traffic, pairs_of
+
+OWNSHIP_FEATURES = 7
+INTRUDER_FEATURES = {"seed": 5, "ego": 5, "cpa": 9}
+FEATURE_NAMES = {
+    "seed": (
+        ("cos_drift", "sin_drift", "speed", "east", "north", "velocity_east", "velocity_north"),
+        ("distance", "east", "north", "velocity_east", "velocity_north"),
+    ),
+    "ego": (
+        ("cos_drift", "sin_drift", "speed", "centre_right", "centre_ahead", "waypoint_right", "waypoint_ahead"),
+        ("distance", "right", "ahead", "velocity_right", "velocity_ahead"),
+    ),
+}
+FEATURE_NAMES["cpa"] = (
+    FEATURE_NAMES["ego"][0],
+    (*FEATURE_NAMES["ego"][1], "tcpa", "dcpa", "closing_speed", "in_conflict"),
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """Which features an observation holds, and how they are scaled.
+
+    Attributes:
+        name: `seed` (the seed's layout, axes east and north), `ego` (the same quantities rotated into
+            the ownship's track, so invariant to rotations) or `cpa` (`ego` and, per intruder, tcpa, dcpa,
+            closing speed and a conflict flag).
+        intruders: How many of the nearest intruders are seen; None for all.
+        length_m: What lengths are divided by.
+        speed_mps: What speeds are divided by.
+        protected_zone_m: Radius for the conflict flag of `cpa`.
+        lookahead_s: Look-ahead time for the conflict flag of `cpa`; also what tcpa is divided by.
+    """
+
+    name: str = "seed"
+    intruders: int | None = None
+    length_m: float = 935.0
+    speed_mps: float = 18.0
+    protected_zone_m: float = 100.0
+    lookahead_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.name not in INTRUDER_FEATURES:
+            raise ObservationError(
+                f"unknown observation '{self.name}'. There are: {', '.join(INTRUDER_FEATURES)}."
+            )
+        if self.intruders is not None and (not isinstance(self.intruders, int) or self.intruders < 1):
+            raise ObservationError(f"expected 1 or more intruders in the observation, got {self.intruders}")
+        for key in ("length_m", "speed_mps", "protected_zone_m", "lookahead_s"):
+            value = getattr(self, key)
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ObservationError(f"observation '{self.name}': expected {key} above 0, got {value!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> "View":
+        """Read a view as written on the command line, such as `ego:intruders=8`.
+
+        Raises:
+            ObservationError: Unknown name, unknown parameter or not a number.
+        """
+        name, *parameters = text.split(":")
+        view = cls(name)
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key not in asdict(view) or key == "name":
+                known = ", ".join(k for k in asdict(view) if k != "name")
+                raise ObservationError(f"observation '{text}': no parameter '{key}'. There are: {known}.")
+            try:
+                view = replace(view, **{key: int(value) if key == "intruders" else float(value)})
+            except ValueError:
+                raise ObservationError(f"observation '{text}': expected a number for {key}, got '{value}'") from None
+        return view
+
+    def __str__(self) -> str:
+        """Return the text `parse` reads."""
+        default = asdict(View(self.name))
+        changed = [f"{key}={value}" for key, value in asdict(self).items() if value != default[key]]
+        return ":".join([self.name, *changed])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "View":
+        """Read what `to_json` made.
+
+        Raises:
+            ObservationError: A key is unknown or missing.
+        """
+        if set(data) != set(asdict(cls())):
+            raise ObservationError(
+                f"expected a view with the keys {sorted(asdict(cls()))}, got {sorted(data)}. "
+                "Was it written by another version of skyclone?"
+            )
+        return cls(**data)
+
+    @property
+    def ownship_features(self) -> int:
+        """Number of features of the ownship."""
+        return OWNSHIP_FEATURES
+
+    @property
+    def intruder_features(self) -> int:
+        """Number of features F of each intruder."""
+        return INTRUDER_FEATURES[self.name]
+
+    def seen(self, aircraft: int) -> int:
+        """Return K, how many intruders are seen among so many aircraft."""
+        others = max(aircraft - 1, 0)
+        return others if self.intruders is None else min(self.intruders, others)
+
+
+class Observation(NamedTuple):
+    """A network's input.
+
+    Attributes:
+        ownship: (..., 7) float.
+        intruders: (..., K, F) float, sorted by distance, zero where there is none.
+        is_present: (..., K) bool, True for a real intruder, False for padding.
+    """
+
+    ownship: Tensor
+    intruders: Tensor
+    is_present: Tensor
+
+    def flatten(self) -> "Observation":
+        """Return the same with all leading dimensions made one: (M, 7), (M, K, F), (M, K)."""
+        return Observation(
+            self.ownship.reshape(-1, self.ownship.shape[-1]),
+            self.intruders.flatten(0, -3),
+            self.is_present.flatten(0, -2),
+        )
+
+
+def observe_all(traffic: Traffic, view: View, pairs: Pairs | None = None) -> Observation:
+    """Observe (B, N) traffic from every aircraft: (B, N, 7), (B, N, K, F), (B, N, K).
+
+    Rows of aircraft that do not fly see nobody; their ownship features mean nothing.
+    """
+    return observe(traffic, pairs_of(traffic) if pairs is None else pairs, view)
+
+
+def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
+    """Observe from each ownship.
+
+    Args:
+        own: The ownships, tensors of shape (...).
+        pairs: The aircraft around each of them, tensors of shape (..., N); the ownship itself is no pair.
+        view: Which features, how many intruders, how scaled.
+
+    Returns:
+        Ownship features (..., 7), intruder features (..., K, F), mask (..., K).
+    """
+    seen = view.seen(pairs.east_m.shape[-1])
+    order = _nearest(pairs.distance2_m2, seen)  # (..., K)
+    distance2 = pairs.distance2_m2.gather(-1, order)
+    is_present = torch.isfinite(distance2)
+    distance = distance2.masked_fill_(~is_present, 0.0).sqrt_()
+    east, north, velocity_east, velocity_north = (
+        quantity.gather(-1, order).mul_(is_present)
+        for quantity in (pairs.east_m, pairs.north_m, pairs.velocity_east_mps, pairs.velocity_north_mps)
+    )
+    if view.name == "seed":
+        first, second, third, fourth = east, north, velocity_east, velocity_north
+    else:
+        sine, cosine = torch.sin(own.track_rad).unsqueeze(-1), torch.cos(own.track_rad).unsqueeze(-1)
+        first, second = _rotate(east, north, sine, cosine)
+        third, fourth = _rotate(velocity_east, velocity_north, sine, cosine)
+    features = torch.empty((*distance.shape, view.intruder_features), dtype=distance.dtype, device=distance.device)
+    for column, quantity, scale in (
+        (0, distance, view.length_m),
+        (1, first, view.length_m),
+        (2, second, view.length_m),
+        (3, third, view.speed_mps),
+        (4, fourth, view.speed_mps),
+    ):
+        torch.mul(quantity, 1.0 / scale, out=features[..., column])
+    if view.name == "cpa":
+        _add_cpa(features, (east, north, velocity_east, velocity_north), is_present, view)
+    return Observation(_ownship(own, view), features, is_present)
+
+
+def _nearest(distance2_m2: Tensor, seen: int) -> Tensor:
+    """Return the indices (..., K) of the K nearest; equal distances by number; absent ones last.
+
+    Distance and index are packed into one integer (the bits of a float >= 0 sort like the float), because
+    sorting integers without carrying indices along is four times as fast on a CPU.
+    """
+    if distance2_m2.dtype != torch.float32:
+        return torch.sort(distance2_m2, dim=-1, stable=True)[1][..., :seen]
+    numbers = torch.arange(distance2_m2.shape[-1], device=distance2_m2.device)
+    packed = (distance2_m2.contiguous().view(torch.int32).to(torch.int64) << 32) | numbers
+    if packed.device.type == "cpu":
+        packed = torch.from_numpy(np.sort(packed.numpy(), axis=-1))
+    else:
+        packed = packed.sort(dim=-1)[0]
+    return packed[..., :seen] & 0xFFFFFFFF
+
+
+def _rotate(east: Tensor, north: Tensor, sine: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn (east, north) into (right, ahead) of a track given by its sine and cosine."""
+    return east * cosine - north * sine, torch.addcmul(east * sine, north, cosine)
+
+
+def _ownship(own: Traffic, view: View) -> Tensor:
+    """Return the ownship's features (..., 7)."""
+    drift = own.drift_rad
+    sine, cosine = torch.sin(own.track_rad), torch.cos(own.track_rad)
+    position = (own.east_m / view.length_m, own.north_m / view.length_m)
+    speed = own.speed_mps / view.speed_mps
+    if view.name == "seed":
+        rest = (*position, speed * sine, speed * cosine)
+    else:
+        to_centre = _rotate(-position[0], -position[1], sine, cosine)
+        waypoint_east = (own.waypoint_east_m - own.east_m) / view.length_m
+        waypoint_north = (own.waypoint_north_m - own.north_m) / view.length_m
+        rest = (*to_centre, *_rotate(waypoint_east, waypoint_north, sine, cosine))
+    return torch.stack((torch.cos(drift), torch.sin(drift), speed, *rest), dim=-1)
+
+
+def _add_cpa(features: Tensor, relative: tuple[Tensor, ...], is_present: Tensor, view: View) -> None:
+    """Fill columns 5 to 8: tcpa (clipped to two look-ahead times), dcpa, closing speed, conflict flag."""
+    east, north, velocity_east, velocity_north = relative
+    approach = east * velocity_east + north * velocity_north  # d.v
+    speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(1e-6)
+    tcpa = -approach / speed2
+    dcpa = torch.hypot(east + velocity_east * tcpa, north + velocity_north * tcpa)
+    distance = torch.hypot(east, north)
+    half = (view.protected_zone_m**2 - dcpa * dcpa).clamp_min(0.0).sqrt() / speed2.sqrt()
+    in_conflict = (dcpa < view.protected_zone_m) & (tcpa + half > 0) & (tcpa - half < view.lookahead_s)
+    limit = 2 * view.lookahead_s
+    features[..., 5] = (tcpa.clamp(-limit, limit) / view.lookahead_s) * is_present
+    features[..., 6] = (dcpa / view.length_m) * is_present
+    features[..., 7] = -approach / distance.clamp_min(1e-3) / view.speed_mps * is_present
+    features[..., 8] = in_conflict & is_present

@@ -1,0 +1,135 @@
+"""The state of traffic, and the geometry of its pairs.
+
+Notation: B episodes flown at once, N aircraft, M single ownships. Positions east and north of the
+sector's centre in m; tracks in rad clockwise from north, so velocity east = speed sin(track).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from math import pi
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def wrap_angle(angle_rad: Tensor) -> Tensor:
+    """Return the angle in [-pi, pi), any shape."""
+    return torch.remainder(angle_rad + pi, 2 * pi) - pi
+
+
+@dataclass
+class Traffic:
+    """States of aircraft, one tensor of shape (..., N) per quantity.
+
+    Attributes:
+        east_m: Position east of the sector's centre.
+        north_m: Position north of the sector's centre.
+        track_rad: Direction of travel over ground, clockwise from north.
+        speed_mps: Ground speed.
+        waypoint_east_m: Waypoint, east of the sector's centre.
+        waypoint_north_m: Waypoint, north of the sector's centre.
+        is_flying: True where there is an aircraft; ended and padded ones are False.
+    """
+
+    east_m: Tensor
+    north_m: Tensor
+    track_rad: Tensor
+    speed_mps: Tensor
+    waypoint_east_m: Tensor
+    waypoint_north_m: Tensor
+    is_flying: Tensor
+
+    @property
+    def velocity_east_mps(self) -> Tensor:
+        """Velocity east, (..., N) m/s."""
+        return self.speed_mps * torch.sin(self.track_rad)
+
+    @property
+    def velocity_north_mps(self) -> Tensor:
+        """Velocity north, (..., N) m/s."""
+        return self.speed_mps * torch.cos(self.track_rad)
+
+    @property
+    def bearing_rad(self) -> Tensor:
+        """Direction to the own waypoint, (..., N) rad clockwise from north."""
+        return torch.atan2(self.waypoint_east_m - self.east_m, self.waypoint_north_m - self.north_m)
+
+    @property
+    def drift_rad(self) -> Tensor:
+        """Track minus the direction to the waypoint, (..., N) rad in [-pi, pi)."""
+        return wrap_angle(self.track_rad - self.bearing_rad)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Traffic":
+        """Return new traffic whose every tensor is function(tensor)."""
+        return Traffic(*(function(getattr(self, field.name)) for field in fields(self)))
+
+    def clone(self) -> "Traffic":
+        """Return a copy that shares no memory."""
+        return self.map(torch.clone)
+
+
+class Pairs(NamedTuple):
+    """Intruder j as seen from ownship i: (B, N, N) with the ownship first, or (M, N) for single ownships.
+
+    Attributes:
+        east_m: d east, d = p_j - p_i.
+        north_m: d north.
+        velocity_east_mps: v east, v = v_j - v_i.
+        velocity_north_mps: v north.
+        distance2_m2: |d|^2; infinite where there is no pair.
+        is_pair: True where both fly and j is not i.
+    """
+
+    east_m: Tensor
+    north_m: Tensor
+    velocity_east_mps: Tensor
+    velocity_north_mps: Tensor
+    distance2_m2: Tensor
+    is_pair: Tensor
+
+    def nearest_m(self) -> Tensor:
+        """Return the distance to the nearest intruder, (B, N) or (M,); infinite where there is none."""
+        if self.distance2_m2.shape[-1] == 0:
+            return self.distance2_m2.new_full(self.distance2_m2.shape[:-1], torch.inf)
+        return self.distance2_m2.amin(-1).sqrt()
+
+
+def pairs_of(traffic: Traffic) -> Pairs:
+    """Return all pairs of (B, N) traffic as (B, N, N)."""
+    count = traffic.east_m.shape[-1]
+    is_other = ~torch.eye(count, dtype=torch.bool, device=traffic.east_m.device)  # (N, N)
+    is_pair = traffic.is_flying.unsqueeze(-1) & traffic.is_flying.unsqueeze(-2) & is_other
+    velocity = (traffic.velocity_east_mps, traffic.velocity_north_mps)
+    return _relative((traffic.east_m, traffic.north_m, *velocity), is_pair)
+
+
+def _relative(quantities: tuple[Tensor, Tensor, Tensor, Tensor], is_pair: Tensor) -> Pairs:
+    """Subtract ownship from intruder for position and velocity."""
+    east, north, velocity_east, velocity_north = (
+        quantity.unsqueeze(-2) - quantity.unsqueeze(-1) for quantity in quantities
+    )
+    distance2 = torch.addcmul(east * east, north, north).masked_fill_(~is_pair, torch.inf)
+    return Pairs(east, north, velocity_east, velocity_north, distance2, is_pair)
+
+
+def pairs_of_rows(traffic: Traffic, ownship: Tensor) -> tuple[Traffic, Pairs]:
+    """Pick one ownship per row of (M, N) traffic.
+
+    Args:
+        traffic: M snapshots of N aircraft.
+        ownship: (M,) int64, which aircraft is the ownship.
+
+    Returns:
+        The ownships as traffic of shape (M,), and their pairs of shape (M, N).
+    """
+    index = ownship.unsqueeze(-1)  # (M, 1)
+    own = traffic.map(lambda tensor: tensor.gather(-1, index).squeeze(-1))
+    numbers = torch.arange(traffic.east_m.shape[-1], device=index.device)
+    is_pair = traffic.is_flying & own.is_flying.unsqueeze(-1) & (numbers != index)
+    east = traffic.east_m - own.east_m.unsqueeze(-1)
+    north = traffic.north_m - own.north_m.unsqueeze(-1)
+    velocity_east = traffic.velocity_east_mps - own.velocity_east_mps.unsqueeze(-1)
+    velocity_north = traffic.velocity_north_mps - own.velocity_north_mps.unsqueeze(-1)
+    distance2 = torch.addcmul(east * east, north, north).masked_fill_(~is_pair, torch.inf)
+    return own, Pairs(east, north, velocity_east, velocity_north, distance2, is_pair)

@@ -1,0 +1,82 @@
+"""What every student network is: a function from an observation to an action, with attention on request."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ...datasets.observation import Observation, View
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What every network can be told; each variant adds its own.
+
+    Attributes:
+        hidden: Width of the two hidden layers after the attention.
+        slope: Slope of the leaky ReLU below zero.
+        outputs: Numbers returned per row: 2 for an actor, 1 for a critic.
+    """
+
+    hidden: int = 256
+    slope: float = 0.2
+    outputs: int = 2
+
+
+Output = Tensor | tuple[Tensor, Tensor]
+"""Action (M, 2), or action and attention (M, H, K)."""
+
+
+class Network(nn.Module, ABC):
+    """Map an observation to an action; K may be any number, also 0, and differ from call to call.
+
+    A variant sets `name` and `Parameters`, builds its layers in `__init__` and implements `forward`.
+
+    Attributes:
+        ownship_features: Features of the ownship, as in the view it was made for.
+        intruder_features: Features F of each intruder.
+        settings: The variant's parameters.
+    """
+
+    name: ClassVar[str]
+    Parameters: ClassVar[type[Parameters]] = Parameters
+
+    def __init__(self, view: View, parameters: Any) -> None:
+        super().__init__()
+        self.ownship_features = view.ownship_features
+        self.intruder_features = view.intruder_features
+        self.settings = parameters
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Return what `networks.make` needs to build it again, as JSON: name and parameters."""
+        return {"name": self.name, "parameters": asdict(self.settings)}
+
+    @abstractmethod
+    def forward(self, observation: Observation, with_attention: bool = False) -> Output:
+        """Return the mean action, unbounded.
+
+        Args:
+            observation: Ownship (M, 7), intruders (M, K, F), mask (M, K).
+            with_attention: Also return the attention.
+
+        Returns:
+            Action (M, 2); with attention also (M, H, K): each row sums to 1 over the present intruders
+            and is exactly 0 elsewhere (all 0 where there is no intruder).
+        """
+
+    def projections(self) -> dict[str, nn.Parameter]:
+        """Return the matrices of the attention, {"W_q": (H, D, F), ...}, for logging; none by default."""
+        return {}
+
+
+def action_layers(inputs: int, parameters: Parameters) -> nn.Sequential:
+    """Return the layers after the attention: inputs -> hidden -> hidden -> outputs, leaky ReLU between."""
+    return nn.Sequential(
+        nn.Linear(inputs, parameters.hidden),
+        nn.LeakyReLU(parameters.slope, inplace=True),
+        nn.Linear(parameters.hidden, parameters.hidden),
+        nn.LeakyReLU(parameters.slope, inplace=True),
+        nn.Linear(parameters.hidden, parameters.outputs),
+    )
