@@ -111,6 +111,21 @@ def gather(pairs: Pairs, is_conflict: Tensor) -> Conflicts:
     )
 
 
+def within(conflicts: Conflicts, protected_zone_m: float, lookahead_s: float) -> Conflicts:
+    """Return those conflicts that are also conflicts for a smaller zone and look-ahead time."""
+    distance2 = torch.addcmul(conflicts.east_m * conflicts.east_m, conflicts.north_m, conflicts.north_m)
+    geometry = (
+        conflicts.east_m,
+        conflicts.north_m,
+        conflicts.velocity_east_mps,
+        conflicts.velocity_north_mps,
+        distance2,
+    )
+    pairs = Pairs(*geometry, torch.ones_like(distance2, dtype=torch.bool))
+    kept = detect(pairs, protected_zone_m, lookahead_s).nonzero().squeeze(-1)
+    return Conflicts(*(quantity.index_select(0, kept) for quantity in conflicts))
+
+
 def count_of(conflicts: Conflicts, shape: torch.Size) -> Tensor:
     """Return how many conflicts each ownship has, (B, N) int64."""
     flat = conflicts.episode * shape[1] + conflicts.ownship

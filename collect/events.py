@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..datasets.traffic import Pairs, Traffic
 from .configuration import WorldConfig
-from .conflicts import detect
+from .conflicts import Conflicts, find, within
 
 
 class Safety(NamedTuple):
@@ -51,52 +51,70 @@ class EventCounter:
 
     def __init__(self, config: WorldConfig, episodes: int, device: str | torch.device = "cpu") -> None:
         self.config = config
-        shape = (episodes, config.aircraft, config.aircraft)
+        self._shape = (episodes, config.aircraft, config.aircraft)
+        size = episodes * config.aircraft * config.aircraft
         self._was_conflict, self._was_los, self._ever_conflict = (
-            torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(3)
+            torch.zeros(size, dtype=torch.bool, device=device) for _ in range(3)
         )
-        self._least2 = torch.full(shape, torch.inf, device=device)
+        self._least2 = torch.full((size,), torch.inf, device=device)  # of pairs in LoS only
+        self._least2_of_episode = torch.full((episodes,), torch.inf, device=device)
         self._sums = torch.zeros((5, episodes), dtype=torch.int64, device=device)
 
-    def count(self, traffic: Traffic, pairs: Pairs, slots: Tensor | None = None) -> None:
+    def count(
+        self, traffic: Traffic, pairs: Pairs, slots: Tensor | None = None, superset: Conflicts | None = None
+    ) -> None:
         """Count the events that begin in this state.
 
         Args:
             traffic: (B', N) the state.
             pairs: (B', N, N) its pairs.
             slots: (B',) which of the counter's episodes these are; all by default.
+            superset: Conflicts of this state on a zone and look-ahead at least as large as the world's, if
+                they are at hand: then only those are looked at.
         """
-        zone = self.config.protected_zone_m
-        index = slice(None) if slots is None else slots
-        is_los = pairs.distance2_m2 < zone * zone
-        is_conflict = detect(pairs, zone, self.config.lookahead_s)
-        sums = (
-            is_conflict & ~self._was_conflict[index],
-            is_los & ~self._was_los[index],
-            is_los,
-            is_conflict,
+        zone, lookahead_s = self.config.protected_zone_m, self.config.lookahead_s
+        episodes, aircraft, _ = self._shape
+        if slots is None:
+            slots = torch.arange(episodes, device=pairs.east_m.device)
+        if superset is None:
+            superset = find(pairs, zone, lookahead_s)
+        else:
+            superset = within(superset, zone, lookahead_s)
+        episode = slots[superset.episode]
+        pair = (episode * aircraft + superset.ownship) * aircraft + superset.intruder  # (P,)
+        distance2 = superset.east_m * superset.east_m + superset.north_m * superset.north_m
+        is_los = distance2 < zone * zone  # a pair in LoS is always in conflict as well
+        los_pair, los_episode = pair[is_los], episode[is_los]
+        events = (
+            episode[~self._was_conflict[pair]],
+            los_episode[~self._was_los[los_pair]],
+            los_episode,
+            episode,
         )
-        for row, events in enumerate(sums):
-            self._sums[row, index] += events.flatten(1).sum(-1)
-        self._sums[4, index] += traffic.is_flying.sum(-1)
-        self._was_conflict[index], self._was_los[index] = is_conflict, is_los
-        self._ever_conflict[index] |= is_conflict
-        self._least2[index] = torch.minimum(self._least2[index], pairs.distance2_m2)
+        for row, of_episode in enumerate(events):
+            self._sums[row] += torch.bincount(of_episode, minlength=episodes)
+        self._sums[4, slots] += traffic.is_flying.sum(-1)
+        self._was_conflict.zero_()[pair] = True
+        self._was_los.zero_()[los_pair] = True
+        self._ever_conflict[pair] = True
+        self._least2[los_pair] = torch.minimum(self._least2[los_pair], distance2[is_los])
+        least2 = pairs.distance2_m2.flatten(1).amin(-1)
+        self._least2_of_episode[slots] = torch.minimum(self._least2_of_episode[slots], least2)
 
     def result(self) -> Safety:
         """Return the figures so far, one per episode; each pair counts once, not once per ownship."""
         zone = self.config.protected_zone_m
         events = self._sums.double()
-        least = self._least2.sqrt().double()
+        least = self._least2.view(self._shape).flatten(1).sqrt().double()
         depth = ((zone - least) / zone).clamp_min(0.0)
         return Safety(
             conflicts=events[0] / 2,
-            conflicts_merged=self._ever_conflict.flatten(1).sum(-1).double() / 2,
+            conflicts_merged=self._ever_conflict.view(self._shape).flatten(1).sum(-1).double() / 2,
             los_events=events[1] / 2,
-            los_merged=(least < zone).flatten(1).sum(-1).double() / 2,
+            los_merged=(least < zone).sum(-1).double() / 2,
             los_steps=events[2] / 2,
             conflict_steps=events[3] / 2,
-            least_m=least.flatten(1).amin(-1),
-            severity=depth.flatten(1).sum(-1) / 2,
+            least_m=self._least2_of_episode.sqrt().double(),
+            severity=depth.sum(-1) / 2,
             flight_s=events[4] * self.config.step_s,
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.errors import ConfigurationError
+from ..datasets.traffic import Traffic
 
 Corners = np.ndarray
 """(C, 2) float64: east and north of each corner in m, counter-clockwise."""
@@ -74,3 +75,39 @@ def distance_outside(east_m: Tensor, north_m: Tensor, corners_m: Tensor) -> Tens
     distance2 = (gap_east * gap_east + gap_north * gap_north).amin(-1)
     is_inside = (side_east * north - side_north * east >= 0).all(-1)
     return distance2.sqrt().masked_fill(is_inside, 0.0)
+
+
+def inner_radius(corners_m: Tensor) -> Tensor:
+    """Return the radius (B,) of the largest disc around the origin that lies in each polygon (B, C, 2).
+
+    Zero where the origin is not inside.
+    """
+    side = torch.roll(corners_m, -1, dims=1) - corners_m
+    length = torch.hypot(side[..., 0], side[..., 1])
+    cross = side[..., 1] * corners_m[..., 0] - side[..., 0] * corners_m[..., 1]
+    return torch.where(length > 1e-3, cross / length.clamp_min(1e-3), torch.inf).amin(-1).clamp_min(0.0)
+
+
+def is_outside(traffic: Traffic, corners_m: Tensor, inner_m: Tensor, beyond_m: float) -> Tensor:
+    """Return which flying aircraft are more than `beyond_m` outside their episode's polygon, (B, N) bool.
+
+    Only aircraft farther from the origin than the inner disc and `beyond_m` can be: hardly any, so the
+    corners are looked at for those alone.
+
+    Args:
+        traffic: (B, N).
+        corners_m: (B, C, 2).
+        inner_m: (B,) from `inner_radius`.
+        beyond_m: Distance outside that is still allowed.
+    """
+    east_m, north_m = traffic.east_m, traffic.north_m
+    reach = (inner_m + beyond_m).unsqueeze(-1)
+    is_far = (east_m * east_m + north_m * north_m) > reach * reach
+    is_far &= traffic.is_flying
+    episode, aircraft = is_far.nonzero(as_tuple=True)
+    if len(episode):
+        distance = distance_outside(
+            east_m[episode, aircraft].unsqueeze(-1), north_m[episode, aircraft].unsqueeze(-1), corners_m[episode]
+        )
+        is_far[episode, aircraft] = distance.squeeze(-1) > beyond_m
+    return is_far

@@ -167,20 +167,19 @@ class MVP:
         east, north = to_waypoint(state, self.config)
         if not len(conflicts.episode):
             return Velocity(east, north)
-        change_east, change_north = mvp_push(conflicts, self.protected_zone_m)
         flat = conflicts.episode * state.east_m.shape[1] + conflicts.ownship
-        rows, place = torch.unique_consecutive(flat, return_inverse=True)
-        sums = torch.zeros((2, len(rows)), dtype=east.dtype, device=east.device)
-        sums[0].index_add_(0, place, change_east)
-        sums[1].index_add_(0, place, change_north)
-        speed, track = state.speed_mps.reshape(-1)[rows], state.track_rad.reshape(-1)[rows]
-        resolved_east = speed * torch.sin(track) + sums[0]
-        resolved_north = speed * torch.cos(track) + sums[1]
+        resolved_east, resolved_north = state.velocity_east_mps, state.velocity_north_mps
+        for velocity, change in zip(
+            (resolved_east, resolved_north), mvp_push(conflicts, self.protected_zone_m), strict=True
+        ):
+            velocity.view(-1).index_add_(0, flat, change)
         length = torch.hypot(resolved_east, resolved_north)
         capped = length.clamp(self.config.min_speed_mps, self.config.max_speed_mps)
         factor = capped / length.clamp_min(1e-9)
-        east.view(-1)[rows] = resolved_east * factor
-        north.view(-1)[rows] = resolved_north * factor
+        in_conflict = torch.zeros_like(state.is_flying)
+        in_conflict.view(-1)[flat] = True
+        east = torch.where(in_conflict, resolved_east * factor, east)
+        north = torch.where(in_conflict, resolved_north * factor, north)
         return Velocity(east, north)
 
 

@@ -15,7 +15,7 @@ from .configuration import WorldConfig
 from .dynamics import advance
 from .reward import reward_named
 from .scenarios import lay_out, stack
-from .sector import distance_outside
+from .sector import inner_radius, is_outside
 
 
 class StepResult(NamedTuple):
@@ -65,6 +65,7 @@ class World:
         traffic, corners = stack(layouts, config)
         self.traffic = traffic.map(self._here)
         self.corners_m = self._here(corners)  # (B, C, 2)
+        self._inner_m = inner_radius(self.corners_m)  # (B,)
         self.steps = torch.zeros(len(self.episodes), dtype=torch.int64, device=self.device)
         self.pairs = pairs_of(self.traffic)
 
@@ -100,7 +101,7 @@ class World:
         to_go = torch.hypot(after.waypoint_east_m - after.east_m, after.waypoint_north_m - after.north_m)
         outcome = torch.zeros_like(after.is_flying, dtype=torch.int8)
         outcome.masked_fill_((self.steps >= config.max_steps).unsqueeze(-1), TIME_LIMIT)
-        has_left = distance_outside(after.east_m, after.north_m, self.corners_m) > config.outside_m
+        has_left = is_outside(after, self.corners_m, self._inner_m, config.outside_m)
         outcome.masked_fill_(has_left, LEFT_SECTOR)
         outcome.masked_fill_(to_go <= config.waypoint_radius_m, WAYPOINT)
         return outcome.masked_fill_(~before.is_flying, FLYING)
@@ -117,6 +118,7 @@ class World:
             last = self.corners_m[:, -1:].expand(-1, missing, -1)
             self.corners_m = torch.cat((self.corners_m, last), dim=1)
         self.corners_m[index] = self._here(corners)
+        self._inner_m = inner_radius(self.corners_m)
         fresh = self.traffic.clone()
         for name in vars(fresh):
             getattr(fresh, name)[index] = self._here(getattr(traffic, name))
@@ -134,5 +136,6 @@ class World:
         """
         self.traffic = self.traffic.map(lambda tensor: tensor[slots])
         self.pairs = Pairs(*(quantity[slots] for quantity in self.pairs))
-        self.corners_m, self.steps = self.corners_m[slots], self.steps[slots]
+        self.corners_m, self._inner_m = self.corners_m[slots], self._inner_m[slots]
+        self.steps = self.steps[slots]
         self.episodes = [self.episodes[slot] for slot in slots.tolist()]

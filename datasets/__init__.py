@@ -1,1 +1,52 @@
+"""Datasets: the traffic record on disk and in memory, and what an aircraft observes of it.
 
+What is named here is imported when it is first used: torch and pyarrow take seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .dataset import Dataset, Problem, open_dataset
+    from .errors import DatasetError, SkycloneError
+    from .loader import Batch, Loader
+    from .manifest import Manifest, ShardEntry
+    from .observation import Observation, View
+    from .snapshots import Snapshots
+
+__all__ = [
+    "Batch",
+    "Dataset",
+    "DatasetError",
+    "Loader",
+    "Manifest",
+    "Observation",
+    "Problem",
+    "ShardEntry",
+    "SkycloneError",
+    "Snapshots",
+    "View",
+    "open_dataset",
+]
+
+_MODULES = {
+    "Batch": "loader",
+    "Dataset": "dataset",
+    "DatasetError": "errors",
+    "Loader": "loader",
+    "Manifest": "manifest",
+    "Observation": "observation",
+    "Problem": "dataset",
+    "ShardEntry": "manifest",
+    "SkycloneError": "errors",
+    "Snapshots": "snapshots",
+    "View": "observation",
+    "open_dataset": "dataset",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

@@ -83,15 +83,11 @@ def _checked(network: type[Network], key: str, value: Any) -> int | float:
     """Return the value of a parameter if the network can have it."""
     types = _types(network)
     if key not in types:
-        raise ConfigurationError(
-            f"model '{network.name}' has no parameter '{key}'. There are: {', '.join(types)}."
-        )
+        raise ConfigurationError(f"model '{network.name}' has no parameter '{key}'. There are: {', '.join(types)}.")
     if types[key] is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ConfigurationError(
             f"model '{network.name}': expected a whole number above 0 for {key}, got {value!r}"
         )
     if types[key] is float and (not isinstance(value, int | float) or not 0 <= value < 1e9):
-        raise ConfigurationError(
-            f"model '{network.name}': expected a number from 0 on for {key}, got {value!r}"
-        )
+        raise ConfigurationError(f"model '{network.name}': expected a number from 0 on for {key}, got {value!r}")
     return value

@@ -1,0 +1,117 @@
+# The only door: what people, CI and the README use. `make help` lists the targets.
+#
+# Each target makes the virtual environment it needs by itself. A stage is done again only when its input or
+# its recipe has changed; a run that must be done again is moved aside, never deleted.
+
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Where pip finds the CPU build of torch; empty where pip was told of wheels of its own.
+# For a CUDA build (several GB): make TORCH_INDEX= demo
+TORCH_INDEX ?= $(if $(PIP_FIND_LINKS)$(PIP_INDEX_URL)$(PIP_EXTRA_INDEX_URL),,https://download.pytorch.org/whl/cpu)
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+          $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+# Where things go and how much of everything; override on the command line: make dataset EPISODES=5000
+DATA     ?= data/mvp
+RUNS     ?= runs
+REPORT   ?= report
+COLLECT  ?= --episodes $(EPISODES)
+EPISODES ?= 1000
+TRAIN    ?= --model pairwise --observation ego:intruders=8
+FINETUNE ?= --steps 2000000
+EVALUATE ?= --scenarios 200
+SKYCLONE := $(BIN)/skyclone
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo all dataset train-bc finetune evaluate smoke test test-slow bench lint types wheel \
+        clean FORCE
+.DELETE_ON_ERROR:
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here. skyclone needs Python 3.11 or newer; if yours \
+	has another name: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): torch and what skyclone needs (a minute or two)" >&2
+	@$(PIP) torch
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	@echo "Installing the developers' tools into $(VENV)" >&2
+	@$(PIP) -e '.[dev,pettingzoo,bluesky]'
+	@touch $@
+
+install: $(VENV)/.installed  ## make the virtual environment
+
+# --- the four stages, at full size ----------------------------------------------------------------
+
+dataset: $(DATA)/README.md  ## collect the teacher's dataset (EPISODES=1000)
+train-bc: $(RUNS)/clone/summary.json  ## clone the teacher from the dataset
+finetune: $(RUNS)/tuned/summary.json  ## fine-tune the clone online
+evaluate: $(REPORT)/report.html  ## compare none, mvp, the clone and the fine-tuned one; write a report
+all: evaluate  ## the four stages in a row
+
+# A recipe is kept in a hidden file that changes only when the recipe does.
+keep = @mkdir -p $(dir $@) && { echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@; }
+# A finished run that must be done again makes room; an unfinished one goes on (--resume).
+make_room = @test ! -e $@ || { old=$(@D).$$(date +%Y%m%d-%H%M%S); mv $(@D) $$old; echo "Moved $(@D) to $$old" >&2; }
+
+$(DATA).recipe: FORCE ; $(call keep,$(COLLECT))
+$(RUNS)/clone.recipe: FORCE ; $(call keep,$(TRAIN))
+$(RUNS)/tuned.recipe: FORCE ; $(call keep,$(FINETUNE))
+$(REPORT).recipe: FORCE ; $(call keep,$(EVALUATE))
+
+$(DATA)/README.md: $(DATA).recipe | $(VENV)/.installed
+	$(SKYCLONE) collect --out $(DATA) $(COLLECT)
+	@touch $@
+
+$(RUNS)/clone/summary.json: $(DATA)/README.md $(RUNS)/clone.recipe | $(VENV)/.installed
+	$(make_room)
+	$(SKYCLONE) train --data $(DATA) --out $(RUNS)/clone $(TRAIN) --resume
+
+$(RUNS)/tuned/summary.json: $(RUNS)/clone/summary.json $(RUNS)/tuned.recipe | $(VENV)/.installed
+	$(make_room)
+	$(SKYCLONE) finetune --from $(RUNS)/clone --out $(RUNS)/tuned $(FINETUNE) --resume
+
+$(REPORT)/report.html: $(RUNS)/tuned/summary.json $(REPORT).recipe | $(VENV)/.installed
+	$(SKYCLONE) evaluate $(RUNS)/clone $(RUNS)/tuned $(EVALUATE) --out $(REPORT)
+	@echo "Report: $(abspath $@)"
+
+# --- from nothing to a report in a few minutes ----------------------------------------------------
+
+demo:  ## all four stages, small but real, in a few minutes on two cores
+	@$(MAKE) --no-print-directory evaluate DATA=demo/data RUNS=demo/runs REPORT=demo/report EPISODES=256 \
+		TRAIN='$(TRAIN) --max-seconds 90' FINETUNE='--steps 500000' EVALUATE='--scenarios 100'
+
+smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?
+	@$(SKYCLONE) smoke
+
+# --- for developers -------------------------------------------------------------------------------
+
+test: $(VENV)/.developer  ## the default test suite (about three minutes)
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.developer  ## the slow tests, apart
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.developer  ## speed, as ratios in one run
+	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+lint: $(VENV)/.developer  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.developer  ## mypy
+	$(BIN)/mypy cli.py smoke.py collect datasets train evaluate
+
+wheel: $(VENV)/.developer  ## build the wheel and test it from another folder
+	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	$(BIN)/python tests/wheel.py dist/*.whl
+
+clean:  ## remove leftovers of builds and tests (never datasets, runs or reports)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

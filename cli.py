@@ -1,0 +1,105 @@
+"""The front door: one click group, `skyclone`, that hands on to the four floors.
+
+Nothing heavy is imported before a command needs it, so `--help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import click
+
+from . import __version__
+from .datasets.errors import SkycloneError
+
+COMMANDS = {
+    "collect": ("skyclone.collect.cli", "collect", "Fly the teacher and write a dataset."),
+    "datasets": ("skyclone.datasets.cli", "datasets", "Look at datasets, check and convert them."),
+    "train": ("skyclone.train.cli", "train", "Clone the teacher: fit a network to a dataset."),
+    "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online with PPO."),
+    "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
+    "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
+}
+
+
+class FrontDoor(click.Group):
+    """A click group that imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import and return one command."""
+        if name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[name]
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+def load_pilot(run: str) -> Any:
+    """Load a trained policy as a pilot; handed down to the collector, which knows no networks."""
+    loader: Callable[[str], Any] = import_module("skyclone.train.policy").load_pilot
+    return loader(run)
+
+
+@click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="skyclone")
+@click.pass_context
+def skyclone(ctx: click.Context) -> None:
+    """Clone a rule-based conflict-resolution teacher into a safe, fast neural policy.
+
+    Collect once, train many: `collect` writes a dataset, `train` fits networks to it, `finetune` goes on
+    online, `evaluate` says with intervals whether the result is safer and shorter than the teacher.
+    """
+    ctx.obj = {"load_pilot": load_pilot}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit 0 done, 1 failed, 2 wrong use. People never see a traceback."""
+    try:
+        skyclone.main(arguments, prog_name="skyclone", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        _say(str(stop) or "Interrupted. What was finished is kept; the same command goes on where it can.")
+    except SkycloneError as error:
+        _say(f"Error: {error}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _say(f"Error: {_explain(error)}")
+    except MemoryError:
+        _say("Error: not enough memory. Try a smaller batch, fewer aircraft or fewer workers.")
+
+
+def _say(message: str) -> None:
+    """Print one message for people and exit 1."""
+    click.echo(message, err=True)
+    sys.exit(1)
+
+
+def _explain(error: OSError) -> str:
+    """Say what the operating system refused, and what to do."""
+    where = f" ({error.filename})" if error.filename else ""
+    if isinstance(error, PermissionError):
+        return f"no permission{where}. Choose another folder or change its permissions."
+    if error.errno == 28:
+        return f"the disk is full{where}. Free some space and run the same command again: it goes on."
+    return f"{error.strerror or error}{where}."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The command `skyclone collect`: it parses and prints, the work is done elsewhere."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..datasets.manifest import SUFFIXES
+
+
+class _ShardRange(click.ParamType[range]):
+    """`A:B`, the shards from A to B - 1."""
+
+    name = "A:B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
+        """Read `A:B`."""
+        first, colon, last = str(value).partition(":")
+        if not (colon and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+            self.fail(f"expected A:B with 0 <= A < B, such as 0:4 for the shards 0 to 3, got '{value}'", param, ctx)
+        return range(int(first), int(last))
+
+
+@click.command("collect")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
+@click.option("--episodes", type=click.IntRange(1), default=1000, show_default=True, help="How many episodes.")
+@click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
+@click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
+@click.option("--teacher", default="mvp", show_default=True, help="Who gives the labels: NAME[:key=number...].")
+@click.option("--pilot", default="teacher", show_default=True, help="Who flies: teacher, or a checkpoint's folder.")
+@click.option("--noise", type=click.FloatRange(0), default=0.0, show_default=True, help="Noise on the flown action.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes every episode.")
+@click.option("--format", "format", type=click.Choice(list(SUFFIXES)), default="parquet", show_default=True)
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: the CPUs there are]")
+@click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
+@click.option("--episodes-per-shard", type=click.IntRange(1), default=64, show_default=True, help="One batch each.")
+@click.option("--simulator", type=click.Choice(["embedded", "bluesky"]), default="embedded", show_default=True)
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.pass_context
+def collect(
+    ctx: click.Context,
+    out: Path,
+    workers: int | None,
+    shards: range | None,
+    simulator: str,
+    engine: str,
+    **options: Any,
+) -> None:
+    """Fly the teacher and write what it does into a dataset.
+
+    Broken off or damaged, the same command goes on: it keeps the shards that are sound and makes the others.
+    """
+    if simulator != "embedded":
+        raise click.UsageError(f"--simulator {simulator} is not built yet; use --simulator embedded.")
+    if engine != "local":
+        raise click.UsageError(f"--engine {engine} is not built yet; use --engine local (and --workers or --shards).")
+    from .collector import Collection
+    from .configuration import WorldConfig
+
+    world = WorldConfig(aircraft=options.pop("aircraft"), scenario=options.pop("scenario"))
+    _run(out, Collection(world=world, **options), workers or _cpus(), shards, (ctx.obj or {}).get("load_pilot"))
+
+
+def _run(out: Path, collection: Any, workers: int, shards: range | None, load_pilot: Any) -> None:
+    """Collect with a progress bar, and say in the end what came about and where the time went."""
+    from tqdm import tqdm
+
+    from .collector import Made
+    from .collector import collect as run
+
+    rows = 0
+    with tqdm(unit=" episodes", desc="Collecting", file=sys.stderr) as bar:
+
+        def progress(made: Made | int) -> None:
+            nonlocal rows
+            if isinstance(made, int):
+                bar.reset(made)
+                return
+            rows += made.entry.rows
+            bar.set_postfix_str(f"{rows / max(bar.format_dict['elapsed'], 1e-9):,.0f} rows/s", refresh=False)
+            bar.update(made.entry.last_episode - made.entry.first_episode)
+
+        try:
+            manifest, times = run(
+                out,
+                collection,
+                workers=workers,
+                shards=shards,
+                load_pilot=load_pilot,
+                command=shlex.join(["skyclone", *sys.argv[1:]]),
+                report=lambda line: tqdm.write(line, file=sys.stderr),
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            bar.close()
+            click.echo("Interrupted: finished shards are kept; run the same command again to go on.", err=True)
+            sys.exit(1)
+    click.echo(times.text(max(1, min(workers, times.made))), err=True)
+    state = "complete" if manifest.complete else f"{len(manifest.shards)} of {manifest.shard_count} shards are there"
+    click.echo(f"{out}: {manifest.rows:,} rows, {state}. Content hash {manifest.content_hash}", err=True)
+
+
+def _cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))

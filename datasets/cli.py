@@ -1,0 +1,74 @@
+"""The commands `skyclone datasets ...`: they parse and print, the work is done elsewhere."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from .manifest import SUFFIXES
+
+
+@click.group("datasets")
+def datasets() -> None:
+    """Look at datasets, verify and convert them."""
+
+
+_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@datasets.command()
+@_FOLDER
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def info(folder: Path, as_json: bool) -> None:
+    """Say what the dataset in DIR holds and how it was made."""
+    from .card import describe, facts
+    from .dataset import open_dataset
+
+    manifest = open_dataset(folder, allow_incomplete=True).manifest
+    click.echo(json.dumps(facts(manifest)) if as_json else describe(manifest))
+
+
+@datasets.command()
+@_FOLDER
+def verify(folder: Path) -> None:
+    """Check every byte of the dataset in DIR; name each shard that is missing, cut, altered or foreign."""
+    from .dataset import open_dataset
+
+    dataset = open_dataset(folder, allow_incomplete=True)
+    problems = dataset.verify()
+    for problem in problems:
+        click.echo(f"{problem.shard}: {problem.what}: {problem.message}", err=True)
+    if problems:
+        click.echo(
+            f"{folder}: {len(problems)} problem(s). The `skyclone collect` command that made the dataset makes "
+            "missing and damaged shards again.",
+            err=True,
+        )
+        sys.exit(1)
+    manifest = dataset.manifest
+    click.echo(f"{folder}: {len(manifest.shards)} shards, {manifest.rows:,} rows, all sound. {manifest.content_hash}")
+
+
+@datasets.command()
+@_FOLDER
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--format", "format", type=click.Choice(list(SUFFIXES)), required=True, help="Format of the shards.")
+def convert(folder: Path, out: Path, format: str) -> None:
+    """Write the dataset in DIR again in OUT, in another format; the content hash stays."""
+    from tqdm import tqdm
+
+    from .conversion import convert as run
+    from .dataset import open_dataset
+
+    dataset = open_dataset(folder)
+    with tqdm(total=dataset.rows, unit=" rows", unit_scale=True, desc="Converting", file=sys.stderr) as bar:
+        manifest = run(
+            dataset,
+            out,
+            format,
+            command=f"skyclone datasets convert {folder} {out} --format {format}",
+            report=lambda line: tqdm.write(line, file=sys.stderr),
+            progress=lambda rows: bar.update(rows) and None,
+        )
+    click.echo(f"{out}: {len(manifest.shards)} shards, {manifest.rows:,} rows. {manifest.content_hash}", err=True)

@@ -1,0 +1,60 @@
+"""Conversion: the same rows in another format, shard by shard."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from .dataset import Dataset
+from .errors import DatasetError
+from .manifest import SUFFIXES, Manifest
+from .shards import write_shard
+from .writer import DatasetWriter, Report, cannot_write
+
+
+def convert(
+    dataset: Dataset,
+    folder: Path,
+    format: str,
+    *,
+    command: str = "",
+    report: Report = lambda line: None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Manifest:
+    """Write a dataset again in another format; broken off, the same call goes on.
+
+    Args:
+        dataset: A complete one.
+        folder: Where to; empty, new, or of a conversion that was broken off.
+        format: `parquet` or `hdf5`.
+        command: What the user called, for the card.
+        report: Is told what was found and done, a line at a time.
+        progress: Is told the rows of each shard written.
+
+    Returns:
+        The new manifest; its content hash is the old one's.
+
+    Raises:
+        DatasetError: Unknown format, a damaged shard, or a folder that holds something else.
+    """
+    if format not in SUFFIXES:
+        raise DatasetError(f"unknown format '{format}'. There are: {', '.join(SUFFIXES)}.")
+    if folder.resolve() == dataset.path.resolve():
+        raise DatasetError(f"{folder} is the dataset itself; name another folder for the converted one.")
+    writer = DatasetWriter(folder, replace(dataset.manifest, format=format, shards=()), report)
+    try:
+        for index in writer.missing(range(writer.manifest.shard_count)):
+            old = dataset.manifest.entry(index)
+            assert old is not None
+            entry = write_shard(folder, writer.manifest, index, dataset.table(index), old.figures)
+            if entry.content_hash != old.content_hash:
+                raise DatasetError(
+                    f"shard {old.name}: expected content hash {old.content_hash}, got {entry.content_hash}. "
+                    "The dataset was changed by hand; collect it again."
+                )
+            writer.add(entry)
+            progress(entry.rows)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    finally:
+        writer.clean()
+    return writer.finish(command)

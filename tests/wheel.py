@@ -1,0 +1,52 @@
+"""Install a wheel into an environment of its own and use it from another folder: `python tests/wheel.py WHEEL`.
+
+The heavy dependencies come from the environment that runs this script, through a path file; the wheel itself
+is installed by pip. Guards: the only top level is `skyclone`; nobody's `datasets` or `evaluate` is overwritten.
+"""
+
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+
+def main(wheel: Path) -> None:
+    """Check one wheel; any failure raises."""
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    packages = {top for top in tops if not top.endswith(".dist-info")}
+    assert packages == {"skyclone"}, f"expected skyclone as the only top level, got {sorted(packages)}"
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "environment"
+        venv.create(home, with_pip=False)
+        purelib = Path(
+            subprocess.check_output(
+                [home / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+            ).strip()
+        )
+        install = [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", "-q", "--no-deps"]
+        subprocess.check_call([*install, str(wheel)])
+        # Only after the wheel, and only what it depends on: the editable skyclone there comes later on the path.
+        (purelib / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        elsewhere = Path(folder) / "elsewhere"
+        elsewhere.mkdir()
+
+        def run(*arguments: str) -> str:
+            command = [str(home / "bin/python"), *arguments]
+            return subprocess.run(command, cwd=elsewhere, check=True, capture_output=True, text=True).stdout
+
+        where = run("-c", "import skyclone; print(skyclone.__file__)").strip()
+        assert where.startswith(str(purelib)), f"expected the installed skyclone, got {where}"
+        found = run("-c", "import importlib.util as u; print(u.find_spec('datasets'), u.find_spec('evaluate'))")
+        assert "skyclone" not in found, f"a bare `datasets` or `evaluate` finds ours: {found}"
+        run("-m", "skyclone", "--help")
+        run("-m", "skyclone", "collect", "--out", "data", "--episodes", "2", "--aircraft", "4", "--workers", "1")
+        assert '"complete": true' in run("-m", "skyclone", "datasets", "info", "data", "--json")
+        print(run("-m", "skyclone", "smoke"), end="")
+    print(f"{wheel.name}: installs, and works from another folder")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())

@@ -1,0 +1,253 @@
+"""Checkpoints: safetensors that say themselves what they are, with a JSON copy of that for people. No pickle.
+
+`RUN/best.safetensors` holds the weights and, in its header, the description (network, observation, world,
+datasets, metrics, code); being one file, it is replaced in one step and can never be a mixture of two
+saves. `RUN/best.json` is a copy of the description. `RUN/last.*` are the same for the last iteration, and
+`RUN/last.state.safetensors` is all a trainer needs to go on.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from ..datasets.errors import CheckpointError, SkycloneError
+from ..datasets.observation import View
+from ..datasets.provenance import code_version, package_versions
+from ..datasets.publication import publish
+from . import networks
+from .networks import Network
+
+FORMAT_VERSION = 1
+PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
+META_KEYS = ("stage", "world", "teacher", "datasets", "config", "metrics", "parent")
+"""What a trainer tells about itself: the stage (`clone` or `finetune`), the world and teacher it learned in
+(JSON), the datasets (path and content hash each), its configuration, its figures, and the checkpoint it
+started from."""
+
+_HEADER = "skyclone"  # the key of the description in the header of a safetensors file
+_KEYS = ("format_version", "weights_sha256", "network", "observation", "code", "packages", *META_KEYS)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and where it comes from.
+
+    Attributes:
+        network: The network, on the CPU, in evaluation mode.
+        view: The observation it was trained on.
+        meta: `META_KEYS`, and `code`, `packages`, `weights_sha256`.
+        path: The file it was read from.
+    """
+
+    network: Network
+    view: View
+    meta: dict[str, Any]
+    path: Path
+
+
+def save(stem: Path, network: Network, view: View, meta: Mapping[str, Any]) -> None:
+    """Write `stem`.safetensors and then its copy for people, `stem`.json, each whole or not at all.
+
+    Args:
+        stem: Path without suffix, such as `RUN/best`; the folder exists.
+        network: Its weights are saved, whatever device they are on.
+        view: The observation it is trained on.
+        meta: Some of `META_KEYS`; those left out become null.
+
+    Raises:
+        CheckpointError: meta has other keys, or a value that is no JSON (NaN included).
+        OSError: It cannot be written.
+    """
+    unknown = sorted(set(meta) - set(META_KEYS))
+    if unknown:
+        raise CheckpointError(f"a checkpoint has no {unknown}. There are: {', '.join(META_KEYS)}.")
+    tensors = _on_cpu(network.state_dict())
+    description = {
+        "format_version": FORMAT_VERSION,
+        "weights_sha256": weights_hash(tensors),
+        "network": network.spec,
+        "observation": view.to_json(),
+        "code": code_version(),
+        "packages": package_versions(),
+        **{key: meta.get(key) for key in META_KEYS},
+    }
+    write_tensors(stem.with_name(stem.name + ".safetensors"), tensors, description)
+    publish(stem.with_name(stem.name + ".json"), _json(description, indent=1).encode() + b"\n")
+
+
+def load(run: str | Path, which: str = "best", view: View | None = None) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        run: A run's folder, a `.safetensors` file, or `pretrained:NAME`.
+        which: `best` or `last`, for a folder.
+        view: The observation it will be used with, if that is already decided.
+
+    Raises:
+        CheckpointError: There is none, it is damaged or edited, its weights do not fit its network, or
+            it was made for another observation than `view`.
+    """
+    path = find(run, which)
+    tensors, description = read_tensors(path)
+    _check_description(path, description)
+    _check_copy(path.with_suffix(".json"), description)
+    if description["weights_sha256"] != weights_hash(tensors):
+        raise CheckpointError(f"{path} is damaged: its weights are not those it was saved with. {_REMEDY}")
+    try:
+        own_view = View.from_json(description["observation"])
+        spec = description["network"]
+        network = networks.make(spec["name"], own_view, **spec["parameters"])
+        network.load_state_dict(tensors)
+    except (SkycloneError, RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).replace("\n\t", " ")
+        raise CheckpointError(f"{path}: its weights do not fit the network it names: {reason} {_REMEDY}") from None
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"{path}: expected finite weights, got NaN or infinity in {bad}. Train again.")
+    if view is not None and view != own_view:
+        raise CheckpointError(
+            f"{path} was trained on the observation '{own_view}', got '{view}'. "
+            f"Use it with '{own_view}', or train another network on '{view}'."
+        )
+    meta = {key: value for key, value in description.items() if key in _META_RETURNED}
+    return Checkpoint(network.eval(), own_view, meta, path)
+
+
+def find(run: str | Path, which: str = "best") -> Path:
+    """Return the `.safetensors` file of a run's folder, of a file's own name, or of `pretrained:NAME`.
+
+    Raises:
+        CheckpointError: There is none; says what is there.
+    """
+    if isinstance(run, str) and run.startswith("pretrained:"):
+        name = run.removeprefix("pretrained:")
+        there = sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+        if name not in there:
+            raise CheckpointError(f"no pretrained weights '{name}'. There are: {', '.join(there) or 'none yet'}.")
+        return PRETRAINED / f"{name}.safetensors"
+    path = Path(run)
+    if path.suffix != ".safetensors":
+        path = path / f"{which}.safetensors"
+    if not path.is_file():
+        what = "there is no such file" if path.parent.is_dir() else "there is no such folder"
+        raise CheckpointError(
+            f"expected a trained network at {path}: {what}. "
+            f"Train one with `skyclone train --data DIR --out {path.parent}`."
+        )
+    return path
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON description into one safetensors file, whole or not at all.
+
+    Raises:
+        CheckpointError: The description is no JSON.
+        OSError: It cannot be written.
+    """
+    publish(path, to_safetensors(_on_cpu(tensors), metadata={_HEADER: _json(description)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or not written by skyclone.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            description = json.loads((file.metadata() or {})[_HEADER])
+    except FileNotFoundError:
+        raise CheckpointError(f"expected a file {path}, there is none.") from None
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: expected safetensors written by skyclone, could not read it ({error}). {_REMEDY}"
+        ) from None
+    if not isinstance(description, dict):
+        raise CheckpointError(f"{path}: expected a description that is an object, got {description!r}. {_REMEDY}")
+    return tensors, description
+
+
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over names, types, shapes and values, in order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return an optimizer's state as tensors, `optimizer.PARAMETER.QUANTITY` each, for `write_tensors`."""
+    return {
+        f"optimizer.{index}.{key}": value
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimizer the state `optimizer_tensors` returned; its own parameter groups stay."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+_META_RETURNED = (*META_KEYS, "code", "packages", "weights_sha256")
+_REMEDY = "Take it from a backup, or train again."
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as safetensors wants them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _json(description: Mapping[str, Any], indent: int | None = None) -> str:
+    """Return JSON text."""
+    try:
+        return json.dumps(description, indent=indent, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"expected a description that can be written as JSON: {error}") from None
+
+
+def _check_description(path: Path, description: dict[str, Any]) -> None:
+    """Raise unless a description has exactly the keys of this version."""
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of format version {FORMAT_VERSION}, got {version!r}. "
+            "Use the version of skyclone that made it, or train again."
+        )
+    missing, unknown = sorted(set(_KEYS) - set(description)), sorted(set(description) - set(_KEYS))
+    if missing or unknown:
+        raise CheckpointError(
+            f"{path}: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}. {_REMEDY}"
+        )
+
+
+def _check_copy(path: Path, description: dict[str, Any]) -> None:
+    """Raise if the JSON beside the weights was edited; one of another save (a crash between) is ignored."""
+    try:
+        copy = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        raise CheckpointError(f"{path} is damaged: expected JSON. Delete it: the weights hold a copy.") from None
+    weights = copy.get("weights_sha256") if isinstance(copy, dict) else description["weights_sha256"]
+    if weights == description["weights_sha256"] and copy != description:
+        raise CheckpointError(
+            f"{path} was changed: it is only a copy of what the weights beside it say of themselves. "
+            "Delete it, or put the original back."
+        )
