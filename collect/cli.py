@@ -31,7 +31,7 @@ class _ShardRange(click.ParamType[range]):
 @click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
 @click.option("--teacher", default="mvp", show_default=True, help="Who gives the labels: NAME[:key=number...].")
 @click.option("--pilot", default="teacher", show_default=True, help="Who flies: teacher, or a checkpoint's folder.")
-@click.option("--noise", type=click.FloatRange(0), default=0.0, show_default=True, help="Noise on the flown action.")
+@click.option("--noise", type=click.FloatRange(0), default=0.0, show_default=True, help="Noise on the action.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes every episode.")
 @click.option("--format", "format", type=click.Choice(list(SUFFIXES)), default="parquet", show_default=True)
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: the CPUs there are]")
@@ -56,7 +56,7 @@ def collect(
     if simulator != "embedded":
         raise click.UsageError(f"--simulator {simulator} is not built yet; use --simulator embedded.")
     if engine != "local":
-        raise click.UsageError(f"--engine {engine} is not built yet; use --engine local (and --workers or --shards).")
+        raise click.UsageError(f"--engine {engine} is not built yet; use --engine local, --workers and --shards.")
     from .collector import Collection
     from .configuration import WorldConfig
 
@@ -99,7 +99,7 @@ def _run(out: Path, collection: Any, workers: int, shards: range | None, load_pi
             click.echo("Interrupted: finished shards are kept; run the same command again to go on.", err=True)
             sys.exit(1)
     click.echo(times.text(max(1, min(workers, times.made))), err=True)
-    state = "complete" if manifest.complete else f"{len(manifest.shards)} of {manifest.shard_count} shards are there"
+    state = "complete" if manifest.complete else f"{len(manifest.shards)} of {manifest.shard_count} shards"
     click.echo(f"{out}: {manifest.rows:,} rows, {state}. Content hash {manifest.content_hash}", err=True)
 
 

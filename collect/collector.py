@@ -7,7 +7,7 @@ same command goes on from the shards that are there, and ends with the same cont
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Collection:
         format: `parquet` or `hdf5`.
     """
 
-    world: WorldConfig = WorldConfig()
+    world: WorldConfig = field(default_factory=WorldConfig)
     teacher: str = "mvp"
     pilot: str = TEACHER
     noise: float = 0.0
@@ -173,7 +173,7 @@ class Times:
     def text(self, workers: int) -> str:
         """Say it in a line."""
         if not self.made:
-            return f"Nothing to do: all {self.kept} shards are there and sound (checked in {self.checking_s:.1f} s)."
+            return f"Nothing to do: all {self.kept} shards are sound (checked in {self.checking_s:.1f} s)."
         rest = self.total_s - self.checking_s - (self.flying_s + self.writing_s) / workers
         return (
             f"{self.rows:,} rows in {self.total_s:.1f} s ({self.rows / self.total_s:,.0f} rows/s), "
@@ -242,7 +242,7 @@ def collect(
         raise cannot_write(folder, error) from None
     finally:
         writer.clean()
-    manifest = writer.finish(command) if missing or not writer.has_card else writer.manifest
+    manifest = writer.finish(command)
     times.total_s = time.perf_counter() - start
     return manifest, times
 

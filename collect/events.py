@@ -98,7 +98,7 @@ class EventCounter:
         self._was_los.zero_()[los_pair] = True
         self._ever_conflict[pair] = True
         self._least2[los_pair] = torch.minimum(self._least2[los_pair], distance2[is_los])
-        least2 = pairs.distance2_m2.flatten(1).amin(-1)
+        least2 = pairs.nearest2_m2().amin(-1)
         self._least2_of_episode[slots] = torch.minimum(self._least2_of_episode[slots], least2)
 
     def result(self) -> Safety:

@@ -115,16 +115,22 @@ def _scatter(
     generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig
 ) -> np.ndarray:
     """Draw positions (n, 2) uniformly in the polygon, each at least the start separation from the others."""
-    radius = config.sector_radius_m
+    radius, gap2 = config.sector_radius_m, config.start_separation_m**2
     chosen = np.empty((0, 2))
     for _ in range(200):
         candidates = generator.uniform(-radius, radius, (4 * aircraft, 2))
-        for point in candidates[contains(corners, candidates)]:
-            gap2 = ((chosen - point) ** 2).sum(axis=1)
-            if not len(chosen) or gap2.min() >= config.start_separation_m**2:
-                chosen = np.concatenate((chosen, point[None]))
-                if len(chosen) == aircraft:
-                    return chosen
+        points = np.concatenate((chosen, candidates[contains(corners, candidates)]))
+        east, north = points[:, 0], points[:, 1]
+        is_close = (east[:, None] - east) ** 2 + (north[:, None] - north) ** 2 < gap2
+        is_taken = np.zeros(len(points), bool)
+        kept = []
+        for index in range(len(points)):  # in the order drawn, each that is far from all kept before
+            if not is_taken[index]:
+                kept.append(index)
+                is_taken |= is_close[index]
+                if len(kept) == aircraft:
+                    return points[kept]
+        chosen = points[kept]
     raise ConfigurationError(
         f"could not place {aircraft} aircraft {config.start_separation_m:g} m apart in the sector "
         f"(placed {len(chosen)}). Ask for fewer aircraft, a larger sector or a smaller start separation."

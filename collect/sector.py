@@ -3,6 +3,7 @@
 Notation: B episodes, N aircraft, C corners (polygons with fewer corners repeat their last one).
 """
 
+from bisect import bisect_left
 from math import pi
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..datasets.errors import ConfigurationError
 from ..datasets.traffic import Traffic
 
+MOST_CORNERS = 512
 Corners = np.ndarray
 """(C, 2) float64: east and north of each corner in m, counter-clockwise."""
 
@@ -31,12 +33,19 @@ def random_polygon(generator: np.random.Generator, radius_m: float, area_m2: flo
         raise ConfigurationError(
             f"expected sector_area_m2 below 99 % of the circle's {pi * radius_m**2:.0f} m2, got {area_m2:.0f}"
         )
-    angles = np.sort(generator.uniform(0.0, 2 * pi, 3))
-    while True:
+    drawn = generator.uniform(0.0, 2 * pi, MOST_CORNERS)
+
+    def is_enough(corners: int) -> bool:
+        angles = np.sort(drawn[:corners])
         gaps = np.diff(angles, append=angles[0] + 2 * pi)
-        if gaps.max() < pi and 0.5 * radius_m**2 * np.sin(gaps).sum() >= area_m2:
-            return radius_m * np.stack((np.cos(angles), np.sin(angles)), axis=-1)
-        angles = np.sort(np.append(angles, generator.uniform(0.0, 2 * pi)))
+        return bool(gaps.max() < pi and 0.5 * radius_m**2 * np.sin(gaps).sum() >= area_m2)
+
+    # The area grows with every corner, so the first number that suffices is found by bisection.
+    corners = bisect_left(range(MOST_CORNERS + 1), True, lo=3, key=is_enough)
+    if corners > MOST_CORNERS:
+        raise ConfigurationError(f"{area_m2:.0f} m2 need over {MOST_CORNERS} corners. Ask for a smaller area.")
+    angles = np.sort(drawn[:corners])
+    return radius_m * np.stack((np.cos(angles), np.sin(angles)), axis=-1)
 
 
 def along_perimeter(corners: Corners, fraction: np.ndarray) -> np.ndarray:

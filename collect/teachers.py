@@ -187,12 +187,14 @@ def mvp_push(conflicts: Conflicts, protected_zone_m: float) -> tuple[Tensor, Ten
     """Return MVP's velocity change for the ownship of each conflict, east and north, (P,) m/s.
 
     c = d + v tcpa; where |c| <= 10 m, c is 10 m of (d_north, -d_east)/|d|;
-    push = R/cos(asin(R/|d|) - asin(|c|/|d|)) - |c| if R < |d| and |c| < |d|, else R - |c|;
+    push = R/cos(asin(R/|d|) - asin(|c|/|d|)) - |c| if R < |d| and |c| < |d|, else R - dcpa (BlueSky takes the
+    real dcpa here, also where c became 10 m long);
     dv = -push/(|tcpa| |c|) c, with cos(asin a - asin b) = ab + sqrt((1 - a^2)(1 - b^2)).
     """
     zone = protected_zone_m
     distance = conflicts.distance_m.clamp_min(1e-6)
     dcpa = conflicts.dcpa_m
+    intrusion = zone - dcpa
     is_head_on = dcpa <= HEAD_ON_M
     cpa_east = torch.where(is_head_on, conflicts.north_m / distance * HEAD_ON_M, conflicts.cpa_east_m)
     cpa_north = torch.where(is_head_on, -conflicts.east_m / distance * HEAD_ON_M, conflicts.cpa_north_m)
@@ -200,7 +202,7 @@ def mvp_push(conflicts: Conflicts, protected_zone_m: float) -> tuple[Tensor, Ten
     a, b = zone / distance, dcpa / distance
     cosine = a * b + ((1 - a * a).clamp_min(0.0) * (1 - b * b).clamp_min(0.0)).sqrt()
     is_outside = (distance > zone) & (dcpa < distance)
-    push = torch.where(is_outside, zone / cosine, zone) - dcpa
+    push = torch.where(is_outside, zone / cosine - dcpa, intrusion)
     factor = -push / (conflicts.tcpa_s.abs().clamp_min(LEAST_TCPA_S) * dcpa)
     return factor * cpa_east, factor * cpa_north
 

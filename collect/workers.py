@@ -9,11 +9,11 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -40,7 +40,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def work(make: Callable[[int], Made], numbers: Sequence[int], workers: int) -> Iterator[Made]:
+def work(make: Callable[[int], Made], numbers: Sequence[int], workers: int) -> Generator[Made]:
     """Make things by number, yielding each as soon as it is done.
 
     Args:
@@ -82,7 +82,7 @@ def _start(make: Callable[[int], Made]) -> _Worker:
     return _Worker(process, here)
 
 
-def _hand_out(crew: list[_Worker], numbers: list[int]) -> Iterator[Made]:
+def _hand_out(crew: list[_Worker], numbers: list[int]) -> Iterator[Any]:
     """Give each idle worker the next number until all are made."""
     numbers = numbers[::-1]
     busy = {}
@@ -110,7 +110,7 @@ def _send(worker: _Worker, number: int) -> None:
         raise _died(worker) from None
 
 
-def _receive(worker: _Worker) -> tuple[Made, Exception | None]:
+def _receive(worker: _Worker) -> tuple[Any, Exception | None]:
     """Take what a worker made, or the error it met."""
     try:
         return worker.pipe.recv()
@@ -124,9 +124,7 @@ def _died(worker: _Worker) -> DatasetError:
     code = worker.process.exitcode
     how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
     hint = " (perhaps the machine ran out of memory: try fewer --workers)" if code == -signal.SIGKILL else ""
-    return DatasetError(
-        f"A worker {how}{hint}. Finished shards are kept; the same command goes on from there."
-    )
+    return DatasetError(f"A worker {how}{hint}. Finished shards are kept; the same command goes on from there.")
 
 
 def _stop(crew: list[_Worker]) -> None:

@@ -1,6 +1,7 @@
 """The dataset card: README.md in a dataset's folder, for people."""
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,15 @@ def card(manifest: Manifest, command: str) -> str:
 
 def _summary(manifest: Manifest) -> str:
     """Say in a few lines what it holds."""
-    state = "complete" if manifest.complete else f"incomplete: {len(manifest.shards)} of {manifest.shard_count} shards"
+    there = f"incomplete: {len(manifest.shards)} of {manifest.shard_count} shards"
     size = sum(entry.bytes for entry in manifest.shards)
     return (
         f"# Air traffic, labelled by the teacher `{manifest.teacher}`\n\n"
         f"One row per aircraft per step: the state before the action, the action the teacher takes in just that "
         f"state (the label), the action that was flown, and what came of it.\n\n"
         f"- {manifest.rows:,} rows, {manifest.episodes:,} episodes, {manifest.shard_count} shards "
-        f"({manifest.format}, {size / 1e6:,.1f} MB, {size / max(manifest.rows, 1):.1f} bytes a row); {state}\n"
+        f"({manifest.format}, {size / 1e6:,.1f} MB, {size / max(manifest.rows, 1):.1f} bytes a row); "
+        f"{'complete' if manifest.complete else there}\n"
         f"- content hash `{manifest.content_hash}` (the same in every format)"
     )
 
@@ -65,32 +67,38 @@ def _making(manifest: Manifest, command: str) -> str:
 
 def safety_table(manifest: Manifest) -> str:
     """Return the safety figures of the traffic as a Markdown table."""
-    figures = manifest.figures
-    if not figures:
+    figures = defaultdict(float, manifest.figures)
+    if not manifest.figures:
         return "No figures were recorded."
-    hours = figures.get("flight_s", 0.0) / 3600
-    episodes = max(figures.get("episodes", 0), 1)
-    flights = max(sum(figures.get(name, 0) for name in ("waypoint", "left_sector", "time_limit")), 1)
+    hours = figures["flight_s"] / 3600
     lines = ["| figure | in all | per episode | per flight hour |", "|---|---|---|---|"]
-    for key, name in (
-        ("conflicts", "conflicts (events of a pair)"),
-        ("los_events", "losses of separation (events of a pair)"),
-        ("los_steps", "steps of a pair in loss of separation"),
-    ):
-        value = figures.get(key, 0)
-        lines.append(f"| {name} | {value:,.0f} | {value / episodes:.3g} | {value / max(hours, 1e-9):.3g} |")
-    conflicts, losses = figures.get("conflicts", 0), figures.get("los_events", 0)
-    severity = figures.get("severity", 0) / max(figures.get("los_merged", 0), 1)
+    for key, name in _COUNTED.items():
+        value = figures[key]
+        lines.append(f"| {name} | {value:,.0f} | {_ratio(value, figures['episodes'])} | {_ratio(value, hours)} |")
+    flights = figures["waypoint"] + figures["left_sector"] + figures["time_limit"]
+    resolved = figures["conflicts"] - figures["los_events"]
     lines += [
         "",
-        f"Flight hours: {hours:,.1f}. Ends: waypoint {figures.get('waypoint', 0) / flights:.2%}, "
-        f"left sector {figures.get('left_sector', 0) / flights:.2%}, "
-        f"time limit {figures.get('time_limit', 0) / flights:.2%}. "
-        f"Conflicts that did not become a loss of separation (IPR): {(conflicts - losses) / max(conflicts, 1):.2%}. "
-        f"Mean severity of a loss: {severity:.3f}. "
-        f"Rows in conflict for the teacher: {figures.get('rows_in_conflict', 0) / max(manifest.rows, 1):.2%}.",
+        f"- flight hours: {hours:,.1f}; flights: {flights:,.0f}, of which "
+        f"{_ratio(figures['waypoint'], flights)} reached the waypoint, {_ratio(figures['left_sector'], flights)} "
+        f"left the sector, {_ratio(figures['time_limit'], flights)} ran into the time limit",
+        f"- conflicts that did not become a loss of separation (IPR): {_ratio(resolved, figures['conflicts'])}",
+        f"- mean severity of a loss (depth / radius): {_ratio(figures['severity'], figures['los_merged'])}",
+        f"- rows in which the teacher acts on a conflict: {_ratio(figures['rows_in_conflict'], manifest.rows)}",
     ]
     return "\n".join(lines)
+
+
+_COUNTED = {
+    "conflicts": "conflicts (events of a pair)",
+    "los_events": "losses of separation (events of a pair)",
+    "los_steps": "steps of a pair in loss of separation",
+}
+
+
+def _ratio(part: float, whole: float) -> str:
+    """Return part / whole to four digits, a dash where there is no whole."""
+    return f"{part / whole:.4g}" if whole else "-"
 
 
 def _columns() -> str:
@@ -100,13 +108,21 @@ def _columns() -> str:
     return "\n".join(lines)
 
 
+_READING = """\
+```python
+from skyclone.datasets import open_dataset
+
+for batch in open_dataset(".").batches(batch_size=1024):
+    ...
+```
+
+Check it with `skyclone datasets verify .`"""
+
+
 def _reading(manifest: Manifest) -> str:
     """Show how to read it."""
-    python = "from skyclone.datasets import open_dataset\n\nfor batch in open_dataset('.').batches(batch_size=1024):\n    ..."
-    text = f"```python\n{python}\n```\n\nCheck it with `skyclone datasets verify .`"
-    if manifest.format == "parquet":
-        text += ", or read it as it is: `pandas.read_parquet('shards')`"
-    return text + "."
+    as_it_is = ", or read it as it is: `pandas.read_parquet('shards')`"
+    return _READING + (as_it_is if manifest.format == "parquet" else "") + "."
 
 
 def facts(manifest: Manifest) -> dict[str, Any]:
@@ -127,8 +143,12 @@ def facts(manifest: Manifest) -> dict[str, Any]:
 def describe(manifest: Manifest) -> str:
     """Return what `datasets info` prints for people."""
     data = facts(manifest)
-    keys = ("rows", "episodes", "shards", "complete", "format", "bytes_per_row", "scenario", "teacher", "pilot")
-    keys += ("noise", "seed", "episodes_per_shard", "code", "content_hash")
-    lines = [f"{key.replace('_', ' '):20} {data[key]:,}" if key in ("rows", "episodes") else f"{key.replace('_', ' '):20} {data[key]}" for key in keys]
-    lines.insert(2, f"{'aircraft':20} {manifest.world.get('aircraft', 'unknown')}")
+    data["aircraft"] = manifest.world.get("aircraft", "unknown")
+    lines = [f"{key.replace('_', ' '):20} {data[key]}" for key in _TOLD]
     return "\n".join([*lines, "", safety_table(manifest)])
+
+
+_TOLD = (
+    *("rows", "episodes", "aircraft", "shards", "complete", "format", "bytes", "bytes_per_row", "scenario"),
+    *("teacher", "pilot", "noise", "seed", "episodes_per_shard", "code", "content_hash"),
+)

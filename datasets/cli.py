@@ -46,8 +46,8 @@ def verify(folder: Path) -> None:
             err=True,
         )
         sys.exit(1)
-    manifest = dataset.manifest
-    click.echo(f"{folder}: {len(manifest.shards)} shards, {manifest.rows:,} rows, all sound. {manifest.content_hash}")
+    shards = len(dataset.shards)
+    click.echo(f"{folder}: {shards} shards, {dataset.rows:,} rows, all sound. Content hash {dataset.content_hash}")
 
 
 @datasets.command()

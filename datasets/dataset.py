@@ -148,7 +148,7 @@ class Dataset:
                 continue
             if path.name in canonical:
                 problems.append(
-                    Problem(path.name, "unlisted", "not in the manifest; collecting again takes it in or remakes it")
+                    Problem(path.name, "unlisted", "not in the manifest; collecting again takes it in, if sound")
                 )
             else:
                 problems.append(Problem(path.name, "foreign", "no shard of this dataset; move it away"))

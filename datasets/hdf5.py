@@ -19,11 +19,11 @@ def encode(table: Table, stamp: str) -> bytes:
     """Return an HDF5 file of a table; the same table gives the same bytes.
 
     Args:
-        table: A checked table.
+        table: A checked table with at least one row.
         stamp: JSON text that goes into the attributes of the root.
     """
     rows = len(table["episode"])
-    chunks = (max(1, min(rows, _ROWS_PER_CHUNK)),)
+    chunks = (min(rows, _ROWS_PER_CHUNK),)
     with h5py.File("shard", "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
         file.attrs[_STAMP] = stamp
         for column in COLUMNS:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .errors import DatasetError
 from .observation import Observation, View, observe
-from .snapshots import Snapshots
+from .snapshots import STATES, Snapshots
 from .traffic import Traffic, pairs_of_rows
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def assemble(store: Snapshots, rows: Tensor, view: View) -> Batch:
     """
     snapshot = store.snapshot.index_select(0, rows)
     states = store.states.index_select(0, snapshot).transpose(0, 1).contiguous()  # (6, M, N)
-    traffic = Traffic(*states.unbind(0), store.is_flying.index_select(0, snapshot))
+    fields = dict(zip(STATES, states.unbind(0)))
+    traffic = Traffic(**fields, is_flying=store.is_flying.index_select(0, snapshot))
     ownship = store.aircraft.index_select(0, rows).long()
     own, pairs = pairs_of_rows(traffic, ownship)
     return Batch(
@@ -98,6 +99,7 @@ class Loader:
             batch_size=None,
             num_workers=workers,
             collate_fn=_as_it_is,
+            generator=torch.Generator(),  # else an iteration draws from the global one
         )
 
     @classmethod
@@ -176,6 +178,6 @@ class _Batches(Dataset[Batch]):
         return assemble(self.store, rows, self.view)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     """Return the batch: it needs no collating, and a lambda could not go to a worker."""
     return batch

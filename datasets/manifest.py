@@ -58,7 +58,9 @@ class ShardEntry:
         if not isinstance(self.figures, Mapping) or not all(
             isinstance(key, str) and _is_number(value) for key, value in self.figures.items()
         ):
-            raise DatasetError(f"figures of shard {self.name!r}: expected names and finite numbers, got {self.figures!r}")
+            raise DatasetError(
+                f"figures of shard {self.name!r}: expected names and finite numbers, got {self.figures!r}"
+            )
 
 
 @dataclass(frozen=True)

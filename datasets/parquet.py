@@ -70,4 +70,4 @@ def decode(data: bytes) -> tuple[Table, str]:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DatasetError(f"expected a Parquet file, could not read it: {str(error).splitlines()[0]}") from None
     stamp = (found.metadata or {}).get(_STAMP, b"").decode(errors="replace")
-    return {name: np.array(table[name]) for name in table.column_names}, stamp
+    return {name: np.require(table[name].to_numpy(), requirements="W") for name in table.column_names}, stamp

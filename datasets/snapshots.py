@@ -55,9 +55,7 @@ class Snapshots:
         return sum(tensor.numel() * tensor.element_size() for tensor in vars(self).values())
 
     @classmethod
-    def of(
-        cls, datasets: "Dataset | Sequence[Dataset]", split: str = "all", heldout: float = 0.1
-    ) -> "Snapshots":
+    def of(cls, datasets: "Dataset | Sequence[Dataset]", split: str = "all", heldout: float = 0.1) -> "Snapshots":
         """Read datasets into memory, one behind the other.
 
         Args:

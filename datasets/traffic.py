@@ -90,9 +90,20 @@ class Pairs(NamedTuple):
 
     def nearest_m(self) -> Tensor:
         """Return the distance to the nearest intruder, (B, N) or (M,); infinite where there is none."""
-        if self.distance2_m2.shape[-1] == 0:
-            return self.distance2_m2.new_full(self.distance2_m2.shape[:-1], torch.inf)
-        return self.distance2_m2.amin(-1).sqrt()
+        return self.nearest2_m2().sqrt_()
+
+    def nearest2_m2(self) -> Tensor:
+        """Return the square of `nearest_m`.
+
+        By halves, which may overlap: `amin` over so short an axis takes four times as long on a CPU.
+        """
+        least = self.distance2_m2
+        if least.shape[-1] == 0:
+            return least.new_full(least.shape[:-1], torch.inf)
+        while (count := least.shape[-1]) > 1:
+            half = (count + 1) // 2
+            least = torch.minimum(least[..., :half], least[..., count - half :])
+        return least.squeeze(-1).clone()
 
 
 def pairs_of(traffic: Traffic) -> Pairs:
@@ -109,8 +120,12 @@ def _relative(quantities: tuple[Tensor, Tensor, Tensor, Tensor], is_pair: Tensor
     east, north, velocity_east, velocity_north = (
         quantity.unsqueeze(-2) - quantity.unsqueeze(-1) for quantity in quantities
     )
-    distance2 = torch.addcmul(east * east, north, north).masked_fill_(~is_pair, torch.inf)
-    return Pairs(east, north, velocity_east, velocity_north, distance2, is_pair)
+    return Pairs(east, north, velocity_east, velocity_north, _distance2(east, north, is_pair), is_pair)
+
+
+def _distance2(east: Tensor, north: Tensor, is_pair: Tensor) -> Tensor:
+    """Return |d|^2, infinite where there is no pair."""
+    return torch.where(is_pair, torch.addcmul(east * east, north, north), torch.inf)
 
 
 def pairs_of_rows(traffic: Traffic, ownship: Tensor) -> tuple[Traffic, Pairs]:
@@ -131,5 +146,4 @@ def pairs_of_rows(traffic: Traffic, ownship: Tensor) -> tuple[Traffic, Pairs]:
     north = traffic.north_m - own.north_m.unsqueeze(-1)
     velocity_east = traffic.velocity_east_mps - own.velocity_east_mps.unsqueeze(-1)
     velocity_north = traffic.velocity_north_mps - own.velocity_north_mps.unsqueeze(-1)
-    distance2 = torch.addcmul(east * east, north, north).masked_fill_(~is_pair, torch.inf)
-    return own, Pairs(east, north, velocity_east, velocity_north, distance2, is_pair)
+    return own, Pairs(east, north, velocity_east, velocity_north, _distance2(east, north, is_pair), is_pair)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .card import CARD_NAME, write_card
+from .card import write_card
 from .errors import DatasetError, RecordError
 from .manifest import MANIFEST_NAME, RECIPE, SHARD_FOLDER, Manifest, ShardEntry, load_manifest, save_manifest
 from .publication import clean, is_temporary, locked
@@ -123,11 +123,6 @@ class DatasetWriter:
         with suppress(OSError):
             clean(self.folder / SHARD_FOLDER)
 
-    @property
-    def has_card(self) -> bool:
-        """Whether there is a card for people."""
-        return (self.folder / CARD_NAME).exists()
-
     def finish(self, command: str) -> Manifest:
         """Write the card and return the manifest.
 
@@ -163,10 +158,9 @@ def _check_same(folder: Path, found: Manifest, wanted: Manifest) -> None:
     for key in ("format", *RECIPE):
         old, new = getattr(found, key), getattr(wanted, key)
         if key == "world" and old != new:
-            keys = sorted(set(old) | set(new))
-            differences += [
-                f"{name} {old.get(name)!r} there, {new.get(name)!r} now" for name in keys if old.get(name) != new.get(name)
-            ]
+            for name in sorted(set(old) | set(new)):
+                if old.get(name) != new.get(name):
+                    differences.append(f"{name} {old.get(name)!r} there, {new.get(name)!r} now")
         elif old != new:
             differences.append(f"{key} {old!r} there, {new!r} now")
     if differences:

@@ -3,7 +3,6 @@
 Notation: B episodes, N aircraft, M rows, K intruders, F features per intruder, H heads.
 """
 
-from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ Array = Tensor | np.ndarray
 class Policy:
     """A network with the observation it was trained on; its actions are clamped to [-1, 1].
 
+    It is a pilot as it stands: `policy(traffic, pairs)` is `policy.pilot(traffic, pairs)`.
+
     Attributes:
         network: The network, in evaluation mode.
         view: The observation it sees.
@@ -34,6 +35,11 @@ class Policy:
         self.network = network.eval()
         self.view = view
         self.meta = meta or {}
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 digits of the hash of its weights: the same name may later stand for others."""
+        return checkpoint.weights_hash(self.network.state_dict())[:16]
 
     def act(self, observation: Observation | Array, mask: Array | None = None) -> Any:
         """Return the actions (..., 2): turn and speed change, in [-1, 1].
@@ -74,6 +80,8 @@ class Policy:
         action = torch.zeros((*flying.shape, 2), dtype=traffic.east_m.dtype, device=flying.device)
         action[flying] = self.act(observe(own, around, self.view)).to(action.dtype)
         return action
+
+    __call__ = pilot
 
     def _rows(
         self, observation: Observation | Array, mask: Array | None
@@ -144,6 +152,6 @@ def load_policy(run: str | Path, which: str = "best", device: str | torch.device
     return Policy(loaded.network, loaded.view, loaded.meta)
 
 
-def load_pilot(run: str) -> Callable[[Traffic, Pairs], Tensor]:
+def load_pilot(run: str) -> Policy:
     """Load a trained policy as a pilot; a function at the top of a module, so that workers can be sent it."""
-    return load_policy(run).pilot
+    return load_policy(run)

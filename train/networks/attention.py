@@ -126,7 +126,7 @@ def attention_sharpness(attention: Tensor, is_present: Tensor) -> tuple[Tensor, 
         Sum over rows of the mean over heads, and the number of rows; both 0-dimensional float64.
     """
     counts = is_present.sum(-1) >= 2  # (M,)
-    if attention.shape[-1] == 0:
+    if attention.numel() == 0:
         zero = attention.new_zeros((), dtype=torch.float64)
         return zero, zero
     largest = attention.amax(-1).mean(-1)  # (M,)

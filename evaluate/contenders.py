@@ -1,0 +1,122 @@
+"""Contenders: teachers and trained policies, each flying every aircraft of a scenario."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..collect import teachers
+from ..collect.configuration import WorldConfig
+from ..collect.flight import Pilot, teacher_pilot
+from ..datasets.errors import ConfigurationError
+from ..train.policy import Policy, load_policy
+
+UNRESOLVED = "none"
+"""The teacher that resolves nothing: the DEP needs it flown whatever the contenders."""
+_FREE_IN_WORLD = ("aircraft", "scenario", "reward")  # a policy may well be evaluated with others of these
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Somebody who flies.
+
+    Attributes:
+        name: As given on the command line.
+        is_run: Whether it is a trained policy rather than a teacher.
+    """
+
+    name: str
+    is_run: bool
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A contender that is ready to fly.
+
+    Attributes:
+        contender: Who.
+        pilot: Its pilot.
+        policy: Its policy, if it is a trained one.
+    """
+
+    contender: Contender
+    pilot: Pilot
+    policy: Policy | None = field(default=None)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Where a trained policy comes from, as its checkpoint says; empty for teachers."""
+        if self.policy is None:
+            return {}
+        return {"observation": str(self.policy.view), "network": self.policy.network.spec, **self.policy.meta}
+
+
+def name_all(runs: Sequence[str], baselines: str) -> list[Contender]:
+    """Return the contenders in the order of the table: baselines first.
+
+    Args:
+        runs: Folders or `pretrained:NAME`.
+        baselines: Teachers, comma-separated; may be empty.
+
+    Raises:
+        ConfigurationError: A name appears twice, or there is nobody.
+    """
+    named = [text.strip() for text in baselines.split(",")]
+    contenders = [Contender(name, False) for name in named if name] + [Contender(run, True) for run in runs]
+    names = [contender.name for contender in contenders]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(
+                f"'{name}' is given twice. Name each contender once; write a folder called like a teacher as ./{name}."
+            )
+    if not contenders:
+        raise ConfigurationError("expected a RUN or a baseline to evaluate, got none. Try --baselines none,mvp.")
+    return contenders
+
+
+def load(contender: Contender, config: WorldConfig, device: str | torch.device = "cpu") -> Loaded:
+    """Make a contender ready to fly.
+
+    Raises:
+        ConfigurationError: Unknown teacher or parameter.
+        CheckpointError: The checkpoint is missing or damaged.
+    """
+    if contender.is_run:
+        policy = load_policy(contender.name, device=device)
+        return Loaded(contender, policy.pilot, policy)
+    return Loaded(contender, teacher_pilot(teachers.parse(contender.name, config), config))
+
+
+def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
+    """Return what speaks against taking a trained policy's figures at face value.
+
+    Args:
+        loaded: The policy; nothing is said about teachers.
+        config: The world of the evaluation.
+        seed: Seed of its scenarios.
+    """
+    name, meta, warnings = loaded.contender.name, loaded.meta, []
+    if seed in _seeds_in(meta):
+        warnings.append(
+            f"{name} was trained on scenarios of seed {seed}, and is evaluated on them here: its figures are too good. "
+            "Take another --seed."
+        )
+    world = meta.get("world") or {}
+    here = config.to_json()
+    others = [key for key in world if key in here and key not in _FREE_IN_WORLD and world[key] != here[key]]
+    if others:
+        changes = ", ".join(f"{key} {world[key]} there, {here[key]} here" for key in others)
+        warnings.append(f"{name} was trained in another world: {changes}.")
+    return warnings
+
+
+def _seeds_in(meta: dict[str, Any]) -> set[int]:
+    """Return the seeds of all scenarios a policy has seen: its datasets', its fine-tuning's, its parents'."""
+    seeds = {entry["seed"] for entry in meta.get("datasets") or [] if isinstance(entry, dict) and "seed" in entry}
+    if meta.get("stage") == "finetune" and isinstance(meta.get("config"), dict):
+        seeds.add(meta["config"].get("seed"))
+    parent = meta.get("parent")
+    if isinstance(parent, dict):
+        seeds |= _seeds_in(parent)
+    return {seed for seed in seeds if isinstance(seed, int)}

@@ -1,0 +1,174 @@
+"""Intervals: what a figure would be if other scenarios had been drawn.
+
+Aircraft within a scenario are not independent, scenarios are: so scenarios are resampled, whole. One
+matrix of resamples serves every metric and every contender, so a difference between two contenders is
+paired: what makes a scenario hard for both cancels out.
+
+Notation: S scenarios, R resamples.
+"""
+
+from math import isfinite, nan
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RULE_OF_THREE = 3.0
+"""No event in n trials: with 95 % confidence fewer than 3/n happen (-ln 0.05 = 3.0; Hanley, Lippman-Hand 1983)."""
+
+
+FEWEST_UNEQUAL = 6
+"""With fewer scenarios that differ between two contenders, a sign test shows nothing: 2 / 2^5 > 5 %."""
+
+
+class Ratio(NamedTuple):
+    """A metric of one contender: value = base + sign * sum(events) / sum(exposure).
+
+    A ratio of sums, not a mean of ratios: a scenario without conflicts then has no say in an IPR, and one
+    with many has much.
+
+    Attributes:
+        events: (S,) float64.
+        exposure: (S,) float64.
+        base: What the value is without any event.
+        sign: 1 or -1.
+        is_count: Whether events are counted, so that none at all leaves room for some.
+    """
+
+    events: np.ndarray
+    exposure: np.ndarray
+    base: float = 0.0
+    sign: float = 1.0
+    is_count: bool = False
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval; NaN where there is none (no conflicts, a single scenario)."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return a JSON object, null for NaN."""
+        return {key: value if isfinite(value) else None for key, value in self._asdict().items()}
+
+
+class _Resampled(NamedTuple):
+    """A statistic: its value, in each resample (R,), and with each scenario left out (S,)."""
+
+    value: float
+    resamples: np.ndarray
+    left_out: np.ndarray
+
+
+def resample(scenarios: int, count: int, seed: int) -> np.ndarray:
+    """Draw how often each scenario appears in each resample.
+
+    Args:
+        scenarios: S.
+        count: R.
+        seed: Seed of the draw.
+
+    Returns:
+        (R, S) float64; every row sums to S.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return generator.multinomial(scenarios, np.full(scenarios, 1 / scenarios), size=count).astype(np.float64)
+
+
+def estimate(ratio: Ratio, weights: np.ndarray) -> Estimate:
+    """Return a metric with its 95 % interval.
+
+    BCa bootstrap (Efron 1987): percentiles corrected for bias and skewness, which matters for rare events.
+    Where not a single event happened every resample is the same; then the rule of three gives the bound.
+
+    Args:
+        ratio: The metric.
+        weights: (R, S) from `resample`.
+    """
+    interval = _interval(_resample(ratio, weights))
+    margin = ratio.sign * _margin_of_none(ratio)
+    if not margin or not isfinite(interval.low):
+        return interval
+    return Estimate(interval.value, *sorted((interval.value, interval.value + margin)))
+
+
+def difference(one: Ratio, other: Ratio, weights: np.ndarray) -> Estimate:
+    """Return `one` minus `other`, flown on the same scenarios, with the 95 % interval of the difference.
+
+    Where counts differ in a handful of scenarios only, the bootstrap would see a difference too soon: the
+    interval then holds 0.
+
+    Args:
+        one: The metric of one contender.
+        other: The same metric of the other contender.
+        weights: (R, S) from `resample`.
+    """
+    first, second = _resample(one, weights), _resample(other, weights)
+    interval = _interval(_Resampled(*(a - b for a, b in zip(first, second))))
+    if not one.is_count or not isfinite(interval.low):
+        return interval
+    margins = _margin_of_none(one), _margin_of_none(other)
+    if all(margins):
+        return Estimate(interval.value, interval.value - max(margins), interval.value + max(margins))
+    if np.count_nonzero(one.events != other.events) < FEWEST_UNEQUAL:
+        return Estimate(interval.value, min(interval.low, 0.0), max(interval.high, 0.0))
+    return interval
+
+
+def _margin_of_none(ratio: Ratio) -> float:
+    """Return the rule of three's bound if no event was counted; 0 if there were some."""
+    exposure = float(ratio.exposure.sum())
+    if not ratio.is_count or exposure <= 0 or ratio.events.any():
+        return 0.0
+    return RULE_OF_THREE / exposure
+
+
+def _resample(ratio: Ratio, weights: np.ndarray) -> _Resampled:
+    """Compute the metric from all scenarios, from each resample, and without each scenario."""
+    events, exposure = ratio.events, ratio.exposure
+    sums = weights @ np.stack((events, exposure), axis=1)  # (R, 2)
+    total_events, total_exposure = events.sum(), exposure.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotients = (
+            np.divide(total_events, total_exposure),
+            sums[:, 0] / sums[:, 1],
+            (total_events - events) / (total_exposure - exposure),
+        )
+    value, resamples, left_out = (
+        ratio.base + ratio.sign * np.where(np.isfinite(quotient), quotient, nan) for quotient in quotients
+    )
+    return _Resampled(float(value), resamples, left_out)
+
+
+def _interval(statistic: _Resampled) -> Estimate:
+    """Return the BCa interval."""
+    value = statistic.value
+    resamples = np.sort(statistic.resamples[np.isfinite(statistic.resamples)])
+    if not isfinite(value) or len(statistic.left_out) < 2 or 2 * len(resamples) < len(statistic.resamples):
+        return Estimate(value, nan, nan)
+    normal, count = NormalDist(), len(resamples)
+    tolerance = 1e-12 * max(1.0, abs(value))
+    below = np.searchsorted(resamples, value - tolerance) / count
+    not_above = np.searchsorted(resamples, value + tolerance, side="right") / count
+    share = min(max((below + not_above) / 2, 0.5 / count), 1 - 0.5 / count)  # of ties half are below
+    bias = normal.inv_cdf(share)
+    acceleration = _acceleration(statistic.left_out)
+    bounds = []
+    for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
+        shifted = bias + normal.inv_cdf(tail)
+        bounds.append(normal.cdf(bias + shifted / max(1 - acceleration * shifted, 1e-3)))
+    low, high = np.quantile(resamples, bounds)
+    return Estimate(value, float(low), float(high))
+
+
+def _acceleration(left_out: np.ndarray) -> float:
+    """Return BCa's acceleration, from the jackknife: sum d^3 / (6 (sum d^2)^1.5), d = mean - value."""
+    finite = left_out[np.isfinite(left_out)]
+    if not len(finite):
+        return 0.0
+    deviation = finite.mean() - finite
+    squares = float((deviation**2).sum())
+    return float((deviation**3).sum()) / (6 * squares**1.5) if squares > 1e-24 else 0.0

@@ -1,0 +1,109 @@
+"""The verdict: what the intervals say, in one sentence that a controller understands."""
+
+from math import isfinite
+from typing import NamedTuple
+
+from .contenders import UNRESOLVED
+from .evaluation import Evaluation
+from .metrics import METRICS
+from .numerals import decimals, number, scaled, with_unit
+from .statistics import Estimate
+
+NOTEWORTHY_ARRIVALS = 0.005
+"""From half a percent of the aircraft on, fewer arrivals belong into the verdict."""
+NOTEWORTHY_SPEED = 0.02
+"""From 2 % on, a change of the mean speed belongs into the verdict."""
+
+
+class Verdict(NamedTuple):
+    """What came out, in words.
+
+    Attributes:
+        headline: One sentence about the contender it is all about.
+        details: The figures behind it, a sentence each.
+    """
+
+    headline: str
+    details: list[str]
+
+
+def judge(evaluation: Evaluation) -> Verdict:
+    """Return the verdict on the last run (else the last baseline) against its references."""
+    against = evaluation.differences
+    subject = next(reversed(against), None)
+    if subject is None:
+        return Verdict("There is one contender: nothing to compare.", [])
+    headlines, details = [], []
+    for reference in against[subject]:
+        headlines.append(compare(evaluation, subject, reference))
+        details += [
+            _detail(evaluation, subject, reference, name) for name in ("los_events", "extra_distance", "waypoint_rate")
+        ]
+    return Verdict(headlines[0], [*headlines[1:], *(text for text in details if text)])
+
+
+def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
+    """Say in a sentence whether one contender is safer than another and flies shorter."""
+    difference = evaluation.differences[subject][reference]
+    safety, path = shown(difference["los_events"]), shown(difference["extra_distance"])
+    other = _called(reference)
+    routes = {-1: "shorter routes", 1: "longer routes"}
+    if not safety and not path:
+        text = f"No difference between {subject} and {other} was shown, neither in safety nor in route length"
+    elif not safety:
+        text = f"No difference in safety between {subject} and {other} was shown; {subject} flies {routes[path]}"
+    else:
+        text = f"{subject} is {'safer' if safety < 0 else 'less safe'} than {other}"
+        if not path:
+            text += "; no difference in route length was shown"
+        else:
+            text += f" {'and' if safety == path else 'but'} flies {routes[path]}"
+    return text + _reservations(evaluation, subject, reference) + "."
+
+
+def shown(difference: Estimate) -> int:
+    """Return the sign of a difference whose interval excludes 0; 0 if none was shown."""
+    if not (isfinite(difference.low) and isfinite(difference.high)) or difference.low <= 0 <= difference.high:
+        return 0
+    return 1 if difference.value > 0 else -1
+
+
+def _called(name: str) -> str:
+    """Return how a contender is called in a sentence."""
+    return "no resolution" if name == UNRESOLVED else name
+
+
+def _reservations(evaluation: Evaluation, subject: str, reference: str) -> str:
+    """Say what the headline must not hide: fewer arrivals, another speed."""
+    difference = evaluation.differences[subject][reference]
+    own = evaluation.estimates[subject]
+    texts = []
+    arrivals, speed = difference["waypoint_rate"], difference["mean_speed_mps"]
+    if shown(arrivals) < 0 and -arrivals.value >= NOTEWORTHY_ARRIVALS:
+        rate = 100 * own["waypoint_rate"].value
+        before = rate - 100 * arrivals.value
+        texts.append(f"brings fewer aircraft to their waypoints ({rate:.1f} % instead of {before:.1f} %)")
+    mps = own["mean_speed_mps"].value
+    if shown(speed) and abs(speed.value) >= NOTEWORTHY_SPEED * abs(mps - speed.value):
+        how = "slower" if speed.value < 0 else "faster"
+        texts.append(f"flies {how} ({mps:.1f} m/s instead of {mps - speed.value:.1f})")
+    return f"; it {' and '.join(texts)}" if texts else ""
+
+
+def _detail(evaluation: Evaluation, subject: str, reference: str, name: str) -> str:
+    """Say in a sentence how two contenders differ in one metric; "" if it cannot be said."""
+    metric = METRICS[name]
+    difference = scaled(evaluation.differences[subject][reference][name], metric)
+    own = scaled(evaluation.estimates[subject][name], metric)
+    if not isfinite(difference.low) or not isfinite(own.value):
+        return ""
+    digits = max(decimals(difference), decimals(own))
+    values = [with_unit(value, digits, metric) for value in (own.value, own.value - difference.value)]
+    low = number(difference.low, digits, is_signed=True)
+    high = with_unit(difference.high, digits, metric, is_difference=True)
+    gap = with_unit(difference.value, digits, metric, is_difference=True)
+    what = {"los_events": "Losses of separation per scenario"}.get(name, metric.title.capitalize())
+    return (
+        f"{what}: {values[0]} with {subject}, {values[1]} with {_called(reference)}; "
+        f"difference {gap} (95 % interval {low} to {high})."
+    )

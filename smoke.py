@@ -1,0 +1,150 @@
+"""`skyclone smoke`: in under a minute, do all parts fit together? One line each."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import torch
+
+from .collect import teachers
+from .collect.configuration import WorldConfig
+from .collect.flight import advise
+from .collect.recording import record
+from .collect.world import World
+from .datasets.errors import SkycloneError
+from .datasets.observation import View, observe_all
+from .datasets.record import check_table
+from .datasets.traffic import Traffic
+from .train import checkpoint, networks
+from .train.policy import load_policy
+
+Check = Callable[[], str]
+
+
+class SmokeError(SkycloneError):
+    """A part does not fit."""
+
+
+def require(holds: bool, expected: str, got: object) -> None:
+    """Raise SmokeError unless something holds."""
+    if not holds:
+        raise SmokeError(f"expected {expected}, got {got}. Is the installation complete? Try `make test`.")
+
+
+def check_world() -> str:
+    """Fly eight episodes without resolution to their end."""
+    config = WorldConfig()
+    table, figures = record(config, 0, range(8), teachers.make("none", config))
+    check_table(table)
+    rate = figures["waypoint"] / (8 * config.aircraft)
+    require(rate > 0.95, "more than 95 % of the aircraft at their waypoints", rate)
+    require(figures["los_events"] > 0, "losses of separation when nobody resolves conflicts", 0)
+    return (
+        f"{config.aircraft} aircraft, 8 episodes, {len(table['episode']):,} rows, "
+        f"{figures['los_events'] / 8:.1f} LoS per episode without resolution"
+    )
+
+
+def check_teacher() -> str:
+    """Let MVP resolve a head-on conflict that can be solved on paper."""
+    config = WorldConfig(aircraft=2)
+    east, north, track = torch.tensor([[0.0, 0.0], [0.0, 200.0], [0.0, torch.pi]]).unsqueeze(1).unbind(0)
+    state = Traffic(east, north, track, torch.full_like(east, 9.0), east, 1000 - 2 * north, torch.ones(1, 2) > 0)
+    velocity = teachers.make("mvp", config, margin=1.0).velocity(state)
+    tcpa, cosine = 200 / 18, 0.5 * 0.05 + ((1 - 0.25) * (1 - 0.05**2)) ** 0.5  # R/|d| = 0.5, 10 m/|d| = 0.05
+    wanted = (100 / cosine - 10) / tcpa
+    got = velocity.east_mps.abs()[0, 0].item()
+    require(abs(got - wanted) < 1e-3, f"a sideways push of {wanted:.4f} m/s in a head-on conflict", got)
+    _, figures = record(WorldConfig(), 0, range(8), teachers.make("mvp"))
+    return f"head-on push {got:.3f} m/s as on paper, {figures['los_events'] / 8:.2f} LoS per episode with MVP"
+
+
+def check_observation() -> str:
+    """Observe a world and find the features where the design puts them."""
+    world = World(WorldConfig(), 0, range(4))
+    observation = observe_all(world.traffic, View())
+    shapes = tuple(tuple(part.shape) for part in observation)
+    require(shapes == ((4, 20, 7), (4, 20, 19, 5), (4, 20, 19)), "7 ownship and 19 x 5 intruder features", shapes)
+    nearest = observation.intruders[..., 0, 0] * View().length_m
+    gap = (nearest - world.pairs.nearest_m()).abs().max().item()
+    require(gap < 1e-2, "the nearest intruder first", f"a difference of {gap} m")
+    return f"ownship {shapes[0][-1]}, intruders {shapes[1][-2]} x {shapes[1][-1]}, nearest first"
+
+
+def check_networks() -> str:
+    """Run every network once, and look at its attention."""
+    world = World(WorldConfig(), 0, range(4))
+    observation = observe_all(world.traffic, View()).flatten()
+    for name in networks.NAMES:
+        action, attention = networks.make(name, View())(observation, with_attention=True)
+        require(action.shape == (80, 2), "actions (80, 2)", tuple(action.shape))
+        require(bool(torch.allclose(attention.sum(-1), torch.ones(1))), f"weights of {name} that sum to 1", "others")
+    return ", ".join(networks.NAMES)
+
+
+def check_training() -> str:
+    """Take training steps on the teacher's actions and see the loss fall."""
+    config, view = WorldConfig(), View()
+    world, teacher = World(config, 0, range(16)), teachers.make("mvp", config)
+    observation = observe_all(world.traffic, view, world.pairs).flatten()
+    label = advise(teacher, config, world.traffic, world.pairs).action.view(-1, 2)
+    network = networks.make("attention-additive", view)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(20):
+        loss = torch.nn.functional.mse_loss(network(observation), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    require(losses[-1] < losses[0], "a falling loss", f"{losses[0]:.4f} -> {losses[-1]:.4f}")
+    return f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in 20 steps"
+
+
+def check_checkpoint() -> str:
+    """Save a network, load it and get the same actions."""
+    view = View.parse("ego:intruders=8")
+    network = networks.make("pairwise", view)
+    observation = observe_all(World(WorldConfig(), 0, range(2)).traffic, view)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder) / "best", network, view, {"stage": "clone"})
+        loaded = load_policy(folder)
+    with torch.no_grad():
+        before = network(observation.flatten()).clamp(-1, 1).view(2, 20, 2)
+    require(bool(torch.equal(loaded.act(observation), before)), "the same actions after loading", "others")
+    return "saved, loaded, same actions to the bit"
+
+
+CHECKS: dict[str, Check] = {
+    "world": check_world,
+    "teacher": check_teacher,
+    "observation": check_observation,
+    "networks": check_networks,
+    "training": check_training,
+    "checkpoint": check_checkpoint,
+}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Use one thread: these tensors are small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@click.command()
+def smoke() -> None:
+    """Check in under a minute that all parts fit together, a line each."""
+    start = time.perf_counter()
+    with one_thread():
+        for name, check in CHECKS.items():
+            begin = time.perf_counter()
+            click.echo(f"ok  {name:<12} {check()}  ({time.perf_counter() - begin:.1f} s)")
+    click.echo(f"All {len(CHECKS)} parts fit together ({time.perf_counter() - start:.1f} s).")

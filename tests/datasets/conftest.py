@@ -1,0 +1,93 @@
+"""Small made-up tables and datasets, without a world: fast, and free of torch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skyclone.datasets.dataset import Dataset, open_dataset
+from skyclone.datasets.manifest import Manifest
+from skyclone.datasets.record import COLUMNS, Table
+from skyclone.datasets.shards import write_shard
+from skyclone.datasets.writer import DatasetWriter
+
+
+def _table(episodes: range, seed: int = 0, aircraft: int = 4, steps: int = 5) -> Table:
+    """Make a table that follows the record; the values of an episode depend on (seed, episode) only."""
+    parts: list[Table] = []
+    for episode in episodes:
+        random = np.random.default_rng((seed, episode))
+        flying = np.ones((steps, aircraft), bool)
+        for number in range(1, aircraft):  # some end earlier; the first flies to the end
+            flying[int(random.integers(1, steps + 1)) :, number] = False
+        step, number = np.nonzero(flying)
+        rows = len(step)
+        part: Table = {"episode": np.full(rows, episode, np.int32), "step": step, "aircraft": number}
+        for column in COLUMNS[3:]:
+            part[column.name] = random.uniform(-1, 1, rows)
+        part["conflicts"] = random.integers(0, 3, rows)
+        part["outcome"] = random.integers(0, 4, rows)
+        for name in ("tcpa_s", "dcpa_m"):
+            part[name][part["conflicts"] == 0] = np.nan
+        parts.append(part)
+    return {
+        column.name: np.concatenate([part[column.name] for part in parts]).astype(column.dtype)
+        for column in COLUMNS
+    }
+
+
+def _manifest(format: str = "parquet", episodes: int = 10, **changes: object) -> Manifest:
+    """Make the manifest of a dataset with 4 episodes a shard and no shards yet."""
+    fields: dict = {
+        "world": {"aircraft": 4, "step_s": 1.0},
+        "scenario": "sector",
+        "teacher": "mvp",
+        "pilot": "teacher",
+        "noise": 0.0,
+        "seed": 0,
+        "episodes_per_shard": 4,
+        "code": "0.1.0+test",
+        "packages": {"python": "3.11"},
+    }
+    return Manifest(format=format, episodes=episodes, **{**fields, **changes})
+
+
+def _fill(folder: Path, manifest: Manifest, shards: range | None = None) -> DatasetWriter:
+    """Make the missing shards of a dataset as the collector does."""
+    lines: list[str] = []
+    writer = DatasetWriter(folder, manifest, lines.append)
+    writer.lines = lines  # type: ignore[attr-defined]
+    writer.made = writer.missing(shards or range(writer.manifest.shard_count))  # type: ignore[attr-defined]
+    for index in writer.made:  # type: ignore[attr-defined]
+        table = _table(writer.manifest.shard_episodes(index), manifest.seed)
+        writer.add(write_shard(folder, writer.manifest, index, table, {"conflicts": 3.0, "episodes": 4.0}))
+    writer.finish("skyclone collect")
+    return writer
+
+
+@pytest.fixture
+def make_table() -> Callable[..., Table]:
+    return _table
+
+
+@pytest.fixture
+def make_manifest() -> Callable[..., Manifest]:
+    return _manifest
+
+
+@pytest.fixture
+def fill() -> Callable[..., DatasetWriter]:
+    return _fill
+
+
+@pytest.fixture(params=["parquet", "hdf5"])
+def format(request: pytest.FixtureRequest) -> str:
+    """Every test that asks for a format is run with each of them."""
+    return str(request.param)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, format: str) -> Dataset:
+    """A complete dataset of 10 episodes in 3 shards."""
+    _fill(tmp_path / "data", _manifest(format))
+    return open_dataset(tmp_path / "data")

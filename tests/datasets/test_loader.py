@@ -1,0 +1,115 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skyclone.datasets import Loader, Snapshots, View, open_dataset
+from skyclone.datasets.errors import DatasetError
+from skyclone.datasets.loader import Batch, assemble
+from skyclone.datasets.manifest import Manifest
+from skyclone.datasets.observation import observe_all
+from skyclone.datasets.snapshots import STATES
+from skyclone.datasets.traffic import Traffic
+from skyclone.datasets.writer import DatasetWriter
+
+
+@pytest.fixture
+def store(tmp_path: Path, fill: Callable[..., DatasetWriter], make_manifest: Callable[..., Manifest]) -> Snapshots:
+    fill(tmp_path / "data", make_manifest())
+    return Snapshots.of(open_dataset(tmp_path / "data"))
+
+
+def _labels(batches: list[Batch]) -> list[list[float]]:
+    return [batch.action[:, 0].tolist() for batch in batches]
+
+
+@pytest.mark.parametrize("view", ["seed", "ego:intruders=2", "cpa"])
+def test_a_batch_is_what_was_seen_in_flight(store: Snapshots, view: str) -> None:
+    rows = torch.randperm(len(store), generator=torch.Generator().manual_seed(0))[:50]
+    batch = assemble(store, rows, View.parse(view))
+    traffic = Traffic(**dict(zip(STATES, store.states.unbind(1))), is_flying=store.is_flying)
+    everything = observe_all(traffic, View.parse(view))
+    place = store.snapshot[rows].long(), store.aircraft[rows].long()
+    for found, expected in zip(batch.observation, everything, strict=True):
+        assert torch.equal(found, expected[place])
+    assert torch.equal(batch.action, store.action[rows])
+    assert torch.equal(batch.in_conflict, store.in_conflict[rows])
+    assert batch.observation.ownship.dtype == torch.float32
+
+
+def test_an_epoch_is_every_row_once_in_uniform_order(store: Snapshots) -> None:
+    loader = Loader(store, batch_size=7, seed=3)
+    assert len(loader) == -(-len(store) // 7)
+    assert loader.rows == len(store)
+    batches = list(loader)
+    assert [len(batch.action) for batch in batches[:-1]] == [7] * (len(loader) - 1)
+    assert sorted(sum(_labels(batches), [])) == sorted(store.action[:, 0].tolist())
+    assert sum(_labels(batches), []) != store.action[:, 0].tolist()
+    first = [list(Loader(store, batch_size=1, seed=seed))[0].action[0, 0].item() for seed in range(20)]
+    assert len(set(first)) > 10
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(store: Snapshots) -> None:
+    loader, same, other = (Loader(store, batch_size=16, seed=seed) for seed in (3, 3, 4))
+    orders = []
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        same.set_epoch(epoch)
+        orders.append(_labels(list(loader)))
+        assert _labels(list(same)) == orders[-1]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert _labels(list(other)) != orders[0]
+    loader.set_epoch(0)
+    assert _labels(list(loader)) == orders[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(store: Snapshots, workers: int) -> None:
+    alone, helped = Loader(store, batch_size=16, seed=1), Loader(store, batch_size=16, seed=1, workers=workers)
+    for epoch in range(2):
+        alone.set_epoch(epoch, start_batch=epoch)
+        helped.set_epoch(epoch, start_batch=epoch)
+        for one, other in zip(alone, helped, strict=True):
+            assert isinstance(other, Batch)
+            assert torch.equal(one.observation.intruders, other.observation.intruders)
+            assert torch.equal(one.action, other.action)
+
+
+@pytest.mark.parametrize("used", [0, 1, 5, 10**6])
+def test_going_on_takes_the_number_of_batches_used(store: Snapshots, used: int) -> None:
+    whole = _labels(list(Loader(store, batch_size=9, seed=2)))
+    rest = Loader(store, batch_size=9, seed=2, start_batch=used)
+    assert _labels(list(rest)) == whole[used:]
+    rest.set_epoch(0)
+    assert _labels(list(rest)) == whole
+
+
+def test_the_last_batch_may_be_dropped_and_the_order_kept(store: Snapshots) -> None:
+    assert len(store) % 16
+    loader = Loader(store, batch_size=16, shuffle=False, drop_last=True)
+    assert sum(_labels(list(loader)), []) == store.action[: len(store) // 16 * 16, 0].tolist()
+
+
+def test_no_global_random_state_is_used(store: Snapshots) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    list(Loader(store, batch_size=32))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def test_a_dataset_hands_out_batches(store: Snapshots, tmp_path: Path) -> None:
+    dataset = open_dataset(tmp_path / "data")
+    loader = dataset.batches(batch_size=8, view="ego:intruders=2", split="train", heldout=0.5, seed=1)
+    batch = next(iter(loader))
+    assert batch.observation.intruders.shape == (8, 2, 5)
+    assert 0 < loader.rows < dataset.rows
+    assert next(iter(dataset.batches())).observation.intruders.shape == (dataset.rows, 3, 5)
+
+
+def test_senseless_sizes_are_refused(store: Snapshots) -> None:
+    with pytest.raises(DatasetError, match="expected a batch size of 1 or more, got 0"):
+        Loader(store, batch_size=0)
+    with pytest.raises(DatasetError, match=rf"expected at least one batch of 10000 rows, got {len(store)} rows"):
+        Loader(store, batch_size=10000, drop_last=True)

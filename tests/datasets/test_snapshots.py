@@ -1,0 +1,102 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from skyclone.datasets.dataset import Dataset, open_dataset
+from skyclone.datasets.errors import DatasetError
+from skyclone.datasets.manifest import Manifest
+from skyclone.datasets.record import Table
+from skyclone.datasets.shards import write_shard
+from skyclone.datasets.snapshots import STATES, Snapshots, is_heldout
+from skyclone.datasets.writer import DatasetWriter
+
+
+def _rows(store: Snapshots) -> dict[str, np.ndarray]:
+    """Read the rows back out of snapshots."""
+    snapshot, aircraft = store.snapshot.long(), store.aircraft.long()
+    columns = {name: store.states[snapshot, number, aircraft].numpy() for number, name in enumerate(STATES)}
+    return {**columns, "teacher_turn": store.action[:, 0].numpy(), "teacher_speed": store.action[:, 1].numpy()}
+
+
+def test_every_row_is_there_in_order(dataset: Dataset) -> None:
+    store, table = Snapshots.of(dataset), dataset.table()
+    assert len(store) == dataset.rows
+    for name, column in _rows(store).items():
+        assert np.array_equal(column, table[name]), name
+    assert np.array_equal(store.in_conflict.numpy(), table["conflicts"] > 0)
+    assert np.array_equal(store.aircraft.numpy(), table["aircraft"])
+
+
+def test_a_snapshot_is_one_episode_at_one_step(dataset: Dataset) -> None:
+    store, table = Snapshots.of(dataset), dataset.table()
+    keys = np.stack((table["episode"], table["step"]))
+    assert np.array_equal(np.unique(keys, axis=1, return_inverse=True)[1].ravel(), store.snapshot.numpy())
+    assert int(store.is_flying.sum()) == len(store)
+    assert bool(store.is_flying[store.snapshot.long(), store.aircraft.long()].all())
+    assert torch.all(store.states.transpose(1, 2)[~store.is_flying] == 0)
+    assert store.bytes == sum(t.nbytes for t in vars(store).values())
+
+
+def test_a_hundred_million_rows_fit_in_4_gb(
+    tmp_path: Path, make_table: Callable[..., Table], make_manifest: Callable[..., Manifest]
+) -> None:
+    writer = DatasetWriter(tmp_path, make_manifest(episodes=4), print)
+    table = make_table(range(4), aircraft=20, steps=50)
+    full = Snapshots.of(_with(writer, table))
+    assert full.bytes / (full.is_flying.numel()) < 42  # bytes for each place, with all places flying
+
+
+def _with(writer: DatasetWriter, table: Table) -> Dataset:
+    writer.add(write_shard(writer.folder, writer.manifest, 0, table))
+    return open_dataset(writer.folder)
+
+
+def test_several_datasets_lie_behind_one_another(
+    dataset: Dataset, tmp_path: Path, make_table: Callable[..., Table], make_manifest: Callable[..., Manifest]
+) -> None:
+    writer = DatasetWriter(tmp_path / "wide", make_manifest(episodes=4, seed=5), print)
+    wide = _with(writer, make_table(range(4), seed=5, aircraft=7))
+    store, ends = Snapshots.of([dataset, wide]), [dataset.table(), wide.table()]
+    assert store.states.shape[2] == 7
+    assert not store.is_flying[: int(Snapshots.of(dataset).snapshot[-1]) + 1, 4:].any()
+    for name, column in _rows(store).items():
+        assert np.array_equal(column, np.concatenate([table[name] for table in ends])), name
+
+
+def test_a_split_is_whole_episodes_and_loses_none(
+    tmp_path: Path, fill: Callable[..., DatasetWriter], make_manifest: Callable[..., Manifest]
+) -> None:
+    fill(tmp_path, make_manifest(episodes=40))
+    dataset = open_dataset(tmp_path)
+    train, heldout = (Snapshots.of(dataset, split, heldout=0.25) for split in ("train", "heldout"))
+    assert len(train) + len(heldout) == dataset.rows
+    table = dataset.table()
+    chosen = np.array([is_heldout(0, episode, 0.25) for episode in range(40)])
+    assert 3 < chosen.sum() < 18
+    assert np.array_equal(_rows(heldout)["teacher_turn"], table["teacher_turn"][chosen[table["episode"]]])
+    assert np.array_equal(_rows(train)["teacher_turn"], table["teacher_turn"][~chosen[table["episode"]]])
+
+
+def test_the_split_is_stable_for_ever() -> None:
+    # Frozen answers: with another hash, episodes that were trained on would be held out tomorrow.
+    assert [episode for episode in range(50) if is_heldout(0, episode, 0.1)] == [15, 44, 46]
+    assert [episode for episode in range(50) if is_heldout(1, episode, 0.1)] == [29, 30, 38, 39, 49]
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_fraction_holds_out_the_same_and_more(seed: int, episode: int, one: float, other: float) -> None:
+    small, large = sorted((one, other))
+    assert is_heldout(seed, episode, small) <= is_heldout(seed, episode, large)
+    assert is_heldout(seed, episode, 1.0)
+    assert not is_heldout(seed, episode, 0.0)
+
+
+def test_an_empty_split_says_so(dataset: Dataset) -> None:
+    with pytest.raises(DatasetError, match=r"no episode is in the split 'heldout' \(10 episodes, 0% held out by hash"):
+        Snapshots.of(dataset, "heldout", heldout=0.0)
+    with pytest.raises(DatasetError, match="unknown split 'test'. There are: all, train, heldout"):
+        Snapshots.of(dataset, "test")

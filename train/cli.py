@@ -1,0 +1,71 @@
+"""`skyclone train`: options in, a run out."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+_DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
+
+
+@click.command(
+    epilog=f"{_DEFAULTS_FROM_RUN} Example: skyclone train --data data/mvp --out runs/clone --model pairwise"
+)
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Dataset; may be given several times.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder for the run.")
+@click.option(
+    "--model", default="attention-additive", show_default=True, help="Network, such as pairwise:width=96."
+)
+@click.option("--observation", default="seed", show_default=True, help="View, such as ego:intruders=8.")
+@click.option("--epochs", default=20, show_default=True, help="Passes over the training rows.")
+@click.option("--batch-size", default=1024, show_default=True, help="Rows per step.")
+@click.option("--lr", default=1e-3, show_default=True, help="Learning rate of Adam.")
+@click.option("--schedule", default="constant", show_default=True, help="Learning rate: constant or cosine.")
+@click.option("--weight-decay", default=0.0, show_default=True, help="Weight decay (AdamW).")
+@click.option("--max-seconds", type=float, help="Stop after so many seconds; the schedule ends then.")
+@click.option("--seed", default=0, show_default=True, help="Initial weights and order of the rows.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--threads", default=0, show_default=True, help="Threads of torch; 0 leaves it its own number.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.pass_context
+def train(ctx: click.Context, data: tuple[Path, ...], out: Path, device: str, resume: bool, **options: Any) -> None:
+    """Clone the teacher: fit a network to a dataset (behavioural cloning)."""
+    import torch
+    from tqdm import tqdm
+
+    from ..datasets import open_dataset
+    from .cloning import Cloning
+    from .configuration import CONFIG_NAME, CloningConfig, load_config
+
+    if resume and (out / CONFIG_NAME).exists():
+        saved, described = load_config(out)
+        given = {key: value for key, value in options.items() if _is_given(ctx, key)}
+        config = replace(saved, **given)
+        data = data or tuple(Path(each["path"]) for each in described)
+    else:
+        config = CloningConfig(**options)
+    if not data:
+        raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+
+    def say(line: str) -> None:
+        tqdm.write(line)
+
+    cloning = Cloning([open_dataset(path) for path in data], out, config, resume=resume, device=device, say=say)
+    cloning.train()
+    say(f"Next: skyclone evaluate {shlex.quote(str(out))}")
+
+
+def _is_given(ctx: click.Context, key: str) -> bool:
+    """Return whether an option stands on the command line."""
+    return ctx.get_parameter_source(key) is not ParameterSource.DEFAULT

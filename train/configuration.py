@@ -1,0 +1,185 @@
+"""What a cloning run shall do: one frozen dataclass, kept beside the result as `RUN/config.json`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+from ..datasets.dataset import Dataset
+from ..datasets.errors import CheckpointError, ConfigurationError, DatasetError
+from ..datasets.observation import View
+from ..datasets.publication import publish
+from . import networks
+
+CONFIG_NAME = "config.json"
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class CloningConfig:
+    """What a cloning run shall do; with the datasets' content it decides the result.
+
+    Attributes:
+        model: Network and its parameters, such as `pairwise:width=96`.
+        observation: View, such as `ego:intruders=8`.
+        epochs: Passes over the training rows.
+        batch_size: Rows per step.
+        lr: Learning rate of Adam at the start.
+        schedule: `constant`, or `cosine` down to zero at the end.
+        weight_decay: Of AdamW; 0 is plain Adam.
+        gradient_clip: Largest norm of all gradients together.
+        seed: Initial weights and order of the rows.
+        heldout: Fraction of the episodes held out.
+        max_seconds: Stop (and let the schedule end) after so much training time, evaluation included; None for
+            no limit. A limit on time makes the result depend on the machine.
+        threads: Torch threads; 0 leaves torch its own number.
+    """
+
+    model: str = "attention-additive"
+    observation: str = "seed"
+    epochs: int = 20
+    batch_size: int = 1024
+    lr: float = 1e-3
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+    seed: int = 0
+    heldout: float = 0.1
+    max_seconds: float | None = None
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        networks.parse(self.model)
+        object.__setattr__(self, "observation", str(View.parse(self.observation)))
+        if self.schedule not in SCHEDULES:
+            raise ConfigurationError(f"unknown schedule '{self.schedule}'. There are: {', '.join(SCHEDULES)}.")
+        for key, low in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("threads", 0)):
+            if getattr(self, key) < low:
+                raise ConfigurationError(f"expected {key} of {low} or more, got {getattr(self, key)}")
+        for key in ("lr", "gradient_clip", "max_seconds"):
+            value = getattr(self, key)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigurationError(f"expected {key} above 0, got {value}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ConfigurationError(f"expected weight_decay of 0 or more, got {self.weight_decay}")
+        if not 0 < self.heldout < 1:
+            raise ConfigurationError(f"expected a held-out fraction between 0 and 1, got {self.heldout}")
+
+    @property
+    def view(self) -> View:
+        """The observation."""
+        return View.parse(self.observation)
+
+    def network(self) -> networks.Network:
+        """Return the network with its initial weights."""
+        name, parameters = networks.parse(self.model)
+        return networks.make(name, self.view, seed=self.seed, **parameters)
+
+    def learning_rate(self, progress: float) -> float:
+        """Return the learning rate when this fraction of the training is done."""
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * 0.5 * (1.0 + cos(pi * min(progress, 1.0)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "CloningConfig":
+        """Read what `to_json` made.
+
+        Raises:
+            ConfigurationError: A key is missing or unknown.
+        """
+        missing, unknown = sorted(set(asdict(cls())) - set(data)), sorted(set(data) - set(asdict(cls())))
+        if missing or unknown:
+            raise ConfigurationError(
+                f"configuration of a run: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}. "
+                "Was it written by another version of skyclone?"
+            )
+        return cls(**data)
+
+
+def describe(datasets: Sequence[Dataset]) -> list[dict[str, Any]]:
+    """Return what a run says about its datasets, and check that they go together.
+
+    Raises:
+        DatasetError: A dataset is incomplete.
+        ConfigurationError: There is none, or two were labelled by different teachers.
+    """
+    if not datasets:
+        raise ConfigurationError("expected one dataset or more, got none. Use --data DIR.")
+    teachers = {dataset.manifest.teacher for dataset in datasets}
+    if len(teachers) > 1:
+        raise ConfigurationError(
+            f"expected datasets labelled by one teacher, got {', '.join(sorted(teachers))}. "
+            "A network cannot imitate several at once: train one on each."
+        )
+    for dataset in datasets:
+        if not dataset.manifest.complete:
+            raise DatasetError(
+                f"{dataset.path} is not complete: expected {dataset.manifest.shard_count} shards, "
+                f"got {len(dataset.shards)}. Go on with the same `skyclone collect --out {dataset.path}` command."
+            )
+    return [
+        {
+            "path": str(dataset.path),
+            "content_hash": dataset.content_hash,
+            "episodes": dataset.episodes,
+            "rows": dataset.rows,
+            "pilot": dataset.manifest.pilot,
+            "noise": dataset.manifest.noise,
+        }
+        for dataset in datasets
+    ]
+
+
+def save_config(run: Path, config: CloningConfig, described: list[dict[str, Any]]) -> None:
+    """Write `RUN/config.json`."""
+    text = json.dumps({"config": config.to_json(), "datasets": described}, indent=1)
+    publish(run / CONFIG_NAME, text.encode() + b"\n")
+
+
+def load_config(run: Path) -> tuple[CloningConfig, list[dict[str, Any]]]:
+    """Read `RUN/config.json`: the configuration and what it said about its datasets.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    path = run / CONFIG_NAME
+    try:
+        data = json.loads(path.read_bytes())
+        return CloningConfig.from_json(data["config"]), list(data["datasets"])
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{run} holds no cloning run: expected {CONFIG_NAME} in it. Leave out --resume to start one."
+        ) from None
+    except (ValueError, KeyError, TypeError, ConfigurationError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Train into another folder.") from None
+
+
+def check_same(
+    run: Path,
+    config: CloningConfig,
+    described: list[dict[str, Any]],
+    saved: tuple[CloningConfig, list[dict[str, Any]]],
+) -> None:
+    """Raise unless a run that shall go on is given the configuration and the data it began with.
+
+    Raises:
+        CheckpointError: Something differs; says what.
+    """
+    before, now = saved[0].to_json(), config.to_json()
+    different = [f"{key} {before[key]} (got {now[key]})" for key in before if before[key] != now[key]]
+    if [each["content_hash"] for each in described] != [each["content_hash"] for each in saved[1]]:
+        different.append(
+            f"the datasets {', '.join(each['path'] for each in saved[1])} (got others, or changed ones)"
+        )
+    if different:
+        raise CheckpointError(
+            f"{run} was begun with {'; '.join(different)}. Resume it with what it was begun with, "
+            "or train into another folder without --resume."
+        )

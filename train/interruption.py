@@ -1,0 +1,41 @@
+"""Ctrl-C at a moment that suits: remembered, and acted on between two batches."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interruption:
+    """Whether somebody has pressed Ctrl-C.
+
+    Attributes:
+        is_wanted: True from then on.
+    """
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Remember the first Ctrl-C; the second one stops at once."""
+        if self.is_wanted:
+            raise KeyboardInterrupt
+        self.is_wanted = True
+
+
+@contextmanager
+def remembered() -> Iterator[Interruption]:
+    """Remember Ctrl-C within the block instead of stopping at once; the second one stops at once.
+
+    Only the main thread can receive it; elsewhere nothing is changed.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    before = signal.signal(signal.SIGINT, interruption._note)
+    try:
+        yield interruption
+    finally:
+        signal.signal(signal.SIGINT, before)
