@@ -81,7 +81,8 @@ def check_networks() -> str:
     for name in networks.NAMES:
         action, attention = networks.make(name, View())(observation, with_attention=True)
         require(action.shape == (80, 2), "actions (80, 2)", tuple(action.shape))
-        require(bool(torch.allclose(attention.sum(-1), torch.ones(1))), f"weights of {name} that sum to 1", "others")
+        is_one = bool(torch.allclose(attention.sum(-1), torch.ones(1)))
+        require(is_one, f"attention weights of {name} that sum to 1", "others")
     return ", ".join(networks.NAMES)
 
 

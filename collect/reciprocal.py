@@ -83,7 +83,9 @@ def reciprocal_velocity(
     time = time.masked_fill_(~around[5], torch.inf).amin(-1)  # (M, V)
     time = torch.where(time < lookahead_s, time, torch.inf)
     detour = torch.hypot(fan_east - fan_east[:, :1], fan_north - fan_north[:, :1])
-    best = (urgency_m / time.clamp_min(0.1) + detour).argmin(-1, keepdim=True)
+    # left and right are often equally good: both of a pair must choose the same side, not what rounding says
+    tie = 1e-4 * torch.arange(fan_east.shape[1], dtype=east.dtype, device=east.device)  # (V,)
+    best = (urgency_m / time.clamp_min(0.1) + detour + tie).argmin(-1, keepdim=True)
     east.view(-1)[rows] = fan_east.gather(-1, best).squeeze(-1)
     north.view(-1)[rows] = fan_north.gather(-1, best).squeeze(-1)
     return east, north

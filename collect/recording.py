@@ -2,7 +2,7 @@
 
 In one row the state before the action, and the teacher's action in that very state.
 
-Notation: B episodes, N aircraft, T steps, C columns.
+Notation: B episodes, B' of them still flown, N aircraft, P conflicts; a chunk is a number of steps.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,15 @@ from torch import Tensor
 from ..datasets.record import COLUMNS, OUTCOMES, Table
 from ..datasets.traffic import Pairs, Traffic
 from .configuration import WorldConfig
-from .conflicts import count_of, most_urgent
-from .events import EventCounter, Safety
+from .conflicts import Conflicts, count_of, most_urgent
 from .flight import Advice, Pilot, Step, advise, fly
 from .scenarios import NOISE_STREAM, generator_of
+from .tally import Tally
 from .teachers import Teacher
 from .world import World
 
-_VALUES = tuple(column.name for column in COLUMNS if column.name not in ("episode", "step", "aircraft"))
+_CHUNK_STEPS = 32  # so many steps are turned into rows at once: few large operations, yet in the cache
 _NOISE_STEPS = 32  # noise is drawn for so many steps at once
-_SUMMED = ("conflicts", "conflicts_merged", "los_events", "los_merged", "los_steps", "conflict_steps", "severity")
 
 
 def record(
@@ -49,16 +48,18 @@ def record(
     """
     world = World(config, seed, episodes)
     flown = _Labelled(world, teacher, pilot, _Noise(seed, episodes, config.aircraft, noise) if noise else None)
-    counter = EventCounter(config, len(episodes))
-    steps: list[Tensor] = []
-    keys: list[Tensor] = []
-    for number, step in enumerate(fly(world, flown)):
-        values, place = _rows(step, flown.advice)
-        steps.append(values)
-        keys.append(place | (number << 16))
-        counter.count(step.traffic, step.pairs, step.slots)
-    table = _table(torch.cat(steps), torch.cat(keys), np.asarray(episodes, np.int32))
-    return table, _figures(table, counter.result())
+    log = _Log(Tally(config, teacher))
+    for step in fly(world, flown):
+        log.add(step, flown.advice)
+    table = log.table(np.asarray(episodes, np.int32))
+    ends = np.bincount(table["outcome"], minlength=len(OUTCOMES))
+    return table, {
+        "episodes": float(len(episodes)),
+        "flight_s": len(table["step"]) * config.step_s,
+        "rows_in_conflict": float(np.count_nonzero(table["conflicts"])),
+        **log.tally.figures(),
+        **{name: float(ends[number]) for number, name in enumerate(OUTCOMES) if number},
+    }
 
 
 class _Labelled:
@@ -87,7 +88,7 @@ class _Noise:
         self.step = 0
 
     def draw(self, episodes: Sequence[int]) -> Tensor:
-        """Return the noise (B, N, 2) of these episodes' next step."""
+        """Return the noise (B', N, 2) of these episodes' next step."""
         place = self.step % _NOISE_STEPS
         if place == 0:
             shape = (_NOISE_STEPS, self.aircraft, 2)
@@ -96,65 +97,80 @@ class _Noise:
         return torch.from_numpy(np.stack([self.drawn[episode][place] for episode in episodes])) * self.deviation
 
 
-def _rows(step: Step, advice: Advice) -> tuple[Tensor, Tensor]:
-    """Return the values (rows, C) of the aircraft flying before a step, and their keys (rows,) int64.
+class _Log:
+    """Keeps what was flown: a chunk of steps as it came, all before it as rows of flying aircraft."""
 
-    A key is slot << 32 | aircraft; the step is put in between by the caller.
-    """
-    traffic, shape = step.traffic, step.traffic.east_m.shape
-    tcpa, dcpa = most_urgent(advice.conflicts, shape)
-    nearest = step.pairs.nearest_m()
-    columns = {
-        "east_m": traffic.east_m,
-        "north_m": traffic.north_m,
-        "track_rad": traffic.track_rad,
-        "speed_mps": traffic.speed_mps,
-        "waypoint_east_m": traffic.waypoint_east_m,
-        "waypoint_north_m": traffic.waypoint_north_m,
-        "teacher_turn": advice.action[..., 0],
-        "teacher_speed": advice.action[..., 1],
-        "pilot_turn": step.action[..., 0],
-        "pilot_speed": step.action[..., 1],
-        "reward": step.result.reward,
-        "conflicts": count_of(advice.conflicts, shape).clamp_max(127).float(),
-        "nearest_m": nearest.masked_fill(torch.isinf(nearest), torch.nan),
-        "tcpa_s": tcpa,
-        "dcpa_m": dcpa,
-        "outcome": step.result.outcome.float(),
-    }
-    values = torch.stack([columns[name] for name in _VALUES], dim=-1)  # (B', N, C)
-    flat = traffic.is_flying.view(-1).nonzero().squeeze(-1)
-    aircraft = flat % shape[1]
-    slot = step.slots[torch.div(flat, shape[1], rounding_mode="floor")]
-    return values.view(-1, len(_VALUES)).index_select(0, flat), (slot << 32) | aircraft
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+        self._steps: list[Step] = []
+        self._advices: list[Advice] = []
+        self._nearest_m: list[Tensor] = []
+        self._seen: list[Conflicts] = []
+        self._chunks: list[dict[str, Tensor]] = []
+
+    def add(self, step: Step, advice: Advice) -> None:
+        """Take one step; its tensors must not change afterwards."""
+        self._steps.append(step)
+        self._advices.append(advice)
+        self._nearest_m.append(step.pairs.nearest_m())
+        self._seen.append(self.tally.conflicts_of(advice, step.pairs))
+        # pairs are (B', N, N): let go of them
+        self._steps[-1] = step._replace(pairs=None)  # type: ignore[arg-type]
+        if len(self._steps) == _CHUNK_STEPS:
+            self._finish_chunk()
+
+    def _finish_chunk(self) -> None:
+        """Turn the chunk into rows, in order of step, slot, aircraft."""
+        steps, advices = self._steps, self._advices
+        sizes = torch.tensor([len(step.slots) for step in steps])
+        slots = torch.cat([step.slots for step in steps])
+        numbers = torch.cat([step.steps for step in steps])
+        first = torch.cat((torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)))  # first episode of each step
+        flying = torch.cat([step.traffic.is_flying for step in steps])  # (sum B', N)
+        rows = flying.view(-1).nonzero().squeeze(-1)
+        episode, aircraft = torch.div(rows, flying.shape[1], rounding_mode="floor"), rows % flying.shape[1]
+        chunk = {"slot": slots[episode], "step": numbers[episode], "aircraft": aircraft}
+
+        def pick(name: str, tensors: Sequence[Tensor]) -> None:
+            chunk[name] = torch.cat([tensor.reshape(-1) for tensor in tensors]).index_select(0, rows)
+
+        for name in _STATES:
+            pick(name, [getattr(step.traffic, name) for step in steps])
+        for who, actions in (("teacher", [a.action for a in advices]), ("pilot", [s.action for s in steps])):
+            both = torch.cat([action.reshape(-1, 2) for action in actions]).index_select(0, rows)
+            chunk[f"{who}_turn"], chunk[f"{who}_speed"] = both.unbind(-1)
+        pick("reward", [step.result.reward for step in steps])
+        pick("outcome", [step.result.outcome for step in steps])
+        pick("nearest_m", self._nearest_m)
+        conflicts = _join([advice.conflicts for advice in advices], first)
+        tcpa, dcpa = most_urgent(conflicts, flying.shape)
+        pick("tcpa_s", [tcpa])
+        pick("dcpa_m", [dcpa])
+        pick("conflicts", [count_of(conflicts, flying.shape).clamp_max(127)])
+        seen = conflicts if self._seen[0] is advices[0].conflicts else _join(self._seen, first)
+        self.tally.add(seen, slots[seen.episode], numbers[seen.episode])
+        self._chunks.append(chunk)
+        self._steps, self._advices, self._nearest_m, self._seen = [], [], [], []
+
+    def table(self, episodes: np.ndarray) -> Table:
+        """Return everything as one table, sorted by episode, step, aircraft."""
+        if self._steps:
+            self._finish_chunk()
+        slot = torch.cat([chunk["slot"] for chunk in self._chunks]).numpy()
+        order = np.argsort(slot.astype(np.uint16), kind="stable")  # within a slot they are in order
+        table: Table = {"episode": episodes[slot[order]]}
+        for column in COLUMNS[1:]:
+            values = torch.cat([chunk[column.name] for chunk in self._chunks]).numpy()
+            table[column.name] = values[order].astype(column.dtype, copy=False)
+        table["nearest_m"][np.isinf(table["nearest_m"])] = np.nan
+        return table
 
 
-def _table(values: Tensor, keys: Tensor, episodes: np.ndarray) -> Table:
-    """Sort all rows by episode, step, aircraft and split them into columns."""
-    key = keys.numpy()
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    columns = values.numpy().T  # (C, rows)
-    table: Table = {
-        "episode": episodes[key >> 32],
-        "step": (key >> 16 & 0xFFFF).astype(np.int16),
-        "aircraft": (key & 0xFFFF).astype(np.int16),
-    }
-    for column in COLUMNS:
-        if column.name in _VALUES:
-            sorted_column = columns[_VALUES.index(column.name)][order]
-            table[column.name] = sorted_column.astype(column.dtype, copy=False)
-    return table
+_STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
 
 
-def _figures(table: Table, safety: Safety) -> dict[str, float]:
-    """Return the counts of what happened: traffic, safety, and how flights ended."""
-    ends = np.bincount(table["outcome"], minlength=len(OUTCOMES))
-    figures = {
-        "episodes": float(len(np.unique(table["episode"]))),
-        "flight_s": float(safety.flight_s.sum()),
-        "rows_in_conflict": float((table["conflicts"] > 0).sum()),
-    }
-    figures.update({name: float(getattr(safety, name).sum()) for name in _SUMMED})
-    figures.update({name: float(ends[number]) for number, name in enumerate(OUTCOMES) if number})
-    return figures
+def _join(conflicts: Sequence[Conflicts], first: Tensor) -> Conflicts:
+    """Join the conflicts of several steps, their episodes counted through from `first` of each step."""
+    joined = Conflicts(*(torch.cat(tensors) for tensors in zip(*conflicts)))
+    sizes = torch.tensor([len(each.episode) for each in conflicts])
+    return joined._replace(episode=joined.episode + first[:-1].repeat_interleave(sizes))

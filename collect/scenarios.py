@@ -224,4 +224,7 @@ def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> t
         is_flying[index, :n] = True
     heading = (state[4] - state[0], state[5] - state[1])
     state[2], state[3] = np.arctan2(*heading), config.cruise_mps
-    return Traffic(*torch.from_numpy(state), torch.from_numpy(is_flying)), torch.from_numpy(polygons)
+    east, north, track, speed, waypoint_east, waypoint_north = torch.from_numpy(state).unbind(0)
+    flying = torch.from_numpy(is_flying)
+    traffic = Traffic(east, north, track, speed, waypoint_east, waypoint_north, flying)
+    return traffic, torch.from_numpy(polygons)

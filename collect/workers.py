@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
@@ -72,7 +73,9 @@ def _start(make: Callable[[int], Made]) -> _Worker:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, make), daemon=True)
-    # Ctrl-C reaches every process of the terminal; a worker leaves it to the driver, from its first instruction on
+    # Ctrl-C reaches every process of the terminal; a worker leaves it to the driver, from its first instruction
+    # on. The resource tracker comes first: starting it as part of the process would lift the block.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()

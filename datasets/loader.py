@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .errors import DatasetError
 from .observation import Observation, View, observe
-from .snapshots import STATES, Snapshots
-from .traffic import Traffic, pairs_of_rows
+from .snapshots import Snapshots
+from .traffic import pairs_of_rows
 
 if TYPE_CHECKING:
     from . import dataset
@@ -43,12 +43,7 @@ def assemble(store: Snapshots, rows: Tensor, view: View) -> Batch:
         rows: (M,) int64 or int32, in any order.
         view: What is observed.
     """
-    snapshot = store.snapshot.index_select(0, rows)
-    states = store.states.index_select(0, snapshot).transpose(0, 1).contiguous()  # (6, M, N)
-    fields = dict(zip(STATES, states.unbind(0)))
-    traffic = Traffic(**fields, is_flying=store.is_flying.index_select(0, snapshot))
-    ownship = store.aircraft.index_select(0, rows).long()
-    own, pairs = pairs_of_rows(traffic, ownship)
+    own, pairs = pairs_of_rows(*store.traffic(rows))
     return Batch(
         observe(own, pairs, view),
         store.action.index_select(0, rows),

@@ -19,7 +19,7 @@ from .traffic import Pairs, Traffic, pairs_of
 
 OWNSHIP_FEATURES = 7
 INTRUDER_FEATURES = {"seed": 5, "ego": 5, "cpa": 9}
-FEATURE_NAMES = {
+FEATURE_NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "seed": (
         ("cos_drift", "sin_drift", "speed", "east", "north", "velocity_east", "velocity_north"),
         ("distance", "east", "north", "velocity_east", "velocity_north"),
@@ -84,9 +84,12 @@ class View:
                 known = ", ".join(k for k in asdict(view) if k != "name")
                 raise ObservationError(f"observation '{text}': no parameter '{key}'. There are: {known}.")
             try:
-                view = replace(view, **{key: int(value) if key == "intruders" else float(value)})
+                number: Any = int(value) if key == "intruders" else float(value)
             except ValueError:
-                raise ObservationError(f"observation '{text}': expected a number for {key}, got '{value}'") from None
+                raise ObservationError(
+                    f"observation '{text}': expected a number for {key}, got '{value}'"
+                ) from None
+            view = replace(view, **{key: number})
         return view
 
     def __str__(self) -> str:

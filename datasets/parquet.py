@@ -44,7 +44,7 @@ def encode(table: Table, stamp: str) -> bytes:
         pa.Table.from_arrays(arrays, schema=schema(stamp)),
         sink,
         compression="zstd",
-        compression_level=3,
+        compression_level=1,  # level 3: 0.7 % smaller, a fifth slower
         use_dictionary=_INTEGERS,
         use_byte_stream_split=_FLOATS,
         row_group_size=_ROWS_PER_GROUP,

@@ -1,1 +1,1 @@
-
+"""Paired evaluation with intervals, attention, plots and the report."""

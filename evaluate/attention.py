@@ -19,7 +19,7 @@ from ..collect.flight import fly
 from ..collect.teachers import mvp_push
 from ..collect.world import World
 from ..datasets.observation import Observation, View, observe
-from ..datasets.traffic import Pairs
+from ..datasets.traffic import Pairs, Traffic
 from ..train.policy import Policy
 
 EVERY = 4
@@ -124,7 +124,7 @@ def watch(
     for step in fly(world, policy.pilot):
         if int(step.steps[0]) % EVERY == 0:
             flying = step.traffic.is_flying
-            own = step.traffic.map(lambda tensor, flying=flying: tensor[flying])  # (M,)
+            own = Traffic(*(tensor[flying] for tensor in vars(step.traffic).values()))  # (M,)
             pairs = Pairs(*(tensor[flying] for tensor in step.pairs))  # (M, N)
             looks.append(look(policy, observe(own, pairs, policy.view), config))
     joined = Looks(*(torch.cat(parts).cpu() for parts in zip(*looks, strict=True)))
@@ -162,7 +162,8 @@ def _pairs_in(observation: Observation, view: View) -> Pairs:
     features = observation.intruders
     position, velocity = features[..., 1:3] * view.length_m, features[..., 3:5] * view.speed_mps
     distance2 = position.square().sum(-1).masked_fill(~observation.is_present, torch.inf)
-    return Pairs(*position.unbind(-1), *velocity.unbind(-1), distance2, observation.is_present)
+    (east, north), (velocity_east, velocity_north) = position.unbind(-1), velocity.unbind(-1)
+    return Pairs(east, north, velocity_east, velocity_north, distance2, observation.is_present)
 
 
 def analyse(looks: Looks, protected_zone_m: float) -> Attention:

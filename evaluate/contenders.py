@@ -68,7 +68,7 @@ def name_all(runs: Sequence[str], baselines: str) -> list[Contender]:
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(
-                f"'{name}' is given twice. Name each contender once; write a folder called like a teacher as ./{name}."
+                f"'{name}' is given twice. Name each contender once; a folder called like a teacher is ./{name}."
             )
     if not contenders:
         raise ConfigurationError("expected a RUN or a baseline to evaluate, got none. Try --baselines none,mvp.")
@@ -99,8 +99,8 @@ def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
     name, meta, warnings = loaded.contender.name, loaded.meta, []
     if seed in _seeds_in(meta):
         warnings.append(
-            f"{name} was trained on scenarios of seed {seed}, and is evaluated on them here: its figures are too good. "
-            "Take another --seed."
+            f"{name} was trained on scenarios of seed {seed}, and is evaluated on them here: its figures are too "
+            "good. Take another --seed."
         )
     world = meta.get("world") or {}
     here = config.to_json()
@@ -112,11 +112,6 @@ def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
 
 
 def _seeds_in(meta: dict[str, Any]) -> set[int]:
-    """Return the seeds of all scenarios a policy has seen: its datasets', its fine-tuning's, its parents'."""
-    seeds = {entry["seed"] for entry in meta.get("datasets") or [] if isinstance(entry, dict) and "seed" in entry}
-    if meta.get("stage") == "finetune" and isinstance(meta.get("config"), dict):
-        seeds.add(meta["config"].get("seed"))
-    parent = meta.get("parent")
-    if isinstance(parent, dict):
-        seeds |= _seeds_in(parent)
-    return {seed for seed in seeds if isinstance(seed, int)}
+    """Return the seeds of a policy's datasets. Fine-tuning flies episodes numbered beyond any evaluation's."""
+    entries = [entry for entry in meta.get("datasets") or [] if isinstance(entry, dict)]
+    return {entry["seed"] for entry in entries if isinstance(entry.get("seed"), int)}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ..collect import scenarios as layouts
@@ -60,6 +61,13 @@ class Plan:
         unresolved = Contender(UNRESOLVED, False)
         return self.contenders if unresolved in self.contenders else (unresolved, *self.contenders)
 
+    @property
+    def short_names(self) -> dict[str, str]:
+        """What people read instead of each name: a run's folder without its path, where that is clear."""
+        names = [contender.name for contender in self.contenders]
+        ends = [Path(each.name).name if each.is_run else each.name for each in self.contenders]
+        return {name: end if end and ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)}
+
     def load(self) -> dict[str, Loaded]:
         """Load every contender, by name.
 
@@ -80,9 +88,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchFlyer:
-    """Flies the batches of a plan by number: a picklable unit of work, the same in any process."""
+    """Flies the batches of a plan by number; a picklable unit of work while it is not told of contenders.
+
+    Attributes:
+        plan: What to fly.
+        ready: The contenders, if they are at hand; else each process loads its own.
+        progress: Told about scenarios that are done.
+    """
 
     plan: Plan
+    ready: dict[str, Loaded] | None = None
     progress: Progress | None = None
 
     @property
@@ -107,7 +122,7 @@ class BatchFlyer:
     @cached_property
     def _loaded(self) -> dict[str, Loaded]:
         """The contenders, loaded once in each process."""
-        return self.plan.load()
+        return self.ready or self.plan.load()
 
 
 @dataclass(frozen=True)
@@ -198,7 +213,7 @@ def evaluate(
         workers: Processes; 1 works in this one. The figures do not depend on it.
         progress: Told about scenarios that are done.
     """
-    figures, seconds = _fly(plan, workers, progress)
+    figures, seconds = _fly(plan, loaded, workers, progress)
     start = time.perf_counter()
     ratios = {
         name: metrics.compute(metrics.Flown(each, figures[UNRESOLVED], plan.world))
@@ -206,7 +221,9 @@ def evaluate(
     }
     weights = statistics.resample(plan.scenarios, plan.bootstrap, plan.seed)
     estimates = {
-        contender.name: {name: statistics.estimate(ratio, weights) for name, ratio in ratios[contender.name].items()}
+        contender.name: {
+            name: statistics.estimate(ratio, weights) for name, ratio in ratios[contender.name].items()
+        }
         for contender in plan.contenders
     }
     differences = {
@@ -231,10 +248,12 @@ def _differences(one: dict[str, Ratio], other: dict[str, Ratio], weights: Any) -
     return {name: statistics.difference(one[name], other[name], weights) for name in one}
 
 
-def _fly(plan: Plan, workers: int, progress: Progress | None) -> tuple[dict[str, Figures], dict[str, float]]:
+def _fly(
+    plan: Plan, loaded: dict[str, Loaded], workers: int, progress: Progress | None
+) -> tuple[dict[str, Figures], dict[str, float]]:
     """Fly all batches; return figures and seconds by contender."""
     is_alone = workers <= 1
-    flyer = BatchFlyer(plan, progress if is_alone else None)
+    flyer = BatchFlyer(plan, loaded, progress) if is_alone else BatchFlyer(plan)
     done: dict[int, Batch] = {}
     with one_thread(), closing(work(flyer, range(len(flyer)), workers)) as batches:
         for batch in batches:

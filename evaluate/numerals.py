@@ -23,18 +23,18 @@ def scaled(estimate: Estimate, metric: Metric) -> Estimate:
     return Estimate(*(part * factor for part in estimate))
 
 
-def decimals(estimate: Estimate) -> int:
-    """Return the decimals, at most 3, with which the interval is 5 to 50 units of the last digit wide."""
+def decimals(estimate: Estimate, most: int) -> int:
+    """Return the decimals with which the interval is 5 to 50 units of the last digit wide, up to a limit."""
     width = estimate.high - estimate.low
     if not isfinite(width) or width < 1e-3:
         return 2
-    return min(max(ceil(log10(5 / width)), 0), 3)
+    return min(max(ceil(log10(5 / width)), 0), most)
 
 
 def with_interval(estimate: Estimate, metric: Metric, is_difference: bool = False) -> tuple[str, str]:
     """Return a value and its interval, such as ("13.3", "[12.8, 13.9]"), in the metric's unit."""
     shown = scaled(estimate, metric)
-    digits = decimals(shown)
+    digits = decimals(shown, most=2 if metric.unit and not is_difference else 3)
     value = number(shown.value, digits, is_difference)
     if not isfinite(shown.low):
         return value, ""
@@ -42,8 +42,13 @@ def with_interval(estimate: Estimate, metric: Metric, is_difference: bool = Fals
     return value, f"[{low}, {high}]"
 
 
-def with_unit(value: float, digits: int, metric: Metric, is_difference: bool = False) -> str:
-    """Return a value, already scaled, with its unit; differences of percentages in points."""
+def unit_of(metric: Metric, is_difference: bool = False) -> str:
+    """Return the unit to put behind a number, with its space; differences of percentages are in points."""
     unit = "points" if is_difference and metric.unit == "%" else metric.unit
-    text = number(value, digits, is_difference)
-    return f"{text} {unit}" if unit and text != NOTHING else text
+    return f" {unit}" if unit else ""
+
+
+def with_unit(estimate: Estimate, metric: Metric) -> str:
+    """Return a value with its unit, such as "2.7 %"."""
+    value, _ = with_interval(estimate, metric)
+    return value if value == NOTHING else value + unit_of(metric)

@@ -88,7 +88,7 @@ def estimate(ratio: Ratio, weights: np.ndarray) -> Estimate:
         ratio: The metric.
         weights: (R, S) from `resample`.
     """
-    interval = _interval(_resample(ratio, weights))
+    interval = _interval(_resample(ratio, weights), _has_two(ratio))
     margin = ratio.sign * _margin_of_none(ratio)
     if not margin or not isfinite(interval.low):
         return interval
@@ -107,7 +107,10 @@ def difference(one: Ratio, other: Ratio, weights: np.ndarray) -> Estimate:
         weights: (R, S) from `resample`.
     """
     first, second = _resample(one, weights), _resample(other, weights)
-    interval = _interval(_Resampled(*(a - b for a, b in zip(first, second))))
+    gap = _Resampled(
+        first.value - second.value, first.resamples - second.resamples, first.left_out - second.left_out
+    )
+    interval = _interval(gap, _has_two(one) and _has_two(other))
     if not one.is_count or not isfinite(interval.low):
         return interval
     margins = _margin_of_none(one), _margin_of_none(other)
@@ -124,6 +127,11 @@ def _margin_of_none(ratio: Ratio) -> float:
     if not ratio.is_count or exposure <= 0 or ratio.events.any():
         return 0.0
     return RULE_OF_THREE / exposure
+
+
+def _has_two(ratio: Ratio) -> bool:
+    """Return whether two scenarios or more say something: one alone says nothing about others."""
+    return int(np.count_nonzero(ratio.exposure)) >= 2
 
 
 def _resample(ratio: Ratio, weights: np.ndarray) -> _Resampled:
@@ -143,11 +151,11 @@ def _resample(ratio: Ratio, weights: np.ndarray) -> _Resampled:
     return _Resampled(float(value), resamples, left_out)
 
 
-def _interval(statistic: _Resampled) -> Estimate:
-    """Return the BCa interval."""
+def _interval(statistic: _Resampled, has_spread: bool) -> Estimate:
+    """Return the BCa interval; none if a single scenario stands behind the value."""
     value = statistic.value
     resamples = np.sort(statistic.resamples[np.isfinite(statistic.resamples)])
-    if not isfinite(value) or len(statistic.left_out) < 2 or 2 * len(resamples) < len(statistic.resamples):
+    if not isfinite(value) or not has_spread or not len(resamples):
         return Estimate(value, nan, nan)
     normal, count = NormalDist(), len(resamples)
     tolerance = 1e-12 * max(1.0, abs(value))

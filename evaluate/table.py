@@ -16,7 +16,7 @@ def render(evaluation: Evaluation) -> str:
     """Return the contenders with their main figures and intervals, and the verdict, in 100 columns."""
     columns = [_column(evaluation, name) for name in COLUMNS]
     room = WIDTH - sum(len(column[0]) + len(_GAP) for column in columns)
-    names = ["", *(shortened(name, max(room, 12)) for name in evaluation.estimates)]
+    names = ["", *(shortened(name, max(room, 12)) for name in evaluation.plan.short_names.values())]
     width = max(map(len, names))
     lines = [_GAP.join([name.ljust(width), *cells]).rstrip() for name, *cells in zip(names, *columns, strict=True)]
     verdict = judge(evaluation)
@@ -31,8 +31,8 @@ def conditions(evaluation: Evaluation) -> str:
     plan = evaluation.plan
     world = plan.world
     return (
-        f"[low, high]: 95 % intervals over {plan.scenarios} scenarios of {world.aircraft} aircraft "
-        f"({world.scenario}, seed {plan.seed}), the same for all."
+        f"[low, high]: 95 % intervals. {plan.scenarios} scenarios of {world.aircraft} aircraft, the same for all "
+        f"({world.scenario}, seed {plan.seed})."
     )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .contenders import UNRESOLVED
 from .evaluation import Evaluation
 from .metrics import METRICS
-from .numerals import decimals, number, scaled, with_unit
+from .numerals import unit_of, with_interval, with_unit
 from .statistics import Estimate
 
 NOTEWORTHY_ARRIVALS = 0.005
@@ -33,27 +33,28 @@ def judge(evaluation: Evaluation) -> Verdict:
     subject = next(reversed(against), None)
     if subject is None:
         return Verdict("There is one contender: nothing to compare.", [])
-    headlines, details = [], []
-    for reference in against[subject]:
-        headlines.append(compare(evaluation, subject, reference))
-        details += [
-            _detail(evaluation, subject, reference, name) for name in ("los_events", "extra_distance", "waypoint_rate")
-        ]
-    return Verdict(headlines[0], [*headlines[1:], *(text for text in details if text)])
+    headline = ""
+    details: list[str] = []
+    for reference, difference in against[subject].items():
+        sentence = compare(evaluation, subject, reference)
+        headline, details = (headline, [*details, sentence]) if headline else (sentence, details)
+        names = ["los_events", "extra_distance", *(["waypoint_rate"] if shown(difference["waypoint_rate"]) else [])]
+        details += [_detail(evaluation, subject, reference, name) for name in names]
+    return Verdict(headline, [text for text in details if text])
 
 
 def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
     """Say in a sentence whether one contender is safer than another and flies shorter."""
     difference = evaluation.differences[subject][reference]
     safety, path = shown(difference["los_events"]), shown(difference["extra_distance"])
-    other = _called(reference)
+    one, other = called(evaluation, subject), called(evaluation, reference)
     routes = {-1: "shorter routes", 1: "longer routes"}
     if not safety and not path:
-        text = f"No difference between {subject} and {other} was shown, neither in safety nor in route length"
+        text = f"No difference between {one} and {other} was shown, neither in safety nor in route length"
     elif not safety:
-        text = f"No difference in safety between {subject} and {other} was shown; {subject} flies {routes[path]}"
+        text = f"No difference in safety between {one} and {other} was shown; {one} flies {routes[path]}"
     else:
-        text = f"{subject} is {'safer' if safety < 0 else 'less safe'} than {other}"
+        text = f"{one} is {'safer' if safety < 0 else 'less safe'} than {other}"
         if not path:
             text += "; no difference in route length was shown"
         else:
@@ -68,9 +69,9 @@ def shown(difference: Estimate) -> int:
     return 1 if difference.value > 0 else -1
 
 
-def _called(name: str) -> str:
+def called(evaluation: Evaluation, name: str) -> str:
     """Return how a contender is called in a sentence."""
-    return "no resolution" if name == UNRESOLVED else name
+    return "no resolution" if name == UNRESOLVED else evaluation.plan.short_names[name]
 
 
 def _reservations(evaluation: Evaluation, subject: str, reference: str) -> str:
@@ -93,17 +94,16 @@ def _reservations(evaluation: Evaluation, subject: str, reference: str) -> str:
 def _detail(evaluation: Evaluation, subject: str, reference: str, name: str) -> str:
     """Say in a sentence how two contenders differ in one metric; "" if it cannot be said."""
     metric = METRICS[name]
-    difference = scaled(evaluation.differences[subject][reference][name], metric)
-    own = scaled(evaluation.estimates[subject][name], metric)
-    if not isfinite(difference.low) or not isfinite(own.value):
+    difference = evaluation.differences[subject][reference][name]
+    values = [evaluation.estimates[who][name] for who in (subject, reference)]
+    if not isfinite(difference.low) or not all(isfinite(value.value) for value in values):
         return ""
-    digits = max(decimals(difference), decimals(own))
-    values = [with_unit(value, digits, metric) for value in (own.value, own.value - difference.value)]
-    low = number(difference.low, digits, is_signed=True)
-    high = with_unit(difference.high, digits, metric, is_difference=True)
-    gap = with_unit(difference.value, digits, metric, is_difference=True)
+    own, other = (with_unit(value, metric) for value in values)
+    gap, interval = with_interval(difference, metric, is_difference=True)
+    low, high = interval.strip("[]").split(", ")
+    unit = unit_of(metric, is_difference=True)
     what = {"los_events": "Losses of separation per scenario"}.get(name, metric.title.capitalize())
     return (
-        f"{what}: {values[0]} with {subject}, {values[1]} with {_called(reference)}; "
-        f"difference {gap} (95 % interval {low} to {high})."
+        f"{what}: {own} with {called(evaluation, subject)}, {other} with {called(evaluation, reference)}; "
+        f"difference {gap}{unit} (95 % interval {low} to {high}{unit})."
     )

@@ -12,13 +12,15 @@ def test_every_package_is_listed() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
-    folders = [ROOT] + [p.parent for floor in ("collect", "datasets", "train", "evaluate") for p in (ROOT / floor).rglob("__init__.py")]
+    floors = ("collect", "datasets", "train", "evaluate")
+    folders = [ROOT] + [path.parent for floor in floors for path in (ROOT / floor).rglob("__init__.py")]
     expected = {".".join(("skyclone", *folder.relative_to(ROOT).parts)) for folder in folders}
     assert listed == expected
 
 
 def test_nobody_elses_datasets_is_ours(tmp_path: Path) -> None:
-    code = "import importlib.util as u; print([u.find_spec(n) for n in ('datasets', 'evaluate', 'collect', 'train')])"
+    names = ("datasets", "evaluate", "collect", "train")
+    code = f"import importlib.util as u; print([u.find_spec(n) for n in {names}])"
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert str(ROOT) not in found.stdout
 

@@ -86,7 +86,7 @@ class Cloning:
 
     Raises:
         CheckpointError: The folder holds a run and resume is False, or a run of another configuration.
-        DatasetError: A dataset is incomplete or damaged, or has too few episodes to hold some out.
+        DatasetError: A dataset is damaged, or has too few episodes to hold some out.
         ConfigurationError: The device is not there, or the datasets do not go together.
     """
 

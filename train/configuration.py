@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.dataset import Dataset
-from ..datasets.errors import CheckpointError, ConfigurationError, DatasetError
+from ..datasets.errors import CheckpointError, ConfigurationError
 from ..datasets.observation import View
 from ..datasets.publication import publish
 from . import networks
@@ -107,7 +107,6 @@ def describe(datasets: Sequence[Dataset]) -> list[dict[str, Any]]:
     """Return what a run says about its datasets, and check that they go together.
 
     Raises:
-        DatasetError: A dataset is incomplete.
         ConfigurationError: There is none, or two were labelled by different teachers.
     """
     if not datasets:
@@ -118,12 +117,6 @@ def describe(datasets: Sequence[Dataset]) -> list[dict[str, Any]]:
             f"expected datasets labelled by one teacher, got {', '.join(sorted(teachers))}. "
             "A network cannot imitate several at once: train one on each."
         )
-    for dataset in datasets:
-        if not dataset.manifest.complete:
-            raise DatasetError(
-                f"{dataset.path} is not complete: expected {dataset.manifest.shard_count} shards, "
-                f"got {len(dataset.shards)}. Go on with the same `skyclone collect --out {dataset.path}` command."
-            )
     return [
         {
             "path": str(dataset.path),

@@ -39,7 +39,8 @@ class Rollout(NamedTuple):
     Attributes:
         observation: (M, 7), (M, K, F), (M, K), by step, then by slot.
         action: (M, A) the sample.
-        log_prob: (M,) of it.
+        mean: (M, A) of the policy that drew it.
+        log_prob: (M,) of the sample.
         is_flying: (T, L) bool, True where there is a row.
         reward: (T, L).
         is_terminated: (T, L) bool.
@@ -52,6 +53,7 @@ class Rollout(NamedTuple):
 
     observation: Observation
     action: Tensor
+    mean: Tensor
     log_prob: Tensor
     is_flying: Tensor
     reward: Tensor
@@ -148,7 +150,8 @@ class Crew:
             horizon: T.
             generator: Draws the actions.
         """
-        rows: list[tuple[Observation, Tensor, Tensor]] = []
+        observations: list[Observation] = []
+        draws: list[tuple[Tensor, Tensor, Tensor]] = []
         finals: list[Observation] = []
         results: list[tuple[Tensor, StepResult]] = []
         figures = _Figures(self.world)
@@ -161,7 +164,8 @@ class Crew:
                     mean = actor(observation)
                     noise = torch.randn(mean.shape, generator=generator, device=mean.device)
                     sample = torch.addcmul(mean, noise, deviation)
-                    rows.append((observation, sample, log_prob(sample, mean, actor.log_std)))
+                    draws.append((sample, mean, log_prob(sample, mean, actor.log_std)))
+                observations.append(observation)
                 result = self._step(before, sample)
                 results.append((before.is_flying, result))
                 finals.append(self._final(result))
@@ -169,14 +173,16 @@ class Crew:
                 self._restart()
             after = self.world.traffic
             last = self._observe(after, self.world.pairs, after.is_flying)
+        sample, mean, drawn_log_prob = (torch.cat(parts) for parts in zip(*draws))
         is_flying, reward, is_terminated, is_truncated = (
             torch.stack([part.flatten() for part in parts])  # (T, L)
             for parts in zip(*((flying, r.reward, r.terminated, r.truncated) for flying, r in results))
         )
         return Rollout(
-            _concatenate([row[0] for row in rows]),
-            torch.cat([row[1] for row in rows]),
-            torch.cat([row[2] for row in rows]),
+            _concatenate(observations),
+            sample,
+            mean,
+            drawn_log_prob,
             is_flying,
             reward,
             is_terminated,

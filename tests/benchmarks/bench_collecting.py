@@ -75,7 +75,11 @@ def bluesky(step_s: float) -> float:
         return rate
 
 
-WAYS = {"skyclone": ours, "BlueSky, 1 s steps": lambda: bluesky(1.0), "BlueSky, 0.05 s steps": lambda: bluesky(0.05)}
+WAYS = {
+    "skyclone": ours,
+    "BlueSky, 1 s steps": lambda: bluesky(1.0),
+    "BlueSky, 0.05 s steps": lambda: bluesky(0.05),
+}
 
 
 def main() -> None:

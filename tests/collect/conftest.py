@@ -4,13 +4,14 @@ import os
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
 from skyclone.datasets.traffic import Traffic
 
 TrafficMaker = Callable[..., Traffic]
@@ -73,7 +74,7 @@ class _NoNavigationData:
 
 
 @pytest.fixture(scope="session")
-def bluesky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def bluesky(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """BlueSky 1.1.1, headless, detached, once per process, with its pure Python geometry.
 
     Its working folder and the home it sees are temporary: BlueSky keeps `~/bluesky`, its aircraft model
@@ -101,7 +102,7 @@ def bluesky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             del os.environ[name]
         else:
             os.environ[name] = value
-    yield simulator
+    return simulator
 
 
 EARTH_RADIUS_M = 6371000.0  # BlueSky's, in positions and in its quick distances

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from skyclone.collect import teachers
 from skyclone.collect.configuration import WorldConfig
 from skyclone.collect.events import EventCounter
@@ -12,11 +13,11 @@ from skyclone.collect.scenarios import lay_out
 from skyclone.collect.teachers import action_towards
 from skyclone.collect.world import World
 from skyclone.datasets.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT, Table, check_table
-from skyclone.datasets.snapshots import STATES
 from skyclone.datasets.traffic import Traffic
 
 CONFIG = WorldConfig(aircraft=12, max_steps=120)
 EPISODES = range(3, 9)
+STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
 
 
 def _record(**options: object) -> tuple[Table, dict[str, float]]:

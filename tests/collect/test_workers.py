@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from skyclone.collect.workers import _portable, one_thread, work
 from skyclone.datasets.errors import DatasetError
 
@@ -48,7 +49,9 @@ def test_everything_is_made_once_and_a_worker_s_error_comes_through() -> None:
 
 
 def test_a_worker_that_dies_is_a_clear_error() -> None:
-    message = r"A worker was killed by signal 9 \(perhaps .* memory.*Finished shards are kept; the same command goes on"
+    message = (
+        r"A worker was killed by signal 9 \(perhaps .* memory.*Finished shards are kept; the same command goes on"
+    )
     with pytest.raises(DatasetError, match=message):
         list(work(_Text("__import__('signal').raise_signal"), [signal.SIGKILL, signal.SIGKILL], 2))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.manifest import Manifest
 from skyclone.datasets.record import COLUMNS, Table

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from skyclone.datasets.card import card, describe, facts, safety_table, write_card
 from skyclone.datasets.dataset import Dataset
 from skyclone.datasets.record import COLUMNS

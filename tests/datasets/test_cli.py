@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
 from skyclone.datasets.cli import datasets
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import DatasetError

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from skyclone.datasets.conversion import convert
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import DatasetError
@@ -33,7 +34,7 @@ def test_a_conversion_does_not_overwrite(
 ) -> None:
     with pytest.raises(DatasetError, match="is the dataset itself"):
         convert(dataset, dataset.path, "hdf5")
-    with pytest.raises(DatasetError, match="unknown format 'csv'. There are: parquet, hdf5"):
+    with pytest.raises(DatasetError, match=r"unknown format 'csv'\. There are: parquet, hdf5"):
         convert(dataset, tmp_path / "out", "csv")
     fill(tmp_path / "other", make_manifest("hdf5", seed=4))
     with pytest.raises(DatasetError, match="holds another dataset: seed 4 there, 0 now"):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from skyclone.datasets import open_dataset
 from skyclone.datasets.dataset import Dataset
 from skyclone.datasets.errors import DatasetError

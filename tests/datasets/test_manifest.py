@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import DatasetError
 from skyclone.datasets.manifest import Manifest, load_manifest, save_manifest
@@ -59,7 +60,10 @@ def test_the_recipe_hash_tells_what_decides_the_rows(make_manifest: Callable[...
 
 _EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "version": (lambda d: d.update(format_version=2), "expected format version 1, got 2"),
-    "another version's keys": (lambda d: (d.clear(), d.update(format_version=9)), "expected format version 1, got 9"),
+    "another version's keys": (
+        lambda d: (d.clear(), d.update(format_version=9)),
+        "expected format version 1, got 9",
+    ),
     "unknown key": (lambda d: d.update(extra=1), r"unknown keys \['extra'\]"),
     "missing key": (lambda d: d.pop("seed"), r"missing keys \['seed'\]"),
     "climbing name": (lambda d: d["shards"][0].update(name="../../etc/passwd"), "unknown shard '../../etc/passwd'"),

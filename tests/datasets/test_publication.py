@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from skyclone.datasets import publication
 from skyclone.datasets.publication import clean, is_temporary, locked, publish
 

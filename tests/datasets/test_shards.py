@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skyclone.datasets import hdf5, parquet
 from skyclone.datasets.dataset import Dataset
 from skyclone.datasets.errors import DatasetError, RecordError
@@ -22,7 +24,9 @@ CODECS = {"parquet": parquet, "hdf5": hdf5}
 
 
 def _same(one: Table, other: Table) -> bool:
-    return all(np.array_equal(one[name], other[name], equal_nan=one[name].dtype.kind == "f") for name in COLUMN_NAMES)
+    return all(
+        np.array_equal(one[name], other[name], equal_nan=one[name].dtype.kind == "f") for name in COLUMN_NAMES
+    )
 
 
 def test_a_table_comes_back_from_each_format(format: str, make_table: Callable[..., Table]) -> None:
@@ -60,17 +64,18 @@ def test_parquet_is_encoded_as_designed(make_table: Callable[..., Table]) -> Non
 
 
 @settings(max_examples=150, deadline=None)
-@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255), format=st.sampled_from(["parquet", "hdf5"]))
+@given(
+    place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255), format=st.sampled_from(["parquet", "hdf5"])
+)
 def test_damaged_bytes_are_an_error_or_a_table_but_nothing_else(place: float, change: int, format: str) -> None:
     # The hash is checked first in real life; here the decoders themselves meet damaged and hostile bytes.
     table = {column.name: np.arange(200).astype(column.dtype) for column in COLUMNS}
     data = bytearray(CODECS[format].encode(table, "stamp"))
     data[int(place * len(data))] ^= change
-    try:
-        CODECS[format].decode(bytes(data))
-        CODECS[format].decode(bytes(data[: int(place * len(data))]))
-    except DatasetError as error:
-        assert str(error).startswith(("expected", "column"))
+    for damaged in (bytes(data), bytes(data[: int(place * len(data))])):
+        with suppress(DatasetError):
+            found, _ = CODECS[format].decode(damaged)
+            assert set(found) == set(COLUMN_NAMES)
 
 
 def test_a_shard_is_read_as_it_was_written(
@@ -119,9 +124,9 @@ def test_a_shard_with_the_right_hash_and_wrong_rows_is_not_read(
         read(make_table(range(4, 8)))
     with pytest.raises(DatasetError, match=r"expected \d+ rows, got"):
         read(make_table(range(4), aircraft=9))
+    table = make_table(range(4))
+    table["east_m"][3] = np.nan
     with pytest.raises(DatasetError, match="column east_m: expected finite numbers, got nan in row 3"):
-        table = make_table(range(4))
-        table["east_m"][3] = np.nan
         read(table)
     with pytest.raises(DatasetError, match="expected rows sorted by episode, step, aircraft"):
         read({name: column[::-1].copy() for name, column in make_table(range(4)).items()})

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from skyclone.datasets import writer as writer_module
 from skyclone.datasets.dataset import open_dataset
 from skyclone.datasets.errors import DatasetError
@@ -19,7 +20,9 @@ def _everything(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_second_run_keeps_everything(tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest) -> None:
+def test_a_second_run_keeps_everything(
+    tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest
+) -> None:
     fill(tmp_path / "a" / "b", make_manifest(format))
     before = _everything(tmp_path)
     again = fill(tmp_path / "a" / "b", make_manifest(format, code="newer"))
@@ -56,7 +59,9 @@ def test_parts_in_any_order_make_the_same_whole(tmp_path: Path, fill: Fill, make
     assert _everything(tmp_path / "parts") == _everything(tmp_path / "whole")
 
 
-def test_parts_made_elsewhere_are_taken_in(tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest) -> None:
+def test_parts_made_elsewhere_are_taken_in(
+    tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest
+) -> None:
     fill(tmp_path / "whole", make_manifest(format))
     fill(tmp_path / "one", make_manifest(format), range(0, 2))
     fill(tmp_path / "two", make_manifest(format), range(2, 3))
@@ -97,7 +102,7 @@ def test_a_shard_of_another_dataset_is_refused_and_left_alone(
     stranger = tmp_path / "a" / "shards" / "00002.parquet"
     (tmp_path / "b" / "shards" / "00002.parquet").rename(stranger)
     before = _everything(tmp_path / "a")
-    with pytest.raises(DatasetError, match="is not of this dataset: it belongs to another dataset.* Move it out"):
+    with pytest.raises(DatasetError, match=r"is not of this dataset: it belongs to another dataset.* Move it out"):
         fill(tmp_path / "a", make_manifest())
     assert _everything(tmp_path / "a") == before
 
@@ -128,7 +133,9 @@ def test_another_dataset_in_the_folder_is_not_touched(
     assert _everything(tmp_path) == before
 
 
-def test_more_episodes_extend_a_dataset(tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest) -> None:
+def test_more_episodes_extend_a_dataset(
+    tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest
+) -> None:
     fill(tmp_path / "long", make_manifest(format, episodes=18))
     fill(tmp_path / "short", make_manifest(format, episodes=10))
     grown = fill(tmp_path / "short", make_manifest(format, episodes=18))
@@ -153,12 +160,14 @@ def test_what_a_dead_process_left_is_removed_and_nothing_else(
 
 def test_a_folder_with_other_things_is_not_touched(tmp_path: Path, fill: Fill, make_manifest: MakeManifest) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(DatasetError, match=r"is not empty and holds no dataset\.json \(but thesis\.tex\)\. Name an"):
+    with pytest.raises(
+        DatasetError, match=r"is not empty and holds no dataset\.json \(but thesis\.tex\)\. Name an"
+    ):
         fill(tmp_path, make_manifest())
     assert os.listdir(tmp_path) == ["thesis.tex"]
     with pytest.raises(DatasetError, match="is a file; expected a folder"):
         fill(tmp_path / "thesis.tex", make_manifest())
-    with pytest.raises(DatasetError, match="Cannot write to .*thesis.tex"):
+    with pytest.raises(DatasetError, match=r"Cannot write to .*thesis\.tex"):
         fill(tmp_path / "thesis.tex" / "data", make_manifest())
 
 
@@ -177,7 +186,9 @@ def test_no_permission_says_what_to_do(
         raise PermissionError(13, "Permission denied", str(folder / "dataset.json"))
 
     monkeypatch.setattr(writer_module, "save_manifest", refuse)  # root may write anywhere
-    with pytest.raises(DatasetError, match=r"Cannot write to .*dataset\.json: Permission denied\. Name a folder you"):
+    with pytest.raises(
+        DatasetError, match=r"Cannot write to .*dataset\.json: Permission denied\. Name a folder you"
+    ):
         fill(tmp_path / "data", make_manifest())
 
 

@@ -1,0 +1,102 @@
+"""The command `skyclone evaluate`: it parses and prints, the work is done elsewhere."""
+
+import json
+import shlex
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option("--baselines", default="none,mvp", show_default=True, help="Teachers: NAME[:key=number...],...")
+@click.option("--scenarios", type=click.IntRange(1), default=200, show_default=True, help="How many, for each.")
+@click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
+@click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
+@click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Fixes the scenarios.")
+@click.option("--simulator", type=click.Choice(["embedded", "bluesky"]), default="embedded", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and report.html.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Scenarios flown at once.")
+@click.option("--bootstrap", type=click.IntRange(100), default=2000, show_default=True, help="Resamples.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+def evaluate(simulator: str, out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
+    """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
+
+    A RUN is the folder of a trained policy, or pretrained:NAME. With --out, a report is written that needs
+    nothing but a browser.
+    """
+    if simulator != "embedded":
+        raise click.UsageError(f"--simulator {simulator} comes with a later release; use --simulator embedded.")
+    if not options["runs"] and not options["baselines"].strip(", "):
+        raise click.UsageError("expected a RUN or a baseline. Try: skyclone evaluate --baselines none,mvp")
+    from . import output
+    from .table import render
+
+    start = time.perf_counter()
+    if out is not None:
+        output.check_folder(out)
+    plan, loaded = _prepare(**options)
+    evaluation = _fly(plan, loaded, workers)
+    result = output.describe(evaluation)
+    seconds = dict(evaluation.seconds)
+    if out is not None:
+        begin = time.perf_counter()
+        command = shlex.join(["skyclone", *sys.argv[1:]])
+        made_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        result = output.write(out, evaluation, loaded, command, made_at)
+        seconds["report"] = time.perf_counter() - begin
+    if as_json:
+        click.echo(json.dumps(result, allow_nan=False))
+    else:
+        click.echo(render(evaluation))
+    _say_times(evaluation, seconds, time.perf_counter() - start)
+    if out is not None:
+        click.echo(f"Report: {out / output.REPORT_NAME}", err=True)
+
+
+def _prepare(**options: Any) -> tuple[Any, Any]:
+    """Return the plan and the contenders, checked and loaded."""
+    from ..collect.configuration import WorldConfig
+    from ..train.cloning import choose_device
+    from .contenders import name_all
+    from .evaluation import Plan
+
+    contenders = name_all(options.pop("runs"), options.pop("baselines"))
+    world = WorldConfig(aircraft=options.pop("aircraft"), scenario=options.pop("scenario"))
+    device = str(choose_device(options.pop("device")))
+    plan = Plan(tuple(contenders), world, device=device, **options)
+    return plan, plan.load()
+
+
+def _fly(plan: Any, loaded: Any, workers: int) -> Any:
+    """Fly with a progress bar."""
+    from tqdm import tqdm
+
+    from .evaluation import evaluate as run
+
+    total = plan.scenarios * len(plan.flown)
+    with tqdm(total=total, unit=" scenarios", desc="Evaluating", file=sys.stderr) as bar:
+        evaluation = run(plan, loaded, workers, bar.update)
+    for warning in evaluation.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    return evaluation
+
+
+def _say_times(evaluation: Any, seconds: dict[str, float], total_s: float) -> None:
+    """Say where the time went."""
+    steps = sum(float(figures.steps.sum()) for figures in evaluation.figures.values())
+    flying = sum(seconds[name] for name in evaluation.figures)
+    names = evaluation.plan.short_names
+    parts = ", ".join(f"{names.get(name, name)} {spent:.1f} s" for name, spent in seconds.items())
+    rest = total_s - sum(seconds.values())
+    rest_text = f", the rest {rest:.1f} s" if rest > 0.05 else ""
+    click.echo(
+        f"Took {total_s:.1f} s: {parts}{rest_text}. {steps / max(flying, 1e-9):,.0f} aircraft-steps/s in flight.",
+        err=True,
+    )

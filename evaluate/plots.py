@@ -1,0 +1,301 @@
+"""Pictures for the report, as SVG that takes its colours from the page, so that it suits dark and light.
+
+Contenders differ in marker and dashes as well as in colour: nothing depends on colour vision.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from .attention import Attention, Profile
+from .contenders import UNRESOLVED
+from .curves import Curve
+from .evaluation import Evaluation
+from .metrics import METRICS
+from .numerals import scaled
+from .statistics import Estimate
+from .table import shortened
+
+# Stand-ins: matplotlib draws in them, `_to_svg` puts the page's colours in their place.
+INK, MUTED, GRID, CARD = "#010203", "#040506", "#070809", "#0c0d0e"
+_SERIES = tuple(f"#0a0b{index:02x}" for index in range(7))
+_NAMES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    CARD: "card",
+    **{stand: f"c{i}" for i, stand in enumerate(_SERIES)},
+}
+
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "skyclone",
+    "text.parse_math": False,
+    "font.size": 10.0,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9.0,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (2, 1.5)),
+    (0, (6, 2, 1.5, 2)),
+    (0, (9, 3)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+class Mark(NamedTuple):
+    """How a series looks: colour (a stand-in), marker and dashes."""
+
+    colour: str
+    marker: str
+    dashes: Any
+
+
+def mark(index: int) -> Mark:
+    """Return how the series of that number looks."""
+    return Mark(_SERIES[1 + index % 6], _MARKERS[index % 6], _DASHES[index % 6])
+
+
+def marks_of(names: Sequence[str]) -> dict[str, Mark]:
+    """Return how each contender looks: grey crosses without resolution, a colour each for the others."""
+    others = [name for name in names if name != UNRESOLVED]
+    return {
+        name: Mark(_SERIES[0], "X", (0, (1, 1.5))) if name == UNRESOLVED else mark(others.index(name))
+        for name in names
+    }
+
+
+_SWATCHES = {
+    "o": '<circle cx="17" cy="7" r="4.5"/>',
+    "s": '<rect x="13" y="3" width="8" height="8"/>',
+    "^": '<path d="M17 1.5 22 11.5H12z"/>',
+    "D": '<path d="M17 1 23 7 17 13 11 7z"/>',
+    "v": '<path d="M17 12.5 22 2.5H12z"/>',
+    "P": '<path d="M15 2h4v3h3v4h-3v3h-4v-3h-3v-4h3z"/>',
+    "X": '<path d="M13 1 17 5 21 1 23 3 19 7 23 11 21 13 17 9 13 13 11 11 15 7 11 3z"/>',
+}  # fmt: skip
+
+
+def swatch(look: Mark) -> str:
+    """Return a small inline picture of a series' line and marker, for tables."""
+    dashes = (
+        "" if look.dashes == "-" else ' stroke-dasharray="' + " ".join(f"{1.5 * d:g}" for d in look.dashes[1]) + '"'
+    )
+    colour = f"var(--{_NAMES[look.colour]})"
+    return (
+        f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true" style="fill:{colour};stroke:{colour}">'
+        f'<path d="M0 7H34" stroke-width="1.6"{dashes}/><g stroke="none">{_SWATCHES[look.marker]}</g></svg> '
+    )
+
+
+def _axes(height: float = 3.3) -> tuple[Figure, Axes]:
+    """Return a figure of the report's width and its axes."""
+    figure = Figure(figsize=(5.0, height))
+    axes = figure.add_subplot()
+    return figure, axes
+
+
+def _to_svg(figure: Figure, name: str) -> str:
+    """Return an inline SVG whose colours are the page's variables and whose ids are its own."""
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the page's fonts draw the text, not matplotlib's
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    for stand, variable in _NAMES.items():
+        svg = svg.replace(stand, f"var(--{variable})")
+    return svg
+
+
+def safety_against_distance(evaluation: Evaluation) -> str:
+    """Draw losses of separation against extra distance, both with intervals."""
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes()
+        highest = 0.0
+        for name, estimates in evaluation.estimates.items():
+            across, up = (scaled(estimates[key], METRICS[key]) for key in ("extra_distance", "los_events"))
+            if not (isfinite(across.value) and isfinite(up.value)):
+                continue
+            look = marks[name]
+            axes.errorbar(
+                across.value, up.value, xerr=_arms(across), yerr=_arms(up), fmt=look.marker, color=look.colour,
+                markersize=7, capsize=3, linewidth=1.5,
+            )  # fmt: skip
+            axes.plot([], [], look.marker, color=look.colour, markersize=7, label=_label(names[name]))
+            highest = max(highest, up.value, up.high if isfinite(up.high) else 0.0)
+        axes.set_yscale("symlog", linthresh=0.1, linscale=0.7)
+        ticks = [0, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]
+        ticks = ticks[: 1 + next((i for i, tick in enumerate(ticks) if tick >= highest), len(ticks))]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_ylim(-0.01, max(highest * 1.15, ticks[-1]))
+        axes.set_xlabel("extra distance (%)")
+        axes.set_ylabel("losses of separation per scenario")
+        _legend(figure, axes)
+        return _to_svg(figure, "tradeoff")
+
+
+def _label(name: str) -> str:
+    """Return a name for a picture; one with a leading underscore would be left out of the legend."""
+    text = shortened(name, 28)
+    return f"\u200b{text}" if text.startswith("_") else text
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend under the picture, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels), default=0)
+    columns = max(1, min(len(labels), 60 // (longest + 8)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def _arms(estimate: Estimate) -> Any:
+    """Return the lengths of an error bar's two arms, (2, 1)."""
+    low, high = estimate.value - estimate.low, estimate.high - estimate.value
+    return np.nan_to_num(np.array([[max(low, 0.0)], [max(high, 0.0)]]))
+
+
+def nearest(evaluation: Evaluation) -> str:
+    """Draw how near each aircraft came to another one: the share below a distance."""
+    zone = evaluation.plan.world.protected_zone_m
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes()
+        axes.axvspan(0, zone, color=GRID, linewidth=0, alpha=0.5)
+        for name in evaluation.estimates:
+            distances = evaluation.figures[name].nearest_m.ravel()
+            values = np.sort(distances[np.isfinite(distances)])
+            if not len(values):
+                continue
+            look, share = marks[name], np.arange(1, len(values) + 1) / len(values) * 100
+            picked = np.unique(np.linspace(0, len(values) - 1, 400).astype(int))
+            axes.plot(
+                values[picked], share[picked], color=look.colour, linestyle=look.dashes, marker=look.marker,
+                markevery=(0.05, 0.12), markersize=5, linewidth=1.6, label=_label(names[name]),
+            )  # fmt: skip
+        axes.set_xlim(0, 4 * zone)
+        axes.set_ylim(0, 100)
+        axes.text(zone * 0.5, 97, "LoS", ha="center", va="top", fontsize=9, color=MUTED)
+        axes.set_xlabel("smallest distance to any other aircraft (m)")
+        axes.set_ylabel("aircraft that came nearer (%)")
+        _legend(figure, axes)
+        return _to_svg(figure, "nearest")
+
+
+def differences(evaluation: Evaluation, name: str, label: str) -> str:
+    """Draw the paired differences in one metric with their intervals, a row each."""
+    metric = METRICS[name]
+    rows = [
+        (subject, reference, scaled(estimates[name], metric))
+        for subject, against in evaluation.differences.items()
+        for reference, estimates in against.items()
+        if reference != UNRESOLVED and isfinite(estimates[name].low)
+    ]
+    if not rows:
+        return ""
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes(1.1 + 0.55 * len(rows))
+        axes.axvline(0, color=INK, linewidth=1.2)
+        for row, (subject, reference, estimate) in enumerate(rows):
+            look = marks[subject]
+            axes.errorbar(
+                estimate.value, -row, xerr=_arms(estimate), fmt=look.marker, color=look.colour, markersize=7,
+                capsize=4, linewidth=2,
+            )  # fmt: skip
+            text = f"{_label(names[subject])} minus {_label(names[reference])}"
+            axes.text(
+                0.0, -row + 0.32, text, transform=axes.get_yaxis_transform(), fontsize=9,
+                bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1.0},
+            )  # fmt: skip
+        axes.set_ylim(-len(rows) + 0.5, 0.75)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(label)
+        return _to_svg(figure, f"difference-{name}")
+
+
+def weight_profile(profile: Profile, name: str, label: str) -> str:
+    """Draw the mean attention weight of each head against a quantity."""
+    centres = (np.array(profile.edges[1:]) + np.array(profile.edges[:-1])) / 2
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes()
+        uniform = [np.nan if value is None else value for value in profile.uniform]
+        axes.plot(centres, uniform, color=MUTED, linestyle=(0, (1, 1.5)), linewidth=1.5, label="all alike")
+        for head, weights in enumerate(profile.weight):
+            look = mark(head)
+            values = [np.nan if value is None else value for value in weights]
+            axes.plot(
+                centres, values, color=look.colour, linestyle=look.dashes, marker=look.marker, markersize=5,
+                linewidth=1.6, label=f"head {head + 1}",
+            )  # fmt: skip
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(label)
+        axes.set_ylabel("mean attention weight")
+        _legend(figure, axes)
+        return _to_svg(figure, name)
+
+
+def attention(figures: Attention, name: str) -> tuple[str, str]:
+    """Draw weight against distance and against tcpa."""
+    return (
+        weight_profile(figures.by_distance, f"{name}-distance", "distance to the intruder (m)"),
+        weight_profile(figures.by_tcpa, f"{name}-tcpa", "tcpa of intruders that will pass within R (s)"),
+    )
+
+
+def learning(curves: Sequence[Curve], name: str) -> str:
+    """Draw a run's learning curves, all of one quantity."""
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes()
+        for index, curve in enumerate(curves):
+            look = mark(index)
+            axes.plot(
+                curve.x, curve.y, color=look.colour, linestyle=look.dashes, linewidth=1.6, label=curve.name,
+                marker=look.marker, markersize=4, markevery=max(len(curve.x) // 10, 1),
+            )  # fmt: skip
+        if all(min(curve.y) > 0 for curve in curves):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel(curves[0].x_label)
+        axes.set_ylabel(curves[0].y_label)
+        _legend(figure, axes)
+        return _to_svg(figure, name)

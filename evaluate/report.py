@@ -1,0 +1,305 @@
+"""The report: one HTML file that needs no network."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from inspect import cleandoc
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ..datasets.provenance import code_version, package_versions
+from . import plots
+from .attention import Attention
+from .curves import Curve
+from .evaluation import Evaluation
+from .metrics import METRICS, Metric
+from .numerals import NOTHING, number, with_interval
+from .statistics import Estimate
+from .table import conditions
+from .verdict import judge, shown
+
+MAIN = (
+    "los_events", "los_per_flight_hour", "ipr", "severity", "extra_distance", "extra_time", "waypoint_rate",
+    "mean_speed_mps", "action_effort",
+)  # fmt: skip
+_ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What goes into a report.
+
+    Attributes:
+        evaluation: The figures.
+        command: The command that made them.
+        made_at: When.
+        attention: What each policy with attention looks at, by name.
+        curves: Learning curves by run and title.
+        replay: From `replay.record`; None for a report without.
+    """
+
+    evaluation: Evaluation
+    command: str = ""
+    made_at: str = ""
+    attention: dict[str, Attention] = field(default_factory=dict)
+    curves: dict[str, dict[str, list[Curve]]] = field(default_factory=dict)
+    replay: dict[str, Any] | None = None
+
+
+def render(report: Report) -> str:
+    """Return the report as HTML; every name in it is escaped."""
+    evaluation = report.evaluation
+    verdict = judge(evaluation)
+    script = (_ASSETS / "replay.js").read_text(encoding="utf-8")
+    return Template((_ASSETS / "report.html").read_text(encoding="utf-8")).substitute(
+        title=escape(verdict.headline),
+        style=(_ASSETS / "report.css").read_text(encoding="utf-8"),
+        headline=escape(verdict.headline),
+        details=_items(verdict.details),
+        conditions=escape(conditions(evaluation)),
+        warnings="".join(f'<p class="warning">Warning: {escape(text)}</p>' for text in evaluation.warnings),
+        figures=_figures(evaluation),
+        differences=_differences(evaluation),
+        pictures=_pictures(evaluation),
+        replay=_replay(report),
+        learning=_learning(report),
+        attention=_attention(report),
+        provenance=_provenance(report),
+        definitions="".join(map(_definition, METRICS.values())),
+        replay_data=json.dumps(report.replay, separators=(",", ":")).replace("<", "\\u003c"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _items(texts: Iterable[str]) -> str:
+    """Return list items."""
+    return "".join(f"<li>{escape(text)}</li>" for text in texts)
+
+
+def _figure(svg: str, title: str, caption: str) -> str:
+    """Return a picture with its title; nothing for an empty one."""
+    if not svg:
+        return ""
+    heading = f"<b>{escape(title)}</b>{escape(caption)}"
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+    return f"<figure><figcaption>{heading}</figcaption>{svg}</figure>"
+
+
+def _cell(estimate: Estimate, metric: Metric, is_difference: bool = False) -> str:
+    """Return a table cell with a value and its interval; bold for a difference that was shown."""
+    value, interval = with_interval(estimate, metric, is_difference)
+    bold = ' class="shown"' if is_difference and shown(estimate) else ""
+    return f'<td{bold}>{value}<span class="interval">{interval or NOTHING}</span></td>'
+
+
+def _row(metric: Metric, cells: Iterable[str]) -> str:
+    """Return a table row of one metric."""
+    better = {"less": "less is better", "more": "more is better", "": ""}[metric.better]
+    heading = f'{escape(metric.heading)}<small class="better"><br>{better}</small>'
+    return f'<tr><th scope=row title="{escape(metric.meaning)}">{heading}</th>{"".join(cells)}</tr>'
+
+
+def _table(head: Sequence[str], rows: Iterable[str]) -> str:
+    """Return a table that scrolls sideways in a narrow window; the head's cells are HTML."""
+    cells = "".join(f"<th scope=col>{cell}</th>" for cell in head)
+    return (
+        f'<div class="scroll" tabindex=0><table><thead><tr><td></td>{cells}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _figures(evaluation: Evaluation) -> str:
+    """Return the metrics of all contenders, the main ones first."""
+    marks = plots.marks_of(list(evaluation.estimates))
+    names = evaluation.plan.short_names
+    head = [f"{plots.swatch(marks[name])}{escape(names[name])}" for name in evaluation.estimates]
+
+    def table(names: Iterable[str]) -> str:
+        columns = evaluation.estimates.values()
+        return _table(
+            head,
+            (_row(METRICS[name], (_cell(column[name], METRICS[name]) for column in columns)) for name in names),
+        )
+
+    rest = [name for name in METRICS if name not in MAIN]
+    return f"{table(MAIN)}<details><summary>All other figures</summary>{table(rest)}</details>"
+
+
+def _differences(evaluation: Evaluation) -> str:
+    """Return the paired differences, as pictures and in a table."""
+    pairs = [(subject, other) for subject, against in evaluation.differences.items() for other in against]
+    if not pairs:
+        return ""
+    pictures = [
+        _figure(
+            plots.differences(evaluation, "los_events", "losses of separation per scenario"),
+            "Safety", "Left of the line: fewer losses of separation.",
+        ),
+        _figure(
+            plots.differences(evaluation, "extra_distance", "extra distance (percentage points)"),
+            "Route length", "Left of the line: shorter routes.",
+        ),
+    ]  # fmt: skip
+    rows = (
+        _row(
+            METRICS[name],
+            (_cell(evaluation.differences[one][two][name], METRICS[name], True) for one, two in pairs),
+        )
+        for name in MAIN
+    )
+    names = evaluation.plan.short_names
+    head = [f"{escape(names[one])}<br>minus {escape(names[two])}" for one, two in pairs]
+    return (
+        "<section><h2>Differences on the same scenarios</h2>"
+        f'<div class="pictures">{"".join(pictures)}</div>'
+        f'<p class="muted">Bold: the 95 % interval excludes 0, a difference was shown.</p>'
+        f"{_table(head, rows)}</section>"
+    )
+
+
+def _pictures(evaluation: Evaluation) -> str:
+    """Return the pictures of the contenders."""
+    return _figure(
+        plots.safety_against_distance(evaluation),
+        "Safety against route length",
+        "The lower left corner is best. Bars: 95 % intervals.",
+    ) + _figure(
+        plots.nearest(evaluation),
+        "How near aircraft came to each other",
+        "Per aircraft, its smallest distance to any other one. In the shaded zone separation is lost.",
+    )
+
+
+def _replay(report: Report) -> str:
+    """Return the replay's controls; nothing without recorded flights."""
+    if not report.replay:
+        return ""
+    short = report.evaluation.plan.short_names
+    names = [contender["name"] for contender in report.replay["contenders"]]
+    against = report.evaluation.differences
+    subject = next(reversed(against), names[-1])
+    first = next(iter(against.get(subject, {})), names[0])
+    if first not in names:
+        first = names[0]
+
+    def panel(chosen: str) -> str:
+        options = "".join(
+            f"<option{' selected' * (name == chosen)}>{escape(short[name])}</option>" for name in names
+        )
+        return (
+            f'<div class="replay-panel"><label>Flown by <select>{options}</select></label>'
+            '<canvas role="img" aria-label="traffic seen from above"></canvas><p class="status"></p></div>'
+        )
+
+    scenarios = "".join(f"<option>{scenario['number']}</option>" for scenario in report.replay["scenarios"])
+    panels = [panel(name) for name in dict.fromkeys((first, subject))]
+    speeds = "".join(
+        f'<option value="{value}"{" selected" * (value == 10)}>{value}x</option>' for value in (1, 5, 10, 30)
+    )
+    return (
+        '<section id="replay" class="replay" tabindex=0><h2>Replay</h2><div class="controls">'
+        '<button id="replay-play" type="button">Play</button>'
+        '<input id="replay-scrub" type="range" min="0" max="1" step="any" value="0" aria-label="time">'
+        '<output id="replay-clock">0 s</output>'
+        f'<label>Speed <select id="replay-speed">{speeds}</select></label>'
+        f'<label>Scenario <select id="replay-scenario">{scenarios}</select></label></div>'
+        f'<div class="replay-panels">{"".join(panels)}</div>'
+        '<p class="muted">Circles have half the protected zone as their radius: where two overlap, separation is '
+        "lost (thick line, filled circles). Dashed: in conflict. Crosses: waypoints. Keys: space, arrows.</p>"
+        "</section>"
+    )
+
+
+def _learning(report: Report) -> str:
+    """Return the learning curves of the runs that have some."""
+    names = report.evaluation.plan.short_names
+    figures = [
+        _figure(plots.learning(lines, f"learning-{run}-{picture}"), f"{title}: {names[name]}", "")
+        for run, (name, pictures) in enumerate(report.curves.items())
+        for picture, (title, lines) in enumerate(pictures.items())
+    ]
+    if not figures:
+        return ""
+    return f'<section><h2>How they learned</h2><div class="pictures">{"".join(figures)}</div></section>'
+
+
+def _attention(report: Report) -> str:
+    """Return what the attention of each policy looks at."""
+    parts = []
+    for index, (name, figures) in enumerate(report.attention.items()):
+        by_distance, by_tcpa = plots.attention(figures, f"attention-{index}")
+        parts.append(
+            f"<h3>{escape(report.evaluation.plan.short_names[name])}</h3>{_heads(figures)}"
+            f'<div class="pictures">{_figure(by_distance, "Weight against distance", "")}'
+            f"{_figure(by_tcpa, 'Weight against time to the closest point of approach', '')}</div>"
+        )
+    if not parts:
+        return ""
+    explanation = (
+        "Sharpness: mean of the largest weight. Entropy: 0 one intruder only, 1 all alike. Agreement with MVP: "
+        "rank correlation (Somers' D) between the weights and the pushes MVP would give, 1 same order, 0 no "
+        "relation. Finds the main push: how often the heaviest intruder is the one MVP avoids most."
+    )
+    return (
+        f'<section><h2>What the attention looks at</h2><p class="muted">{explanation}</p>{"".join(parts)}</section>'
+    )
+
+
+def _heads(figures: Attention) -> str:
+    """Return the figures of each head as a table."""
+    columns = {
+        "sharpness": (figures.sharpness, figures.uniform_sharpness),
+        "entropy": (figures.entropy, 1.0),
+        "agreement with MVP": (figures.agreement, figures.nearest_agreement),
+        "finds the main push": (figures.top_push, figures.nearest_top_push),
+    }
+    rows = []
+    for head in range(len(figures.sharpness)):
+        cells = "".join(f"<td>{number(values[head], 2)}</td>" for values, _ in columns.values())
+        rows.append(f"<tr><th scope=row>{plots.swatch(plots.mark(head))}head {head + 1}</th>{cells}</tr>")
+    notes = ("all alike", "all alike", "nearest first", "nearest first")
+    cells = "".join(
+        f"<td>{number(value, 2)} <small>{note}</small></td>" for (_, value), note in zip(columns.values(), notes)
+    )
+    rows.append(f"<tr><th scope=row>for comparison</th>{cells}</tr>")
+    return _table(list(columns), rows)
+
+
+def _provenance(report: Report) -> str:
+    """Return how the report was made."""
+    evaluation = report.evaluation
+    plan = evaluation.plan
+    rows = {
+        "command": report.command,
+        "made": report.made_at,
+        "code": f"skyclone {code_version()}; "
+        + ", ".join(f"{name} {version}" for name, version in package_versions().items()),
+        "scenarios": f"{plan.scenarios}, numbers 0 to {plan.scenarios - 1} of seed {plan.seed}; "
+        f"{plan.batch} at a time; {plan.bootstrap} resamples",
+        "world": json.dumps(plan.world.to_json(), indent=1),
+    }
+    for name, meta in evaluation.meta.items():
+        rows[f"run {name}"] = json.dumps(meta, indent=1, default=str)
+    parts = []
+    for name, text in rows.items():
+        content = f"<pre>{escape(text)}</pre>"
+        if text.count("\n") > 3:
+            content = f"<details><summary>{escape(name)}</summary>{content}</details>"
+        else:
+            content = f"<h3>{escape(name)}</h3>{content}"
+        parts.append(content)
+    return "".join(parts)
+
+
+def _definition(metric: Metric) -> str:
+    """Return a metric's definition, from its docstring."""
+    first, _, rest = cleandoc(metric.ratio.__doc__ or "").partition("\n")
+    return (
+        f"<dt>{escape(metric.heading)} <small><code>{escape(metric.name)}</code></small></dt>"
+        f'<dd>{escape(first)}<span class="formula">{escape(" ".join(rest.split()))}</span></dd>'
+    )

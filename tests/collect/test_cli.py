@@ -1,0 +1,112 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from skyclone.collect.cli import collect
+from skyclone.datasets import open_dataset
+from skyclone.datasets.errors import ConfigurationError
+from skyclone.datasets.traffic import Pairs, Traffic
+
+SMALL = ("--episodes", 4, "--aircraft", 3, "--episodes-per-shard", 2, "--workers", 1)
+
+
+def _run(*arguments: object, obj: Any = None) -> Result:
+    return CliRunner().invoke(collect, [str(argument) for argument in arguments], obj=obj)
+
+
+def test_a_dataset_is_collected_and_people_are_told(tmp_path: Path) -> None:
+    result = _run(
+        "--out", tmp_path / "data", *SMALL, "--teacher", "mvp:margin=1.2", "--seed", 9, "--format", "hdf5"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    dataset = open_dataset(tmp_path / "data")
+    assert (dataset.manifest.teacher, dataset.manifest.seed, dataset.manifest.format) == (
+        "mvp:margin=1.2",
+        9,
+        "hdf5",
+    )
+    assert (dataset.manifest.world["aircraft"], dataset.episodes) == (3, 4)
+    for part in ("rows/s", "flying", "writing", "complete", dataset.content_hash):
+        assert part in result.stderr
+
+
+def test_parts_say_how_much_is_there(tmp_path: Path) -> None:
+    result = _run("--out", tmp_path / "data", *SMALL, "--shards", "1:2")
+    assert "1 of 2 shards" in result.stderr
+    assert open_dataset(tmp_path / "data", allow_incomplete=True).shards == [1]
+    assert "complete" in _run("--out", tmp_path / "data", *SMALL, "--shards", "0:1").stderr
+
+
+def test_the_front_door_s_loader_makes_the_pilot(tmp_path: Path) -> None:
+    def load(name: str) -> Any:
+        def pilot(traffic: Traffic, pairs: Pairs) -> torch.Tensor:
+            return torch.zeros((*traffic.east_m.shape, 2))
+
+        return pilot
+
+    result = _run("--out", tmp_path / "data", *SMALL, "--pilot", "runs/a", obj={"load_pilot": load})
+    assert result.exit_code == 0, result.stderr
+    assert open_dataset(tmp_path / "data").manifest.pilot == "runs/a"
+    assert not open_dataset(tmp_path / "data").table()["pilot_turn"].any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--episodes", 0], "0 is not in the range x>=1"),
+        (["--aircraft", 0], "0 is not in the range x>=1"),
+        (["--noise", -1], "-1.0 is not in the range x>=0"),
+        (["--seed", -1], "-1 is not in the range x>=0"),
+        (["--workers", 0], "0 is not in the range x>=1"),
+        (["--format", "csv"], "'csv' is not one of 'parquet', 'hdf5'"),
+        (["--shards", "4:2"], "expected A:B with 0 <= A < B, such as 0:4"),
+        (["--shards", "3"], "expected A:B with 0 <= A < B, such as 0:4"),
+        (["--simulator", "bluesky"], "--simulator bluesky is not built yet; use --simulator embedded"),
+        (["--engine", "ray"], "--engine ray is not built yet; use --engine local"),
+    ],
+)
+def test_wrong_use_exits_2_and_begins_nothing(tmp_path: Path, arguments: list[object], message: str) -> None:
+    result = _run("--out", tmp_path / "data", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--teacher", "mpv"], "unknown teacher 'mpv'. There are:"),
+        (["--scenario", "sektor"], "unknown scenario 'sektor'. There are:"),
+        (["--shards", "1:99"], "expected shards A:B with 0 <= A < B <= 16"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_for_the_front_door(
+    tmp_path: Path, arguments: list[object], message: str
+) -> None:
+    result = _run("--out", tmp_path / "data", *arguments)
+    assert isinstance(result.exception, ConfigurationError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "data").exists()
+
+
+def test_help_names_every_option_of_the_contract() -> None:
+    text = _run("--help").stdout
+    for option in (
+        *(
+            "--out",
+            "--episodes",
+            "--aircraft",
+            "--scenario",
+            "--teacher",
+            "--pilot",
+            "--noise",
+            "--seed",
+            "--format",
+        ),
+        *("--workers", "--shards", "--simulator", "--engine"),
+    ):
+        assert option in text

@@ -1,0 +1,88 @@
+"""Fixtures of the evaluation's tests: hand-made steps and figures, small runs, one small evaluation."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from skyclone.collect.configuration import WorldConfig
+from skyclone.collect.flight import Step
+from skyclone.collect.world import StepResult
+from skyclone.datasets.observation import View
+from skyclone.datasets.traffic import Traffic, pairs_of
+from skyclone.evaluate.contenders import Loaded, name_all
+from skyclone.evaluate.evaluation import Evaluation, Plan, evaluate
+from skyclone.evaluate.figures import Figures
+from skyclone.train import checkpoint, networks
+
+Row = tuple[float, float, float, float, float, float]
+"""East, north, track (rad), speed, waypoint east, waypoint north of one aircraft."""
+
+
+@pytest.fixture(scope="session")
+def traffic_of() -> Callable[[Sequence[Row]], Traffic]:
+    """Return a function that makes (1, N) traffic out of rows."""
+
+    def make(rows: Sequence[Row]) -> Traffic:
+        columns = torch.tensor(rows, dtype=torch.float32).T.unsqueeze(1)  # (6, 1, N)
+        return Traffic(*columns.unbind(0), torch.ones((1, len(rows)), dtype=torch.bool))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def step_of() -> Callable[..., Step]:
+    """Return a function that makes the step of one episode out of its traffic."""
+
+    def make(traffic: Traffic, action: object = None, outcome: Sequence[int] | None = None) -> Step:
+        shape = traffic.east_m.shape
+        flown = torch.zeros((*shape, 2)) if action is None else torch.tensor([action], dtype=torch.float32)
+        codes = torch.tensor([outcome or [0] * shape[1]], dtype=torch.int8)
+        nothing = torch.zeros(shape)
+        result = StepResult(nothing, codes, codes > 0, codes > 2)
+        return Step(torch.tensor([0]), torch.tensor([0]), traffic, pairs_of(traffic), flown, result)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def figures_of() -> Callable[..., Figures]:
+    """Return a function that makes figures of S scenarios; what is not named is zero."""
+
+    def make(scenarios: int, **columns: object) -> Figures:
+        names = [name for name in Figures.__dataclass_fields__ if name != "nearest_m"]
+        filled = {name: np.broadcast_to(np.array(columns.get(name, 0.0), float), (scenarios,)) for name in names}
+        return Figures(**filled, nearest_m=np.full((scenarios, 2), np.inf))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """Return a function that saves an untrained network as a run."""
+
+    def make(folder: Path, seed: int = 0, view: str = "ego:intruders=4", **meta: object) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        network = networks.make("pairwise", View.parse(view), seed=seed, width=8, hidden=8)
+        with torch.no_grad():
+            network.action[-1].weight.mul_(0.3)  # type: ignore[union-attr, operator]
+        checkpoint.save(folder / "best", network, View.parse(view), {"stage": "clone", **meta})
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def evaluated(
+    make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Evaluation, dict[str, Loaded]]:
+    """One evaluation of everybody: none, mvp and two untrained networks, 6 scenarios of 6 aircraft."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [str(make_run(folder / name, seed)) for seed, name in enumerate(("clone", "tuned"))]
+    contenders = tuple(name_all(runs, "none,mvp"))
+    world = WorldConfig(aircraft=6, sector_radius_m=500.0, sector_area_m2=4e5, max_steps=120)
+    plan = Plan(contenders, world, scenarios=6, batch=4, bootstrap=200)
+    loaded = plan.load()
+    return evaluate(plan, loaded), loaded

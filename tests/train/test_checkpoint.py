@@ -1,0 +1,204 @@
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from skyclone.datasets.errors import CheckpointError
+from skyclone.datasets.observation import View
+from skyclone.train import checkpoint, networks
+
+VIEW = View.parse("ego:intruders=8")
+META = {"stage": "clone", "world": {"aircraft": 20}, "metrics": {"heldout_mse": 0.5}}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    checkpoint.save(tmp_path / "best", networks.make("pairwise", VIEW, seed=3, width=8), VIEW, META)
+    return tmp_path
+
+
+def rewrite(run: Path, **changes: Any) -> None:
+    """Write the checkpoint again with some of its description changed."""
+    tensors, description = checkpoint.read_tensors(run / "best.safetensors")
+    checkpoint.write_tensors(run / "best.safetensors", tensors, {**description, **changes})
+    (run / "best.json").unlink()
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_round_trip(name: str, tmp_path: Path) -> None:
+    network = networks.make(name, VIEW, seed=5, heads=2)
+    checkpoint.save(tmp_path / "last", network, VIEW, META)
+    loaded = checkpoint.load(tmp_path, which="last", view=VIEW)
+    assert loaded.view == VIEW
+    assert loaded.network.spec == network.spec
+    assert not loaded.network.training
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[key], tensor)
+    assert {key: loaded.meta[key] for key in META} == META
+    assert loaded.meta["parent"] is None
+    assert loaded.meta["code"].startswith("0.")
+    assert json.loads((tmp_path / "last.json").read_text())["network"] == network.spec
+    assert sorted(os.listdir(tmp_path)) == ["last.json", "last.safetensors"], "no temporary files are left"
+
+
+def test_load_accepts_the_file_itself(run: Path) -> None:
+    assert checkpoint.load(run / "best.safetensors").path == run / "best.safetensors"
+    assert checkpoint.load(str(run)).path == run / "best.safetensors"
+
+
+def test_saving_twice_gives_the_same_bytes(run: Path) -> None:
+    before = (run / "best.safetensors").read_bytes()
+    checkpoint.save(run / "best", networks.make("pairwise", VIEW, seed=3, width=8), VIEW, META)
+    assert (run / "best.safetensors").read_bytes() == before
+
+
+def test_unknown_meta_is_refused(tmp_path: Path) -> None:
+    network = networks.make("pairwise", VIEW)
+    with pytest.raises(CheckpointError, match=r"a checkpoint has no \['colour'\]. There are: stage, world"):
+        checkpoint.save(tmp_path / "best", network, VIEW, {"colour": "red"})
+    with pytest.raises(CheckpointError, match="can be written as JSON"):
+        checkpoint.save(tmp_path / "best", network, VIEW, {"metrics": {"mse": float("nan")}})
+    assert not os.listdir(tmp_path)
+
+
+def test_another_observation_is_an_error(run: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"trained on the observation 'ego:intruders=8', got 'seed'. Use it"):
+        checkpoint.load(run, view=View())
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("nowhere", r"expected a trained network at .*nowhere.*there is no such folder. Train one with"),
+        (".", r"expected a trained network at .*there is no such file. Train one with"),
+        ("pretrained:best", r"no pretrained weights 'best'. There are: "),
+    ],
+)
+def test_nothing_there(tmp_path: Path, where: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(where if where.startswith("pretrained") else tmp_path / where)
+
+
+def test_pretrained_weights_are_found_by_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PRETRAINED", run)
+    assert checkpoint.load("pretrained:best").view == VIEW
+    with pytest.raises(CheckpointError, match=r"no pretrained weights '../best'. There are: best\."):
+        checkpoint.load("pretrained:../best")
+
+
+def test_cut_file(run: Path) -> None:
+    path = run / "best.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"expected safetensors written by skyclone, could not read it"):
+        checkpoint.load(run)
+
+
+def test_flipped_bit(run: Path) -> None:
+    path = run / "best.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="is damaged: its weights are not those it was saved with"):
+        checkpoint.load(run)
+
+
+def test_foreign_files_and_pickles_are_never_loaded(run: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.mkdir, (str(run / "exploded"),)
+
+    path = run / "best.safetensors"
+    for data in (pickle.dumps(Bomb()), b"", b"rubbish"):
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="expected safetensors written by skyclone"):
+            checkpoint.load(run)
+    assert not (run / "exploded").exists()
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match="expected safetensors written by skyclone"):
+        checkpoint.load(run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, "expected a checkpoint of format version 1, got 2"),
+        ({"colour": "red"}, r"unknown keys \['colour'\]"),
+        (
+            {"observation": View().to_json() | {"colour": 1}},
+            "does not fit the network|expected a view with the keys",
+        ),
+        ({"observation": View("cpa").to_json()}, "weights do not fit the network it names"),
+        ({"network": {"name": "mpl", "parameters": {}}}, "unknown model 'mpl'"),
+        ({"network": {"name": "pairwise", "parameters": {"depth": 3}}}, "no parameter 'depth'"),
+        ({"network": {"name": "pairwise", "parameters": {"width": 9}}}, "weights do not fit the network it names"),
+        ({"network": None}, "weights do not fit the network it names"),
+    ],
+)
+def test_edited_description(run: Path, changes: dict[str, Any], message: str) -> None:
+    rewrite(run, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(run)
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    network = networks.make("attention-additive", VIEW)
+    with torch.no_grad():
+        network.W_q[0, 0, 0] = torch.nan
+    checkpoint.save(tmp_path / "best", network, VIEW, META)
+    with pytest.raises(CheckpointError, match=r"expected finite weights, got NaN or infinity in \['W_q'\]"):
+        checkpoint.load(tmp_path)
+
+
+def test_edited_copy_is_noticed(run: Path) -> None:
+    path = run / "best.json"
+    path.write_text(path.read_text().replace('"intruders": 8', '"intruders": 9'))
+    with pytest.raises(CheckpointError, match="was changed: it is only a copy of what the weights beside it say"):
+        checkpoint.load(run)
+    path.write_text("{")
+    with pytest.raises(CheckpointError, match=r"best.json is damaged: expected JSON. Delete it"):
+        checkpoint.load(run)
+
+
+def test_crash_between_the_weights_and_their_copy_loses_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = checkpoint.publish
+
+    def crash_at_json(path: Path, data: bytes) -> None:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        publish(path, data)
+
+    monkeypatch.setattr(checkpoint, "publish", crash_at_json)
+    newer = networks.make("pairwise", VIEW, seed=9)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(run / "best", newer, VIEW, META)
+    loaded = checkpoint.load(run)
+    assert torch.equal(loaded.network.state_dict()["pair.weight"], newer.state_dict()["pair.weight"])
+    assert loaded.network.spec == newer.spec
+
+
+def test_optimizer_round_trip(tmp_path: Path) -> None:
+    def trained() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
+        layer = torch.nn.Linear(3, 2)
+        return layer, torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+
+    layer, optimizer = trained()
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+    checkpoint.write_tensors(tmp_path / "s.safetensors", checkpoint.optimizer_tensors(optimizer), {"step": 3})
+    other_layer, other = trained()
+    other_layer.load_state_dict(layer.state_dict())
+    tensors, description = checkpoint.read_tensors(tmp_path / "s.safetensors")
+    checkpoint.restore_optimizer(other, tensors)
+    assert description == {"step": 3}
+    for each, optimizer_ in ((layer, optimizer), (other_layer, other)):
+        optimizer_.zero_grad()
+        each(torch.ones(1, 3)).square().sum().backward()
+        optimizer_.step()
+    assert torch.equal(layer.weight, other_layer.weight)
