@@ -2,7 +2,9 @@
 
 BlueSky (`traffic.update_airspeed`, `update_pos`) steps 0.05 s at a time: speed at a constant acceleration,
 heading at a turn rate of g tan(bank) / speed, position along the new heading. Here one step of 1 s is taken
-in closed form: the distance flown is exact, the turn's displacement has a relative error of (turn/2)^4 / 180.
+in closed form. The distance flown is exact; at constant speed the turn's displacement has a relative error of
+(turn/2)^4 / 180, and turning while changing speed moves it by up to 0.2 m (against BlueSky: 1 m after 60 s of
+random commands, see the test).
 """
 
 from math import tan

@@ -138,9 +138,7 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
                 f"it (all slots share one), got seed={seed} and {mask!r}"
             )
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Fly one step with actions (B, N, 2).
 
         Raises:

@@ -68,7 +68,8 @@ class EventCounter:
         Args:
             traffic: (B', N) the state.
             pairs: (B', N, N) its pairs.
-            slots: (B',) which of the counter's episodes these are; all by default.
+            slots: (B',) which of the counter's episodes these are; all by default. Those not named are over:
+                what they were in is forgotten.
             superset: Conflicts of this state on a zone and look-ahead at least as large as the world's, if
                 they are at hand: then only those are looked at.
         """

@@ -109,8 +109,6 @@ class SectorParallelEnv(ParallelEnv[str, Arrays, np.ndarray]):
     def _of_each(self, arrays: Arrays) -> dict[str, dict[str, Any]]:
         """Split arrays (1, N, ...) into those of each present agent; `is_flying` is what `agents` says."""
         return {
-            agent: {
-                name: values[0, self._number[agent]] for name, values in arrays.items() if name != "is_flying"
-            }
+            agent: {name: values[0, self._number[agent]] for name, values in arrays.items() if name != "is_flying"}
             for agent in self.agents
         }

@@ -1,6 +1,7 @@
 """`skyclone train`: options in, a run out."""
 
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def train(ctx: click.Context, data: tuple[Path, ...], out: Path, device: str, re
         torch.set_num_threads(config.threads)
 
     def say(line: str) -> None:
-        tqdm.write(line)
+        tqdm.write(line, file=sys.stderr)
 
     cloning = Cloning([open_dataset(path) for path in data], out, config, resume=resume, device=device, say=say)
     cloning.train()

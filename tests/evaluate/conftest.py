@@ -67,7 +67,8 @@ def make_run() -> Callable[..., Path]:
         folder.mkdir(parents=True, exist_ok=True)
         network = networks.make("pairwise", View.parse(view), seed=seed, width=8, hidden=8)
         with torch.no_grad():
-            network.action[-1].weight.mul_(0.3)  # type: ignore[union-attr, operator]
+            network.action[-1].weight.mul_(0.02)  # nearly straight flights end soon
+            network.action[-1].bias.zero_()
         checkpoint.save(folder / "best", network, View.parse(view), {"stage": "clone", **meta})
         return folder
 

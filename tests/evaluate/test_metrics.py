@@ -73,7 +73,9 @@ def test_every_metric_is_worked_out_and_explained():
 
 
 def test_nothing_to_divide_by_is_no_figure(figures_of):
-    nothing = figures_of(3, aircraft=1, steps=10, flight_s=10, flown_m=90, progress_m=90, straight_m=90, least_m=np.inf)
+    nothing = figures_of(
+        3, aircraft=1, steps=10, flight_s=10, flown_m=90, progress_m=90, straight_m=90, least_m=np.inf
+    )
     ratios = compute(Flown(nothing, nothing, CONFIG))
     estimates = {name: estimate(ratio, resample(3, 100, 0)) for name, ratio in ratios.items()}
     for name in ("ipr", "ipr_merged", "dep", "dep_merged", "severity", "min_separation_m"):
