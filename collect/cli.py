@@ -68,39 +68,54 @@ def _run(out: Path, collection: Any, workers: int, shards: range | None, load_pi
     """Collect with a progress bar, and say in the end what came about and where the time went."""
     from tqdm import tqdm
 
-    from .collector import Made
     from .collector import collect as run
 
-    rows = 0
-    with tqdm(unit=" episodes", desc="Collecting", file=sys.stderr) as bar:
-
-        def progress(made: Made | int) -> None:
-            nonlocal rows
-            if isinstance(made, int):
-                bar.reset(made)
-                return
-            rows += made.entry.rows
-            bar.set_postfix_str(f"{rows / max(bar.format_dict['elapsed'], 1e-9):,.0f} rows/s", refresh=False)
-            bar.update(made.entry.last_episode - made.entry.first_episode)
-
-        try:
-            manifest, times = run(
-                out,
-                collection,
-                workers=workers,
-                shards=shards,
-                load_pilot=load_pilot,
-                command=shlex.join(["skyclone", *sys.argv[1:]]),
-                report=lambda line: tqdm.write(line, file=sys.stderr),
-                progress=progress,
-            )
-        except KeyboardInterrupt:
-            bar.close()
-            click.echo("Interrupted: finished shards are kept; run the same command again to go on.", err=True)
-            sys.exit(1)
+    progress = _Progress()
+    try:
+        manifest, times = run(
+            out,
+            collection,
+            workers=workers,
+            shards=shards,
+            load_pilot=load_pilot,
+            command=shlex.join(["skyclone", *sys.argv[1:]]),
+            report=lambda line: tqdm.write(line, file=sys.stderr),
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        progress.close()
+        click.echo("Interrupted: finished shards are kept; run the same command again to go on.", err=True)
+        sys.exit(1)
+    finally:
+        progress.close()
     click.echo(times.text(max(1, min(workers, times.made))), err=True)
     state = "complete" if manifest.complete else f"{len(manifest.shards)} of {manifest.shard_count} shards"
     click.echo(f"{out}: {manifest.rows:,} rows, {state}. Content hash {manifest.content_hash}", err=True)
+
+
+class _Progress:
+    """A progress bar that appears when there is something to make: told the episodes first, then each shard."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.bar: Any = None
+
+    def __call__(self, made: Any) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            if made:
+                self.bar = tqdm(total=made, unit=" episodes", desc="Collecting", file=sys.stderr)
+            return
+        self.rows += made.entry.rows
+        rate = self.rows / max(self.bar.format_dict["elapsed"], 1e-9)
+        self.bar.set_postfix_str(f"{rate:,.0f} rows/s", refresh=False)
+        self.bar.update(made.entry.last_episode - made.entry.first_episode)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 def _cpus() -> int:

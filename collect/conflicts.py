@@ -66,14 +66,14 @@ def detect(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Tensor:
     cross = torch.addcmul(east * velocity_north, north, velocity_east, value=-1.0)
     speed2 = torch.addcmul(velocity_east * velocity_east, velocity_north, velocity_north)
     speed2 = speed2.clamp_min_(LEAST_SPEED2_M2PS2)
-    is_inside = distance2 < zone2
-    path = approach + lookahead_s * speed2
+    path = torch.add(approach, speed2, alpha=lookahead_s)
     # |d + vT|^2 = |d|^2 + T (s + (s + T |v|^2))
     later2 = torch.add(distance2, approach + path, alpha=lookahead_s)
-    is_close = (cross * cross) < (zone2 * speed2)
-    is_close &= (approach < 0) | is_inside
-    is_close &= (path > 0) | (later2 < zone2)
-    return is_close.logical_and_(is_pair)
+    # Each condition as a number above 0 if it holds, and one comparison in the end: comparing is dear.
+    is_near = speed2.mul_(zone2).addcmul_(cross, cross, value=-1.0)
+    is_closing = torch.maximum(approach.neg_(), zone2 - distance2)
+    is_soon = torch.maximum(path, zone2 - later2)
+    return (torch.minimum(torch.minimum(is_near, is_closing), is_soon) > 0).logical_and_(is_pair)
 
 
 def find(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Conflicts:

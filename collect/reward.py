@@ -32,9 +32,10 @@ def seed_reward(config: WorldConfig, before: Traffic, after: Traffic, pairs: Pai
     progress = _to_go(before).sub_(_to_go(after))
     reward.add_(progress, alpha=5.0 / NAUTICAL_MILE_M)
     reward.add_(outcome == WAYPOINT, alpha=10.0)
-    intruders = (pairs.distance2_m2 < zone * zone).sum(-1)
-    reward.sub_(intruders, alpha=10)
-    nearness = (2.0 - pairs.nearest_m() / zone).clamp_(0.0, 1.0)
+    nearest = pairs.nearest_m()
+    in_los = (nearest < zone).nonzero(as_tuple=True)  # hardly any: count intruders for those alone
+    reward[in_los] -= 10.0 * (pairs.distance2_m2[in_los] < zone * zone).sum(-1)
+    nearness = (2.0 - nearest / zone).clamp_(0.0, 1.0)
     reward.sub_(nearness, alpha=0.5)
     return reward.masked_fill_(~before.is_flying, 0.0)
 

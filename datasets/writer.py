@@ -181,4 +181,6 @@ def cannot_write(folder: Path, error: OSError) -> DatasetError:
         todo = "Name a folder you may write to."
     else:
         todo = "Finished shards are kept; put it right (free space?) and call the same command again."
-    return DatasetError(f"Cannot write to {error.filename or folder}: {error.strerror or error}. {todo}")
+    path = Path(error.filename or folder)
+    path = path.parent if is_temporary(path.name) else path
+    return DatasetError(f"Cannot write to {path}: {error.strerror or error}. {todo}")

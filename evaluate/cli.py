@@ -35,6 +35,14 @@ def evaluate(simulator: str, out: Path | None, as_json: bool, workers: int, **op
         raise click.UsageError(f"--simulator {simulator} comes with a later release; use --simulator embedded.")
     if not options["runs"] and not options["baselines"].strip(", "):
         raise click.UsageError("expected a RUN or a baseline. Try: skyclone evaluate --baselines none,mvp")
+    try:
+        _evaluate(out, as_json, workers, options)
+    except KeyboardInterrupt:
+        raise click.Abort("Interrupted: nothing has been written.") from None
+
+
+def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, Any]) -> None:
+    """Fly, write, print, and say where the time went."""
     from . import output
     from .table import render
 

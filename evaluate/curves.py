@@ -10,7 +10,7 @@ from ..train.monitor import METRICS_NAME
 
 
 class Curve(NamedTuple):
-    """One line of a picture; there is at least one point.
+    """One line of a picture; there are two points or more.
 
     Attributes:
         name: For the legend.
@@ -30,7 +30,7 @@ class Curve(NamedTuple):
 # Pictures by title; in each: the axis across, the axis up, and the lines: (name, where in a line of metrics.jsonl).
 _Lines = tuple[tuple[str, tuple[str, ...]], ...]
 _PICTURES: dict[str, tuple[tuple[str, str], str, _Lines]] = {
-    "Imitation": (
+    "imitation": (
         ("iteration", "iteration"),
         "mean squared error to the teacher",
         (
@@ -40,15 +40,25 @@ _PICTURES: dict[str, tuple[tuple[str, str], str, _Lines]] = {
             ("held out, free", ("heldout", "mse_free")),
         ),
     ),
-    "Fine-tuning: safety": (
+    "reward in training": (
         ("steps", "agent-steps"),
-        "LoS per gate scenario",
-        (("as it learns", ("gate", "los_events")),),
+        "reward per agent-step",
+        (("reward", ("rollout", "reward")),),
     ),
-    "Fine-tuning: route length": (
+    "safety in training": (
         ("steps", "agent-steps"),
-        "extra distance (fraction), gate",
-        (("as it learns", ("gate", "extra_distance")),),
+        "LoS seconds per flight hour",
+        (("LoS", ("rollout", "los_s_per_flight_hour")),),
+    ),
+    "safety on the gate": (
+        ("steps", "agent-steps"),
+        "LoS per scenario",
+        (("LoS", ("gate", "los_events")),),
+    ),
+    "route length on the gate": (
+        ("steps", "agent-steps"),
+        "extra distance (fraction)",
+        (("extra distance", ("gate", "extra_distance")),),
     ),
 }
 
@@ -67,12 +77,12 @@ def read(run: str) -> dict[str, list[Curve]]:
 
 
 def _curves(entries: Sequence[Any], across: tuple[str, str], up: str, lines: _Lines) -> list[Curve]:
-    """Return the lines of a picture for which there are figures."""
+    """Return the lines of a picture for which there are two figures or more."""
     curves = []
     for name, place in lines:
         points = [(_number(entry, (across[0],)), _number(entry, place)) for entry in entries]
         there = [(x, y) for x, y in points if x is not None and y is not None]
-        if there:
+        if len(there) >= 2:
             curves.append(Curve(name, [x for x, _ in there], [y for _, y in there], across[1], up))
     return curves
 

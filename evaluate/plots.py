@@ -117,7 +117,7 @@ def swatch(look: Mark) -> str:
     )
 
 
-def _axes(height: float = 3.3) -> tuple[Figure, Axes]:
+def _axes(height: float = 3.1) -> tuple[Figure, Axes]:
     """Return a figure of the report's width and its axes."""
     figure = Figure(figsize=(5.0, height))
     axes = figure.add_subplot()
@@ -165,7 +165,7 @@ def safety_against_distance(evaluation: Evaluation) -> str:
         axes.minorticks_off()
         axes.set_ylim(-0.01, max(highest * 1.15, ticks[-1]))
         axes.set_xlabel("extra distance (%)")
-        axes.set_ylabel("losses of separation per scenario")
+        axes.set_ylabel("LoS per scenario")
         _legend(figure, axes)
         return _to_svg(figure, "tradeoff")
 
@@ -180,7 +180,8 @@ def _legend(figure: Figure, axes: Axes) -> None:
     """Put the legend under the picture, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     longest = max(map(len, labels), default=0)
-    columns = max(1, min(len(labels), 60 // (longest + 8)))
+    columns = max(1, min(len(labels), 68 // (longest + 8)))
+    figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(labels) // columns)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
@@ -289,7 +290,7 @@ def learning(curves: Sequence[Curve], name: str) -> str:
                 curve.x, curve.y, color=look.colour, linestyle=look.dashes, linewidth=1.6, label=curve.name,
                 marker=look.marker, markersize=4, markevery=max(len(curve.x) // 10, 1),
             )  # fmt: skip
-        if all(min(curve.y) > 0 for curve in curves):
+        if len(curves) > 1 and all(min(curve.y) > 0 for curve in curves):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
@@ -297,5 +298,6 @@ def learning(curves: Sequence[Curve], name: str) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(curves[0].x_label)
         axes.set_ylabel(curves[0].y_label)
-        _legend(figure, axes)
+        if len(curves) > 1:
+            _legend(figure, axes)
         return _to_svg(figure, name)

@@ -219,7 +219,7 @@ def _learning(report: Report) -> str:
     """Return the learning curves of the runs that have some."""
     names = report.evaluation.plan.short_names
     figures = [
-        _figure(plots.learning(lines, f"learning-{run}-{picture}"), f"{title}: {names[name]}", "")
+        _figure(plots.learning(lines, f"learning-{run}-{picture}"), f"{names[name]}: {title}", "")
         for run, (name, pictures) in enumerate(report.curves.items())
         for picture, (title, lines) in enumerate(pictures.items())
     ]

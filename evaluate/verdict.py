@@ -38,6 +38,8 @@ def judge(evaluation: Evaluation) -> Verdict:
     for reference, difference in against[subject].items():
         sentence = compare(evaluation, subject, reference)
         headline, details = (headline, [*details, sentence]) if headline else (sentence, details)
+        if are_same(evaluation, subject, reference):
+            continue
         names = ["los_events", "extra_distance", *(["waypoint_rate"] if shown(difference["waypoint_rate"]) else [])]
         details += [_detail(evaluation, subject, reference, name) for name in names]
     return Verdict(headline, [text for text in details if text])
@@ -45,6 +47,8 @@ def judge(evaluation: Evaluation) -> Verdict:
 
 def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
     """Say in a sentence whether one contender is safer than another and flies shorter."""
+    if are_same(evaluation, subject, reference):
+        return f"{called(evaluation, subject)} is {called(evaluation, reference)}: their weights are the same."
     difference = evaluation.differences[subject][reference]
     safety, path = shown(difference["los_events"]), shown(difference["extra_distance"])
     one, other = called(evaluation, subject), called(evaluation, reference)
@@ -60,6 +64,12 @@ def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
         else:
             text += f" {'and' if safety == path else 'but'} flies {routes[path]}"
     return text + _reservations(evaluation, subject, reference) + "."
+
+
+def are_same(evaluation: Evaluation, one: str, other: str) -> bool:
+    """Return whether two runs are one policy: fine-tuning publishes the clone where it found nothing better."""
+    weights = [evaluation.meta.get(name, {}).get("weights_sha256") for name in (one, other)]
+    return weights[0] is not None and weights[0] == weights[1]
 
 
 def shown(difference: Estimate) -> int:

@@ -132,7 +132,7 @@ def describe(datasets: Sequence[Dataset]) -> list[dict[str, Any]]:
 
 def save_config(run: Path, config: CloningConfig, described: list[dict[str, Any]]) -> None:
     """Write `RUN/config.json`."""
-    text = json.dumps({"config": config.to_json(), "datasets": described}, indent=1)
+    text = json.dumps({"stage": "clone", "config": config.to_json(), "datasets": described}, indent=1)
     publish(run / CONFIG_NAME, text.encode() + b"\n")
 
 
@@ -140,11 +140,15 @@ def load_config(run: Path) -> tuple[CloningConfig, list[dict[str, Any]]]:
     """Read `RUN/config.json`: the configuration and what it said about its datasets.
 
     Raises:
-        CheckpointError: There is none, or it is damaged.
+        CheckpointError: There is none, it is damaged, or it is of another stage.
     """
     path = run / CONFIG_NAME
     try:
         data = json.loads(path.read_bytes())
+        if data["stage"] != "clone":
+            raise CheckpointError(
+                f"{run} holds a run of the stage '{data['stage']}', expected one of cloning. Choose another --out."
+            )
         return CloningConfig.from_json(data["config"]), list(data["datasets"])
     except FileNotFoundError:
         raise CheckpointError(

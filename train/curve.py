@@ -23,7 +23,7 @@ class Round:
         is_warmup: Whether only the critic learned.
         rollout: What happened in the rollout: mean reward and its terms, LoS, how flights ended.
         learning: Losses, KL to the policy before the update (`kl`) and to the clone (`kl_to_clone`), clip fraction,
-            entropy, standard deviation, explained variance, weight of the anchor.
+            entropy, standard deviation, explained variance, weight of the anchor, learning rate of the policy.
         gate: Figures on the gate's scenarios, if they were flown, and whether this became the best.
         steps_per_second: Agent-steps per second of this iteration, all included.
         seconds: Wall-clock seconds since the start, all attempts together.

@@ -46,6 +46,7 @@ class Progress:
     Attributes:
         iteration: Iterations done.
         steps: Agent-steps flown.
+        warmup_steps: Those of them from which only the critic learned.
         best_iteration: The iteration whose policy is the best; 0 is the clone.
         is_finished: Whether nothing is left to do.
         elapsed_s: Seconds spent so far, all attempts together.
@@ -54,6 +55,7 @@ class Progress:
 
     iteration: int = 0
     steps: int = 0
+    warmup_steps: int = 0
     best_iteration: int = 0
     is_finished: bool = False
     elapsed_s: float = 0.0
@@ -186,6 +188,7 @@ class Finetuning:
         rows = len(rollout.action)
         progress.iteration += 1
         progress.steps += rows
+        progress.warmup_steps += rows if is_warmup else 0
         progress.is_finished = progress.steps >= config.steps
         is_gate = not is_warmup and (progress.is_finished or progress.iteration % config.gate_every == 0)
         judged = self._judge() if is_gate else None
@@ -218,6 +221,8 @@ class Finetuning:
         if self.progress.iteration == 0:
             self.critic.calibrate(returns(rollout, config.discount))
         weight = self.config.anchor_weight(self.progress.steps / self.config.steps)
+        lr = 0.0 if is_warmup else self._learning_rate(len(rollout.action))
+        self.optimizer.param_groups[0]["lr"] = lr
         with self.clock.measure(NETWORKS):
             estimates = estimate(rollout, self.critic, config.discount, config.smoothing)
             clone_mean, kl_to_clone = self._distance_to_clone(rollout, needs_all=weight > 0 and not is_warmup)
@@ -250,7 +255,14 @@ class Finetuning:
             "explained_variance": ppo.explained_variance(estimates.value, estimates.target),
             "mean_value": float(estimates.value.mean()),
             "anchor": weight,
+            "lr": lr,
         }
+
+    def _learning_rate(self, rows: int) -> float:
+        """Return the policy's learning rate for a rollout: that of the middle of it."""
+        begin = self.progress.warmup_steps
+        done = (self.progress.steps - begin + 0.5 * rows) / max(self.config.steps - begin, 1)
+        return self.config.learning_rate(min(done, 1.0))
 
     def _distance_to_clone(self, rollout: Rollout, needs_all: bool) -> tuple[Tensor | None, float]:
         """Return the clone's means (M, A), if they are needed, and the mean KL(policy || clone) of the rollout."""

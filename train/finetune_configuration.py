@@ -15,6 +15,8 @@ from .checkpoint import Checkpoint
 from .configuration import CONFIG_NAME
 from .ppo import PPOConfig
 
+RAMP = 0.1  # fraction of the policy's learning in which its learning rate rises
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:
@@ -73,6 +75,15 @@ class FinetuneConfig:
             raise ConfigurationError(f"expected an anchor weight from 0 on, got {self.anchor}")
         if not 0 < self.anchor_until <= 1:
             raise ConfigurationError(f"expected anchor_until above 0 and up to 1, got {self.anchor_until}")
+
+    def learning_rate(self, progress: float) -> float:
+        """Return the policy's learning rate when this fraction of its learning is done: up, then down to 0.
+
+        Adam's first steps move every weight by the whole learning rate, whether its gradient means anything or
+        not; at full rate the first step alone takes a clone further than the rest of the iteration should. At the
+        end, falling steps average the noise of the last rollouts.
+        """
+        return self.ppo.lr * min(progress / RAMP, (1.0 - progress) / (1.0 - RAMP))
 
     def anchor_weight(self, progress: float) -> float:
         """Return the weight of the KL divergence to the clone when this fraction of the steps is flown."""

@@ -1,6 +1,7 @@
 """Behavioural cloning beside a bare MLP and `imitation`: samples/s on one core, as ratios in one process.
 
-`python tests/benchmarks/bench_training.py` takes turns of some batches each and prints medians:
+`python tests/benchmarks/bench_training.py` takes turns of some batches each and prints medians. Time is processor
+time (one thread), so that other work on the machine weighs less:
 
 - `attention-additive` as `skyclone train` runs it: shuffled batches of 1024 from a real dataset (20 aircraft),
   19 intruders observed per row, forward, backward, clipping, Adam, and the check for NaN;
@@ -137,10 +138,10 @@ def main() -> None:
             for what, turn in turns.items():
                 if turn is None:
                     continue
-                start = time.perf_counter()
+                start = time.process_time()
                 turn()
                 if number:  # the first turn warms up
-                    seconds[what].append(time.perf_counter() - start)
+                    seconds[what].append(time.process_time() - start)
     ours = seconds["attention-additive, loader included"]
     print(f"Cloning, batches of {BATCH}, one core, median of {TURNS} turns of {BATCHES} batches [least to most]")
     for what, values in seconds.items():

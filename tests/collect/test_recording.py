@@ -6,8 +6,6 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.configuration import WorldConfig
-from skyclone.collect.events import EventCounter
-from skyclone.collect.flight import fly, teacher_pilot
 from skyclone.collect.recording import record
 from skyclone.collect.scenarios import lay_out
 from skyclone.collect.teachers import action_towards
@@ -120,21 +118,6 @@ def test_nearest_and_most_urgent_are_those_of_the_state(recorded: tuple[Table, d
         else:
             assert np.isnan(table["tcpa_s"][row])
             assert np.isnan(table["dcpa_m"][row])
-
-
-def test_the_figures_are_the_event_counter_s() -> None:
-    for margin in (1.1, 0.8):  # a teacher that sees every conflict, and one that does not
-        teacher = teachers.make("mvp", CONFIG, margin=margin)
-        _, figures = _record(teacher=teacher)
-        world = World(CONFIG, 5, EPISODES)
-        counter = EventCounter(CONFIG, len(EPISODES))
-        for step in fly(world, teacher_pilot(teacher, CONFIG)):
-            counter.count(step.traffic, step.pairs, step.slots)
-        expected = counter.result()
-        for name in ("conflicts", "conflicts_merged", "los_events", "los_merged", "los_steps", "severity"):
-            assert figures[name] == pytest.approx(float(getattr(expected, name).sum()), rel=1e-6), name
-        assert figures["flight_s"] == float(expected.flight_s.sum())
-        assert figures["conflicts"] > 0
 
 
 def test_without_noise_the_teacher_s_action_is_flown() -> None:

@@ -1,6 +1,10 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +58,26 @@ def test_a_worker_that_dies_is_a_clear_error() -> None:
     )
     with pytest.raises(DatasetError, match=message):
         list(work(_Text("__import__('signal').raise_signal"), [signal.SIGKILL, signal.SIGKILL], 2))
+
+
+_LEFT_ALONE = """
+import sys; sys.path.insert(0, {folder!r})
+from test_workers import _Text
+from skyclone.collect.workers import work
+list(work(_Text("lambda n: (print(n, flush=True), __import__('time').sleep(300))"), [1, 2], 2))
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_driver_is_killed() -> None:
+    program = _LEFT_ALONE.format(folder=str(Path(__file__).parent))
+    driver = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    assert {driver.stdout.readline() for _ in range(2)} == {"1\n", "2\n"}
+    start = time.monotonic()
+    driver.kill()
+    driver.communicate()  # ends when the pipe closes: when the last worker is gone
+    assert time.monotonic() - start < 60
 
 
 def test_one_worker_is_this_process_and_its_threads_come_back() -> None:

@@ -12,7 +12,7 @@ from skyclone.evaluate.curves import Curve
 from skyclone.evaluate.evaluation import Plan, evaluate
 from skyclone.evaluate.report import Report, render
 
-CURVES = {"Imitation": [Curve("training", [1, 2], [0.5, 0.1], "iteration", "loss")]}
+CURVES = {"imitation": [Curve("training", [1, 2], [0.5, 0.1], "iteration", "loss")]}
 
 
 class _Page(HTMLParser):
@@ -63,8 +63,12 @@ def report(evaluated):
     )
 
 
-def test_the_page_is_whole_and_needs_no_network(report):
-    html = render(report)
+@pytest.fixture(scope="module")
+def html(report):
+    return render(report)
+
+
+def test_the_page_is_whole_and_needs_no_network(html):
     page = _Page(html)
     assert len(set(page.ids)) == len(page.ids)
     assert all(link.startswith("#") for link in page.links)
@@ -79,8 +83,8 @@ def test_the_page_is_whole_and_needs_no_network(report):
     assert page.handlers == []
 
 
-def test_the_page_says_what_was_found_and_how(report):
-    page = _Page(render(report))
+def test_the_page_says_what_was_found_and_how(html):
+    page = _Page(html)
     text = " ".join(page.text)
     for part in (
         "tuned", "LoS events", "extra distance", "Differences on the same scenarios", "skyclone evaluate a b",
@@ -88,7 +92,7 @@ def test_the_page_says_what_was_found_and_how(report):
         "BCa bootstrap", "weights_sha256",
     ):  # fmt: skip
         assert part in text, part
-    flights = json.loads(re.search(r'id="replay-data">(.*?)</script>', render(report), re.DOTALL).group(1))
+    flights = json.loads(re.search(r'id="replay-data">(.*?)</script>', html, re.DOTALL).group(1))
     assert len(flights["contenders"]) == 4
 
 

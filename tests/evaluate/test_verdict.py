@@ -60,3 +60,11 @@ def test_alone_there_is_nothing_to_compare(evaluated):
 )
 def test_shown_means_that_the_interval_excludes_zero(estimate, sign):
     assert shown(estimate) == sign
+
+
+def test_a_fine_tuned_run_that_is_the_clone_is_called_so(evaluated):
+    evaluation = evaluated[0]
+    clone, tuned = (each.name for each in evaluation.plan.contenders if each.is_run)
+    same = replace(evaluation, meta={**evaluation.meta, tuned: evaluation.meta[clone]})
+    assert "tuned is clone: their weights are the same." in judge(same).details
+    assert not any("with clone" in text for text in judge(same).details)

@@ -64,10 +64,11 @@ def test_wrong_values(change: dict[str, Any], message: str) -> None:
     [
         (None, r"holds no cloning run: expected config.json in it. Leave out --resume"),
         ("{", "config.json is damaged"),
+        ('{"stage": "finetune"}', "holds a run of the stage 'finetune', expected one of cloning"),
         ("[]", "config.json is damaged"),
-        (json.dumps({"config": {}, "datasets": []}), "missing keys"),
+        (json.dumps({"stage": "clone", "config": {}, "datasets": []}), "missing keys"),
         (
-            json.dumps({"config": {**CloningConfig().to_json(), "colour": 1}, "datasets": []}),
+            json.dumps({"stage": "clone", "config": {**CloningConfig().to_json(), "colour": 1}, "datasets": []}),
             r"unknown keys \['colour'\]",
         ),
     ],
