@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
         error.show(sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort) as stop:
-        _say(str(stop) or str(stop.__cause__ or "") or "Interrupted. What was finished is kept; the same command goes on where it can.")
+        said = str(stop) or str(stop.__cause__ or "")
+        _say(said or "Interrupted. What was finished is kept; the same command goes on where it can.")
     except SkycloneError as error:
         _say(f"Error: {error}")
     except BrokenPipeError:

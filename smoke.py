@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 
 import click
@@ -18,8 +19,12 @@ from .datasets.errors import SkycloneError
 from .datasets.observation import View, observe_all
 from .datasets.record import check_table
 from .datasets.traffic import Traffic
-from .train import checkpoint, networks
+from .evaluate.contenders import name_all
+from .evaluate.evaluation import Plan, evaluate
+from .train import checkpoint, networks, ppo
+from .train.critic import Critic
 from .train.policy import load_policy
+from .train.rollout import Crew, estimate, returns
 
 Check = Callable[[], str]
 
@@ -119,6 +124,36 @@ def check_checkpoint() -> str:
     return "saved, loaded, same actions to the bit"
 
 
+def check_finetuning() -> str:
+    """Fly a rollout with a fresh policy, and make one PPO update that leaves it a policy."""
+    view = View.parse("ego:intruders=8")
+    actor = ppo.Actor(networks.make("pairwise", view), log_std=-3.0)
+    critic = Critic(view, actor.network.spec, seed=0)
+    config, generator = ppo.PPOConfig(epochs=1), torch.Generator().manual_seed(0)
+    rollout = Crew(WorldConfig(reward="separation"), 0, 16, view, spread_steps=0).fly(actor, 8, generator)
+    critic.calibrate(returns(rollout, config.discount))
+    estimates = estimate(rollout, critic, config.discount, config.smoothing)
+    advantage = ppo.normalise(estimates.advantage)
+    batch = ppo.Batch(rollout.observation, rollout.action, rollout.log_prob, advantage, estimates.target, None)
+    with torch.no_grad():
+        gap = (actor(rollout.observation) - rollout.mean).abs().max().item()
+    require(gap < 1e-5, "the policy that flew to be the policy that learns", f"a difference of {gap}")
+    optimizer = ppo.make_optimizer(actor, critic, config)
+    figures = ppo.update(actor, critic, optimizer, batch, config, generator)
+    require(all(isfinite(figure) for figure in figures), "finite figures", figures)
+    return f"{len(rollout.action):,} agent-steps flown, one update, KL {figures.kl:.4f}"
+
+
+def check_evaluation() -> str:
+    """Compare MVP with no resolution on the same scenarios."""
+    world = WorldConfig()
+    plan = Plan(tuple(name_all([], "none,mvp")), world, scenarios=8, bootstrap=200)
+    result = evaluate(plan, plan.load())
+    los = {name: figures["los_events"] for name, figures in result.to_json()["contenders"].items()}
+    require(los["mvp"]["high"] < los["none"]["low"], "clearly fewer LoS with MVP than without", los)
+    return f"LoS per scenario {los['none']['value']:.1f} without resolution, {los['mvp']['value']:.2f} with MVP"
+
+
 CHECKS: dict[str, Check] = {
     "world": check_world,
     "teacher": check_teacher,
@@ -126,6 +161,8 @@ CHECKS: dict[str, Check] = {
     "networks": check_networks,
     "training": check_training,
     "checkpoint": check_checkpoint,
+    "fine-tuning": check_finetuning,
+    "evaluation": check_evaluation,
 }
 
 

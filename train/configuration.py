@@ -125,6 +125,7 @@ def describe(datasets: Sequence[Dataset]) -> list[dict[str, Any]]:
             "rows": dataset.rows,
             "pilot": dataset.manifest.pilot,
             "noise": dataset.manifest.noise,
+            "seed": dataset.manifest.seed,
         }
         for dataset in datasets
     ]
