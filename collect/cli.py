@@ -11,7 +11,7 @@ import click
 from ..datasets.manifest import SUFFIXES
 
 
-class _ShardRange(click.ParamType[range]):
+class _ShardRange(click.ParamType):
     """`A:B`, the shards from A to B - 1."""
 
     name = "A:B"
@@ -36,7 +36,7 @@ class _ShardRange(click.ParamType[range]):
 @click.option("--format", "format", type=click.Choice(list(SUFFIXES)), default="parquet", show_default=True)
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: the CPUs there are]")
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
-@click.option("--episodes-per-shard", type=click.IntRange(1), default=64, show_default=True, help="One batch each.")
+@click.option("--episodes-per-shard", type=click.IntRange(1), default=128, show_default=True, help="One batch each.")
 @click.option("--simulator", type=click.Choice(["embedded", "bluesky"]), default="embedded", show_default=True)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.pass_context

@@ -49,7 +49,7 @@ class Collection:
     noise: float = 0.0
     seed: int = 0
     episodes: int = 1000
-    episodes_per_shard: int = 64
+    episodes_per_shard: int = 128
     format: str = "parquet"
 
     def __post_init__(self) -> None:

@@ -91,7 +91,7 @@ class Manifest:
     noise: float
     seed: int
     episodes: int
-    episodes_per_shard: int = 64
+    episodes_per_shard: int = 128
     shards: tuple[ShardEntry, ...] = ()
     code: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
