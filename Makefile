@@ -18,7 +18,7 @@ RUNS     ?= runs
 REPORT   ?= report
 COLLECT  ?= --episodes $(EPISODES)
 EPISODES ?= 1000
-TRAIN    ?= --model pairwise --observation ego:intruders=8
+TRAIN    ?= --model pairwise --observation ego:intruders=8 --lr 0.008 --schedule cosine --epochs 8
 FINETUNE ?= --steps 2000000
 EVALUATE ?= --scenarios 200
 SKYCLONE := $(BIN)/skyclone
@@ -93,13 +93,13 @@ smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?
 # --- for developers -------------------------------------------------------------------------------
 
 test: $(VENV)/.developer  ## the default test suite (about three minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(VENV)/.developer  ## the slow tests, apart
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 bench: $(VENV)/.developer  ## speed, as ratios in one run
-	for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	for bench in tests/benchmarks/bench_*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done
 
 lint: $(VENV)/.developer  ## ruff
 	$(BIN)/ruff check .

@@ -33,12 +33,26 @@ class _ShardRange(click.ParamType):
 @click.option("--pilot", default="teacher", show_default=True, help="Who flies: teacher, or a checkpoint's folder.")
 @click.option("--noise", type=click.FloatRange(0), default=0.0, show_default=True, help="Noise on the action.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes every episode.")
-@click.option("--format", "format", type=click.Choice(list(SUFFIXES)), default="parquet", show_default=True)
+@click.option(
+    "--format", type=click.Choice(list(SUFFIXES)), default="parquet", show_default=True, help="Of the shards."
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: the CPUs there are]")
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
-@click.option("--episodes-per-shard", type=click.IntRange(1), default=128, show_default=True, help="One batch each.")
-@click.option("--simulator", type=click.Choice(["embedded", "bluesky"]), default="embedded", show_default=True)
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--episodes-per-shard", type=click.IntRange(1), default=128, show_default=True, help="Flown at once.")
+@click.option(
+    "--simulator",
+    type=click.Choice(["embedded", "bluesky"]),
+    default="embedded",
+    show_default=True,
+    help="What they fly in; bluesky is not built yet.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What runs the workers; ray is not built yet.",
+)
 @click.pass_context
 def collect(
     ctx: click.Context,

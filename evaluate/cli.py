@@ -18,7 +18,13 @@ import click
 @click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
 @click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
 @click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Fixes the scenarios.")
-@click.option("--simulator", type=click.Choice(["embedded", "bluesky"]), default="embedded", show_default=True)
+@click.option(
+    "--simulator",
+    type=click.Choice(["embedded", "bluesky"]),
+    default="embedded",
+    show_default=True,
+    help="What they fly in; bluesky is not built yet.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Scenarios flown at once.")

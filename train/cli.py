@@ -35,7 +35,9 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 @click.option("--max-seconds", type=float, help="Stop after so many seconds; the schedule ends then.")
 @click.option("--seed", default=0, show_default=True, help="Initial weights and order of the rows.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--threads", default=0, show_default=True, help="Threads of torch; 0 leaves it its own number.")
+@click.option(
+    "--threads", default=1, show_default=True, help="Threads of torch on the CPU; 0 leaves it its own number."
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
 def train(ctx: click.Context, data: tuple[Path, ...], out: Path, device: str, resume: bool, **options: Any) -> None:

@@ -34,7 +34,9 @@ class CloningConfig:
         heldout: Fraction of the episodes held out.
         max_seconds: Stop (and let the schedule end) after so much training time, evaluation included; None for
             no limit. A limit on time makes the result depend on the machine.
-        threads: Torch threads; 0 leaves torch its own number.
+        threads: Torch threads on the CPU; 0 leaves torch its own number. These networks are small: a second thread
+            brings little, and on a busy machine makes all many times slower (`train/LOG.md`). With another number
+            the result differs in the last bits.
     """
 
     model: str = "attention-additive"
@@ -48,7 +50,7 @@ class CloningConfig:
     seed: int = 0
     heldout: float = 0.1
     max_seconds: float | None = None
-    threads: int = 0
+    threads: int = 1
 
     def __post_init__(self) -> None:
         networks.parse(self.model)

@@ -81,7 +81,7 @@ def test_wrong_use_exits_2_and_begins_nothing(tmp_path: Path, arguments: list[ob
     [
         (["--teacher", "mpv"], "unknown teacher 'mpv'. There are:"),
         (["--scenario", "sektor"], "unknown scenario 'sektor'. There are:"),
-        (["--shards", "1:99"], "expected shards A:B with 0 <= A < B <= 16"),
+        (["--shards", "1:99"], "expected shards A:B with 0 <= A < B <= 8"),
     ],
 )
 def test_what_makes_no_sense_is_an_error_for_the_front_door(
