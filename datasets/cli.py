@@ -72,3 +72,26 @@ def convert(folder: Path, out: Path, format: str) -> None:
             progress=lambda rows: bar.update(rows) and None,
         )
     click.echo(f"{out}: {len(manifest.shards)} shards, {manifest.rows:,} rows. {manifest.content_hash}", err=True)
+
+
+@datasets.command("export-minari")
+@_FOLDER
+@click.argument("dataset_id", metavar="ID")
+@click.option(
+    "--observation", default="seed", show_default=True, help="What the aircraft observe: NAME[:key=value...]."
+)
+@click.pass_context
+def export_minari(ctx: click.Context, folder: Path, dataset_id: str, observation: str) -> None:
+    """Export the dataset in DIR to Minari as ID, such as skyclone/mvp-v0.
+
+    One Minari episode per aircraft, with flat observations: the ownship, the intruders, their mask. Minari
+    keeps it in $MINARI_DATASETS_PATH, or else in ~/.minari/datasets.
+    """
+    from tqdm import tqdm
+
+    from .dataset import open_dataset
+
+    dataset = open_dataset(folder)
+    with tqdm(total=dataset.rows, unit=" rows", unit_scale=True, desc="Exporting", file=sys.stderr) as bar:
+        path = ctx.obj["export_minari"](dataset, dataset_id, observation, lambda rows: bar.update(rows) and None)
+    click.echo(f"{path}: {dataset.rows:,} rows. Load it: minari.load_dataset({dataset_id!r})", err=True)
