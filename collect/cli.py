@@ -3,12 +3,12 @@
 import os
 import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..datasets.manifest import SUFFIXES
+from ..datasets.storage import Folder, as_folder
 
 
 class _ShardRange(click.ParamType):
@@ -25,7 +25,7 @@ class _ShardRange(click.ParamType):
 
 
 @click.command("collect")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
+@click.option("--out", type=as_folder, metavar="DIR", required=True, help="Folder, or s3://bucket/folder.")
 @click.option("--episodes", type=click.IntRange(1), default=1000, show_default=True, help="How many episodes.")
 @click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
 @click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
@@ -56,7 +56,7 @@ class _ShardRange(click.ParamType):
 @click.pass_context
 def collect(
     ctx: click.Context,
-    out: Path,
+    out: Folder,
     workers: int | None,
     shards: range | None,
     simulator: str,
@@ -78,7 +78,7 @@ def collect(
     _run(out, Collection(world=world, **options), workers or _cpus(), shards, (ctx.obj or {}).get("load_pilot"))
 
 
-def _run(out: Path, collection: Any, workers: int, shards: range | None, load_pilot: Any) -> None:
+def _run(out: Folder, collection: Any, workers: int, shards: range | None, load_pilot: Any) -> None:
     """Collect with a progress bar, and say in the end what came about and where the time went."""
     from tqdm import tqdm
 

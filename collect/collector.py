@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from ..datasets.errors import ConfigurationError
 from ..datasets.manifest import SUFFIXES, Manifest, ShardEntry
 from ..datasets.provenance import code_version, package_versions
 from ..datasets.shards import write_shard
+from ..datasets.storage import Folder
 from ..datasets.writer import DatasetWriter, Report, cannot_write
 from . import scenarios, teachers
 from .configuration import WorldConfig
@@ -114,7 +114,7 @@ class ShardMaker:
         load_pilot: Makes the pilot, if the teacher does not fly itself.
     """
 
-    folder: Path
+    folder: Folder
     collection: Collection
     manifest: Manifest
     load_pilot: LoadPilot | None = None
@@ -184,7 +184,7 @@ class Times:
 
 
 def collect(
-    folder: Path,
+    folder: Folder,
     collection: Collection,
     *,
     workers: int = 1,

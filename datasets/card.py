@@ -2,17 +2,17 @@
 
 import json
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from .manifest import Manifest
 from .publication import publish
 from .record import COLUMNS
+from .storage import Folder
 
 CARD_NAME = "README.md"
 
 
-def write_card(folder: Path, manifest: Manifest, command: str) -> None:
+def write_card(folder: Folder, manifest: Manifest, command: str) -> None:
     """Write the card of a dataset, atomically.
 
     Args:

@@ -2,11 +2,11 @@
 
 import json
 import sys
-from pathlib import Path
 
 import click
 
 from .manifest import SUFFIXES
+from .storage import Folder, as_folder
 
 
 @click.group("datasets")
@@ -14,13 +14,13 @@ def datasets() -> None:
     """Look at datasets, verify and convert them."""
 
 
-_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_FOLDER = click.argument("folder", metavar="DIR", type=as_folder)
 
 
 @datasets.command()
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def info(folder: Path, as_json: bool) -> None:
+def info(folder: Folder, as_json: bool) -> None:
     """Say what the dataset in DIR holds and how it was made."""
     from .card import describe, facts
     from .dataset import open_dataset
@@ -31,7 +31,7 @@ def info(folder: Path, as_json: bool) -> None:
 
 @datasets.command()
 @_FOLDER
-def verify(folder: Path) -> None:
+def verify(folder: Folder) -> None:
     """Check every byte of the dataset in DIR; name each shard that is missing, cut, altered or foreign."""
     from .dataset import open_dataset
 
@@ -52,9 +52,9 @@ def verify(folder: Path) -> None:
 
 @datasets.command()
 @_FOLDER
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=as_folder)
 @click.option("--format", "format", type=click.Choice(list(SUFFIXES)), required=True, help="Format of the shards.")
-def convert(folder: Path, out: Path, format: str) -> None:
+def convert(folder: Folder, out: Folder, format: str) -> None:
     """Write the dataset in DIR again in OUT, in another format; the content hash stays."""
     from tqdm import tqdm
 
@@ -81,7 +81,7 @@ def convert(folder: Path, out: Path, format: str) -> None:
     "--observation", default="seed", show_default=True, help="What the aircraft observe: NAME[:key=value...]."
 )
 @click.pass_context
-def export_minari(ctx: click.Context, folder: Path, dataset_id: str, observation: str) -> None:
+def export_minari(ctx: click.Context, folder: Folder, dataset_id: str, observation: str) -> None:
     """Export the dataset in DIR to Minari as ID, such as skyclone/mvp-v0.
 
     One Minari episode per aircraft, with flat observations: the ownship, the intruders, their mask. Minari
