@@ -89,10 +89,10 @@ class Dataset:
             yield read_shard(self.path, self.manifest, index)
 
     def batches(self, **options: Any) -> "Loader":
-        """Return a loader over this dataset, in memory.
+        """Return a loader over this dataset, in memory or (`stream=True`) through a buffer of some shards.
 
         Args:
-            **options: Those of `Loader.of`: `view`, `batch_size`, `seed`, `split`, ...
+            **options: Those of `Loader.of`: `view`, `batch_size`, `seed`, `split`, `stream`, ...
         """
         from .loader import Loader  # torch takes seconds to import
 
