@@ -40,6 +40,9 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 @click.option(
     "--threads", default=1, show_default=True, help="Threads of torch on the CPU; 0 leaves it its own number."
 )
+@click.option("--conflict-weight", default=1.0, show_default=True, help="How often rows in conflict come.")
+@click.option("--mix", default="", help="Share of each dataset in an epoch, such as 1,3.")
+@click.option("--stream", is_flag=True, help="For data larger than memory: read it while training.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
 def train(
