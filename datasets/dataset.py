@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from .errors import DatasetError, RecordError
 from .manifest import SHARD_FOLDER, Manifest, load_manifest
 from .publication import is_temporary
 from .record import COLUMN_NAMES, Table, content_hash
-from .shards import REMEDY, check_bytes, read_shard
+from .shards import REMEDY, ForeignShardError, adopt_shard, check_bytes, read_shard
 from .storage import Folder, RemoteFolder, as_folder, sizes
 
 if TYPE_CHECKING:
@@ -121,6 +122,11 @@ class Dataset:
             other = self._owner(entry.name)
             if other:
                 return Problem(entry.name, "swapped", f"it holds what {other} should hold")
+            with suppress(DatasetError, RecordError, OSError):
+                try:
+                    adopt_shard(self.path, self.manifest, index)
+                except ForeignShardError as stranger:
+                    return Problem(entry.name, "foreign", str(stranger))
             return Problem(entry.name, what, message)
         try:
             table = read_shard(self.path, self.manifest, index)
@@ -152,7 +158,9 @@ class Dataset:
                     Problem(name, "unlisted", "not in the manifest; collecting again takes it in, if sound")
                 )
             else:
-                problems.append(Problem(name, "foreign", "no shard of this dataset; move it away"))
+                owner = self._owner(name)
+                what = f"renamed: it holds what {owner} should hold" if owner else "no shard of this dataset"
+                problems.append(Problem(name, "foreign", f"{what}; move it away"))
         return problems
 
 
