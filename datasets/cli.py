@@ -21,12 +21,17 @@ _FOLDER = click.argument("folder", metavar="DIR", type=as_folder)
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def info(folder: Folder, as_json: bool) -> None:
-    """Say what the dataset in DIR holds and how it was made."""
+    """Say what the dataset in DIR holds, how it was made, how safe its traffic is and what its labels are."""
     from .card import describe, facts
     from .dataset import open_dataset
 
-    manifest = open_dataset(folder, allow_incomplete=True).manifest
-    click.echo(json.dumps(facts(manifest)) if as_json else describe(manifest))
+    dataset = open_dataset(folder, allow_incomplete=True)
+    if as_json:
+        click.echo(json.dumps(facts(dataset.manifest)))
+        return
+    from .labels import survey, text
+
+    click.echo(describe(dataset.manifest, text(survey(dataset), dataset.rows)))
 
 
 @datasets.command()
