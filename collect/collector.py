@@ -224,22 +224,16 @@ def collect(
     """
     times, start = Times(), time.perf_counter()
     load_pilot = None if collection.pilot == TEACHER else load_pilot
-    wanted = collection.manifest(_fingerprint(collection, load_pilot))
-    _check_range(shards, wanted)
     _check_engine(engine)
-    with one_thread():  # the very first episode now: if it cannot be laid out, nothing is begun
-        scenarios.lay_out(collection.world, collection.seed, 0)
-    writer = DatasetWriter(folder, wanted, report)
+    writer = DatasetWriter(folder, _wanted(collection, load_pilot, shards), report)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept = len(numbers) - len(missing)
     times.checking_s = time.perf_counter() - start
     progress(sum(len(writer.manifest.shard_episodes(index)) for index in missing))
     maker = ShardMaker(folder.resolve(), collection, writer.manifest, load_pilot)
-    if engine == "ray":
-        making = cluster.work(maker, missing, workers, report)
-    else:
-        making = work(maker, missing, workers or 1)
+    ray = engine == "ray"
+    making = cluster.work(maker, missing, workers, report) if ray else work(maker, missing, workers or 1)
     try:
         with closing(making) as shards_made:
             for made in shards_made:
@@ -251,10 +245,19 @@ def collect(
     finally:
         writer.clean()
     manifest = writer.finish(command)
-    if engine == "ray":
+    if ray:
         _check_shared(folder, manifest)
     times.total_s = time.perf_counter() - start
     return manifest, times
+
+
+def _wanted(collection: Collection, load_pilot: LoadPilot | None, shards: range | None) -> Manifest:
+    """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
+    wanted = collection.manifest(_fingerprint(collection, load_pilot))
+    _check_range(shards, wanted)
+    with one_thread():  # the very first episode: can it be laid out?
+        scenarios.lay_out(collection.world, collection.seed, 0)
+    return wanted
 
 
 def _fingerprint(collection: Collection, load_pilot: LoadPilot | None) -> str:

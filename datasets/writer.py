@@ -94,13 +94,14 @@ class DatasetWriter:
         """Enter a shard that lies there without an entry, if it is sound; return whether it is."""
         name = self.manifest.shard_name(index)
         try:
-            self.add(adopt_shard(self.folder, self.manifest, index))
+            entry = adopt_shard(self.folder, self.manifest, index)
         except ForeignShardError as error:
             path = self.folder / SHARD_FOLDER / name
             raise DatasetError(f"{path} is not of this dataset: {error}. Move it out of the folder.") from None
         except (DatasetError, RecordError) as error:
             self._report(f"Shard {name} has no entry and cannot be used ({error}). It is made again.")
             return False
+        self.add(entry)
         self._report(f"Shard {name} had no entry in the manifest; it is sound and was taken in.")
         return True
 
