@@ -102,7 +102,7 @@ def test_workers_change_nothing(long: Dataset, workers: int) -> None:
 def test_going_on_takes_the_number_of_batches_used(long: Dataset, options: dict) -> None:
     whole = _labels(_stream(long, batch_size=40, **options))
     rest = _stream(long, batch_size=40, **options)
-    for used in (*range(len(whole) + 1), 10**6):
+    for used in (*range(0, len(whole) + 1, 2), len(whole), 10**6):
         rest.set_epoch(0, start_batch=used)
         assert _labels(rest) == whole[used:]
 
@@ -144,7 +144,7 @@ def test_the_shuffle_is_as_good_as_its_buffer_allows(long: Dataset, buffer_shard
     loader = _stream(long, buffer_shards=buffer_shards)
     rows = len(place)
     displacement, correlation, distinct = [], [], []
-    for epoch in range(12):
+    for epoch in range(8):
         loader.set_epoch(epoch)
         batches = [[place[label] for label in batch.action[:, 0].numpy()] for batch in loader]
         order = np.array(list(chain.from_iterable(batches)))
@@ -152,7 +152,7 @@ def test_the_shuffle_is_as_good_as_its_buffer_allows(long: Dataset, buffer_shard
         correlation.append(np.corrcoef(order, np.arange(rows))[0, 1])
         distinct += [len(np.unique(table["episode"][batch])) for batch in batches[:-1]]
     assert np.mean(displacement) == pytest.approx(1 / 3, abs=0.06)  # uniform: 1/3
-    assert abs(np.mean(correlation)) < 0.2  # uniform: 0; here 12 shards in 12 random orders
+    assert abs(np.mean(correlation)) < 0.25  # uniform: 0; here 12 shards in 8 random orders
     uniform = episodes * (1 - (1 - 1 / episodes) ** 16)  # distinct episodes among 16 rows of so many
     assert np.mean(distinct) == pytest.approx(uniform, rel=0.2)  # a batch may lie in two slots
 
