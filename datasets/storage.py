@@ -164,11 +164,11 @@ def _endpoint() -> str:
 def _system(bucket: str) -> Any:
     """Return the file system of a bucket, the same one each time in a process."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
-    return _connect(bucket, _endpoint(), region)
+    return _connect(bucket, _endpoint(), region, os.getpid())  # a forked process needs connections of its own
 
 
 @cache
-def _connect(bucket: str, endpoint: str, region: str) -> Any:
+def _connect(bucket: str, endpoint: str, region: str, process: int) -> Any:
     """Make the file system of a bucket."""
     try:
         from pyarrow.fs import S3FileSystem, resolve_s3_region

@@ -177,6 +177,7 @@ def test_a_dataset_on_s3_is_the_local_one(
     batches = [batch.action for batch in remote.batches(batch_size=8)]
     expected = [batch.action for batch in local.batches(batch_size=8)]
     assert all((one == two).all() for one, two in zip(batches, expected, strict=True))
+    assert sum(len(batch.action) for batch in remote.batches(stream=True, batch_size=8, workers=1)) == remote.rows
     again = fill(bucket / "data", make_manifest(format))
     assert again.made == [] == again.lines  # type: ignore[attr-defined]
 
