@@ -49,7 +49,8 @@ def flat_space(config: WorldConfig, view: View) -> spaces.Box:
 def environment_spec(config: WorldConfig, view: View, teacher: str) -> EnvSpec:
     """Return what `gymnasium.make` makes an `OwnshipEnv` from, registered or not; it can be written as JSON."""
     options = {"config": config.to_json(), "view": str(view), "teacher": teacher}
-    return EnvSpec(ENVIRONMENT_ID, entry_point=ENTRY_POINT, kwargs=options)
+    # d3rlpy wants to know the time limit, which the world itself keeps
+    return EnvSpec(ENVIRONMENT_ID, entry_point=ENTRY_POINT, max_episode_steps=config.max_steps, kwargs=options)
 
 
 class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):

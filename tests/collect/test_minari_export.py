@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import signal
@@ -169,3 +170,47 @@ def test_a_bad_view_is_an_error_before_anything_is_written(dataset: Dataset, roo
     with pytest.raises(ObservationError, match="unknown observation 'nothing'"):
         export_minari(dataset, "skyclone/mvp-v0", "nothing")
     assert not root.exists()
+
+
+D3RLPY = """
+import sys
+import d3rlpy, minari, numpy as np
+
+read = minari.load_dataset(sys.argv[1])
+flights = list(read.iterate_episodes())
+dataset = d3rlpy.dataset.MDPDataset(  # d3rlpy 2.8's own get_minari leaves T + 1 observations beside T actions
+    observations=np.concatenate([flight.observations[:-1] for flight in flights]),
+    actions=np.concatenate([flight.actions for flight in flights]),
+    rewards=np.concatenate([flight.rewards for flight in flights]),
+    terminals=np.concatenate([flight.terminations for flight in flights]),
+    timeouts=np.concatenate([flight.truncations for flight in flights]),
+)
+cloning = d3rlpy.algos.BCConfig(batch_size=256, learning_rate=1e-3).create(device="cpu")
+losses = cloning.fit(dataset, n_steps=1200, n_steps_per_epoch=400, show_progress=False,
+                     logger_adapter=d3rlpy.logging.NoopAdapterFactory())
+env = read.recover_environment()
+observation, _ = env.reset(seed=0)
+ended = False
+while not ended:
+    observation, reward, terminated, truncated, infos = env.step(cloning.predict(observation[None])[0])
+    ended = terminated or truncated
+actions = np.concatenate([flight.actions for flight in flights])
+print("RESULT", losses[-1][1]["loss"], actions.var(axis=0).mean(), infos["outcome"])
+"""
+
+
+@pytest.mark.slow
+def test_d3rlpy_trains_on_it(tmp_path: Path, root: Path) -> None:
+    if importlib.util.find_spec("d3rlpy") is None:
+        pytest.skip("d3rlpy is not installed")
+    folder = tmp_path / "data"
+    collect(folder, Collection(world=WorldConfig(aircraft=10), episodes=16, seed=1), workers=1)
+    export_minari(open_dataset(folder), "skyclone/mvp-v0", "ego:intruders=4")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", D3RLPY, "skyclone/mvp-v0"],
+        capture_output=True, text=True, check=False, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    _, loss, variance, outcome = done.stdout[done.stdout.index("RESULT") :].split()
+    assert float(loss) < 0.75 * float(variance)  # it has learnt: the mean action has a loss of the variance
+    assert outcome in ("waypoint", "left_sector", "time_limit")
