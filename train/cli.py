@@ -42,7 +42,6 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 @click.pass_context
 def train(ctx: click.Context, data: tuple[Path, ...], out: Path, device: str, resume: bool, **options: Any) -> None:
     """Clone the teacher: fit a network to a dataset (behavioural cloning)."""
-    import torch
     from tqdm import tqdm
 
     from ..datasets import open_dataset
@@ -58,8 +57,6 @@ def train(ctx: click.Context, data: tuple[Path, ...], out: Path, device: str, re
         config = CloningConfig(**options)
     if not data:
         raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")
-    if config.threads:
-        torch.set_num_threads(config.threads)
 
     def say(line: str) -> None:
         tqdm.write(line, file=sys.stderr)

@@ -30,7 +30,14 @@ def test_straight_flight_at_cruise_speed_costs_nothing(traffic_of: Maker) -> Non
 
 @pytest.mark.parametrize(
     ("distance_m", "los", "proximity"),
-    [(120, 0.0, 0.0), (115, 0.0, 0.0), (107.5, 0.0, -0.25), (100.1, 0.0, -0.4967), (90, -2.2, -0.5), (50, -3.0, -0.5)],
+    [
+        (120, 0.0, 0.0),
+        (115, 0.0, 0.0),
+        (107.5, 0.0, -0.25),
+        (100.1, 0.0, -0.4967),
+        (90, -2.2, -0.5),
+        (50, -3.0, -0.5),
+    ],
 )
 def test_separation(traffic_of: Maker, distance_m: float, los: float, proximity: float) -> None:
     state = traffic_of([(0, 0, 0, 9), (distance_m, 0, 0, 9)], [(0.0, 900.0), (500.0, 900.0)])
