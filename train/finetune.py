@@ -137,6 +137,8 @@ class Finetuning:
             name, parameters = parse(config.critic)
             spec = {"name": name, "parameters": parameters}
         self.critic = Critic(self.view, spec, config.seed).to(self.device)
+        if not config.critic:
+            self.critic.adopt(self.clone)
         self.optimizer = ppo.make_optimizer(self.actor, self.critic, config.ppo)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.crew = Crew(self.world, config.seed, config.envs, self.view, self.device, stopwatch=self.clock)
