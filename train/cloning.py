@@ -7,7 +7,8 @@ A run is a folder: `config.json` (what it shall do), `last.state.safetensors` (a
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ class Cloning:
         self.run, self.config, self._say = Path(run), config, say
         self.device = choose_device(device)
         described = describe(datasets)
-        is_there = _is_run(self.run)
+        is_there = is_run(self.run)
         if is_there and not resume:
             raise CheckpointError(
                 f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
@@ -161,7 +162,11 @@ class Cloning:
             f"{self.loader.rows:,} training rows, {self.heldout.rows:,} held out; {self.device}"
         )
         self._began = time.perf_counter() - self.progress.elapsed_s
-        with remembered() as interruption, Monitor(self.run, self.progress.batches) as monitor:
+        with (
+            torch_threads(self.config.threads),
+            remembered() as interruption,
+            Monitor(self.run, self.progress.batches) as monitor,
+        ):
             try:
                 while not self.progress.is_finished:
                     self._use_batches(interruption)
@@ -331,6 +336,17 @@ class Cloning:
         return True
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads within the block; 0 leaves it the number it has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def choose_device(device: str) -> torch.device:
     """Return the device of that name; `auto` is the GPU if there is one.
 
@@ -348,7 +364,7 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     """Return whether a folder holds a run, or what is left of one.
 
     Raises:

@@ -40,6 +40,15 @@ class Critic(nn.Module):
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
+    def adopt(self, network: networks.Network) -> None:
+        """Start from a network's weights wherever they fit: all but the last layer, if it is of the same kind.
+
+        A clone's layers already tell conflicts from free flight, which is most of what a value depends on.
+        """
+        own, theirs = self.network.state_dict(), network.state_dict()
+        fitting = {name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape}
+        self.network.load_state_dict({**own, **fitting})
+
     def calibrate(self, returns: Tensor) -> None:
         """Fix the units from the returns (M,) of a first rollout."""
         self.shift.copy_(returns.mean())

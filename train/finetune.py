@@ -21,14 +21,12 @@ from ..datasets.errors import CheckpointError
 from ..datasets.publication import clean, publish
 from . import checkpoint, gate, ppo
 from .checkpoint import Checkpoint
-from .cloning import STATE_NAME, SUMMARY_NAME, TrainingError, choose_device
-from .configuration import CONFIG_NAME
+from .cloning import STATE_NAME, SUMMARY_NAME, TrainingError, choose_device, is_run
 from .critic import Critic, in_parts
 from .curve import Curve, Round, gate_line, summarise, summary_lines
 from .finetune_configuration import FinetuneConfig, check_same, load_config, save_config
 from .gate import Flown
 from .interruption import Interruption, remembered
-from .monitor import METRICS_NAME
 from .networks import Network, parse
 from .policy import Policy
 from .rollout import Crew, Rollout, estimate, returns
@@ -95,7 +93,7 @@ class Finetuning:
     ) -> None:
         self.run, self.config, self._say = Path(run), config, say
         self.device = choose_device(device)
-        is_there = _is_run(self.run)
+        is_there = is_run(self.run)
         if is_there and not resume:
             raise CheckpointError(
                 f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
@@ -139,6 +137,8 @@ class Finetuning:
             name, parameters = parse(config.critic)
             spec = {"name": name, "parameters": parameters}
         self.critic = Critic(self.view, spec, config.seed).to(self.device)
+        if not config.critic:
+            self.critic.adopt(self.clone)
         self.optimizer = ppo.make_optimizer(self.actor, self.critic, config.ppo)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.crew = Crew(self.world, config.seed, config.envs, self.view, self.device, stopwatch=self.clock)
@@ -372,18 +372,6 @@ class Finetuning:
             self._say(line)
         self._say(f"Where the time went: {self.clock.line()}")
         return summary
-
-
-def _is_run(folder: Path) -> bool:
-    """Return whether a folder holds a run, or what is left of one.
-
-    Raises:
-        CheckpointError: It is a file.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"expected a folder for the run, but {folder} is a file. Choose another --out.")
-    names = (CONFIG_NAME, STATE_NAME, METRICS_NAME, SUMMARY_NAME, "best.safetensors", "last.safetensors")
-    return any((folder / name).exists() for name in names)
 
 
 def _is_finite(module: nn.Module) -> bool:

@@ -44,9 +44,9 @@ class FinetuneConfig:
 
     steps: int = 1_000_000
     envs: int = 64
-    horizon: int = 64
+    horizon: int = 32
     seed: int = 0
-    warmup: int = 5
+    warmup: int = 6
     log_std: float = round(log(0.05), 3)
     anchor: float = 0.0
     anchor_until: float = 1.0
@@ -56,7 +56,7 @@ class FinetuneConfig:
     scenario: str = ""
     gate_every: int = 4
     gate_scenarios: int = 128
-    threads: int = 0
+    threads: int = 1
     ppo: PPOConfig = field(default_factory=PPOConfig)
 
     def __post_init__(self) -> None:

@@ -172,14 +172,14 @@ class PPOConfig:
 
     lr: float = 5e-5
     critic_lr: float = 5e-4
-    epochs: int = 4
-    minibatch: int = 2048
+    epochs: int = 3
+    minibatch: int = 4096
     clip: float = 0.2
     entropy: float = 0.0
-    target_kl: float = 0.03
+    target_kl: float = 0.2
     gradient_norm: float = 0.5
-    discount: float = 0.98
-    smoothing: float = 0.95
+    discount: float = 0.95
+    smoothing: float = 0.9
 
     def __post_init__(self) -> None:
         for key in ("epochs", "minibatch"):

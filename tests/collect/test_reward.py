@@ -104,10 +104,10 @@ def test_separation_reward_is_zero_on_the_straight_way_at_cruise_speed(traffic_o
 
 
 def test_separation_reward_costs_detour_and_losses(traffic_of):
-    # 9 m flown, none gained: 0.09; 60 m beside each other: 2 (1 + 0.4) for the loss of separation, 0.5 for nearness
+    # 9 m flown, none gained: 0.18; 60 m beside each other: 2 (1 + 0.4) for the loss of separation, 0.1 for nearness
     goals = [(0, 1e5), (60, 1e5)]
     before = traffic_of([(0, 0, 90, 9), (60, 0, 90, 9)], waypoints=goals, dtype=torch.float64)
-    assert reward_of(before, before.clone(), name="separation") == pytest.approx([-0.09 - 2.8 - 0.5] * 2, abs=1e-6)
+    assert reward_of(before, before.clone(), name="separation") == pytest.approx([-0.18 - 2.8 - 0.1] * 2, abs=1e-6)
 
 
 def test_an_unknown_reward():

@@ -30,7 +30,14 @@ def test_straight_flight_at_cruise_speed_costs_nothing(traffic_of: Maker) -> Non
 
 @pytest.mark.parametrize(
     ("distance_m", "los", "proximity"),
-    [(120, 0.0, 0.0), (115, 0.0, 0.0), (107.5, 0.0, -0.25), (100.1, 0.0, -0.4967), (90, -2.2, -0.5), (50, -3.0, -0.5)],
+    [
+        (120, 0.0, 0.0),
+        (110, 0.0, 0.0),
+        (105, 0.0, -0.05),
+        (100.1, 0.0, -0.099),
+        (90, -2.2, -0.1),
+        (50, -3.0, -0.1),
+    ],
 )
 def test_separation(traffic_of: Maker, distance_m: float, los: float, proximity: float) -> None:
     state = traffic_of([(0, 0, 0, 9), (distance_m, 0, 0, 9)], [(0.0, 900.0), (500.0, 900.0)])
@@ -44,14 +51,14 @@ def test_detour_speed_and_turns(traffic_of: Maker) -> None:
     before = traffic_of([(0, 0, 90, 9), (500, 0, 0, 10.8)], [(0.0, 900.0), (500.0, 900.0)])
     after = traffic_of([(9, 0, 90, 9), (500, 10.8, 4.5, 10.8)], [(0.0, 900.0), (500.0, 900.0)])
     terms = terms_of(before, after)
-    assert terms["path"] == pytest.approx([-0.09 - 0.00045, 0.0], abs=1e-5)
+    assert terms["path"] == pytest.approx([-0.18 - 0.0009, 0.0], abs=1e-5)
     assert terms["speed"] == pytest.approx([0.0, -0.2 * 0.2**2], abs=1e-6)
     assert terms["effort"] == pytest.approx([0.0, -0.02 * 0.1**2], abs=1e-6)
 
 
 def test_leaving_is_no_way_out(traffic_of: Maker) -> None:
     state = traffic_of([(0, 0, 0, 9), (500, 0, 0, 9)])
-    assert terms_of(state, state, LEFT_SECTOR)["left"] == [-5, -5]
+    assert terms_of(state, state, LEFT_SECTOR)["left"] == [-20, -20]
 
 
 def test_ended_aircraft_cost_nothing(traffic_of: Maker) -> None:

@@ -3,10 +3,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from skyclone.collect.collector import Collection, collect
 from skyclone.collect.configuration import WorldConfig
 from skyclone.datasets import Dataset, open_dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Let torch use one thread: the networks here are tiny, and on a busy machine two are many times slower."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

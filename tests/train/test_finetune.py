@@ -354,14 +354,14 @@ def test_configuration_survives_json() -> None:
         FinetuneConfig.from_json(data)
 
 
-def invoke(*arguments: str | Path) -> Any:
+def invoke(*arguments: object) -> Any:
     return CliRunner().invoke(finetune, [str(each) for each in arguments])
 
 
 def test_command(clone: Path, tmp_path: Path) -> None:
     small = ("--envs", 2, "--horizon", 8, "--gate-scenarios", 2, "--warmup", 1, "--minibatch", 64, "--lr", 0.001)
     out = tmp_path / "run"
-    done = invoke("--from", clone, "--out", out, "--steps", 100, "--threads", 1, *map(str, small))
+    done = invoke("--from", clone, "--out", out, "--steps", 100, "--threads", 1, *small)
     assert done.exit_code == 0, done.output
     assert "Stage 2 - Iter 1/" in done.output
     assert f"Next: skyclone evaluate {clone} {out}" in done.output
