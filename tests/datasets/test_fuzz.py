@@ -27,7 +27,7 @@ from skyclone.datasets.writer import DatasetWriter
 Fill = Callable[..., DatasetWriter]
 MakeManifest = Callable[..., Manifest]
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=350, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
