@@ -51,6 +51,11 @@ def load_pilot(run: str) -> Any:
     return loader(run)
 
 
+def export_minari(*arguments: Any) -> Any:
+    """Export a dataset to Minari; handed down to `datasets`, which knows no world."""
+    return import_module("skyclone.collect.minari_export").export_minari(*arguments)
+
+
 @click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="skyclone")
 @click.pass_context
@@ -60,7 +65,7 @@ def skyclone(ctx: click.Context) -> None:
     Collect once, train many: `collect` writes a dataset, `train` fits networks to it, `finetune` goes on
     online, `evaluate` says with intervals whether the result is safer and shorter than the teacher.
     """
-    ctx.obj = {"load_pilot": load_pilot}
+    ctx.obj = {"load_pilot": load_pilot, "export_minari": export_minari}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,12 +3,12 @@
 import os
 import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..datasets.manifest import SUFFIXES
+from ..datasets.storage import Folder, as_folder
 
 
 class _ShardRange(click.ParamType):
@@ -25,7 +25,7 @@ class _ShardRange(click.ParamType):
 
 
 @click.command("collect")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the dataset.")
+@click.option("--out", type=as_folder, metavar="DIR", required=True, help="Folder, or s3://bucket/folder.")
 @click.option("--episodes", type=click.IntRange(1), default=1000, show_default=True, help="How many episodes.")
 @click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
 @click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
@@ -36,7 +36,9 @@ class _ShardRange(click.ParamType):
 @click.option(
     "--format", type=click.Choice(list(SUFFIXES)), default="parquet", show_default=True, help="Of the shards."
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: the CPUs there are]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes, or Ray tasks at once.  [default: the CPUs there are]"
+)
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
 @click.option("--episodes-per-shard", type=click.IntRange(1), default=128, show_default=True, help="Flown at once.")
 @click.option(
@@ -51,12 +53,12 @@ class _ShardRange(click.ParamType):
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="What runs the workers; ray is not built yet.",
+    help="What makes the shards: processes of this machine, or tasks of a Ray cluster.",
 )
 @click.pass_context
 def collect(
     ctx: click.Context,
-    out: Path,
+    out: Folder,
     workers: int | None,
     shards: range | None,
     simulator: str,
@@ -69,16 +71,17 @@ def collect(
     """
     if simulator != "embedded":
         raise click.UsageError(f"--simulator {simulator} is not built yet; use --simulator embedded.")
-    if engine != "local":
-        raise click.UsageError(f"--engine {engine} is not built yet; use --engine local, --workers and --shards.")
     from .collector import Collection
     from .configuration import WorldConfig
 
     world = WorldConfig(aircraft=options.pop("aircraft"), scenario=options.pop("scenario"))
-    _run(out, Collection(world=world, **options), workers or _cpus(), shards, (ctx.obj or {}).get("load_pilot"))
+    workers = workers or (_cpus() if engine == "local" else None)
+    _run(out, Collection(world=world, **options), engine, workers, shards, (ctx.obj or {}).get("load_pilot"))
 
 
-def _run(out: Path, collection: Any, workers: int, shards: range | None, load_pilot: Any) -> None:
+def _run(
+    out: Folder, collection: Any, engine: str, workers: int | None, shards: range | None, load_pilot: Any
+) -> None:
     """Collect with a progress bar, and say in the end what came about and where the time went."""
     from tqdm import tqdm
 
@@ -89,6 +92,7 @@ def _run(out: Path, collection: Any, workers: int, shards: range | None, load_pi
         manifest, times = run(
             out,
             collection,
+            engine=engine,
             workers=workers,
             shards=shards,
             load_pilot=load_pilot,
@@ -102,7 +106,7 @@ def _run(out: Path, collection: Any, workers: int, shards: range | None, load_pi
         sys.exit(1)
     finally:
         progress.close()
-    click.echo(times.text(max(1, min(workers, times.made))), err=True)
+    click.echo(times.text(max(1, min(workers, times.made)) if workers else None), err=True)
     state = "complete" if manifest.complete else f"{len(manifest.shards)} of {manifest.shard_count} shards"
     click.echo(f"{out}: {manifest.rows:,} rows, {state}. Content hash {manifest.content_hash}", err=True)
 

@@ -4,20 +4,21 @@ A shard is flown as one batch and written whole or not at all, so whatever happe
 same command goes on from the shards that are there, and ends with the same content.
 """
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
-from ..datasets.errors import ConfigurationError
-from ..datasets.manifest import SUFFIXES, Manifest, ShardEntry
+from ..datasets.errors import ConfigurationError, DatasetError
+from ..datasets.manifest import SHARD_FOLDER, SUFFIXES, Manifest, ShardEntry
 from ..datasets.provenance import code_version, package_versions
 from ..datasets.shards import write_shard
+from ..datasets.storage import Folder, sizes
 from ..datasets.writer import DatasetWriter, Report, cannot_write
-from . import scenarios, teachers
+from . import cluster, scenarios, teachers
 from .configuration import WorldConfig
 from .flight import Pilot
 from .recording import record
@@ -26,6 +27,7 @@ from .workers import one_thread, work
 LoadPilot = Callable[[str], Pilot]
 """Makes a pilot from the name of a checkpoint; picklable. A pilot may have a `fingerprint` of its weights."""
 TEACHER = "teacher"
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class ShardMaker:
         load_pilot: Makes the pilot, if the teacher does not fly itself.
     """
 
-    folder: Path
+    folder: Folder
     collection: Collection
     manifest: Manifest
     load_pilot: LoadPilot | None = None
@@ -170,24 +172,30 @@ class Times:
         self.rows += made.entry.rows
         self.made += 1
 
-    def text(self, workers: int) -> str:
-        """Say it in a line."""
+    def text(self, workers: int | None) -> str:
+        """Say it in a line.
+
+        Args:
+            workers: How many there were; None if that is not known.
+        """
         if not self.made:
             return f"Nothing to do: all {self.kept} shards are sound (checked in {self.checking_s:.1f} s)."
-        rest = self.total_s - self.checking_s - (self.flying_s + self.writing_s) / workers
+        rest = self.total_s - self.checking_s - (self.flying_s + self.writing_s) / (workers or math.inf)
+        waiting = f", starting and waiting {max(rest, 0.0):.1f} s" if workers else ""
         return (
             f"{self.rows:,} rows in {self.total_s:.1f} s ({self.rows / self.total_s:,.0f} rows/s), "
-            f"{self.made} shards made, {self.kept} kept. Time, summed over {workers} worker(s): "
+            f"{self.made} shards made, {self.kept} kept. Time, summed over {workers or 'all'} worker(s): "
             f"flying {self.flying_s:.1f} s, writing {self.writing_s:.1f} s; "
-            f"checking {self.checking_s:.1f} s, starting and waiting {max(rest, 0.0):.1f} s."
+            f"checking {self.checking_s:.1f} s{waiting}."
         )
 
 
 def collect(
-    folder: Path,
+    folder: Folder,
     collection: Collection,
     *,
-    workers: int = 1,
+    engine: str = "local",
+    workers: int | None = 1,
     shards: range | None = None,
     load_pilot: LoadPilot | None = None,
     command: str = "",
@@ -199,7 +207,8 @@ def collect(
     Args:
         folder: Where.
         collection: What.
-        workers: How many processes; 1 works in this one.
+        engine: `local`, processes of this machine; or `ray`, tasks of a Ray cluster.
+        workers: How many processes, 1 works in this one; or tasks at once, None for all the cluster can take.
         shards: Which shards to make; all by default.
         load_pilot: Makes the pilot from its name, if the teacher does not fly itself.
         command: What the user called, for the card.
@@ -214,26 +223,19 @@ def collect(
         DatasetError: The folder holds something else, cannot be written, or a worker died.
     """
     times, start = Times(), time.perf_counter()
-    fingerprint = ""
-    if collection.pilot == TEACHER:
-        load_pilot = None
-    elif load_pilot is None:
-        raise ConfigurationError(f"pilot '{collection.pilot}': expected 'teacher', nothing else can be loaded here")
-    else:  # in this process first: a bad checkpoint is one error, before anything is begun
-        fingerprint = str(getattr(load_pilot(collection.pilot), "fingerprint", ""))
-    wanted = collection.manifest(fingerprint)
-    _check_range(shards, wanted)
-    with one_thread():  # the very first episode now: if it cannot be laid out, nothing is begun
-        scenarios.lay_out(collection.world, collection.seed, 0)
-    writer = DatasetWriter(folder, wanted, report)
+    load_pilot = None if collection.pilot == TEACHER else load_pilot
+    _check_engine(engine)
+    writer = DatasetWriter(folder, _wanted(collection, load_pilot, shards), report)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept = len(numbers) - len(missing)
     times.checking_s = time.perf_counter() - start
     progress(sum(len(writer.manifest.shard_episodes(index)) for index in missing))
-    maker = ShardMaker(folder, collection, writer.manifest, load_pilot)
+    maker = ShardMaker(folder.resolve(), collection, writer.manifest, load_pilot)
+    ray = engine == "ray"
+    making = cluster.work(maker, missing, workers, report) if ray else work(maker, missing, workers or 1)
     try:
-        with closing(work(maker, missing, workers)) as shards_made:
+        with closing(making) as shards_made:
             for made in shards_made:
                 writer.add(made.entry)
                 times.add(made)
@@ -243,8 +245,47 @@ def collect(
     finally:
         writer.clean()
     manifest = writer.finish(command)
+    if ray:
+        _check_shared(folder, manifest)
     times.total_s = time.perf_counter() - start
     return manifest, times
+
+
+def _wanted(collection: Collection, load_pilot: LoadPilot | None, shards: range | None) -> Manifest:
+    """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
+    wanted = collection.manifest(_fingerprint(collection, load_pilot))
+    _check_range(shards, wanted)
+    with one_thread():  # the very first episode: can it be laid out?
+        scenarios.lay_out(collection.world, collection.seed, 0)
+    return wanted
+
+
+def _fingerprint(collection: Collection, load_pilot: LoadPilot | None) -> str:
+    """Return the fingerprint of the pilot's weights, "" of the teacher; a bad checkpoint is an error here."""
+    if collection.pilot == TEACHER:
+        return ""
+    if load_pilot is None:
+        raise ConfigurationError(f"pilot '{collection.pilot}': expected 'teacher', nothing else can be loaded here")
+    return str(getattr(load_pilot(collection.pilot), "fingerprint", ""))
+
+
+def _check_engine(engine: str) -> None:
+    """Raise unless the engine exists and is installed."""
+    if engine not in ENGINES:
+        raise ConfigurationError(f"unknown engine '{engine}'. There are: {', '.join(ENGINES)}.")
+    if engine == "ray":
+        cluster.import_ray()
+
+
+def _check_shared(folder: Folder, manifest: Manifest) -> None:
+    """Raise unless the shards that the nodes of a cluster published are where this process looks for them."""
+    found = sizes(folder / SHARD_FOLDER)
+    absent = [entry.name for entry in manifest.shards if entry.name not in found]
+    if absent:
+        raise DatasetError(
+            f"{folder}: {len(absent)} shards ({absent[0]}, ...) were made by Ray nodes but are not here: the nodes "
+            "have a folder of this name of their own. Name one that all share, or s3://bucket/folder."
+        )
 
 
 def _check_range(shards: range | None, manifest: Manifest) -> None:

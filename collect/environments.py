@@ -17,7 +17,8 @@ aircraft act in each; ended ones are zeros. The teacher's action for the very st
 
 RLlib, one policy shared by all aircraft:
 `ParallelPettingZooEnv(SectorParallelEnv())`. Through Gymnasium's registry: `register_environments()`, then
-`gymnasium.make("skyclone/Sector-v0")` or `gymnasium.make_vec("skyclone/Sector-v0", num_envs=64)`.
+`gymnasium.make("skyclone/Sector-v0")` or `gymnasium.make_vec("skyclone/Sector-v0", num_envs=64)`; and
+`skyclone/Ownship-v0`, one flat-observation aircraft among others that the teacher flies.
 
 Notation: B episodes flown at once, N aircraft, K intruders seen, F features per intruder.
 """
@@ -32,6 +33,7 @@ from gymnasium.vector.utils import batch_space
 
 from ..datasets.errors import ConfigurationError
 from ..datasets.observation import View
+from . import ownship_environment
 from .configuration import WorldConfig
 from .episodes import Arrays, EpisodeBatch, Flown, observation_space
 
@@ -246,10 +248,12 @@ def _only(arrays: Arrays) -> Arrays:
 
 
 def register_environments() -> None:
-    """Make `gymnasium.make` and `gymnasium.make_vec` know `skyclone/Sector-v0`; calling it again does no harm."""
+    """Make Gymnasium know `skyclone/Sector-v0` and `skyclone/Ownship-v0`; calling it again does no harm."""
     if ENVIRONMENT_ID not in gymnasium.registry:
         gymnasium.register(
             ENVIRONMENT_ID,
             entry_point="skyclone.collect.environments:SectorEnv",
             vector_entry_point="skyclone.collect.environments:SectorVectorEnv",
         )
+    if ownship_environment.ENVIRONMENT_ID not in gymnasium.registry:
+        gymnasium.register(ownship_environment.ENVIRONMENT_ID, entry_point=ownship_environment.ENTRY_POINT)

@@ -2,17 +2,17 @@
 
 import json
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from .manifest import Manifest
 from .publication import publish
 from .record import COLUMNS
+from .storage import Folder
 
 CARD_NAME = "README.md"
 
 
-def write_card(folder: Path, manifest: Manifest, command: str) -> None:
+def write_card(folder: Folder, manifest: Manifest, command: str) -> None:
     """Write the card of a dataset, atomically.
 
     Args:
@@ -28,7 +28,7 @@ def card(manifest: Manifest, command: str) -> str:
     sections = [
         _summary(manifest),
         "## How it was made\n\n" + _making(manifest, command),
-        "## Safety of the traffic in it\n\n" + safety_table(manifest),
+        "## Safety of the traffic in it\n\n" + _whose(manifest) + "\n\n" + safety_table(manifest),
         "## Columns\n\n" + _columns(),
         "## Reading it\n\n" + _reading(manifest),
     ]
@@ -65,6 +65,15 @@ def _making(manifest: Manifest, command: str) -> str:
     )
 
 
+def _whose(manifest: Manifest) -> str:
+    """Say whose safety figures these are."""
+    if manifest.pilot == "teacher" and not manifest.noise:
+        return f"The teacher `{manifest.teacher}` flew by itself: these are its own figures."
+    return (
+        f"Not the figures of the teacher `{manifest.teacher}` alone: it gave the labels, but others flew, or noise."
+    )
+
+
 def safety_table(manifest: Manifest) -> str:
     """Return the safety figures of the traffic as a Markdown table."""
     figures = defaultdict(float, manifest.figures)
@@ -80,11 +89,11 @@ def safety_table(manifest: Manifest) -> str:
     lines += [
         "",
         f"- flight hours: {hours:,.1f}; flights: {flights:,.0f}, of which "
-        f"{_ratio(figures['waypoint'], flights)} reached the waypoint, {_ratio(figures['left_sector'], flights)} "
-        f"left the sector, {_ratio(figures['time_limit'], flights)} ran into the time limit",
+        f"{_share(figures['waypoint'], flights)} reached the waypoint, {_share(figures['left_sector'], flights)} "
+        f"left the sector, {_share(figures['time_limit'], flights)} ran into the time limit",
         f"- conflicts that did not become a loss of separation (IPR): {_ratio(resolved, figures['conflicts'])}",
         f"- mean severity of a loss (depth / radius): {_ratio(figures['severity'], figures['los_merged'])}",
-        f"- rows in which the teacher acts on a conflict: {_ratio(figures['rows_in_conflict'], manifest.rows)}",
+        f"- rows in which the teacher acts on a conflict: {_share(figures['rows_in_conflict'], manifest.rows)}",
     ]
     return "\n".join(lines)
 
@@ -99,6 +108,11 @@ _COUNTED = {
 def _ratio(part: float, whole: float) -> str:
     """Return part / whole to four digits, a dash where there is no whole."""
     return f"{part / whole:.4g}" if whole else "-"
+
+
+def _share(part: float, whole: float) -> str:
+    """Return part / whole in per cent, a dash where there is no whole."""
+    return f"{100 * part / whole:.4g} %" if whole else "-"
 
 
 def _columns() -> str:
@@ -116,13 +130,29 @@ for batch in open_dataset(".").batches(batch_size=1024):
     ...
 ```
 
-Check it with `skyclone datasets verify .`"""
+Check it with `skyclone datasets verify .`; look at it with `skyclone datasets info .`."""
+
+_AS_IT_IS = """\
+The shards are plain Parquet; units and meanings are in the metadata of the fields:
+
+```python
+import pandas, polars, pyarrow.parquet
+
+pandas.read_parquet("shards", columns=["conflicts", "nearest_m"])
+polars.scan_parquet("shards/*.parquet").group_by("conflicts").len().collect()
+pyarrow.parquet.read_schema("shards/{shard}").field("nearest_m").metadata[b"unit"]  # b"m"
+```
+
+```sql
+SELECT conflicts, count(*) FROM 'shards/*.parquet' GROUP BY conflicts  -- DuckDB
+```"""
 
 
 def _reading(manifest: Manifest) -> str:
     """Show how to read it."""
-    as_it_is = ", or read it as it is: `pandas.read_parquet('shards')`"
-    return _READING + (as_it_is if manifest.format == "parquet" else "") + "."
+    if manifest.format != "parquet":
+        return _READING
+    return _READING + "\n\n" + _AS_IT_IS.replace("{shard}", manifest.shard_name(0))
 
 
 def facts(manifest: Manifest) -> dict[str, Any]:
@@ -140,15 +170,25 @@ def facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def describe(manifest: Manifest) -> str:
-    """Return what `datasets info` prints for people."""
+def describe(manifest: Manifest, labels: str) -> str:
+    """Return what `datasets info` prints for people.
+
+    Args:
+        manifest: Of the dataset.
+        labels: What `labels.text` says of them.
+    """
     data = facts(manifest)
     data["aircraft"] = manifest.world.get("aircraft", "unknown")
+    data["size"] = f"{data['bytes'] / 1e6:,.1f} MB, {data['bytes_per_row']} bytes a row"
+    data["shards"] = f"{len(manifest.shards)} of {manifest.shard_count}"
+    for key in ("rows", "episodes"):
+        data[key] = f"{data[key]:,}"
     lines = [f"{key.replace('_', ' '):20} {data[key]}" for key in _TOLD]
-    return "\n".join([*lines, "", safety_table(manifest)])
+    whose = _whose(manifest).replace("`", "")
+    return "\n".join([*lines, "", whose, "", safety_table(manifest), "", labels])
 
 
 _TOLD = (
-    *("rows", "episodes", "aircraft", "shards", "complete", "format", "bytes", "bytes_per_row", "scenario"),
+    *("rows", "episodes", "aircraft", "shards", "complete", "format", "size", "scenario"),
     *("teacher", "pilot", "noise", "seed", "episodes_per_shard", "code", "content_hash"),
 )

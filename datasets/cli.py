@@ -2,11 +2,11 @@
 
 import json
 import sys
-from pathlib import Path
 
 import click
 
 from .manifest import SUFFIXES
+from .storage import Folder, as_folder
 
 
 @click.group("datasets")
@@ -14,24 +14,29 @@ def datasets() -> None:
     """Look at datasets, verify and convert them."""
 
 
-_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_FOLDER = click.argument("folder", metavar="DIR", type=as_folder)
 
 
 @datasets.command()
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def info(folder: Path, as_json: bool) -> None:
-    """Say what the dataset in DIR holds and how it was made."""
+def info(folder: Folder, as_json: bool) -> None:
+    """Say what the dataset in DIR holds, how it was made, how safe its traffic is and what its labels are."""
     from .card import describe, facts
     from .dataset import open_dataset
 
-    manifest = open_dataset(folder, allow_incomplete=True).manifest
-    click.echo(json.dumps(facts(manifest)) if as_json else describe(manifest))
+    dataset = open_dataset(folder, allow_incomplete=True)
+    if as_json:
+        click.echo(json.dumps(facts(dataset.manifest)))
+        return
+    from .labels import survey, text
+
+    click.echo(describe(dataset.manifest, text(survey(dataset), dataset.rows)))
 
 
 @datasets.command()
 @_FOLDER
-def verify(folder: Path) -> None:
+def verify(folder: Folder) -> None:
     """Check every byte of the dataset in DIR; name each shard that is missing, cut, altered or foreign."""
     from .dataset import open_dataset
 
@@ -52,9 +57,9 @@ def verify(folder: Path) -> None:
 
 @datasets.command()
 @_FOLDER
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=as_folder)
 @click.option("--format", "format", type=click.Choice(list(SUFFIXES)), required=True, help="Format of the shards.")
-def convert(folder: Path, out: Path, format: str) -> None:
+def convert(folder: Folder, out: Folder, format: str) -> None:
     """Write the dataset in DIR again in OUT, in another format; the content hash stays."""
     from tqdm import tqdm
 
@@ -72,3 +77,26 @@ def convert(folder: Path, out: Path, format: str) -> None:
             progress=lambda rows: bar.update(rows) and None,
         )
     click.echo(f"{out}: {len(manifest.shards)} shards, {manifest.rows:,} rows. {manifest.content_hash}", err=True)
+
+
+@datasets.command("export-minari")
+@_FOLDER
+@click.argument("dataset_id", metavar="ID")
+@click.option(
+    "--observation", default="seed", show_default=True, help="What the aircraft observe: NAME[:key=value...]."
+)
+@click.pass_context
+def export_minari(ctx: click.Context, folder: Folder, dataset_id: str, observation: str) -> None:
+    """Export the dataset in DIR to Minari as ID, such as skyclone/mvp-v0.
+
+    One Minari episode per aircraft, with flat observations: the ownship, the intruders, their mask. Minari
+    keeps it in $MINARI_DATASETS_PATH, or else in ~/.minari/datasets.
+    """
+    from tqdm import tqdm
+
+    from .dataset import open_dataset
+
+    dataset = open_dataset(folder)
+    with tqdm(total=dataset.rows, unit=" rows", unit_scale=True, desc="Exporting", file=sys.stderr) as bar:
+        path = ctx.obj["export_minari"](dataset, dataset_id, observation, lambda rows: bar.update(rows) and None)
+    click.echo(f"{path}: {dataset.rows:,} rows. Load it: minari.load_dataset({dataset_id!r})", err=True)

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from .dataset import Dataset
 from .errors import DatasetError
 from .manifest import SUFFIXES, Manifest
 from .shards import write_shard
+from .storage import Folder
 from .writer import DatasetWriter, Report, cannot_write
 
 
 def convert(
     dataset: Dataset,
-    folder: Path,
+    folder: Folder,
     format: str,
     *,
     command: str = "",

@@ -1,8 +1,9 @@
 """A dataset on disk: opened, read, verified."""
 
 import hashlib
+import os
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ from .errors import DatasetError, RecordError
 from .manifest import SHARD_FOLDER, Manifest, load_manifest
 from .publication import is_temporary
 from .record import COLUMN_NAMES, Table, content_hash
-from .shards import REMEDY, check_bytes, read_shard
+from .shards import REMEDY, ForeignShardError, adopt_shard, check_bytes, read_shard
+from .storage import Folder, RemoteFolder, as_folder, sizes
 
 if TYPE_CHECKING:
     from .loader import Loader
@@ -39,7 +41,7 @@ class Dataset:
         manifest: What it holds.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Folder, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
 
@@ -88,10 +90,10 @@ class Dataset:
             yield read_shard(self.path, self.manifest, index)
 
     def batches(self, **options: Any) -> "Loader":
-        """Return a loader over this dataset, in memory.
+        """Return a loader over this dataset, in memory or (`stream=True`) through a buffer of some shards.
 
         Args:
-            **options: Those of `Loader.of`: `view`, `batch_size`, `seed`, `split`, ...
+            **options: Those of `Loader.of`: `view`, `batch_size`, `seed`, `split`, `stream`, ...
         """
         from .loader import Loader  # torch takes seconds to import
 
@@ -120,6 +122,11 @@ class Dataset:
             other = self._owner(entry.name)
             if other:
                 return Problem(entry.name, "swapped", f"it holds what {other} should hold")
+            with suppress(DatasetError, RecordError, OSError):
+                try:
+                    adopt_shard(self.path, self.manifest, index)
+                except ForeignShardError as stranger:
+                    return Problem(entry.name, "foreign", str(stranger))
             return Problem(entry.name, what, message)
         try:
             table = read_shard(self.path, self.manifest, index)
@@ -143,29 +150,31 @@ class Dataset:
         listed = {entry.name for entry in self.manifest.shards}
         canonical = {self.manifest.shard_name(i) for i in range(min(self.manifest.shard_count, 10**6))}
         problems = []
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if path.name in listed or is_temporary(path.name):
+        for name in sizes(folder):
+            if name in listed or is_temporary(name):
                 continue
-            if path.name in canonical:
+            if name in canonical:
                 problems.append(
-                    Problem(path.name, "unlisted", "not in the manifest; collecting again takes it in, if sound")
+                    Problem(name, "unlisted", "not in the manifest; collecting again takes it in, if sound")
                 )
             else:
-                problems.append(Problem(path.name, "foreign", "no shard of this dataset; move it away"))
+                owner = self._owner(name)
+                what = f"renamed: it holds what {owner} should hold" if owner else "no shard of this dataset"
+                problems.append(Problem(name, "foreign", f"{what}; move it away"))
         return problems
 
 
-def open_dataset(path: str | Path, allow_incomplete: bool = False) -> Dataset:
+def open_dataset(path: "str | os.PathLike[str] | RemoteFolder", allow_incomplete: bool = False) -> Dataset:
     """Open a dataset.
 
     Args:
-        path: Its folder.
+        path: Its folder, such as `data/mvp` or `s3://bucket/mvp`.
         allow_incomplete: Open it also when shards are missing.
 
     Raises:
         DatasetError: The folder is no dataset, is incomplete, or a shard is missing or cut.
     """
-    folder = Path(path)
+    folder = as_folder(path)
     manifest = load_manifest(folder)
     if allow_incomplete:
         return Dataset(folder, manifest)
@@ -174,11 +183,11 @@ def open_dataset(path: str | Path, allow_incomplete: bool = False) -> Dataset:
             f"{folder} is incomplete: expected {manifest.shard_count} shards, got {len(manifest.shards)}. "
             "Run the `skyclone collect` command that began it again; it goes on."
         )
+    found = sizes(folder / SHARD_FOLDER)
     for entry in manifest.shards:
-        try:
-            size = (folder / SHARD_FOLDER / entry.name).stat().st_size
-        except OSError:
-            raise DatasetError(f"{folder}: shard {entry.name} is missing. {REMEDY}") from None
+        size = found.get(entry.name, -1)
+        if size < 0:
+            raise DatasetError(f"{folder}: shard {entry.name} is missing. {REMEDY}")
         if size != entry.bytes:
             raise DatasetError(f"{folder}: shard {entry.name}: expected {entry.bytes} bytes, got {size}. {REMEDY}")
     return Dataset(folder, manifest)

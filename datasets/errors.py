@@ -13,6 +13,10 @@ class DatasetError(SkycloneError):
     """A folder is no dataset, or one that is incomplete, damaged or made otherwise than expected."""
 
 
+class StorageError(SkycloneError):
+    """A remote folder cannot be reached, read or written; nothing is known of what lies in it."""
+
+
 class ObservationError(SkycloneError):
     """An observation view is unknown, or does not fit what it is used with."""
 

@@ -1,10 +1,11 @@
-"""The loader: shuffled batches of observations and labels from snapshots in memory.
+"""The loader: shuffled batches of observations and labels, from memory or streamed from disk.
 
 The order is a function of (seed, epoch) alone, so it is the same for any number of workers, and the
 number of batches already used is all that has to be known to go on.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .errors import DatasetError
+from .mixture import Mixture, draw, times
 from .observation import Observation, View, observe
-from .snapshots import Snapshots
+from .snapshots import Rows, Snapshots
+from .streaming import BUFFER_SHARDS, Schedule, Stream, deal
 from .traffic import pairs_of_rows
 
 if TYPE_CHECKING:
@@ -35,42 +38,40 @@ class Batch(NamedTuple):
     in_conflict: Tensor
 
 
-def assemble(store: Snapshots, rows: Tensor, view: View) -> Batch:
-    """Compute the batch of these rows.
+def assemble(rows: Rows, view: View) -> Batch:
+    """Compute the batch of some rows.
 
     Args:
-        store: Where they lie.
-        rows: (M,) int64 or int32, in any order.
+        rows: What was picked from snapshots.
         view: What is observed.
     """
-    own, pairs = pairs_of_rows(*store.traffic(rows))
-    return Batch(
-        observe(own, pairs, view),
-        store.action.index_select(0, rows),
-        store.in_conflict.index_select(0, rows),
-    )
+    own, pairs = pairs_of_rows(*rows.traffic())
+    return Batch(observe(own, pairs, view), rows.own[:, 2:], rows.in_conflict)
 
 
 class Loader:
-    """Iterates over the batches of one epoch; each row comes once.
+    """Iterates over the batches of one epoch; unless weighted or mixed, each row comes once.
 
     Args:
-        store: The rows.
+        source: The rows, in memory or as a stream.
         view: What is observed.
         batch_size: M; the last batch of an epoch may be smaller.
         seed: With the epoch it fixes the order.
-        shuffle: Uniformly over all rows; False keeps their order.
+        shuffle: Uniformly over all rows, or over a stream's buffer; False keeps their order.
         drop_last: Leave out a last batch that is smaller.
         start_batch: How many batches of the first epoch iterated over are already used.
         workers: Processes that compute batches ahead; 0 computes them here.
+        conflict_weight: How often a row in conflict comes for each time a free one does: 2.5 is twice each, and
+            half of them, drawn anew in each epoch without replacement, a third time; `inf` is only those rows.
+        mix: Share of each dataset in an epoch, in any unit; None: each row of each counts the same.
 
     Raises:
-        DatasetError: The batch size is not positive, or no batch comes about.
+        DatasetError: A size, weight or share makes no sense, or no batch comes about.
     """
 
     def __init__(
         self,
-        store: Snapshots,
+        source: Snapshots | Stream,
         view: View | None = None,
         batch_size: int = 1024,
         seed: int = 0,
@@ -79,17 +80,25 @@ class Loader:
         drop_last: bool = False,
         start_batch: int = 0,
         workers: int = 0,
+        conflict_weight: float = 1.0,
+        mix: Sequence[float] | None = None,
     ) -> None:
         if batch_size < 1:
             raise DatasetError(f"expected a batch size of 1 or more, got {batch_size}")
-        if drop_last and len(store) < batch_size:
-            raise DatasetError(f"expected at least one batch of {batch_size} rows, got {len(store)} rows")
-        self.store = store
+        self.mixture = Mixture(conflict_weight, None if mix is None else tuple(mix))
+        if not shuffle and not self.mixture.is_plain:
+            raise DatasetError(
+                "expected shuffle with a conflict weight or a mix: rows that are drawn have no order"
+            )
+        self.source = source
         self.view = view or View()
         self.batch_size = batch_size
-        self._order = _Order(len(store), batch_size, seed, shuffle, drop_last, start_batch)
+        kind = _Order if isinstance(source, Snapshots) else _Flow
+        self._order = kind(source, self.mixture, batch_size, seed, shuffle, drop_last, start_batch)
+        if drop_last and self.rows < batch_size:
+            raise DatasetError(f"expected at least one batch of {batch_size} rows, got {self.rows} rows")
         self._loader: DataLoader[Batch] = DataLoader(
-            _Batches(store, self.view),
+            _Batches(source if isinstance(source, Snapshots) else None, self.view),
             sampler=self._order,
             batch_size=None,
             num_workers=workers,
@@ -104,24 +113,47 @@ class Loader:
         split: str = "all",
         heldout: float = 0.1,
         view: View | str = "seed",
+        *,
+        stream: bool = False,
+        buffer_shards: int = BUFFER_SHARDS,
         **options: Any,
     ) -> "Loader":
-        """Read datasets into memory and return a loader over them.
+        """Return a loader over datasets, read into memory now or streamed.
 
         Args:
             datasets: One or several.
             split: `all`, `train` or `heldout`.
             heldout: Fraction of the episodes held out.
             view: What is observed, as a `View` or its text.
+            stream: Keep in memory but some shards, and shuffle among those.
+            buffer_shards: How many.
             **options: Those of `Loader`.
         """
-        store = Snapshots.of(datasets, split, heldout)
-        return cls(store, View.parse(view) if isinstance(view, str) else view, **options)
+        source: Snapshots | Stream
+        if stream:
+            source = Stream.of(datasets, split, heldout, buffer_shards)
+        else:
+            source = Snapshots.of(datasets, split, heldout)
+        return cls(source, View.parse(view) if isinstance(view, str) else view, **options)
 
     @property
     def rows(self) -> int:
         """Number of rows of an epoch."""
-        return len(self.store)
+        return int(self._order.drawn.sum())
+
+    def importance(self, batch: Batch) -> Tensor:
+        """Return what multiplies the loss of a batch's rows so that the conflict weight cancels out.
+
+        Rows in conflict have 1 / conflict_weight times that of free ones; the mean over an epoch is 1.
+
+        Returns:
+            (M,) float32.
+
+        Raises:
+            DatasetError: Only rows in conflict come.
+        """
+        free, conflict = self.mixture.importance(self._order.drawn).tolist()
+        return torch.where(batch.in_conflict, conflict, free)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Choose the epoch that is iterated over next, and how many of its batches are already used."""
@@ -136,41 +168,88 @@ class Loader:
         yield from self._loader
 
 
-class _Order(Sampler[Tensor]):
-    """Yields the rows (M,) of each batch of an epoch."""
+class _Order(Sampler[Any]):
+    """Yields the rows (M,) of each batch of an epoch, of snapshots in memory."""
 
     def __init__(
-        self, rows: int, batch_size: int, seed: int, shuffle: bool, drop_last: bool, start_batch: int
+        self,
+        source: Any,
+        mixture: Mixture,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        drop_last: bool,
+        start_batch: int,
     ) -> None:
-        self.rows, self.batch_size, self.seed, self.shuffle = rows, batch_size, seed, shuffle
+        self.source, self.mixture = source, mixture
+        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self.drawn = self._count()  # (2,) rows of an epoch: free, in conflict
+        rows = int(self.drawn.sum())
         self.batches = rows // batch_size if drop_last else -(-rows // batch_size)
         self.epoch, self.start_batch = 0, start_batch
 
     def __len__(self) -> int:
         return max(self.batches - self.start_batch, 0)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Any]:
         order = self._permutation()
         for batch in range(self.start_batch, self.batches):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
+    def _count(self) -> np.ndarray:
+        """Return how many rows of each kind an epoch has, (2,) int64."""
+        in_conflict = torch.split(self.source.in_conflict, self.source.sizes)
+        conflicts = np.array([int(part.sum()) for part in in_conflict])
+        counts = np.stack((np.array(self.source.sizes) - conflicts, conflicts), 1)  # (D, 2)
+        self._repetitions = self.mixture.repetitions(counts)
+        return times(counts, self._repetitions).sum(0)
+
     def _permutation(self) -> Tensor:
-        """Return all rows in the order of the epoch, (R,) int32."""
+        """Return all rows of the epoch in order, (R,) int32."""
         if not self.shuffle:
-            return torch.arange(self.rows, dtype=torch.int32)
-        state = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
-        return torch.randperm(self.rows, generator=generator, dtype=torch.int32)
+            return torch.arange(len(self.source), dtype=torch.int32)
+        sequence = np.random.SeedSequence((self.seed, self.epoch))
+        if self.mixture.is_plain:
+            state = sequence.generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
+            return torch.randperm(len(self.source), generator=generator, dtype=torch.int32)
+        random, begin, parts = np.random.default_rng(sequence), 0, []
+        for size, repetitions in zip(self.source.sizes, self._repetitions):
+            in_conflict = self.source.in_conflict[begin : begin + size].numpy()
+            parts.append(draw(in_conflict, repetitions, random) + np.int32(begin))
+            begin += size
+        order = np.concatenate(parts)
+        random.shuffle(order)
+        return torch.from_numpy(order)
+
+
+class _Flow(_Order):
+    """Yields the picked rows of each batch of an epoch, of a stream, as arrays: so they cross to a worker fast."""
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = deal(self.source, self._schedule(self.epoch), self.batch_size, self.start_batch)
+        for rows in islice(batches, len(self)):
+            yield tuple(column.numpy() for column in rows)
+
+    def _count(self) -> np.ndarray:
+        """Return how many rows of each kind an epoch has, (2,) int64."""
+        return self._schedule(0).drawn.sum(0)
+
+    def _schedule(self, epoch: int) -> Schedule:
+        """Return what is dealt when in an epoch."""
+        return Schedule(self.source, self.mixture, self.seed, epoch, self.shuffle)
 
 
 class _Batches(Dataset[Batch]):
-    """Maps the rows of a batch to the batch."""
+    """Maps the rows of a batch, picked or not, to the batch."""
 
-    def __init__(self, store: Snapshots, view: View) -> None:
+    def __init__(self, store: Snapshots | None, view: View) -> None:
         self.store, self.view = store, view
 
-    def __getitem__(self, rows: Tensor) -> Batch:
-        return assemble(self.store, rows, self.view)
+    def __getitem__(self, rows: Any) -> Batch:
+        if self.store is None:
+            return assemble(Rows(*(torch.from_numpy(column) for column in rows)), self.view)
+        return assemble(self.store.pick(rows), self.view)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from .errors import DatasetError
 from .publication import publish
 from .record import COLUMNS
+from .storage import Folder
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
@@ -235,7 +235,7 @@ class Manifest:
         return manifest
 
 
-def load_manifest(folder: Path) -> Manifest:
+def load_manifest(folder: Folder) -> Manifest:
     """Read the manifest of a dataset's folder.
 
     Raises:
@@ -259,7 +259,7 @@ def load_manifest(folder: Path) -> Manifest:
         raise DatasetError(f"{path}: {error} {_REMEDY}") from None
 
 
-def save_manifest(folder: Path, manifest: Manifest) -> None:
+def save_manifest(folder: Folder, manifest: Manifest) -> None:
     """Write the manifest of a folder, atomically."""
     text = json.dumps(manifest.to_json(), indent=1, allow_nan=False)
     publish(folder / MANIFEST_NAME, text.encode() + b"\n")

@@ -66,8 +66,13 @@ def decode(data: bytes) -> tuple[Table, str]:
                 raise DatasetError(
                     f"expected the columns of the traffic record, got {', '.join(found.names) or 'none'}"
                 )
+            groups = file.metadata.num_row_groups
+            rows = sum(max(file.metadata.row_group(number).num_rows, 0) for number in range(groups))
+            if rows > len(data):  # no traffic takes less than a byte a row: a hostile size
+                raise DatasetError(f"expected rows for {len(data)} bytes, got {rows}")
             table = file.read(use_threads=False)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError(f"expected a Parquet file, could not read it: {str(error).splitlines()[0]}") from None
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise DatasetError(f"expected a Parquet file, could not read it: {reason}") from None
     stamp = (found.metadata or {}).get(_STAMP, b"").decode(errors="replace")
     return {name: np.require(table[name].to_numpy(), requirements="W") for name in table.column_names}, stamp

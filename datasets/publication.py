@@ -2,7 +2,9 @@
 
 A file is written under a temporary name in the folder it is meant for, flushed to the disk, and only
 then given its name. While it is written it is locked: a temporary file that nobody holds a lock on was
-left by a process that died, and only such files are ever cleaned away.
+left by a process that died, and only such files are ever cleaned away. On S3 an upload is by itself whole
+or not there; there are no locks, so what two writers take from each other is put back by
+`DatasetWriter.finish`.
 """
 
 import fcntl
@@ -14,10 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from .storage import Folder, RemoteFolder
+
 _TEMPORARY = re.compile(r"\.skyclone-[0-9a-f]{16}\.tmp")
 
 
-def publish(path: Path, data: bytes) -> None:
+def publish(path: Folder, data: bytes) -> None:
     """Make a file with these bytes, replacing an older one, so that no reader ever sees a part of it.
 
     Args:
@@ -26,7 +30,11 @@ def publish(path: Path, data: bytes) -> None:
 
     Raises:
         OSError: It cannot be written (no permission, full disk); nothing has then changed at `path`.
+        StorageError: The same, of a remote one.
     """
+    if isinstance(path, RemoteFolder):
+        path.write_bytes(data)
+        return
     temporary, file = _open_temporary(path.parent)
     with file:
         try:
@@ -46,8 +54,10 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def clean(folder: Path) -> int:
+def clean(folder: Folder) -> int:
     """Remove the temporary files that dead processes left in a folder; return how many there were."""
+    if isinstance(folder, RemoteFolder):
+        return 0
     removed = 0
     for path in folder.iterdir():
         if is_temporary(path.name) and not path.is_symlink() and _is_abandoned(path):
@@ -58,12 +68,15 @@ def clean(folder: Path) -> int:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Folder) -> Iterator[None]:
     """Hold the folder's lock, so that of several processes one at a time changes the manifest.
 
-    On a file system without locks nothing is held; an entry of the manifest that is lost there by two
-    writers at once is found again the next time the folder is collected into.
+    On a file system without locks, and on S3, nothing is held; an entry of the manifest that is lost there
+    by two writers at once is found again when the later of them finishes.
     """
+    if isinstance(folder, RemoteFolder):
+        yield
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):

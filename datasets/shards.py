@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from .errors import DatasetError, RecordError
 from .manifest import SHARD_FOLDER, Manifest, ShardEntry
 from .publication import publish
 from .record import Table, check_table, content_hash
+from .storage import Folder
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stamp:
 
 
 def write_shard(
-    folder: Path, manifest: Manifest, index: int, table: Table, figures: Mapping[str, float] | None = None
+    folder: Folder, manifest: Manifest, index: int, table: Table, figures: Mapping[str, float] | None = None
 ) -> ShardEntry:
     """Check a table and publish it as one shard of a dataset; the manifest stays as it is.
 
@@ -58,6 +58,7 @@ def write_shard(
         RecordError: The table does not follow the traffic record.
         DatasetError: It holds other episodes than the shard.
         OSError: The file cannot be written; nothing then bears its name that did not before.
+        StorageError: The same, on S3.
     """
     check_table(table)
     episodes = manifest.shard_episodes(index)
@@ -69,7 +70,7 @@ def write_shard(
     return _entry(manifest, index, len(table["episode"]), data, stamp)
 
 
-def read_shard(folder: Path, manifest: Manifest, index: int) -> Table:
+def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
     """Read one shard, size and hash first, then the rows.
 
     Args:
@@ -98,11 +99,12 @@ def read_shard(folder: Path, manifest: Manifest, index: int) -> Table:
 REMEDY = "The same `skyclone collect` command makes missing and damaged shards again."
 
 
-def check_bytes(folder: Path, entry: ShardEntry) -> bytes:
+def check_bytes(folder: Folder, entry: ShardEntry) -> bytes:
     """Return the bytes of a shard's file.
 
     Raises:
         DatasetError: The file is missing, or its size or hash is not the one in the manifest.
+        StorageError: S3 does not answer; nothing is known of the file.
     """
     try:
         data = (folder / SHARD_FOLDER / entry.name).read_bytes()
@@ -119,7 +121,7 @@ def check_bytes(folder: Path, entry: ShardEntry) -> bytes:
     return data
 
 
-def adopt_shard(folder: Path, manifest: Manifest, index: int) -> ShardEntry:
+def adopt_shard(folder: Folder, manifest: Manifest, index: int) -> ShardEntry:
     """Make an entry for a shard that lies in the folder without one.
 
     That happens when a collector dies between publishing a shard and publishing the manifest, or when

@@ -10,6 +10,7 @@ from .errors import DatasetError, RecordError
 from .manifest import MANIFEST_NAME, RECIPE, SHARD_FOLDER, Manifest, ShardEntry, load_manifest, save_manifest
 from .publication import clean, is_temporary, locked
 from .shards import ForeignShardError, adopt_shard, check_bytes
+from .storage import Folder, sizes
 
 Report = Callable[[str], None]
 """Takes one line for people."""
@@ -30,7 +31,7 @@ class DatasetWriter:
         DatasetError: The folder holds something else, or a dataset made otherwise; nothing is touched.
     """
 
-    def __init__(self, folder: Path, wanted: Manifest, report: Report) -> None:
+    def __init__(self, folder: Folder, wanted: Manifest, report: Report) -> None:
         self.folder = folder
         self._report = report
         try:
@@ -87,13 +88,20 @@ class DatasetWriter:
             return True
         if not path.exists():
             return False
+        return self._take_in(index)
+
+    def _take_in(self, index: int) -> bool:
+        """Enter a shard that lies there without an entry, if it is sound; return whether it is."""
+        name = self.manifest.shard_name(index)
         try:
-            self.add(adopt_shard(self.folder, self.manifest, index))
+            entry = adopt_shard(self.folder, self.manifest, index)
         except ForeignShardError as error:
+            path = self.folder / SHARD_FOLDER / name
             raise DatasetError(f"{path} is not of this dataset: {error}. Move it out of the folder.") from None
         except (DatasetError, RecordError) as error:
             self._report(f"Shard {name} has no entry and cannot be used ({error}). It is made again.")
             return False
+        self.add(entry)
         self._report(f"Shard {name} had no entry in the manifest; it is sound and was taken in.")
         return True
 
@@ -124,12 +132,24 @@ class DatasetWriter:
             clean(self.folder / SHARD_FOLDER)
 
     def finish(self, command: str) -> Manifest:
-        """Write the card and return the manifest.
+        """Take in what lost its entry, write the card and return the manifest.
+
+        Where there are no locks, the manifest of one writer may replace that of another. Shards are published
+        before their entries, so each of two writers that looks here after its own last entry sees the other's
+        shards, and the later one puts back what is missing.
 
         Args:
             command: What the user called, for the card.
+
+        Raises:
+            DatasetError: A file bears the name of a shard but belongs to another dataset.
         """
         try:
+            tried: set[int] = set()
+            while lost := self._without_entry() - tried:
+                tried |= lost
+                for index in sorted(lost):
+                    self._take_in(index)
             with locked(self.folder):
                 self.manifest = load_manifest(self.folder)
                 write_card(self.folder, self.manifest, command)
@@ -137,14 +157,21 @@ class DatasetWriter:
             raise cannot_write(self.folder, error) from None
         return self.manifest
 
+    def _without_entry(self) -> set[int]:
+        """Return the numbers of the shards that lie in the folder but have no entry in the manifest there."""
+        self.manifest = load_manifest(self.folder)
+        found = sizes(self.folder / SHARD_FOLDER)
+        numbers = range(self.manifest.shard_count)
+        return {i for i in numbers if self.manifest.entry(i) is None and self.manifest.shard_name(i) in found}
 
-def _check_folder(folder: Path) -> None:
+
+def _check_folder(folder: Folder) -> None:
     """Raise unless a folder can become, or is, a dataset's."""
     if not folder.exists() or (folder / MANIFEST_NAME).exists():
         return
     if not folder.is_dir():
         raise DatasetError(f"{folder} is a file; expected a folder, or a name that is free.")
-    others = sorted(path.name for path in folder.iterdir() if not is_temporary(path.name))
+    others = [name for name in sizes(folder) if not is_temporary(name)]
     if others:
         raise DatasetError(
             f"{folder} is not empty and holds no dataset.json (but {', '.join(others[:3])}"
@@ -152,7 +179,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _check_same(folder: Path, found: Manifest, wanted: Manifest) -> None:
+def _check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
     """Raise unless both manifests are of the same dataset, and the wanted one is at least as long."""
     differences = []
     for key in ("format", *RECIPE):
@@ -175,12 +202,12 @@ def _check_same(folder: Path, found: Manifest, wanted: Manifest) -> None:
         )
 
 
-def cannot_write(folder: Path, error: OSError) -> DatasetError:
+def cannot_write(folder: Folder, error: OSError) -> DatasetError:
     """Return the error that says why a folder cannot be written, and what to do."""
     if isinstance(error, PermissionError):
         todo = "Name a folder you may write to."
     else:
         todo = "Finished shards are kept; put it right (free space?) and call the same command again."
-    path = Path(error.filename or folder)
+    path = Path(error.filename or str(folder))
     path = path.parent if is_temporary(path.name) else path
     return DatasetError(f"Cannot write to {path}: {error.strerror or error}. {todo}")

@@ -9,6 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ..datasets.storage import Folder, as_folder
+
 _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 
 
@@ -18,9 +20,9 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 @click.option(
     "--data",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=as_folder,
     metavar="DIR",
-    help="Dataset; may be given several times.",
+    help="Dataset, a folder or s3://bucket/folder; may be given several times.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder for the run.")
 @click.option(
@@ -38,9 +40,14 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 @click.option(
     "--threads", default=1, show_default=True, help="Threads of torch on the CPU; 0 leaves it its own number."
 )
+@click.option("--conflict-weight", default=1.0, show_default=True, help="How often rows in conflict come.")
+@click.option("--mix", default="", help="Share of each dataset in an epoch, such as 1,3.")
+@click.option("--stream", is_flag=True, help="For data larger than memory: read it while training.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
-def train(ctx: click.Context, data: tuple[Path, ...], out: Path, device: str, resume: bool, **options: Any) -> None:
+def train(
+    ctx: click.Context, data: tuple[Folder, ...], out: Path, device: str, resume: bool, **options: Any
+) -> None:
     """Clone the teacher: fit a network to a dataset (behavioural cloning)."""
     from tqdm import tqdm
 
@@ -52,7 +59,7 @@ def train(ctx: click.Context, data: tuple[Path, ...], out: Path, device: str, re
         saved, described = load_config(out)
         given = {key: value for key, value in options.items() if _is_given(ctx, key)}
         config = replace(saved, **given)
-        data = data or tuple(Path(each["path"]) for each in described)
+        data = data or tuple(as_folder(each["path"]) for each in described)
     else:
         config = CloningConfig(**options)
     if not data:

@@ -22,6 +22,7 @@ from ..datasets.errors import CheckpointError, ConfigurationError, SkycloneError
 from ..datasets.loader import Batch, Loader
 from ..datasets.publication import clean, publish
 from ..datasets.snapshots import Snapshots
+from ..datasets.streaming import Stream
 from . import checkpoint
 from .configuration import CONFIG_NAME, CloningConfig, check_same, describe, load_config, save_config
 from .heldout import HeldOut, measure, on_device
@@ -135,14 +136,16 @@ class Cloning:
             save_config(self.run, config, described)
 
     def _read(self, datasets: Sequence[Dataset]) -> None:
-        """Read training and held-out rows into memory."""
+        """Read training and held-out rows into memory, or count them to stream them."""
         config = self.config
         pure = [each for each in datasets if each.manifest.pilot == "teacher" and each.manifest.noise == 0]
         if not pure:
             self._say("No dataset was flown by the pure teacher: held-out figures are on what was flown.")
-        train = Snapshots.of(datasets, "train", config.heldout)
-        heldout = Snapshots.of(pure or datasets, "heldout", config.heldout)
-        self.loader = Loader(train, config.view, config.batch_size, config.seed)
+        source: type[Snapshots] | type[Stream] = Stream if config.stream else Snapshots
+        train = source.of(datasets, "train", config.heldout)
+        heldout = source.of(pure or datasets, "heldout", config.heldout)
+        weights: dict[str, Any] = {"conflict_weight": config.conflict_weight, "mix": config.shares}
+        self.loader = Loader(train, config.view, config.batch_size, config.seed, **weights)
         self.heldout = Loader(heldout, config.view, HELDOUT_BATCH, shuffle=False)
         self._all_batches = len(self.loader) * config.epochs
 

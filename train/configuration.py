@@ -9,6 +9,7 @@ from typing import Any
 
 from ..datasets.dataset import Dataset
 from ..datasets.errors import CheckpointError, ConfigurationError
+from ..datasets.mixture import Mixture
 from ..datasets.observation import View
 from ..datasets.publication import publish
 from . import networks
@@ -37,6 +38,9 @@ class CloningConfig:
         threads: Torch threads on the CPU; 0 leaves torch its own number. These networks are small: a second thread
             brings little, and on a busy machine makes all many times slower (`train/LOG.md`). With another number
             the result differs in the last bits.
+        conflict_weight: How often a training row in conflict comes for each time a free one does.
+        mix: Share of each dataset in an epoch, such as `1,3`; empty: each row of each counts the same.
+        stream: Read the rows shard by shard while training, for datasets larger than memory.
     """
 
     model: str = "attention-additive"
@@ -51,6 +55,9 @@ class CloningConfig:
     heldout: float = 0.1
     max_seconds: float | None = None
     threads: int = 1
+    conflict_weight: float = 1.0
+    mix: str = ""
+    stream: bool = False
 
     def __post_init__(self) -> None:
         networks.parse(self.model)
@@ -68,11 +75,20 @@ class CloningConfig:
             raise ConfigurationError(f"expected weight_decay of 0 or more, got {self.weight_decay}")
         if not 0 < self.heldout < 1:
             raise ConfigurationError(f"expected a held-out fraction between 0 and 1, got {self.heldout}")
+        Mixture(self.conflict_weight, self.shares)
 
     @property
     def view(self) -> View:
         """The observation."""
         return View.parse(self.observation)
+
+    @property
+    def shares(self) -> tuple[float, ...] | None:
+        """The mix as numbers, None if there is none."""
+        try:
+            return tuple(float(share) for share in self.mix.split(",")) if self.mix else None
+        except (ValueError, AttributeError):
+            raise ConfigurationError(f"expected a mix such as 1,3, got '{self.mix}'") from None
 
     def network(self) -> networks.Network:
         """Return the network with its initial weights."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,9 +200,9 @@ MANY = ["--episodes", "9", "--episodes-per-shard", "1", "--aircraft", "3", "--se
 WANTED = Collection(world=WorldConfig(aircraft=3), episodes=9, episodes_per_shard=1, seed=7)
 
 
-def _start(folder: Path, workers: int) -> "subprocess.Popen[str]":
+def _start(folder: Path, workers: int, *options: str) -> "subprocess.Popen[str]":
     """Start the collector as people do, as the leader of a process group."""
-    command = [sys.executable, "-m", "skyclone.cli", "collect", "--out", str(folder), *MANY]
+    command = [sys.executable, "-m", "skyclone.cli", "collect", "--out", str(folder), *MANY, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*command, "--workers", str(workers)],
@@ -225,8 +226,9 @@ def _wait_for_shards(process: "subprocess.Popen[str]", folder: Path, count: int)
 def _children(process: "subprocess.Popen[str]") -> Iterator[int]:
     """Return the workers of a collector."""
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-            yield int(child)
+        with suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                yield int(child)
 
 
 def _gone(pid: int) -> bool:
@@ -282,6 +284,98 @@ def test_killed_dozens_of_times_it_ends_as_if_undisturbed(tmp_path: Path, undist
     assert process.returncode == 0, told
     assert load_manifest(folder).content_hash == undisturbed
     assert open_dataset(folder).verify() == []
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_moments_are_clear_errors_and_nothing_is_lost(
+    tmp_path: Path, undisturbed: str
+) -> None:
+    folder, dice, died = tmp_path / "data", random.Random(5), 0
+    for _ in range(10):
+        process = _start(folder, 3)
+        there = len(list((folder / "shards").glob("0*"))) if (folder / "shards").exists() else 0
+        while process.poll() is None and not list(_children(process)):
+            time.sleep(0.01)
+        _wait_for_shards(process, folder, there + dice.randint(0, 1))
+        time.sleep(dice.uniform(0, 1))
+        for worker in list(_children(process))[:1] if process.poll() is None else []:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        _, told = process.communicate(timeout=120)
+        assert "Traceback" not in told
+        assert process.returncode == (1 if "Error: A worker was killed by signal 9" in told else 0), told
+        died += process.returncode
+        found = open_dataset(folder, allow_incomplete=True).verify()
+        assert {problem.what for problem in found} <= {"missing", "unlisted"}, found
+        for shard in list((folder / "shards").glob("0*"))[: 3 * (not process.returncode)]:
+            shard.unlink()  # something to do again
+    assert died >= 3
+    assert collect(folder, WANTED)[0].content_hash == undisturbed
+    assert not list(folder.rglob(".skyclone-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["parquet", "hdf5"])
+def test_one_truth_for_any_number_of_workers_machines_and_format(
+    tmp_path: Path, undisturbed: str, format: str
+) -> None:
+    for workers in (1, 2, 3):
+        made, _ = collect(tmp_path / f"workers-{workers}", replace(WANTED, format=format), workers=workers)
+        assert made.content_hash == undisturbed
+    ranges = ("0:4", "4:8", "8:9")
+    machines = [_start(tmp_path / "at-once", 1, "--format", format, "--shards", shards) for shards in ranges]
+    for machine in machines:
+        assert machine.communicate(timeout=120)[1].count("Content hash") == 1
+    assert load_manifest(tmp_path / "at-once").content_hash == undisturbed  # complete without another run
+    for number, shards in enumerate((range(0, 4), range(4, 8), range(8, 9))):
+        collect(tmp_path / f"machine-{number}", replace(WANTED, format=format), shards=shards)
+    for number in (1, 2):  # merged by hand: the shards of all into the folder of the first
+        for shard in (tmp_path / f"machine-{number}" / "shards").iterdir():
+            shard.rename(tmp_path / "machine-0" / "shards" / shard.name)
+    merged, times = collect(tmp_path / "machine-0", replace(WANTED, format=format))
+    assert (merged.content_hash, times.made) == (undisturbed, 0)
+
+
+_ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=60k none "$1" || exit 77
+shift; small=$1; copy=$2; shift 2
+"$@"; test $? = 1 || exit 3
+"$@"; test $? = 1 || exit 4
+ls -A "$small/data/shards" >&2
+mount -o remount,size=20m "$small" && "$@" && cp -r "$small/data" "$copy"
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_its_own_is_survived(tmp_path: Path, undisturbed: str) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "skyclone.cli",
+        "collect",
+        "--out",
+        str(small / "data"),
+        *MANY,
+        "--workers",
+        "1",
+    ]
+    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _ON_A_SMALL_DISK, "sh"]
+    try:
+        done = subprocess.run(
+            [*apart, str(small), str(small), str(tmp_path / "data"), *command], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("a file system of its own needs `unshare`")
+    if done.returncode in (1, 77) and "Content hash" not in done.stderr and "Cannot write" not in done.stderr:
+        pytest.skip(f"this machine allows no file system of its own: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("No space left on device. Finished shards are kept; put it right (free space?)") == 2
+    assert ".skyclone-" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert open_dataset(tmp_path / "data").content_hash == undisturbed
+    assert open_dataset(tmp_path / "data").verify() == []
 
 
 def test_a_killed_worker_and_ctrl_c_leave_a_folder_to_go_on_with(tmp_path: Path, undisturbed: str) -> None:

@@ -42,13 +42,15 @@ def test_a_card_of_a_noisy_part_says_so(dataset: Dataset) -> None:
     part = replace(dataset.manifest, shards=dataset.manifest.shards[:1], pilot="runs/clone", noise=0.25)
     assert "incomplete: 1 of 3 shards" in card(part, "")
     assert "flown by `runs/clone`, with Gaussian noise of 0.25" in card(part, "")
+    assert "Not the figures of the teacher `mvp` alone" in card(part, "")
+    assert "The teacher `mvp` flew by itself: these are its own figures." in card(dataset.manifest, "")
 
 
 def test_the_figures_are_worked_out_right(dataset: Dataset) -> None:
     entry = replace(dataset.manifest.shards[0], figures=FIGURES)
     text = safety_table(replace(dataset.manifest, shards=(entry,)))
     assert "| losses of separation (events of a pair) | 4 | 1 | 2 |" in text  # 4 episodes, 2 hours
-    assert "flights: 80, of which 0.75 reached the waypoint, 0.1875 left the sector, 0.0625 ran into" in text
+    assert "flights: 80, of which 75 % reached the waypoint, 18.75 % left the sector, 6.25 % ran into" in text
     assert "(IPR): 0.96" in text
     assert "(depth / radius): 0.25" in text
 
@@ -75,9 +77,12 @@ def test_the_facts_are_json_with_what_is_promised(dataset: Dataset) -> None:
 
 
 def test_the_description_is_for_people(dataset: Dataset) -> None:
-    text = describe(dataset.manifest)
-    assert f"content hash         {dataset.content_hash}" in text
-    assert "aircraft             4" in text
+    lines = describe(dataset.manifest, "LABELS").splitlines()
+    assert f"content hash         {dataset.content_hash}" in lines
+    assert "aircraft             4" in lines
+    assert "shards               3 of 3" in lines
+    assert "The teacher mvp flew by itself: these are its own figures." in lines
+    assert lines[-1] == "LABELS"
 
 
 def test_a_card_is_written_whole(dataset: Dataset) -> None:

@@ -34,7 +34,7 @@ def _joined(batches: Iterable[Batch]) -> list[float]:
 @pytest.mark.parametrize("view", ["seed", "ego:intruders=2", "cpa"])
 def test_a_batch_is_what_was_seen_in_flight(store: Snapshots, tmp_path: Path, view: str) -> None:
     rows = torch.randperm(len(store), generator=torch.Generator().manual_seed(0))[:50]
-    batch = assemble(store, rows, View.parse(view))
+    batch = assemble(store.pick(rows), View.parse(view))
     table = open_dataset(tmp_path / "data").table()
     key = table["episode"].astype(int) << 16 | table["step"]
     _, snapshot = np.unique(key, return_inverse=True)
@@ -77,7 +77,8 @@ def test_the_order_is_a_function_of_seed_and_epoch(store: Snapshots) -> None:
     assert _labels(loader) == orders[0]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+@pytest.mark.parametrize("workers", [1, 2, 4])
 def test_workers_change_nothing(store: Snapshots, workers: int) -> None:
     alone, helped = Loader(store, batch_size=16, seed=1), Loader(store, batch_size=16, seed=1, workers=workers)
     for epoch in range(2):
@@ -96,6 +97,45 @@ def test_going_on_takes_the_number_of_batches_used(store: Snapshots, used: int) 
     assert _labels(rest) == whole[used:]
     rest.set_epoch(0)
     assert _labels(rest) == whole
+
+
+def test_rows_in_conflict_come_as_often_as_weighted(store: Snapshots) -> None:
+    loader = Loader(store, batch_size=16, conflict_weight=2.5, seed=1)
+    epochs = []
+    for epoch in (0, 1, 0):
+        loader.set_epoch(epoch)
+        epochs.append(list(loader))
+    assert _labels(epochs[0]) == _labels(epochs[2]) != _labels(epochs[1])
+    conflict = store.in_conflict.sum().item()
+    assert loader.rows == len(store) - conflict + int(conflict * 2.5 + 0.5) == len(_joined(epochs[0]))
+    often = dict(zip(*np.unique(np.array(_joined(epochs[0]), np.float32), return_counts=True), strict=True))
+    for label, in_conflict in zip(store.action[:, 0].numpy(), store.in_conflict.tolist(), strict=True):
+        assert often[label] in ((2, 3) if in_conflict else (1,))
+    importance = torch.cat([loader.importance(batch) for batch in epochs[0]])
+    flags = torch.cat([batch.in_conflict for batch in epochs[0]])
+    assert importance.mean().item() == pytest.approx(1.0, abs=1e-6)
+    assert importance[~flags][0] / importance[flags][0] == pytest.approx(2.5)
+    only = Loader(store, batch_size=16, conflict_weight=float("inf"))
+    assert sorted(_joined(only)) == sorted(store.action[store.in_conflict, 0].tolist())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_datasets_are_mixed_by_weight(
+    tmp_path: Path, fill: Callable[..., DatasetWriter], make_manifest: Callable[..., Manifest], stream: bool
+) -> None:
+    for seed, episodes in ((0, 40), (1, 8)):
+        fill(tmp_path / str(seed), make_manifest(episodes=episodes, seed=seed))
+    several = [open_dataset(tmp_path / name) for name in "01"]
+    second = set(Snapshots.of(several[1]).action[:, 0].tolist())
+    loader = Loader.of(several, batch_size=64, mix=(1, 3), stream=stream, buffer_shards=4)
+    labels = _labels(loader)
+    assert abs(loader.rows - several[0].rows - several[1].rows) < 30  # rounded by shard
+    shares = [np.mean([label in second for label in batch]) for batch in labels]
+    assert np.mean(shares[:-1]) == pytest.approx(0.75, abs=0.02)
+    assert min(shares[:-1]) > 0.5
+    assert labels == _labels(Loader.of(several, batch_size=64, mix=(1, 3), stream=stream, buffer_shards=4))
+    rest = Loader.of(several, batch_size=64, mix=(1, 3), stream=stream, buffer_shards=4, start_batch=3)
+    assert _labels(rest) == labels[3:]
 
 
 def test_the_last_batch_may_be_dropped_and_the_order_kept(store: Snapshots) -> None:
@@ -124,5 +164,7 @@ def test_a_dataset_hands_out_batches(store: Snapshots, tmp_path: Path) -> None:
 def test_senseless_sizes_are_refused(store: Snapshots) -> None:
     with pytest.raises(DatasetError, match="expected a batch size of 1 or more, got 0"):
         Loader(store, batch_size=0)
+    with pytest.raises(DatasetError, match="rows that are drawn have no order"):
+        Loader(store, shuffle=False, conflict_weight=2.0)
     with pytest.raises(DatasetError, match=rf"expected at least one batch of 10000 rows, got {len(store)} rows"):
         Loader(store, batch_size=10000, drop_last=True)

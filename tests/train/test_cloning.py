@@ -185,6 +185,19 @@ def test_killed_between_best_and_last(
     assert_same_end(tmp_path / "run", undisturbed)
 
 
+def test_a_weighted_stream_is_resumed_bit_equal(
+    small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, stream=True, conflict_weight=2.5, mix="1")
+    run(small_dataset, tmp_path / "undisturbed", config)
+    with monkeypatch.context() as patch:
+        die_at(patch, "_step", 23)
+        with pytest.raises(Killed):
+            run(small_dataset, tmp_path / "run", config)
+    run(small_dataset, tmp_path / "run", config, resume=True)
+    assert_same_end(tmp_path / "run", tmp_path / "undisturbed")
+
+
 def test_ctrl_c_saves_and_resumes(small_dataset: Dataset, tmp_path: Path, undisturbed: Path) -> None:
     def press_ctrl_c(line: str) -> None:
         if "Iter 2/3" in line:

@@ -52,6 +52,9 @@ def test_cosine_goes_from_the_rate_to_zero_and_constant_stays() -> None:
         ({"weight_decay": -0.1}, "expected weight_decay of 0 or more"),
         ({"heldout": 1.0}, "expected a held-out fraction between 0 and 1"),
         ({"seed": -1}, "expected seed of 0 or more"),
+        ({"conflict_weight": 0.0}, "expected a conflict weight above 0, got 0"),
+        ({"mix": "1,x"}, "expected a mix such as 1,3, got '1,x'"),
+        ({"mix": "1,0"}, "expected a mix of shares above 0"),
     ],
 )
 def test_wrong_values(change: dict[str, Any], message: str) -> None:
