@@ -45,6 +45,13 @@ $(VENV)/.developer: $(VENV)/.installed
 	@$(PIP) -e '.[dev,pettingzoo,bluesky]'
 	@touch $@
 
+# d3rlpy pins a gymnasium of its own (1.0.0) and works with ours: without its dependencies, which follow by hand.
+$(VENV)/.slow: $(VENV)/.developer
+	@echo "Installing what only slow tests need into $(VENV): Ray and d3rlpy" >&2
+	@$(PIP) -e '.[ray]' structlog colorama dataclasses-json scikit-learn gym_notices
+	@$(PIP) --no-deps d3rlpy==2.8.1 gym==0.26.2
+	@touch $@
+
 install: $(VENV)/.installed  ## make the virtual environment
 
 # --- the four stages, at full size ----------------------------------------------------------------
@@ -95,7 +102,7 @@ smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?
 test: $(VENV)/.developer  ## the default test suite (about three minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-slow: $(VENV)/.developer  ## the slow tests, apart
+test-slow: $(VENV)/.slow  ## the slow tests, apart
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 bench: $(VENV)/.developer  ## speed, as ratios in one run
