@@ -30,6 +30,9 @@ import click
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Scenarios flown at once.")
 @click.option("--bootstrap", type=click.IntRange(100), default=2000, show_default=True, help="Resamples.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option(
+    "--front", is_flag=True, help="Fly 35 settings of MVP too, and hold each RUN against the best of them."
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 def evaluate(simulator: str, out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
@@ -104,10 +107,17 @@ def _fly(plan: Any, loaded: Any, workers: int) -> Any:
 
 def _say_times(evaluation: Any, seconds: dict[str, float], total_s: float) -> None:
     """Say where the time went."""
+    from .contenders import UNRESOLVED
+
     steps = sum(float(figures.steps.sum()) for figures in evaluation.figures.values())
     flying = sum(seconds[name] for name in evaluation.figures)
     names = evaluation.plan.short_names
-    parts = ", ".join(f"{names.get(name, name)} {spent:.1f} s" for name, spent in seconds.items())
+    spent: dict[str, float] = {}
+    for name, each in seconds.items():
+        is_other = name in evaluation.figures and name not in names and name != UNRESOLVED
+        label = "the MVP family" if is_other else names.get(name, name)
+        spent[label] = spent.get(label, 0.0) + each
+    parts = ", ".join(f"{label} {each:.1f} s" for label, each in spent.items())
     rest = total_s - sum(seconds.values())
     rest_text = f", the rest {rest:.1f} s" if rest > 0.05 else ""
     click.echo(

@@ -16,9 +16,10 @@ from ..collect.configuration import WorldConfig
 from ..collect.workers import one_thread, work
 from ..datasets.errors import ConfigurationError
 from ..datasets.provenance import code_version, package_versions
-from . import metrics, statistics
+from . import front, metrics, statistics
 from .contenders import UNRESOLVED, Contender, Loaded, load, warnings_about
 from .figures import Figures, Progress, fly_scenarios, join
+from .front import FAMILY, Front
 from .statistics import Estimate, Ratio
 
 VERSION = 1
@@ -37,6 +38,7 @@ class Plan:
         batch: B; how scenarios are grouped does not depend on the workers.
         bootstrap: Resamples for the intervals.
         device: Where to compute.
+        front: Whether to fly the whole MVP family too, and find its front.
     """
 
     contenders: tuple[Contender, ...]
@@ -46,6 +48,7 @@ class Plan:
     batch: int = 64
     bootstrap: int = 2000
     device: str = "cpu"
+    front: bool = False
 
     def __post_init__(self) -> None:
         for name in ("scenarios", "batch", "bootstrap"):
@@ -57,9 +60,10 @@ class Plan:
 
     @property
     def flown(self) -> tuple[Contender, ...]:
-        """The contenders, and the one without resolution if it is not among them."""
-        unresolved = Contender(UNRESOLVED, False)
-        return self.contenders if unresolved in self.contenders else (unresolved, *self.contenders)
+        """The contenders, and those only flown for comparison: no resolution, for the front the MVP family."""
+        others = FAMILY if self.front else (UNRESOLVED,)
+        unnamed = (Contender(name, False) for name in others if Contender(name, False) not in self.contenders)
+        return (*unnamed, *self.contenders)
 
     @property
     def short_names(self) -> dict[str, str]:
@@ -137,6 +141,7 @@ class Evaluation:
         warnings: What speaks against the figures.
         meta: Where each trained policy comes from, by name.
         seconds: What each contender's flying took, by name, and `intervals`.
+        front: The front of the MVP family, if it was wanted.
     """
 
     plan: Plan
@@ -146,6 +151,7 @@ class Evaluation:
     warnings: list[str]
     meta: dict[str, dict[str, Any]]
     seconds: dict[str, float]
+    front: Front | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
@@ -157,6 +163,7 @@ class Evaluation:
                 name: {reference: _json_of(estimates) for reference, estimates in against.items()}
                 for name, against in self.differences.items()
             },
+            "front": self.front.to_json() if self.front else None,
             "world": plan.world.to_json(),
             "simulator": "embedded",
             "seed": plan.seed,
@@ -230,6 +237,8 @@ def evaluate(
         name: {other: _differences(ratios[name], ratios[other], weights) for other in others}
         for name, others in references(plan.contenders).items()
     }
+    runs = [contender.name for contender in plan.contenders if contender.is_run]
+    found = front.find(ratios, runs, weights) if plan.front else None
     seconds["intervals"] = time.perf_counter() - start
     shown = [loaded[contender.name] for contender in plan.contenders]
     return Evaluation(
@@ -240,6 +249,7 @@ def evaluate(
         warnings=[text for each in shown if each.policy for text in warnings_about(each, plan.world, plan.seed)],
         meta={each.contender.name: each.meta for each in shown if each.policy},
         seconds=seconds,
+        front=found,
     )
 
 

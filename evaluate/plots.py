@@ -20,6 +20,7 @@ from .attention import Attention, Profile
 from .contenders import UNRESOLVED
 from .curves import Curve
 from .evaluation import Evaluation
+from .front import LOSSES, lower_hull
 from .metrics import METRICS
 from .numerals import scaled
 from .statistics import Estimate
@@ -158,16 +159,61 @@ def safety_against_distance(evaluation: Evaluation) -> str:
             )  # fmt: skip
             axes.plot([], [], look.marker, color=look.colour, markersize=7, label=_label(names[name]))
             highest = max(highest, up.value, up.high if isfinite(up.high) else 0.0)
-        axes.set_yscale("symlog", linthresh=0.1, linscale=0.7)
-        ticks = [0, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]
-        ticks = ticks[: 1 + next((i for i, tick in enumerate(ticks) if tick >= highest), len(ticks))]
-        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-        axes.set_ylim(-0.01, max(highest * 1.15, ticks[-1]))
+        _losses_scale(axes, highest)
         axes.set_xlabel("extra distance (%)")
         axes.set_ylabel("LoS per scenario")
         _legend(figure, axes)
         return _to_svg(figure, "tradeoff")
+
+
+def front(evaluation: Evaluation, cost: str) -> str:
+    """Draw the MVP family, its front, and the runs: losses of separation against what safety costs."""
+    assert evaluation.front is not None
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    members = [member for member in evaluation.front.members if isfinite(member.losses.value)]
+    across = np.array([100 * member.costs[cost].value for member in members])
+    up = np.array([member.losses.value for member in members])
+    hull = lower_hull(across, up)
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes(3.6)
+        axes.plot(across, up, "o", color=MUTED, markersize=3.5, label="MVP, 35 settings, and none")
+        fine = np.linspace(across[hull[0]], across[hull[-1]], 400)
+        axes.plot(fine, np.interp(fine, across[hull], up[hull]), color=INK, linewidth=1.4, label="their front")
+        for number in hull[1:]:
+            text = members[number].name.removeprefix("mvp:").replace("margin=", "").replace(":lookahead_s=", " / ")
+            axes.annotate(
+                f"{text} s",
+                (across[number], up[number]),
+                (4, 4),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=MUTED,
+            )
+        highest = float(up.max())
+        for name in evaluation.front.positions:
+            look, estimates = marks[name], evaluation.estimates[name]
+            x, y = (scaled(estimates[key], METRICS[key]) for key in (cost, LOSSES))
+            axes.errorbar(
+                x.value, y.value, xerr=_arms(x), yerr=_arms(y), fmt=look.marker, color=look.colour, markersize=8,
+                capsize=3, linewidth=1.5,
+            )  # fmt: skip
+            axes.plot([], [], look.marker, color=look.colour, markersize=7, label=_label(names[name]))
+            highest = max(highest, y.value)
+        _losses_scale(axes, highest)
+        axes.set_xlabel(METRICS[cost].heading)
+        axes.set_ylabel("LoS per flight hour")
+        _legend(figure, axes)
+        return _to_svg(figure, f"front-{cost}")
+
+
+def _losses_scale(axes: Axes, highest: float) -> None:
+    """Scale the upright axis for losses of separation: logarithmic, but with a place for none at all."""
+    axes.set_yscale("symlog", linthresh=0.1, linscale=0.7)
+    ticks = [0, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]
+    ticks = ticks[: 1 + next((i for i, tick in enumerate(ticks) if tick >= highest), len(ticks))]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(-0.01, max(highest * 1.15, ticks[-1]))
 
 
 def _label(name: str) -> str:

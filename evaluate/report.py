@@ -16,11 +16,12 @@ from . import plots
 from .attention import Attention
 from .curves import Curve
 from .evaluation import Evaluation
+from .front import COSTS
 from .metrics import METRICS, Metric
 from .numerals import NOTHING, number, with_interval
 from .statistics import Estimate
 from .table import conditions
-from .verdict import judge, shown
+from .verdict import against_front, judge, shown
 
 MAIN = (
     "los_events", "los_per_flight_hour", "ipr", "severity", "extra_distance", "extra_time", "waypoint_rate",
@@ -65,6 +66,7 @@ def render(report: Report) -> str:
         figures=_figures(evaluation),
         differences=_differences(evaluation),
         pictures=_pictures(evaluation),
+        front=_front(evaluation),
         replay=_replay(report),
         learning=_learning(report),
         attention=_attention(report),
@@ -172,6 +174,22 @@ def _pictures(evaluation: Evaluation) -> str:
         plots.nearest(evaluation),
         "How near aircraft came to each other",
         "Per aircraft, its smallest distance to any other one. In the shaded zone separation is lost.",
+    )
+
+
+def _front(evaluation: Evaluation) -> str:
+    """Return how the runs stand beside the front of the MVP family; nothing if it was not flown."""
+    if evaluation.front is None:
+        return ""
+    pictures = [
+        _figure(plots.front(evaluation, cost), f"Safety against {METRICS[cost].title}", "") for cost in COSTS
+    ]
+    sentences = [against_front(evaluation, name) for name in evaluation.front.positions]
+    return (
+        '<section><h2>Beside every MVP</h2><p class="muted">Grey: MVP with margins of 1 to 1.4 and look-ahead '
+        "times of 10 to 40 s. Its front is what its settings, and mixtures of two of them, reach at best; labels: "
+        f"margin / look-ahead. Below the line is better than any MVP.</p><ul>{_items(filter(None, sentences))}</ul>"
+        f'<div class="pictures">{"".join(pictures)}</div></section>'
     )
 
 

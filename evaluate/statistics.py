@@ -7,6 +7,7 @@ paired: what makes a scenario hard for both cancels out.
 Notation: S scenarios, R resamples.
 """
 
+from collections.abc import Callable, Sequence
 from math import isfinite, nan
 from statistics import NormalDist
 from typing import NamedTuple
@@ -119,6 +120,26 @@ def difference(one: Ratio, other: Ratio, weights: np.ndarray) -> Estimate:
     if np.count_nonzero(one.events != other.events) < FEWEST_UNEQUAL:
         return Estimate(interval.value, min(interval.low, 0.0), max(interval.high, 0.0))
     return interval
+
+
+def combine(ratios: Sequence[Ratio], function: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> Estimate:
+    """Return a function of several metrics, flown on the same scenarios, with its 95 % interval.
+
+    Args:
+        ratios: C metrics.
+        function: Maps values (n, C) to (n,).
+        weights: (R, S) from `resample`.
+    """
+    each = [_resample(ratio, weights) for ratio in ratios]
+    value = function(np.array([[one.value for one in each]]))[0]
+    parts = (np.stack([getattr(one, name) for one in each], axis=1) for name in ("resamples", "left_out"))
+    return _interval(_Resampled(float(value), *map(function, parts)), all(map(_has_two, ratios)))
+
+
+def value_of(ratio: Ratio) -> float:
+    """Return the metric itself, NaN if it has no exposure."""
+    exposure = float(ratio.exposure.sum())
+    return ratio.base + ratio.sign * float(ratio.events.sum()) / exposure if exposure else nan
 
 
 def _margin_of_none(ratio: Ratio) -> float:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from .contenders import UNRESOLVED
 from .evaluation import Evaluation
+from .front import LOSSES
 from .metrics import METRICS
-from .numerals import unit_of, with_interval, with_unit
+from .numerals import number, unit_of, with_interval, with_unit
 from .statistics import Estimate
 
 NOTEWORTHY_ARRIVALS = 0.005
@@ -42,6 +43,7 @@ def judge(evaluation: Evaluation) -> Verdict:
             continue
         names = ["los_events", "extra_distance", *(["waypoint_rate"] if shown(difference["waypoint_rate"]) else [])]
         details += [_detail(evaluation, subject, reference, name) for name in names]
+    details.append(against_front(evaluation, subject))
     return Verdict(headline, [text for text in details if text])
 
 
@@ -64,6 +66,23 @@ def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
         else:
             text += f" {'and' if safety == path else 'but'} flies {routes[path]}"
     return text + _reservations(evaluation, subject, reference) + "."
+
+
+def against_front(evaluation: Evaluation, name: str) -> str:
+    """Say in a sentence where a contender lies beside the front of the MVP family; "" if that is not known."""
+    if evaluation.front is None or name not in evaluation.front.positions:
+        return ""
+    place, metric = evaluation.front.positions[name]["extra_distance"], METRICS[LOSSES]
+    gap, interval = with_interval(place.difference, metric, is_difference=True)
+    if not interval:
+        return ""
+    where = {-1: "ahead of", 0: "not shown to be off", 1: "behind"}[shown(place.difference)]
+    own, bounds = evaluation.estimates[name][LOSSES], interval.strip("[]").replace(", ", " to ")
+    return (
+        f"{called(evaluation, name)} is {where} the front of the MVP family (35 settings): at its extra "
+        f"distance the best of them lose separation {number(place.front, 2)} times per flight hour, it does "
+        f"{number(own.value, 2)} times; difference {gap} (95 % interval {bounds})."
+    )
 
 
 def are_same(evaluation: Evaluation, one: str, other: str) -> bool:
