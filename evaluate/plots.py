@@ -179,18 +179,9 @@ def front(evaluation: Evaluation, cost: str) -> str:
         axes.plot(across, up, "o", color=MUTED, markersize=3.5, label="MVP, 35 settings, and none")
         fine = np.linspace(across[hull[0]], across[hull[-1]], 400)
         axes.plot(fine, np.interp(fine, across[hull], up[hull]), color=INK, linewidth=1.4, label="their front")
-        for number in hull[1:]:
-            text = members[number].name.removeprefix("mvp:").replace("margin=", "").replace(":lookahead_s=", " / ")
-            axes.annotate(
-                f"{text} s",
-                (across[number], up[number]),
-                (4, 4),
-                textcoords="offset points",
-                fontsize=7.5,
-                color=MUTED,
-            )
         highest = float(up.max())
-        for name in evaluation.front.positions:
+        runs = list(evaluation.front.positions)
+        for name in runs:
             look, estimates = marks[name], evaluation.estimates[name]
             x, y = (scaled(estimates[key], METRICS[key]) for key in (cost, LOSSES))
             axes.errorbar(
@@ -200,10 +191,26 @@ def front(evaluation: Evaluation, cost: str) -> str:
             axes.plot([], [], look.marker, color=look.colour, markersize=7, label=_label(names[name]))
             highest = max(highest, y.value)
         _losses_scale(axes, highest)
+        furthest = max([across[hull[-1]], *(100 * evaluation.estimates[run][cost].value for run in runs)])
+        cheapest = min([0.0, *(100 * evaluation.estimates[run][cost].value for run in runs)])
+        axes.set_xlim(cheapest - furthest * 0.05, furthest * 1.15)
+        _label_members(axes, [(members[number].name, across[number], up[number]) for number in hull[1:]])
         axes.set_xlabel(METRICS[cost].heading)
         axes.set_ylabel("LoS per flight hour")
         _legend(figure, axes)
         return _to_svg(figure, f"front-{cost}")
+
+
+def _label_members(axes: Axes, members: Sequence[tuple[str, float, float]]) -> None:
+    """Write margin and look-ahead beside members, where there is room for it."""
+    last = np.array([-np.inf, np.inf])
+    for name, x, y in members:
+        place = axes.transData.transform((x, y))
+        if abs(place[0] - last[0]) < 70 and abs(place[1] - last[1]) < 14:
+            continue
+        text = name.removeprefix("mvp:").replace("margin=", "").replace(":lookahead_s=", " / ")
+        axes.annotate(f"{text} s", (x, y), (4, 4), textcoords="offset points", fontsize=7.5, color=MUTED)
+        last = place
 
 
 def _losses_scale(axes: Axes, highest: float) -> None:
