@@ -78,14 +78,20 @@ def _as_onnx(reader: nn.LSTM, sequence: Tensor) -> Tensor:
         inward, forget, cell, outward = weight.chunk(4)
         return torch.cat((inward, outward, forget, cell)).unsqueeze(0)
 
+    steps, rows, features = sequence.shape
+    nobody = sequence.new_zeros(steps, 1, features)  # onnxruntime dies of an LSTM without rows
     from_input, from_state, *biases = (gates(weight) for weight in reader.parameters())
-    inputs = (sequence, from_input, from_state, torch.cat(biases, 1))  # (1, 4 S, F), (1, 4 S, S), (1, 8 S)
-    steps, rows, _ = sequence.shape
+    inputs = (
+        torch.cat((sequence, nobody), 1),
+        from_input,
+        from_state,
+        torch.cat(biases, 1),
+    )  # (1, 4 S, F), (1, 4 S, S), (1, 8 S)
     states: Tensor = torch.onnx.ops.symbolic(
         "LSTM",
         inputs,
         {"hidden_size": reader.hidden_size},
         dtype=sequence.dtype,
-        shape=(steps, 1, rows, reader.hidden_size),
+        shape=(steps, 1, rows + 1, reader.hidden_size),
     )
-    return states.squeeze(1)
+    return states.squeeze(1)[:, :-1]
