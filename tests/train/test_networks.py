@@ -14,7 +14,6 @@ from skyclone.train import networks
 from skyclone.train.networks import order
 
 VIEWS = ("seed", "ego:intruders=8", "cpa")
-HEADS = {"attention-additive": 3, "attention-dot": 3, "attention-context": 3, "pairwise": 3, "transformer": 2}
 CHOICES = ("lstm:order=near-to-far", "lstm:order=random", "lstm:order=late-to-soon", "deepsets:pooling=max",
            "deepsets:pooling=mean", "transformer:layers=1")  # fmt: skip
 EVERY = (*networks.NAMES, *CHOICES)
@@ -23,6 +22,11 @@ EVERY = (*networks.NAMES, *CHOICES)
 def build(text: str, view: View, **others: int) -> networks.Network:
     name, parameters = networks.parse(text)
     return networks.make(name, view, **parameters, **others)
+
+
+def heads_of(network: networks.Network) -> int:
+    """Heads of attention; 0 for a network without."""
+    return getattr(network.settings, "heads", 0)
 
 
 def random_observation(
@@ -88,7 +92,8 @@ def test_additive_is_the_formula_of_the_design() -> None:
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize(("rows", "count"), [(5, 19), (5, 4), (2, 59), (3, 1), (3, 0), (0, 4)])
 def test_any_number_of_intruders(name: str, view: str, rows: int, count: int) -> None:
-    network, heads = build(name, View.parse(view)), HEADS.get(name.split(":")[0], 0)
+    network = build(name, View.parse(view))
+    heads = heads_of(network)
     observation = random_observation(View.parse(view), rows, count)
     action, attention = network(observation, with_attention=True)
     assert action.shape == (rows, 2)
@@ -184,14 +189,16 @@ def test_spec_builds_the_same_network_also_with_one_output(name: str) -> None:
     assert torch.equal(again(observation), network(observation))
     action, attention = again(observation, with_attention=True)
     assert torch.equal(action, network(observation))
-    assert attention.shape == (3, HEADS.get(name.split(":")[0], 0), 4)
+    assert attention.shape == (3, heads_of(network), 4)
 
 
 @pytest.mark.parametrize("name", networks.NAMES)
 def test_projections_are_one_matrix_per_head(name: str) -> None:
-    projections = networks.make(name, View()).projections()
-    assert set(projections) == ({"W_q", "W_k", "W_v"} if HEADS.get(name) == 3 else set())
-    assert all(weight.shape[0] == 3 and weight.dim() == 3 for weight in projections.values())
+    network = networks.make(name, View())
+    projections = network.projections()
+    assert set(projections) in ({"W_q", "W_k", "W_v"}, set())
+    assert projections or name not in ("attention-additive", "attention-dot", "attention-context", "pairwise")
+    assert all(weight.shape[0] == heads_of(network) and weight.dim() == 3 for weight in projections.values())
 
 
 def test_dot_is_the_formula_of_the_papers() -> None:
@@ -352,3 +359,8 @@ def test_parse() -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             networks.parse(text)
+
+
+def test_which_have_attention() -> None:
+    without = {name for name in networks.NAMES if not heads_of(networks.make(name, View()))}
+    assert without == {"lstm", "deepsets", "mlp"}
