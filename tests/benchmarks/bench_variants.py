@@ -1,8 +1,8 @@
 """A training step of every network beside `attention-additive`: samples/s on one core, as ratios in one process.
 
 `python tests/benchmarks/bench_variants.py [VIEW]` (default: seed) takes turns of some batches of 1024 each, loader
-and observation included, as `skyclone train` runs it, and prints medians of processor time (one thread), so that other
-work on the machine weighs less. "Alone" is the same with batches computed beforehand.
+and observation included, as `skyclone train` runs it, and prints medians of processor time (one thread), so that
+other work on the machine weighs less. "Alone" is the same with batches computed beforehand.
 """
 
 import statistics
