@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ from ..train.policy import Policy
 
 OPSET = 18
 INPUTS, OUTPUT = ("ownship", "intruders", "mask"), "action"
-TOLERANCE = 1e-5
+TOLERANCE, LARGEST_TOLERANCE = 1e-5, 1e-4
+"""How far the actions of onnxruntime and torch may be apart; the larger bar is for networks in which float32 itself
+rounds off more than the smaller one (see `_allowed`)."""
 ROWS, COUNTS = (1, 1000), (0, 1, 5, 19, 60)
 """How many ownships and how many intruders the parity is checked with."""
 
@@ -112,7 +115,7 @@ def export_onnx(policy: Policy, path: str | Path) -> Export:
 
     Raises:
         ConfigurationError: A package of the extra is missing, or the path is a folder or in none.
-        ParityError: The actions differ by 1e-5 or more.
+        ParityError: The actions differ by 1e-5 or more, and by more than float32 rounds off.
         OSError: It cannot be written.
     """
     path = Path(path)
@@ -252,7 +255,7 @@ def _compare(policy: Policy, act: Callable[[Observation], np.ndarray]) -> tuple[
                 observation = Observation(*(tensor[:rows] for tensor in most))
                 found, expected = act(observation), policy.act(observation).numpy()
                 difference = np.abs(found - expected).max() if found.shape == expected.shape else np.inf
-                if not difference < TOLERANCE:
+                if not (difference < TOLERANCE or difference < _allowed(policy, observation, expected)):
                     raise ParityError(
                         f"expected onnxruntime to act like torch within {TOLERANCE}, got a difference of "
                         f"{difference:.3g} for {rows} {kind} observations of {observation.is_present.shape[1]} "
@@ -261,6 +264,17 @@ def _compare(policy: Policy, act: Callable[[Observation], np.ndarray]) -> tuple[
                     )
                 worst, compared = max(worst, float(difference)), compared + rows
     return worst, compared
+
+
+def _allowed(policy: Policy, observation: Observation, action: np.ndarray) -> float:
+    """Return twice what torch itself has rounded off, seen from float64; at least 1e-5, at most 1e-4.
+
+    A sum over sixty intruders (`deepsets`) carries rounding errors beyond 1e-5 in either runtime: neither is then
+    more right than the other.
+    """
+    exact = Policy(deepcopy(policy.network).double(), policy.view).act(observation)
+    rounded = float(np.abs(exact.numpy() - action).max())
+    return min(max(2 * rounded, TOLERANCE), LARGEST_TOLERANCE)
 
 
 def _random(view: View, count: int) -> Observation:
