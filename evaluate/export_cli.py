@@ -32,7 +32,8 @@ def export(run: str, onnx: Path, which: str, as_json: bool) -> None:
     click.echo(f"{result.path}: {result.size:,} bytes")
     click.echo(f"  in:  ownship (M, {features[0]}) float, intruders (M, K, {features[1]}) float, mask (M, K) bool")
     click.echo("  out: action (M, 2) float in [-1, 1]: turn, speed change")
-    click.echo(f"  largest difference from torch: {result.difference:.1e}, over {result.rows:,} rows")
+    differences = " and ".join(f"{value:.1e} on {kind}" for kind, value in result.difference.items())
+    click.echo(f"  largest difference from torch: {differences} observations, {result.rows:,} rows")
     for speed in result.speed:
         click.echo(
             f"  M = {speed.rows:,}, K = {speed.intruders}: onnxruntime {speed.onnxruntime_ms:.3f} ms, "

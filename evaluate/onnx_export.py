@@ -34,9 +34,9 @@ from ..train.policy import Policy
 
 OPSET = 18
 INPUTS, OUTPUT = ("ownship", "intruders", "mask"), "action"
-TOLERANCE, LARGEST_TOLERANCE = 1e-5, 1e-4
-"""How far the actions of onnxruntime and torch may be apart; the larger bar is for networks in which float32 itself
-rounds off more than the smaller one (see `_allowed`)."""
+TOLERANCE, LARGEST_TOLERANCE = 1e-5, 1e-3
+"""How far the actions of onnxruntime and torch may be apart, and how far where float32 rounds off as much: see
+`_allowed`."""
 ROWS, COUNTS = (1, 1000), (0, 1, 5, 19, 60)
 """How many ownships and how many intruders the parity is checked with."""
 
@@ -69,14 +69,15 @@ class Export:
     Attributes:
         path: The file.
         size: Its bytes.
-        difference: Largest absolute difference between the actions of onnxruntime and torch.
-        rows: How many rows were compared, M and K varied, random and flown observations.
+        difference: Largest absolute difference between the actions of onnxruntime and torch, on observations from
+            flights (`flown`) and on noise (`random`).
+        rows: How many rows were compared, M and K varied.
         speed: For one ownship and for a thousand.
     """
 
     path: Path
     size: int
-    difference: float
+    difference: dict[str, float]
     rows: int
     speed: tuple[Speed, ...]
 
@@ -115,7 +116,7 @@ def export_onnx(policy: Policy, path: str | Path) -> Export:
 
     Raises:
         ConfigurationError: A package of the extra is missing, or the path is a folder or in none.
-        ParityError: The actions differ by 1e-5 or more, and by more than float32 rounds off.
+        ParityError: The actions differ by 1e-5 or more, and by more than what float32 rounds off.
         OSError: It cannot be written.
     """
     path = Path(path)
@@ -246,35 +247,35 @@ def _session(model: bytes, runtime: Any) -> Callable[[Observation], np.ndarray]:
     return act
 
 
-def _compare(policy: Policy, act: Callable[[Observation], np.ndarray]) -> tuple[float, int]:
-    """Return the largest difference, and over how many rows."""
-    worst, compared = 0.0, 0
+def _compare(policy: Policy, act: Callable[[Observation], np.ndarray]) -> tuple[dict[str, float], int]:
+    """Return the largest difference on flown and on random observations, and over how many rows."""
+    worst, compared = {"flown": 0.0, "random": 0.0}, 0
     for count in COUNTS:
-        for kind, most in (("random", _random(policy.view, count)), ("flown", _flown(policy, count))):
+        for kind, most in (("flown", _flown(policy, count)), ("random", _random(policy.view, count))):
             for rows in ROWS:
                 observation = Observation(*(tensor[:rows] for tensor in most))
                 found, expected = act(observation), policy.act(observation).numpy()
-                difference = np.abs(found - expected).max() if found.shape == expected.shape else np.inf
-                if not (difference < TOLERANCE or difference < _allowed(policy, observation, expected)):
+                difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+                if not (difference < TOLERANCE or difference < (allowed := _allowed(policy, most))):
                     raise ParityError(
-                        f"expected onnxruntime to act like torch within {TOLERANCE}, got a difference of "
-                        f"{difference:.3g} for {rows} {kind} observations of {observation.is_present.shape[1]} "
+                        f"expected onnxruntime to act like torch within {allowed:.2g}, got a difference of "
+                        f"{difference:.2g} for {rows} {kind} observations of {observation.is_present.shape[1]} "
                         "intruders. Nothing was written. Please report it with the versions of torch, onnx, "
                         "onnxscript and onnxruntime."
                     )
-                worst, compared = max(worst, float(difference)), compared + rows
+                worst[kind], compared = max(worst[kind], difference), compared + rows
     return worst, compared
 
 
-def _allowed(policy: Policy, observation: Observation, action: np.ndarray) -> float:
-    """Return twice what torch itself has rounded off, seen from float64; at least 1e-5, at most 1e-4.
+def _allowed(policy: Policy, observation: Observation) -> float:
+    """Return four times what torch itself rounds off, seen from float64; at least 1e-5, at most 1e-3.
 
-    A sum over sixty intruders (`deepsets`) carries rounding errors beyond 1e-5 in either runtime: neither is then
-    more right than the other.
+    On noise, whose distances and positions contradict each other, float32 actions of a trained network are up to 4e-5
+    off in either runtime, and neither is more right than the other. A wrong translation is off by 1e-2.
     """
     exact = Policy(deepcopy(policy.network).double(), policy.view).act(observation)
-    rounded = float(np.abs(exact.numpy() - action).max())
-    return min(max(2 * rounded, TOLERANCE), LARGEST_TOLERANCE)
+    rounded = float((exact - policy.act(observation)).abs().max())
+    return min(max(4 * rounded, TOLERANCE), LARGEST_TOLERANCE)
 
 
 def _random(view: View, count: int) -> Observation:
