@@ -31,7 +31,7 @@ def rewrite(run: Path, **changes: Any) -> None:
 
 @pytest.mark.parametrize("name", networks.NAMES)
 def test_round_trip(name: str, tmp_path: Path) -> None:
-    network = networks.make(name, VIEW, seed=5, heads=2)
+    network = networks.make(name, VIEW, seed=5, hidden=8)
     checkpoint.save(tmp_path / "last", network, VIEW, META)
     loaded = checkpoint.load(tmp_path, which="last", view=VIEW)
     assert loaded.view == VIEW
