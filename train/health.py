@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 
-from .monitor import Iteration
+from .iteration import Iteration
 
 LOSS_BAR = 0.01
 SHARPNESS_BAR = 0.5

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .health import CRITERIA, diagnose, judge
-from .monitor import Iteration
+from .iteration import Iteration
 
 
 def best_of(history: Sequence[Iteration]) -> Iteration | None:

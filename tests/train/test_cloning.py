@@ -85,7 +85,8 @@ def test_what_a_run_leaves(small_dataset: Dataset, tmp_path: Path) -> None:
     assert summary["criteria"]["checkpoint_saved"]
     assert summary["criteria"]["finite"]
     names = {"best.json", "best.safetensors", "last.json", "last.safetensors", "last.state.safetensors"}
-    assert names | {"config.json", "metrics.jsonl", "summary.json", "tensorboard"} == set(
+    pictures = {"loss.png", "loss.svg"}
+    assert names | pictures | {"config.json", "metrics.jsonl", "summary.json", "tensorboard"} == set(
         os.listdir(tmp_path / "run")
     )
 
