@@ -129,7 +129,10 @@ class Cloning:
         if not pure:
             self._say("No dataset was flown by the pure teacher: held-out figures are on what was flown.")
         source: type[Snapshots] | type[Stream] = Stream if config.stream else Snapshots
-        parts = [source.of(datasets, "train", config.heldout), source.of(pure or datasets, "heldout", config.heldout)]
+        parts = [
+            source.of(datasets, "train", config.heldout),
+            source.of(pure or datasets, "heldout", config.heldout),
+        ]
         if self.device.type == "cuda":
             parts = self._settled(parts)
         here: dict[str, Any] = {

@@ -61,6 +61,7 @@ class Iteration:
             f"{self.samples_per_second:,.0f} samples/s"
         )
 
+
 def _figure(value: float | None) -> str:
     """Return three significant digits; `none` if there is no such figure."""
     return "none" if value is None else f"{value:.3g}"

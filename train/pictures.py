@@ -97,7 +97,13 @@ def losses(history: Sequence[Iteration], kind: str = "png") -> bytes:
 
 
 def _line(
-    axes: Axes, across: Sequence[int], up: Sequence[float | None], label: str, colour: str, marker: str, dashes: object
+    axes: Axes,
+    across: Sequence[int],
+    up: Sequence[float | None],
+    label: str,
+    colour: str,
+    marker: str,
+    dashes: object,
 ) -> None:
     """Draw one series; None leaves a gap."""
     values = [float("nan") if value is None else value for value in up]

@@ -120,9 +120,7 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
     if size == 1:
         yield Processes(), device
         return
-    own = own_device(
-        device, int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", size))
-    )
+    own = own_device(device, int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", size)))
     on_gpu = own.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(own)
