@@ -64,8 +64,8 @@ class Loader:
         conflict_weight: How often a row in conflict comes for each time a free one does: 2.5 is twice each, and
             half of them, drawn anew in each epoch without replacement, a third time; `inf` is only those rows.
         mix: Share of each dataset in an epoch, in any unit; None: each row of each counts the same.
-        device: Where observations are computed; None: where the snapshots are. Of a source elsewhere only the picked
-            rows go there.
+        device: Where observations are computed; None: where the snapshots are. Of a source elsewhere only the
+            picked rows go there.
         part: (r, n): of each batch only the r-th of n equal parts, which may be empty; the order and the number of
             batches do not depend on it.
 

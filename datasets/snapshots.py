@@ -10,7 +10,7 @@ Notation: R rows, N aircraft at the most, M rows of a batch.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -111,7 +111,9 @@ class Snapshots:
         """Return the same snapshots on a device; these themselves if they are there."""
         if self.device == torch.device(device):
             return self
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
     def pick(self, rows: Tensor) -> Rows:

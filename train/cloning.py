@@ -28,8 +28,8 @@ from .configuration import CONFIG_NAME, CloningConfig, check_same, describe, loa
 from .device import choose_device, free_memory, settle_data, torch_threads
 from .heldout import HeldOut, measure
 from .interruption import Interruption, remembered
-from .learner import Learner
 from .iteration import Iteration
+from .learner import Learner
 from .monitor import METRICS_NAME, Monitor
 from .networks import Network
 from .processes import Processes
@@ -257,8 +257,8 @@ class Cloning:
             self.network.train()
         if not math.isfinite(heldout.mse):
             raise TrainingError(
-                f"expected a finite held-out loss, got {heldout.mse} after iteration {progress.epoch + 1}; stopped, "
-                f"with the last good weights kept in {self.run}"
+                f"expected a finite held-out loss, got {heldout.mse} after iteration {progress.epoch + 1}; "
+                f"stopped, with the last good weights kept in {self.run}"
             )
         is_best = progress.best is None or heldout.mse < progress.best
         progress.is_finished = self._fraction() >= 1
@@ -344,7 +344,7 @@ class Cloning:
         from . import pictures  # pulls in matplotlib, which takes a second
 
         history = monitor.history if monitor else []
-        summary = summarise(history, self.clock.seconds, self._is_saved(), trouble)
+        summary = summarise(history, self.clock.seconds, self._is_saved(), trouble, self.config.model)
         publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
         for name in PLOT_NAMES if history else ():
             publish(self.run / name, pictures.losses(history, name.rpartition(".")[2]))

@@ -53,8 +53,8 @@ def settle_data(
     needed = sum(part.bytes for part in parts)
     if needed > LARGEST_SHARE * free_bytes:
         say(
-            f"The data take {needed / 1e9:.1f} GB and {device} has {free_bytes / 1e9:.1f} GB free: they stay in the "
-            "computer's memory, and each batch's rows cross over."
+            f"The data take {needed / 1e9:.1f} GB and {device} has {free_bytes / 1e9:.1f} GB free: they stay in "
+            "the computer's memory, and each batch's rows cross over."
         )
         return list(parts)
     return [part.to(device) for part in parts]

@@ -23,7 +23,9 @@ def judge(best: Iteration | None, is_finite: bool, is_saved: bool) -> dict[str, 
     """Return which of the `CRITERIA` hold.
 
     Args:
-        best: The iteration with the lowest held-out loss, None if there was none.
+        best: The iteration with the lowest held-out loss, None if there was none. That of a network without
+            attention does not fulfil `attention_sharpness`: the criterion says that a run has shown sharp
+            attention, and such a run has not; `summary.verdict_lines` says why.
         is_finite: Whether every loss and gradient was.
         is_saved: Whether the best checkpoint is on disk and can be read.
     """
@@ -37,7 +39,7 @@ def judge(best: Iteration | None, is_finite: bool, is_saved: bool) -> dict[str, 
 
 
 def diagnose(
-    history: Sequence[Iteration], seconds: Mapping[str, float], trouble: str | None = None
+    history: Sequence[Iteration], seconds: Mapping[str, float], trouble: str | None = None, model: str = ""
 ) -> dict[str, str]:
     """Say in words what is wrong and what to try; empty if nothing is.
 
@@ -45,6 +47,7 @@ def diagnose(
         history: All iterations.
         seconds: Where the time went, by name; see `Stopwatch`.
         trouble: What stopped the run if it met NaN or infinity.
+        model: The network, as on the command line: nobody is told to try what was tried.
 
     Returns:
         Sentences by trouble: `not finite`, `loss stays high`, `oscillates`, `all attention equal`, `slow`.
@@ -58,7 +61,7 @@ def diagnose(
         return found
     best = min(history, key=lambda each: each.heldout.mse)
     if best.heldout.mse >= LOSS_BAR:
-        found["loss stays high"] = _why_high(history, best)
+        found["loss stays high"] = _why_high(history, best, model)
     if _oscillates([each.heldout.mse for each in history]):
         found["oscillates"] = (
             "the held-out loss goes up and down from iteration to iteration. "
@@ -68,7 +71,7 @@ def diagnose(
         found["all attention equal"] = (
             f"the largest weight is {best.heldout.sharpness:.2f} where looking at all intruders alike gives "
             f"{best.heldout.uniform_sharpness:.2f}: the network averages. Do the labels depend on the intruders "
-            "at all? If so, try --model pairwise and --observation ego:intruders=8."
+            f"at all? If so, {_finer(model)}."
         )
     slow = _why_slow(history, seconds)
     if slow:
@@ -76,7 +79,14 @@ def diagnose(
     return found
 
 
-def _why_high(history: Sequence[Iteration], best: Iteration) -> str:
+def _finer(model: str) -> str:
+    """Say which network sees each pair better than this one."""
+    if model.split(":")[0] == "pairwise":
+        return "try a wider network (--model pairwise:width=128), more --epochs, or --conflict-weight 3"
+    return "try --model pairwise and --observation ego:intruders=8"
+
+
+def _why_high(history: Sequence[Iteration], best: Iteration, model: str) -> str:
     """Say why the held-out loss is not below the bar."""
     figures, train = best.heldout, best.train_loss
     start = f"the best held-out loss is {figures.mse:.3g}, the bar is {LOSS_BAR}. "
@@ -99,7 +109,7 @@ def _why_high(history: Sequence[Iteration], best: Iteration) -> str:
     ):
         return start + (
             f"The error lies in the conflicts ({figures.mse_conflict:.3g} there, {figures.mse_free:.3g} else), "
-            "which need each pair's geometry: try --model pairwise and --observation ego:intruders=8."
+            f"which need each pair's geometry: {_finer(model)}."
         )
     return start + "Training and held-out loss agree: try a larger network, or --schedule cosine and more --epochs."
 

@@ -15,7 +15,6 @@ from ..datasets.observation import Observation
 from .networks import Network
 from .networks.attention import attention_sharpness
 
-
 _SUMS = (
     "rows",
     "error",

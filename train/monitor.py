@@ -8,8 +8,6 @@ from typing import Any
 from ..datasets.errors import CheckpointError
 from ..datasets.observation import View
 from ..datasets.publication import publish
-
-from .heldout import HeldOut
 from .iteration import Iteration
 from .networks import Network
 

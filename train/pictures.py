@@ -5,13 +5,15 @@ Series differ in marker and dashes as well as in colour: nothing depends on colo
 
 import io
 from collections.abc import Sequence
-from math import cos, sin, sqrt
+from math import cos, radians, sin
+from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..datasets.observation import View, observe_all
@@ -19,7 +21,7 @@ from ..datasets.traffic import Traffic
 from .iteration import Iteration
 from .networks import Network
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "skyclone",
     "axes.spines.top": False,
@@ -45,7 +47,7 @@ SCENE = (
     (15.0, 210.0, 180.0, 9.0),  # head-on
     (150.0, 120.0, 262.0, 9.0),  # crossing from the right
     (-130.0, 90.0, 80.0, 10.0),  # crossing from the left
-    (20.0, 140.0, 180.0, 5.0),  # slow, ahead
+    (75.0, 165.0, 200.0, 5.0),  # slow, ahead
     (-170.0, -60.0, 350.0, 9.0),  # abreast, diverging
     (60.0, -230.0, 200.0, 9.0),  # behind, flying away
     (260.0, 40.0, 80.0, 9.0),  # right, flying away
@@ -53,6 +55,7 @@ SCENE = (
 )
 _ARROW_S = 7.0  # an aircraft's arrow is the way it flies in so many seconds
 _WIDEST = 9.0  # points, the line of weight 1
+_LEAST_WEIGHT = 0.005  # what would be written 0.00 is not drawn
 
 
 def losses(history: Sequence[Iteration], kind: str = "png") -> bytes:
@@ -92,18 +95,12 @@ def losses(history: Sequence[Iteration], kind: str = "png") -> bytes:
             below.legend(loc="best", fontsize=8.5)
             axes = below
         axes.set_xlabel("iteration")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _saved(figure, kind)
 
 
 def _line(
-    axes: Axes,
-    across: Sequence[int],
-    up: Sequence[float | None],
-    label: str,
-    colour: str,
-    marker: str,
-    dashes: object,
+    axes: Axes, across: Sequence[int], up: Sequence[float | None], label: str, colour: str, marker: str, dashes: Any
 ) -> None:
     """Draw one series; None leaves a gap."""
     values = [float("nan") if value is None else value for value in up]
@@ -162,16 +159,17 @@ def scene_weights(network: Network, view: View) -> Tensor:
 
 def _draw_head(axes: Axes, weights: Sequence[float]) -> None:
     """Draw the scene, with a line to each intruder as wide as its weight."""
-    for (east, north, _, _), weight in zip(SCENE[1:], weights):
-        if weight > 0.005:
-            axes.plot(
-                (0, east), (0, north), color="#ee6677", linewidth=_WIDEST * weight, solid_capstyle="butt", zorder=1
-            )
-        length = sqrt(east * east + north * north)
-        place = (east + 34 * east / length, north + 34 * north / length)
-        axes.annotate(f"{weight:.2f}", place, ha="center", va="center", fontsize=8.5, zorder=4)
+    for (east, north, track_deg, _), weight in zip(SCENE[1:], weights):
+        if weight < _LEAST_WEIGHT:
+            continue
+        axes.plot(
+            (0, east), (0, north), color="#ee6677", linewidth=_WIDEST * weight, solid_capstyle="butt", zorder=1
+        )
+        track = radians(track_deg)  # the number stands behind the aircraft, out of its arrow's way
+        place = (east - 36 * sin(track), north - 28 * cos(track))
+        axes.annotate(f"{weight:.2f}", place, ha="center", va="center", fontsize=9, zorder=4)
     for number, (east, north, track_deg, speed) in enumerate(SCENE):
-        track = np.deg2rad(track_deg)
+        track = radians(track_deg)
         colour = "#222222" if number else "#4477aa"
         axes.annotate(
             "", (east + _ARROW_S * speed * sin(track), north + _ARROW_S * speed * cos(track)), (east, north),

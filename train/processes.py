@@ -98,8 +98,8 @@ class Processes:
             yield
         except (RuntimeError, ValueError) as error:
             raise ProcessError(
-                f"process {self.rank + 1} of {self.size} lost the others: {str(error).splitlines()[0]}. What stopped "
-                "them stands above; the same command with --resume goes on from the last saved state."
+                f"process {self.rank + 1} of {self.size} lost the others: {str(error).splitlines()[0]}. What "
+                "stopped them stands above; the same command with --resume goes on from the last saved state."
             ) from None
 
 
