@@ -84,7 +84,8 @@ class Learner:
         observation, action, _ = batch if share else _stand_in(batch)
         loss = (self._model(observation) - action).square().mean()
         # DDP takes the mean over the processes: each one's loss counts as much as it has rows.
-        (loss if share == 1 else loss * (share * self._processes.size)).backward()
+        scale = share * self._processes.size
+        (loss if scale == 1 else loss * scale).backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._note(self._processes.total(loss.detach() * share), norm, rows)
         self.optimizer.step()

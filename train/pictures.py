@@ -125,10 +125,15 @@ def attention(network: Network, view: View) -> np.ndarray | None:
     if not heads:
         return None
     columns = min(heads, 3)
-    with matplotlib.rc_context({**_SETTINGS, "axes.grid": False}):
-        figure = Figure(figsize=(3.6 * columns, 3.9 * -(-heads // columns)), dpi=80)
+    rows = -(-heads // columns)
+    # fixed margins: to solve for a layout would take longer than to draw
+    with matplotlib.rc_context({**_SETTINGS, "axes.grid": False, "figure.constrained_layout.use": False}):
+        figure = Figure(figsize=(3.6 * columns, 3.7 * rows), dpi=80)
+        figure.subplots_adjust(
+            left=0.13 / columns, right=0.99, bottom=0.09 / rows, top=1 - 0.09 / rows, wspace=0.12
+        )
         for head in range(heads):
-            axes = figure.add_subplot(-(-heads // columns), columns, head + 1)
+            axes = figure.add_subplot(rows, columns, head + 1)
             _draw_head(axes, weights[head].tolist())
             axes.set_title(f"head {head}: largest weight {weights[head].max():.2f}", fontsize=10)
         with io.BytesIO(_saved(figure, "rgba")) as file:
