@@ -55,19 +55,21 @@ class Learner:
         self.optimizer = torch.optim.AdamW(
             self._parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
+        self._has_failed = torch.zeros((), dtype=torch.bool, device=self._device)
         # The fused AdamW leaves out the update where this is 1: a gradient scaler's way, without a round trip.
-        self._is_bad = torch.zeros((), device=self._device)
-        self.optimizer.found_inf = self._is_bad  # type: ignore[attr-defined]
+        self._leave_out = torch.zeros((), device=self._device)
+        self.optimizer.found_inf = self._leave_out  # type: ignore[attr-defined]
         self._model: nn.Module = network
         if processes.size > 1:
             self._model = DistributedDataParallel(network)
-        self._norm = torch.ones((), device=self._device)
+        self._last = torch.zeros(2, device=self._device)  # loss and norm of the last batch, or of the bad one
+        self._rows = torch.ones(2, dtype=torch.float64, device=self._device)  # what they are multiplied by
         self.begin(0.0, 0.0, 0)
 
     def begin(self, loss: float, gradient_norm: float, batch: int) -> None:
         """Begin an epoch, or go on in it with the sums it had after so many batches."""
-        start = (loss, gradient_norm, 0.0, 0.0, 0.0, batch)  # of the bad batch: loss, norm, number; then batches
-        self._sums = torch.tensor(start, dtype=torch.float64, device=self._device)
+        self._sums = torch.tensor((loss, gradient_norm), dtype=torch.float64, device=self._device)
+        self._good = torch.tensor(float(batch), device=self._device)  # batches of the epoch up to the bad one
 
     def update(self, batch: Batch, rows: int, learning_rate: float) -> None:
         """Make one update with this process's part of a batch.
@@ -92,24 +94,23 @@ class Learner:
 
     def _note(self, loss: Tensor, norm: Tensor, rows: int) -> None:
         """Add up the figures of an update, and notice the first one that is not finite."""
-        pair = torch.stack((loss, norm)).double()
-        sums = self._sums
-        sums[5] += 1
-        is_first = ~torch.isfinite(pair).all() & (self._is_bad == 0)
-        sums[2:5] = torch.where(is_first, torch.cat((pair, sums[5:])), sums[2:5])
-        self._is_bad += is_first
-        sums[0] += pair[0] * rows
-        sums[1] += pair[1]
-        self._norm = norm
+        pair = torch.stack((loss, norm))
+        self._last = torch.where(self._has_failed, self._last, pair)
+        self._has_failed |= (pair * 0).sum() != 0  # 0 times NaN or infinity is NaN
+        self._leave_out.copy_(self._has_failed)
+        self._good += ~self._has_failed
+        self._rows[:1].fill_(rows)
+        self._sums += pair.double() * self._rows
 
     def check(self) -> Found:
         """Fetch the sums; waits for the device."""
-        loss, norm, bad_loss, bad_norm, number, _ = self._sums.tolist()
-        return Found(loss, norm, (bad_loss, bad_norm, int(number)) if number else None)
+        fetched = torch.cat((self._sums, self._last, self._good.unsqueeze(0), self._leave_out.unsqueeze(0)))
+        loss, norm, last_loss, last_norm, good, has_failed = fetched.tolist()
+        return Found(loss, norm, (last_loss, last_norm, int(good) + 1) if has_failed else None)
 
     def gradients(self) -> dict[str, Tensor]:
         """Return the gradients of the attention's matrices in the last update, before clipping, by name."""
-        clipped_to = (self._clip / (self._norm + _CLIP_GUARD)).clamp(max=1.0)
+        clipped_to = (self._clip / (self._last[1] + _CLIP_GUARD)).clamp(max=1.0)
         return {
             name: weight.grad / clipped_to
             for name, weight in self._network.projections().items()
