@@ -1,4 +1,4 @@
-"""What only a GPU can show; `python -m pytest tests/train/test_gpu.py -s -m "slow or not slow"` on a machine with one."""
+"""What only a GPU can show: `python -m pytest tests/train/test_gpu.py -s -m "slow or not slow"`."""
 
 import time
 from pathlib import Path

@@ -151,7 +151,9 @@ def test_nothing_is_fetched_between_two_looks(small_dataset: Dataset, name: str,
 
 
 def test_the_counter_counts() -> None:
-    found = fetches_of(lambda: (torch.ones(2)[torch.tensor([True, False])], torch.ones(()).item(), torch.ones(2)[0]))
+    found = fetches_of(
+        lambda: (torch.ones(2)[torch.tensor([True, False])], torch.ones(()).item(), torch.ones(2)[0])
+    )
     assert found == ["index", "_local_scalar_dense"]
 
 

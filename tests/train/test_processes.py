@@ -94,9 +94,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         theirs = checkpoint.load(other, which).network.state_dict()
         for name, weight in checkpoint.load(one, which).network.state_dict().items():
             torch.testing.assert_close(theirs[name], weight, rtol=1e-4, atol=1e-5)
-    for mine, yours in zip(
-        read_metrics(one / "metrics.jsonl"), read_metrics(other / "metrics.jsonl"), strict=True
-    ):
+    for mine, yours in zip(read_metrics(one / "metrics.jsonl"), read_metrics(other / "metrics.jsonl"), strict=True):
         assert (mine.batches, mine.heldout.rows) == (yours.batches, yours.heldout.rows)
         assert yours.train_loss == pytest.approx(mine.train_loss, rel=1e-5)
         assert yours.heldout.mse == pytest.approx(mine.heldout.mse, rel=1e-5)
@@ -107,7 +105,9 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_train_as_one(
+    small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same losses step by step; the last batch has one row, so one process has none of it."""
     rows = Cloning([small_dataset], tmp_path / "count", CONFIG, say=lambda line: None).loader.rows
     uneven = next(size for size in range(400, rows) if rows % size == 1)
@@ -166,7 +166,16 @@ def test_a_nan_in_one_process_stops_all(small_dataset: Dataset, tmp_path: Path) 
 @pytest.mark.slow
 def test_ctrl_c_stops_all_and_one_process_goes_on(small_dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = ("--data", str(small_dataset.path), "--out", str(out), "--model", CONFIG.model, "--batch-size", "512")
+    arguments = (
+        "--data",
+        str(small_dataset.path),
+        "--out",
+        str(out),
+        "--model",
+        CONFIG.model,
+        "--batch-size",
+        "512",
+    )
     process = torchrun(23000, "-m", "skyclone", "train", *arguments, "--epochs", "100000")
     assert process.stdout is not None
     said = ""
