@@ -1,6 +1,7 @@
 """What a training run leaves to look at: `metrics.jsonl`, TensorBoard, and lines for people."""
 
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,6 +37,7 @@ class Monitor:
         from torch.utils.tensorboard import SummaryWriter
 
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
+        _wait_for_next_second(run / "tensorboard")
         self._board: Any = SummaryWriter(str(run / "tensorboard"), purge_step=batches + 1)
 
     def __enter__(self) -> "Monitor":
@@ -77,6 +79,19 @@ class Monitor:
         picture = pictures.attention(network, view)
         if picture is not None:
             self._board.add_image("attention/scene", picture, batches, dataformats="HWC")
+
+
+def _wait_for_next_second(board: Path) -> None:
+    """Let the next file sort behind those that are there: their names begin with the second they were made in.
+
+    TensorBoard reads files in order of their names; a file of a run that goes on, read before the one it goes on
+    from, would be taken for what is to be dropped.
+    """
+    names = [path.name.split(".") for path in board.glob("events.out.tfevents.*")]
+    made = [int(name[3]) for name in names if len(name) > 3 and name[3].isdigit()]
+    lacking = max(made, default=0) + 1 - time.time()
+    if 0 < lacking <= 1:
+        time.sleep(lacking)
 
 
 def is_power_of_two(number: int) -> bool:

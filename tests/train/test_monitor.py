@@ -100,6 +100,16 @@ def test_tensorboard_holds_the_weights_and_the_attention(tmp_path: Path) -> None
     assert (pictures[0].width, pictures[0].height) == (864, 296)
 
 
+def test_a_run_that_goes_on_at_once_loses_no_point(tmp_path: Path) -> None:
+    for batches in (0, 150, 250):
+        with Monitor(tmp_path, batches) as monitor:
+            for number in range(batches // 100 + 1, 5):
+                monitor.add(iteration(number))
+    assert [each.step for each in board(tmp_path).Scalars("loss/train")] == [100, 200, 300, 400]
+    seconds = [path.name.split(".")[3] for path in (tmp_path / "tensorboard").iterdir()]
+    assert len(set(seconds)) == 3, "the files' names are in the order they were written in"
+
+
 def test_powers_of_two() -> None:
     assert [number for number in range(1, 20) if is_power_of_two(number)] == [1, 2, 4, 8, 16]
 

@@ -62,7 +62,7 @@ def test_the_picture_shows_the_weights() -> None:
     picture = attention(Slanted().eval(), View())
     assert picture is not None
     assert picture.dtype == np.uint8
-    height, width, channels = picture.shape
+    _, width, channels = picture.shape
     assert channels == 3
     red = (picture.astype(int) - np.array([0xEE, 0x66, 0x77]) == 0).all(-1)
     one, all_alike = red[:, : width // 2], red[:, width // 2 :]

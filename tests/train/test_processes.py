@@ -105,9 +105,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(
-    small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_train_as_one(small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same losses step by step; the last batch has one row, so one process has none of it."""
     rows = Cloning([small_dataset], tmp_path / "count", CONFIG, say=lambda line: None).loader.rows
     uneven = next(size for size in range(400, rows) if rows % size == 1)

@@ -1,7 +1,7 @@
 """What `torchrun` starts in `test_processes.py`: some runs by several processes, one after the other.
 
-The argument is a JSON object: the data, and the runs, each with a folder and a configuration. A run may ask to resume,
-or that a NaN comes upon one process. What each step lost goes to `FOLDER.losses.json`.
+The argument is a JSON object: the data, and the runs, each with a folder and a configuration. A run may ask to
+resume, and the object for a NaN that comes upon one process. What each step lost goes to `FOLDER.losses.json`.
 """
 
 import json
