@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import log
 from statistics import median
 
 from .iteration import Iteration
@@ -90,6 +91,8 @@ def _why_high(history: Sequence[Iteration], best: Iteration, model: str) -> str:
     """Say why the held-out loss is not below the bar."""
     figures, train = best.heldout, best.train_loss
     start = f"the best held-out loss is {figures.mse:.3g}, the bar is {LOSS_BAR}. "
+    if figures.mse > 2 * figures.spread:
+        return start + f"A constant action would reach {figures.spread:.3g}: --lr is too high. Try a tenth of it."
     if figures.mse > 0.9 * figures.spread:
         return start + (
             f"A constant action would reach {figures.spread:.3g}: nothing was learned. "
@@ -115,13 +118,13 @@ def _why_high(history: Sequence[Iteration], best: Iteration, model: str) -> str:
 
 
 def _oscillates(losses: Sequence[float]) -> bool:
-    """Return whether the later losses keep changing direction by more than a tenth."""
+    """Return whether the later losses change by more than a tenth at a time, and mostly back and forth."""
     late = losses[len(losses) // 3 :]
-    steps = [after / before - 1 for before, after in pairwise(late) if before > 0]
+    steps = [log(after / before) for before, after in pairwise(late) if before > 0 and after > 0]
     if len(steps) < 4:
         return False
-    turns = sum(first * second < 0 for first, second in pairwise(steps))
-    return turns >= 0.6 * (len(steps) - 1) and median(map(abs, steps)) > 0.1
+    way, gained = sum(map(abs, steps)), abs(sum(steps))
+    return median(map(abs, steps)) > 0.1 and gained < 0.5 * way
 
 
 def _is_uniform(best: Iteration) -> bool:

@@ -14,7 +14,7 @@ from skyclone.datasets.errors import CheckpointError
 from skyclone.datasets.loader import Batch, Loader
 from skyclone.datasets.observation import Observation
 from skyclone.datasets.record import Table
-from skyclone.train import checkpoint, networks
+from skyclone.train import checkpoint, cloning, networks, pictures
 from skyclone.train.cloning import Cloning, TrainingError
 from skyclone.train.configuration import CloningConfig
 from skyclone.train.health import diagnose, judge
@@ -87,6 +87,7 @@ def test_without_any_iteration_nothing_is_reached_but_what_is_said() -> None:
 @pytest.mark.parametrize(
     ("history", "words"),
     [
+        (iterations(0.9, 0.7, 0.5), "A constant action would reach 0.07: --lr is too high. Try a tenth of it."),
         (iterations(0.069, 0.068, 0.069), "A constant action would reach 0.07: nothing was learned"),
         (iterations(0.05, 0.03, 0.031, train=0.005), "learns the episodes by heart"),
         (iterations(0.06, 0.04, 0.02), "still falling at the end"),
@@ -192,6 +193,13 @@ def easy(small_dataset: Dataset, relabelled: Any, tmp_path_factory: pytest.TempP
     return data
 
 
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the losses only: `test_pictures.py` and `test_cloning.py` see to the others, which take longer."""
+    monkeypatch.setattr(pictures, "attention", lambda network, view: None)
+    monkeypatch.setattr(cloning, "PLOT_NAMES", ("loss.png",))
+
+
 @pytest.fixture
 def processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the run measure its own speed, not that of a busy machine."""
@@ -240,7 +248,7 @@ def test_too_small_steps_or_too_few_of_them_leave_the_loss_high(
 
 
 def test_too_high_a_learning_rate_oscillates(easy: Dataset, tmp_path: Path, processor_time: None) -> None:
-    config = replace(LEARNS, lr=0.15, schedule="constant", batch_size=128, epochs=12, heldout=0.6)
+    config = replace(LEARNS, lr=0.15, schedule="constant", batch_size=128, epochs=9, heldout=0.7)
     summary = run(easy, tmp_path / "run", config)
     assert "oscillates" in summary["diagnosis"]
     assert not {"slow", "not finite", "all attention equal"} & set(summary["diagnosis"])
@@ -270,9 +278,9 @@ def test_nan_stops_the_run_with_the_weights_before_it(
     easy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, looks_every: int
 ) -> None:
     """However seldom the run looks, as on a GPU."""
-    cloning = Cloning([easy], tmp_path / "run", replace(LEARNS, epochs=2), device="cpu", say=lambda line: None)
-    cloning._check_every = looks_every
-    batches = len(cloning.loader)
+    trainer = Cloning([easy], tmp_path / "run", replace(LEARNS, epochs=2), device="cpu", say=lambda line: None)
+    trainer._check_every = looks_every
+    batches = len(trainer.loader)
     bad = batches + 3  # the third of the second iteration
     original, before, calls = Learner.update, {}, 0
 
@@ -280,7 +288,7 @@ def test_nan_stops_the_run_with_the_weights_before_it(
         nonlocal calls
         calls += 1
         if calls == bad:
-            before.update({name: value.clone() for name, value in cloning.network.state_dict().items()})
+            before.update({name: value.clone() for name, value in trainer.network.state_dict().items()})
             spoil(batch)
         original(self, batch, rows, learning_rate)
 
@@ -292,7 +300,7 @@ def test_nan_stops_the_run_with_the_weights_before_it(
 
     monkeypatch.setattr(Learner, "update", spoiled)
     with pytest.raises(TrainingError, match=r"got \S+ and \S+ in batch 3 of iteration 2; stopped, with"):
-        cloning.train()
+        trainer.train()
     assert calls == (bad if looks_every == 1 else bad + min(looks_every - bad % looks_every, batches - 3))
     last = checkpoint.load(tmp_path / "run", "last").network.state_dict()
     assert before.keys() == last.keys()
