@@ -180,5 +180,7 @@ def test_parts_make_up_the_batches(store: Snapshots, options: dict, parts: int) 
     for number, (batch, *pieces) in enumerate(zip(whole, *shares, strict=True)):
         assert whole.rows_in(number) == len(batch.action) == sum(len(piece.action) for piece in pieces)
         assert torch.equal(torch.cat([piece.action for piece in pieces]), batch.action)
-        assert torch.equal(torch.cat([piece.observation.intruders for piece in pieces]), batch.observation.intruders)
+        assert torch.equal(
+            torch.cat([piece.observation.intruders for piece in pieces]), batch.observation.intruders
+        )
         assert max(len(piece.action) for piece in pieces) - min(len(piece.action) for piece in pieces) <= 1
