@@ -87,7 +87,8 @@ class Learner:
         loss = (self._model(observation) - action).square().mean()
         # DDP takes the mean over the processes: each one's loss counts as much as it has rows.
         scale = share * self._processes.size
-        (loss if scale == 1 else loss * scale).backward()
+        with self._processes.reaching():
+            (loss if scale == 1 else loss * scale).backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._note(self._processes.total(loss.detach() * share), norm, rows)
         self.optimizer.step()

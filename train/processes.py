@@ -42,7 +42,7 @@ class Processes:
     def total(self, tensor: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes, the same bits in each; the tensor may be changed."""
         if self.size > 1:
-            with self._reaching():
+            with self.reaching():
                 dist.all_reduce(tensor)
         return tensor
 
@@ -70,7 +70,7 @@ class Processes:
         except (SkycloneError, OSError) as caught:
             error = caught
         errors: list[SkycloneError | OSError | None] = [None] * self.size
-        with self._reaching():
+        with self.reaching():
             dist.all_gather_object(errors, error)
         found = next((each for each in errors if each is not None), None)
         if found is None:
@@ -86,20 +86,27 @@ class Processes:
         result = self.together(lambda: work() if self.is_first else None)
         if self.size > 1:
             box = [result]
-            with self._reaching():
+            with self.reaching():
                 dist.broadcast_object_list(box, src=0)
             result = box[0]
         return result  # type: ignore[return-value]
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Say in words that another process is gone."""
+    def reaching(self) -> Iterator[None]:
+        """Say in words, within the block, that another process is gone.
+
+        Raises:
+            ProcessError: It is.
+        """
         try:
             yield
-        except (RuntimeError, ValueError) as error:
+        except RuntimeError as error:
+            if self.size == 1 or not any(name in str(error) for name in ("gloo", "NCCL", "Connection")):
+                raise
             raise ProcessError(
-                f"process {self.rank + 1} of {self.size} lost the others: {str(error).splitlines()[0]}. What "
-                "stopped them stands above; the same command with --resume goes on from the last saved state."
+                f"process {self.rank + 1} of {self.size} lost another one, which was stopped or ended by "
+                "itself: what it said, if anything, stands above. The same command with --resume goes on from the "
+                "last saved state."
             ) from None
 
 

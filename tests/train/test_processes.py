@@ -19,7 +19,7 @@ from skyclone.train.cloning import Cloning
 from skyclone.train.configuration import CloningConfig
 from skyclone.train.learner import Learner
 from skyclone.train.monitor import read_metrics
-from skyclone.train.processes import Processes, joined, own_device
+from skyclone.train.processes import ProcessError, Processes, joined, own_device
 
 CONFIG = CloningConfig(
     model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=2, batch_size=512, schedule="cosine"
@@ -35,6 +35,17 @@ def test_alone_everything_is_done_here() -> None:
     assert alone.from_first(lambda: 5) == 5
     with pytest.raises(DatasetError, match="as it was"):
         alone.together(lambda: (_ for _ in ()).throw(DatasetError("as it was")))
+
+
+def test_a_lost_process_is_said_in_words_and_nothing_else_is() -> None:
+    with (
+        pytest.raises(ProcessError, match=r"process 1 of 2 lost another one, .* with --resume goes on from"),
+        Processes(0, 2).reaching(),
+    ):
+        raise RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error")
+    for size in (1, 2):
+        with pytest.raises(RuntimeError, match="out of memory"), Processes(0, size).reaching():
+            raise RuntimeError("out of memory")
 
 
 def test_without_torchrun_nobody_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,3 +202,35 @@ def test_ctrl_c_stops_all_and_one_process_goes_on(small_dataset: Dataset, tmp_pa
     resumed = Cloning([small_dataset], out, config, resume=True, device="cpu", say=lines.append)
     assert lines[0].startswith("Going on from iteration ")
     assert resumed.progress.batches >= 3 * len(resumed.loader)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_all_without_a_traceback(small_dataset: Dataset, tmp_path: Path) -> None:
+    options = ("--model", CONFIG.model, "--batch-size", "512", "--epochs", "100000")
+    process = torchrun(
+        24000,
+        "-m",
+        "skyclone",
+        "train",
+        "--data",
+        str(small_dataset.path),
+        "--out",
+        str(tmp_path / "run"),
+        *options,
+    )
+    assert process.stdout is not None
+    said = ""
+    while "Iter 2/100000 |" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    second = next(
+        int(worker) for worker in workers if b"\0RANK=1\0" in Path(f"/proc/{worker}/environ").read_bytes()
+    )
+    os.kill(second, signal.SIGKILL)
+    said += process.communicate(timeout=60)[0]
+    assert process.returncode != 0
+    ours = [line for line in said.splitlines() if line.startswith("[rank")]
+    assert not [line for line in ours if "Traceback" in line], said
+    checkpoint.load(tmp_path / "run", "last")
