@@ -17,6 +17,7 @@ from skyclone.train.heldout import measure
 from skyclone.train.learner import Learner
 from skyclone.train.processes import Processes
 
+PAIRS = [*((name, "ego:intruders=4") for name in networks.NAMES), ("pairwise", "seed"), ("pairwise", "cpa")]
 CONFIG = CloningConfig(model="pairwise:width=8:hidden=8", observation="ego:intruders=4")
 
 
@@ -130,14 +131,13 @@ def fetches_of(work: Callable[[], object]) -> list[str]:
     return fetches.found
 
 
-@pytest.mark.parametrize("name", networks.NAMES)
-@pytest.mark.parametrize("view", ["seed", "ego:intruders=4", "cpa"])
+@pytest.mark.parametrize(("name", "view"), PAIRS)
 def test_nothing_is_fetched_between_two_looks(small_dataset: Dataset, name: str, view: str) -> None:
     """Neither by the loader, nor by an update, nor by an evaluation: more batches, not more fetches."""
-    store = Snapshots.of(small_dataset, "train")
+    store = Snapshots.of(small_dataset, "heldout")
     network, learner = learner_of(CloningConfig(model=name, observation=view))
-    loaders = [Loader(store, View.parse(view), size, seed=1) for size in (5000, 1000)]
-    assert [len(loader) for loader in loaders] == [2, 9]
+    loaders = [Loader(store, View.parse(view), -(-len(store) // batches), seed=1) for batches in (2, 8)]
+    assert [len(loader) for loader in loaders] == [2, 8]
 
     def train(loader: Loader) -> None:
         for batch in loader:
@@ -157,8 +157,7 @@ def test_the_counter_counts() -> None:
     assert found == ["index", "_local_scalar_dense"]
 
 
-@pytest.mark.parametrize("name", networks.NAMES)
-@pytest.mark.parametrize("view", ["seed", "ego:intruders=4", "cpa"])
+@pytest.mark.parametrize(("name", "view"), PAIRS)
 def test_what_is_on_a_device_stays_there(small_dataset: Dataset, name: str, view: str) -> None:
     """Stands in for a GPU: torch's meta device follows shapes without computing, and refuses to mix devices."""
     there = Snapshots.of(small_dataset, "train").to("meta")
