@@ -59,6 +59,7 @@ class Progress:
         best: Lowest held-out loss so far; None before the first evaluation.
         is_finished: Whether nothing is left to do.
         elapsed_s: Seconds spent so far, all attempts together.
+        processor_s: Processor seconds of loading, forward and backward so far.
         seconds: Where they went, by name.
     """
 
@@ -72,6 +73,7 @@ class Progress:
     best: float | None = None
     is_finished: bool = False
     elapsed_s: float = 0.0
+    processor_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -85,9 +87,11 @@ class Cloning:
         resume: Go on with the run in the folder, if there is one; otherwise a run there is an error.
         device: `auto`, `cpu`, `cuda`, ...
         say: Receives each line for people.
+        parent: A trained run (or file, or `pretrained:NAME`) whose weights it begins with; None for new ones.
 
     Raises:
-        CheckpointError: The folder holds a run and resume is False, or a run of another configuration.
+        CheckpointError: The folder holds a run and resume is False, or a run of another configuration; or the
+            parent is another network.
         DatasetError: A dataset is damaged, or has too few episodes to hold some out.
         ConfigurationError: The device is not there, or the datasets do not go together.
     """
@@ -101,6 +105,7 @@ class Cloning:
         resume: bool = False,
         device: str = "auto",
         say: Callable[[str], None] = print,
+        parent: str | Path | None = None,
     ) -> None:
         self.run, self.config, self._say = Path(run), config, say
         self.device = choose_device(device)
@@ -128,6 +133,8 @@ class Cloning:
             "datasets": described,
             "config": config.to_json(),
         }
+        if parent is not None:
+            self._adopt(parent)
         self._clipped_to = 1.0  # what the last batch's gradients were multiplied by
         if is_there:
             self._restore()
@@ -147,7 +154,19 @@ class Cloning:
         weights: dict[str, Any] = {"conflict_weight": config.conflict_weight, "mix": config.shares}
         self.loader = Loader(train, config.view, config.batch_size, config.seed, **weights)
         self.heldout = Loader(heldout, config.view, HELDOUT_BATCH, shuffle=False)
-        self._all_batches = len(self.loader) * config.epochs
+        self._all_batches = min(len(self.loader) * config.epochs, config.max_batches or 2**63)
+        self._iterations = -(-self._all_batches // len(self.loader))
+
+    def _adopt(self, parent: str | Path) -> None:
+        """Take the weights of a trained network of the same kind."""
+        loaded = checkpoint.load(parent, view=self.config.view)
+        if loaded.network.spec != self.network.spec:
+            raise CheckpointError(
+                f"{loaded.path} holds the network {loaded.network.spec}, expected {self.network.spec}. "
+                "Go on with the model it was trained as."
+            )
+        self.network.load_state_dict(loaded.network.state_dict())
+        self._meta["parent"] = {"path": str(parent), "weights_sha256": loaded.meta["weights_sha256"]}
 
     def train(self) -> dict[str, Any]:
         """Train to the end, and return the summary that is also written to `RUN/summary.json`.
@@ -182,7 +201,7 @@ class Cloning:
         """Use the epoch's batches that are left, or as many as the time allows."""
         progress = self.progress
         self.loader.set_epoch(progress.epoch, progress.batch)
-        description = f"Iter {progress.epoch + 1}/{self.config.epochs}"
+        description = f"Iter {progress.epoch + 1}/{self._iterations}"
         with tqdm(
             total=len(self.loader),
             initial=progress.batch,
@@ -191,11 +210,12 @@ class Cloning:
             leave=False,
             disable=None,
         ) as bar:
-            start = time.perf_counter() - progress.learning_s
+            start, processor = time.perf_counter() - progress.learning_s, time.process_time() - progress.processor_s
             for batch in self.clock.waiting(LOADING, self.loader):
                 with self.clock.measure(LEARNING):
                     self._step(batch)
                 progress.learning_s = time.perf_counter() - start
+                progress.processor_s = time.process_time() - processor
                 bar.update()
                 if self._fraction() >= 1:
                     return
@@ -204,6 +224,7 @@ class Cloning:
                 if progress.batches % SAVE_EVERY == 0:
                     self._save_state()
                     start = time.perf_counter() - progress.learning_s
+                    processor = time.process_time() - progress.processor_s
                 self._stop_if(interruption)
 
     def _step(self, batch: Batch) -> None:
@@ -231,10 +252,12 @@ class Cloning:
 
     def _fraction(self) -> float:
         """Return how much of the training is done: of the batches, or of the time if that is further."""
-        done = self.progress.batches / self._all_batches
-        if self.config.max_seconds is None:
-            return done
-        return max(done, (time.perf_counter() - self._began) / self.config.max_seconds)
+        config, done = self.config, [self.progress.batches / self._all_batches]
+        if config.max_seconds is not None:
+            done.append((time.perf_counter() - self._began) / config.max_seconds)
+        if config.max_processor_seconds is not None:
+            done.append(self.progress.processor_s / config.max_processor_seconds)
+        return max(done)
 
     def _end_iteration(self, monitor: Monitor) -> None:
         """Evaluate, tell and save."""
@@ -245,7 +268,7 @@ class Cloning:
             self.network.train()
         iteration = self._iteration(heldout, monitor)
         monitor.add(iteration)
-        self._say(iteration.line(self.config.epochs))
+        self._say(iteration.line(self._iterations))
         with self.clock.measure(SAVING):
             meta = {**self._meta, "metrics": iteration.to_json()}
             if progress.best is None or heldout.mse < progress.best:
@@ -286,7 +309,7 @@ class Cloning:
         if interruption.is_wanted and not self.progress.is_finished:
             self._save_state()
             raise KeyboardInterrupt(
-                f"Stopped in iteration {self.progress.epoch + 1} of {self.config.epochs}; all is saved. "
+                f"Stopped in iteration {self.progress.epoch + 1} of {self._iterations}; all is saved. "
                 "The same command with --resume goes on from here."
             )
 
@@ -321,6 +344,7 @@ class Cloning:
     def _finish(self, monitor: Monitor, trouble: str | None = None) -> dict[str, Any]:
         """Write the summary, and say how it went."""
         summary = summarise(monitor.history, self.clock.seconds, self._is_saved(), trouble)
+        summary["processor_seconds"] = self.progress.processor_s
         publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
         for line in verdict_lines(summary):
             self._say(line)
