@@ -225,8 +225,8 @@ class Dagger:
             number,
             path,
             HeldOut(**description["heldout"]),
-            Visited.from_tensors(own),
-            Visited.from_tensors(common),
+            Visited(**own),
+            Visited(**common),
             Flown(**flown),
             batches if number <= config.rounds else 0,
         )
@@ -264,8 +264,8 @@ class Dagger:
     def _publish(self, folder: Path, students: Sequence[Student]) -> dict[str, Any]:
         """Write the best and the last student and the figures into a folder; return the summary.
 
-        The best is the one with the smallest error in conflict in the states it visits itself (Ross et al. return the
-        best of all rounds on such states too).
+        The best is the one with the smallest error in conflict in the states it visits itself (Ross et al. return
+        the best of all rounds on such states too).
         """
         folder.mkdir(parents=True, exist_ok=True)
         best = min(students, key=lambda each: each.visited.figures()["mse_conflict"] or 0.0)
@@ -312,10 +312,10 @@ def _against_line(differences: dict[str, Any]) -> str:
         "common_mse_conflict": "in the states the start visits",
         "los_events": "LoS per scenario",
     }
-    parts = [
-        f"{title} {differences[key]['value']:+.3g} [{differences[key]['low']:+.3g}, {differences[key]['high']:+.3g}]"
-        for key, title in titles.items()
-    ]
+    parts = []
+    for key, title in titles.items():
+        value, low, high = (f"{differences[key][part]:+.3g}" for part in ("value", "low", "high"))
+        parts.append(f"{title} {value} [{low}, {high}]")
     return f"Student minus control after as many steps, 95 % intervals: {'; '.join(parts)}"
 
 

@@ -61,7 +61,7 @@ class DaggerConfig:
             )
         if not 0 <= self.beta < 1:
             raise ConfigurationError(
-                f"expected beta from 0 on and below 1, got {self.beta}: with 1 the student never flies. Use --beta 0."
+                f"expected beta from 0 on and below 1, got {self.beta}: with 1 no student flies. Use --beta 0."
             )
         for key in ("lr", "conflict_weight"):
             if not 0 < getattr(self, key) < float("inf"):

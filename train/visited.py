@@ -7,7 +7,6 @@ compared in pairs: on the same states, or on those that each visits itself in th
 Notation: E episodes, R rows.
 """
 
-from collections.abc import Mapping
 from math import sqrt
 from typing import NamedTuple
 
@@ -49,15 +48,6 @@ class Visited(NamedTuple):
         }
         return {name: part / whole if whole else None for name, (part, whole) in parts.items()}
 
-    def to_tensors(self) -> dict[str, Tensor]:
-        """Return the columns by name."""
-        return self._asdict()
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Visited":
-        """Read what `to_tensors` made."""
-        return cls(*(tensors[name] for name in cls._fields))
-
 
 @torch.no_grad()
 def visit(network: Network, dataset: Dataset, view: View) -> Visited:
@@ -80,8 +70,8 @@ def visit(network: Network, dataset: Dataset, view: View) -> Visited:
 def conflict_difference(one: Visited, other: Visited) -> tuple[float, float, float]:
     """Return the error in conflict of `one` minus that of `other`, and its 95 % interval, paired by episode.
 
-    Each error is a ratio of sums, r = sum(e) / sum(n); what episode i moves it by is (e_i - r n_i) / mean(n), and the
-    interval is -+ 1.96 standard errors of the mean of the differences between the two (delta method).
+    Each error is a ratio of sums, r = sum(e) / sum(n); what episode i moves it by is (e_i - r n_i) / mean(n), and
+    the interval is -+ 1.96 standard errors of the mean of the differences between the two (delta method).
     """
     gap = _moved_by(one) - _moved_by(other)  # (E,)
     value = _ratio(one) - _ratio(other)
