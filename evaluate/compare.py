@@ -5,7 +5,6 @@ that was killed goes on where it stopped. What the table says is computed from t
 """
 
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..collect.workers import one_thread, work
 from ..datasets.dataset import open_dataset
 from ..datasets.storage import Folder
 from ..train.configuration import CONFIG_NAME, check_same, describe, load_config
-from .compare_job import Job, JobMaker, flown_path, is_trained, read_figures, read_run
+from .compare_job import Job, JobMaker, flown_path, is_done, is_trained, read_figures, read_run
 from .compare_plan import Budget, ComparePlan, Training, Variant
 from .compare_progress import Progress, Say, measure_costs
 from .contenders import UNRESOLVED
@@ -81,7 +80,11 @@ def compare(data: Folder, root: Path, plan: ComparePlan, workers: int = 1, say: 
     maker = JobMaker(plan, (*teachers, *sweep), data, root, world)
     say("Measuring how long a step of each variant takes")
     costs = measure_costs(plan, world, dataset.rows)
-    progress = Progress(say, root, workers, costs, _all_jobs(plan, teachers, sweep, root, world))
+    swept = [job.training for job in sweep if job.training and is_trained(job.folder(root))]
+    known = {training: _score(training, root) for training in swept}
+    rates = choose_rates(plan, known) if len(known) == len(sweep) else {}
+    planned = [*teachers, *sweep, *(Job(training) for training in plan.trainings(rates))]
+    progress = Progress(say, root, workers, costs, [(job, is_done(plan, job, root, world)) for job in planned])
     _do(maker, progress, workers)
     scores = {job.training: _score(job.training, root) for job in sweep if job.training}
     rates = choose_rates(plan, scores)
@@ -127,22 +130,13 @@ def _score(training: Training, root: Path) -> float | None:
 
 def _do(maker: JobMaker, progress: Progress, workers: int) -> None:
     """Do all jobs that are not done, the dearest first."""
-    numbers = [number for number, job in enumerate(maker.jobs) if not progress.is_done(job)]
+    numbers = []
+    for number, job in enumerate(maker.jobs):
+        if is_done(maker.plan, job, maker.root, maker.world):
+            progress.keep(job)
+        else:
+            numbers.append(number)
     numbers.sort(key=lambda number: -progress.cost(maker.jobs[number]))
     with one_thread(), closing(work(maker, numbers, workers)) as done:
         for number in done:
             progress.add(maker.jobs[number])
-
-
-def _all_jobs(
-    plan: ComparePlan, teachers: Sequence[Job], sweep: Sequence[Job], root: Path, world: WorldConfig
-) -> Iterator[tuple[Job, bool]]:
-    """Yield every job and whether it is done; with rates still to be chosen, as if the first were."""
-    for job in (*teachers, *sweep, *(Job(training) for training in plan.trainings({}))):
-        folder = job.folder(root)
-        if job.training and not is_trained(folder):
-            yield job, False
-        elif not job.is_flown or (job.training and read_run(folder)["trouble"]):
-            yield job, True
-        else:
-            yield job, flown_path(plan, job, root, world).exists()

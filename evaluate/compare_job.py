@@ -3,12 +3,14 @@
 import hashlib
 import io
 import json
+import threading
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from ..collect.configuration import WorldConfig
 from ..datasets.dataset import open_dataset
@@ -85,6 +87,7 @@ class JobMaker:
     def _train(self, training: Training, folder: Path) -> None:
         """Train; what it has to say goes into its own log."""
         with open(folder / LOG_NAME, "a", encoding="utf-8") as log, redirect_stderr(log):
+            tqdm.set_lock(threading.RLock())  # else it makes one that processes share, and a worker's end leaks it
 
             def say(line: str) -> None:
                 print(line, file=log, flush=True)
@@ -113,6 +116,17 @@ class JobMaker:
 def is_trained(folder: Path) -> bool:
     """Return whether a run is finished, well or with NaN."""
     return (folder / SUMMARY_NAME).exists()
+
+
+def is_done(plan: ComparePlan, job: Job, root: Path, world: WorldConfig) -> bool:
+    """Return whether nothing is left of a job."""
+    if job.training:
+        folder = job.folder(root)
+        if not is_trained(folder):
+            return False
+        if not job.is_flown or read_run(folder)["trouble"]:
+            return True
+    return flown_path(plan, job, root, world).exists()
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from .compare_plan import Budget
 from .compare_table import Row, Table
@@ -17,13 +17,14 @@ from .statistics import Estimate
 
 _LOOKS = (("#0072b2", "o"), ("#d55e00", "s"))  # told apart by shape as well as by colour
 _PANELS = (
-    ("heldout_mse", "held-out MSE", True),
-    ("heldout_mse_conflict", "held-out MSE, in conflict", True),
-    ("sharpness", "attention sharpness", False),
-    ("samples_per_processor_second", "samples per processor second", True),
-    ("los_events", "LoS per scenario", True),
-    ("extra_distance", "extra distance (%)", False),
+    ("heldout_mse", "held-out MSE", "log"),
+    ("heldout_mse_conflict", "held-out MSE, in conflict", "log"),
+    ("sharpness", "attention sharpness", "linear"),
+    ("samples_per_processor_second", "samples per processor second", "log"),
+    ("los_events", "LoS per scenario", "counts"),
+    ("extra_distance", "extra distance (%)", "linear"),
 )
+_COUNTS = (0, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 _ROW_INCHES = 0.42
 _SETTINGS: Any = {
     "font.size": 9.0,
@@ -44,12 +45,14 @@ def draw(table: Table) -> bytes:
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(12.0, height), layout="constrained")
         axes = figure.subplots(2, 3, sharey=True)
-        for panel, (name, title, is_log) in zip(axes.flat, _PANELS):
+        for panel, (name, title, scale) in zip(axes.flat, _PANELS):
             for number, budget in enumerate(plan.budgets):
                 rows = [row for row in table.rows if row.budget == budget]
                 _points(panel, rows, name, number, len(plan.budgets))
             _references(panel, table, name)
-            _axis(panel, title, is_log and _is_positive(table, name))
+            panel.set_xlabel(title)
+            panel.tick_params(axis="y", length=0)
+            _SCALES[scale](panel, _values(table, name))
         axes[0, 0].set_ylim(len(plan.variants) - 0.5, -0.5)
         axes[0, 0].set_yticks(range(len(plan.variants)), [_label(row) for row in _of(table, plan.budgets[0])])
         handles, labels = [], []
@@ -104,30 +107,43 @@ def _references(panel: Any, table: Table, name: str) -> None:
             panel.axvspan(estimate.low, estimate.high, color="#333333", alpha=0.1, linewidth=0)
 
 
-def _axis(panel: Any, title: str, is_log: bool) -> None:
-    """Name the axis, and scale it."""
-    panel.set_xlabel(title)
-    panel.tick_params(axis="y", length=0)
-    if is_log:
-        panel.set_xscale("log")
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.xaxis.set_minor_formatter(NullFormatter())
-        low, high = panel.get_xlim()
-        if high / low < 30:
-            decades = range(-8, 9)
-            ticks = [factor * 10.0**power for power in decades for factor in (1, 2, 5)]
-            panel.set_xticks([tick for tick in ticks if low <= tick <= high])
-            panel.xaxis.set_minor_locator(NullLocator())
-            panel.set_xlim(low, high)
+def _values(table: Table, name: str) -> list[float]:
+    """Return the values to be seen whole: those of each seed and their means; of references, if they are drawn."""
+    spreads = [row.figures[name] for row in table.rows]
+    values = [value for spread in spreads for value in (spread.estimate.value, *spread.seeds) if value is not None]
+    return [value for value in values if isfinite(value)]
 
 
-def _is_positive(table: Table, name: str) -> bool:
-    """Return whether a logarithmic axis can show every figure and its interval."""
-    found = [row.figures[name] for row in table.rows]
-    values = [part for spread in found for part in (*spread.seeds, *spread.estimate) if part is not None]
-    values += [estimates[name].low for estimates in table.references.values() if name in estimates]
-    finite = [value for value in values if isfinite(value)]
-    return bool(finite) and min(finite) > 0
+def _linear(panel: Any, values: list[float]) -> None:
+    """Leave the axis as it is."""
+
+
+def _log(panel: Any, values: list[float]) -> None:
+    """Scale an axis by powers, wide enough for the values; wider intervals run off it."""
+    if not values or min(values) <= 0:
+        return
+    low, high = min(values) / 1.25, max(values) * 1.25
+    panel.set_xscale("log")
+    panel.set_xlim(low, high)
+    parts = (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    ticks = [part * 10.0**power for power in range(-8, 9) for part in parts]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    panel.set_xticks(shown, [f"{tick:,.0f}" if tick >= 1000 else f"{tick:.3g}" for tick in shown])
+    panel.xaxis.set_minor_locator(NullLocator())
+
+
+def _counts(panel: Any, values: list[float]) -> None:
+    """Scale an axis of rare events: linear near zero, by powers above."""
+    panel.set_xscale("symlog", linthresh=0.1, linscale=0.7)
+    highest = max([*values, panel.get_xlim()[1]])
+    last = next((number for number, tick in enumerate(_COUNTS) if tick >= highest), len(_COUNTS) - 1)
+    ticks = _COUNTS[: last + 1]
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.set_xlim(-0.01, max(ticks[-1], highest))
+
+
+_SCALES = {"linear": _linear, "log": _log, "counts": _counts}
 
 
 def _arms(estimate: Estimate) -> Any:

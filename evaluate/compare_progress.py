@@ -91,38 +91,50 @@ class Progress:
         root: The comparison's folder.
         workers: Processes side by side.
         costs: Of the jobs.
-        jobs: All of them, and whether they are done.
+        jobs: All of them, whatever the learning rate will be, and whether they are done.
     """
 
     def __init__(self, say: Say, root: Path, workers: int, costs: Costs, jobs: Iterable[tuple[Job, bool]]) -> None:
         self._say, self._root, self._costs = say, root, costs
         found = list(jobs)
-        self._finished = {job for job, is_done in found if is_done}
-        self.total, self.done = len(found), len(self._finished)
-        self.work_s = sum(costs.of(job) for job, is_done in found if not is_done)
-        self.worked_s, self._start = 0.0, time.perf_counter()
-        kept = f" ({self.done} of them done before)" if self.done else ""
+        self._left = {_key(job): costs.of(job) for job, is_done in found if not is_done}
+        self.total, self.done, self.worked_s, self._start = len(found), 0, 0.0, time.perf_counter()
+        kept = f" ({len(found) - len(self._left)} of them done before)" if len(self._left) < len(found) else ""
         say(
-            f"{self.total} jobs{kept}: about {duration(self.work_s / workers)} with {workers} worker(s), "
+            f"{self.total} jobs{kept}: about {duration(self.left_s / workers)} with {workers} worker(s), "
             "if nothing else uses the processors"
         )
 
-    def is_done(self, job: Job) -> bool:
-        """Return whether a job was done before this call."""
-        return job in self._finished
+    @property
+    def left_s(self) -> float:
+        """About what is left to do, in processor seconds."""
+        return sum(self._left.values())
 
     def cost(self, job: Job) -> float:
         """Return about what a job takes."""
         return self._costs.of(job)
 
+    def keep(self, job: Job) -> None:
+        """Take note of a job that was done before this call."""
+        self.done += 1
+        self._left.pop(_key(job), None)
+
     def add(self, job: Job) -> None:
         """Take note of a job that is done now."""
         self.done += 1
-        self.worked_s += self._costs.of(job)
+        self.worked_s += self._left.pop(_key(job), 0.0)
         spent = time.perf_counter() - self._start
-        left = max(self.work_s - self.worked_s, 0.0) * spent / max(self.worked_s, 1e-9)
+        left = self.left_s * spent / max(self.worked_s, 1e-9)
         result = _result(read_run(job.folder(self._root))) if job.training else "done"
         self._say(f"[{self.done}/{self.total}] {job.name}: {result}; about {duration(left)} to go")
+
+
+def _key(job: Job) -> tuple[object, ...]:
+    """Return what a job is, whatever the learning rate of a training that flies."""
+    if job.training is None:
+        return (job.teacher,)
+    variant, budget, lr, seed = job.training
+    return variant, budget, seed, None if job.is_flown else lr
 
 
 def _result(run: dict[str, Any]) -> str:
