@@ -62,8 +62,16 @@ def to_markdown(table: Table) -> str:
     for budget in table.comparison.plan.budgets:
         rows = [row for row in table.rows if row.budget == budget]
         lines += [f"**Equal budget: {budget.name}** ({_conditions(table)})", "", *_table(table, rows), ""]
-    lines += [f"- {line}" for line in (*answer(table), *NOTES)]
+    lines += [f"- {line}" for line in (*answer(table), *_failures(table), *NOTES)]
     return "\n".join(lines) + "\n"
+
+
+def _failures(table: Table) -> list[str]:
+    """Say which trainings are left out of the table."""
+    failed = [(f"{row.variant.name} after {row.budget.name}", row.failed) for row in table.rows if row.failed]
+    return [
+        f"{name} met NaN or infinity with seed {', '.join(map(str, seeds))}: left out." for name, seeds in failed
+    ]
 
 
 def _conditions(table: Table) -> str:

@@ -88,7 +88,7 @@ def _points(panel: Any, rows: list[Row], name: str, number: int, budgets: int) -
         factor = 100.0 if metric and metric.unit == "%" else 1.0
         if not isfinite(estimate.value):
             continue
-        seeds = [value * factor for value in spread.seeds if value is not None]
+        seeds = [value * factor for value in spread.seeds if value is not None]  # a NaN is not drawn
         panel.plot(seeds, [place + shift] * len(seeds), ".", color=colour, alpha=0.45, markersize=5)
         panel.errorbar(
             estimate.value, place + shift, xerr=_arms(estimate), fmt=marker, color=colour, markersize=5.5,

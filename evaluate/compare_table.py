@@ -57,7 +57,8 @@ class Spread(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
-        return {**self.estimate.to_json(), "seeds": self.seeds}
+        finite = [value if value is not None and isfinite(value) else None for value in self.seeds]
+        return {**self.estimate.to_json(), "seeds": finite}
 
 
 @dataclass(frozen=True)
