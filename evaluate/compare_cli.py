@@ -49,7 +49,6 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
     is finished is not done again, and further models or seeds are added to what is there.
     """
     from .compare import compare as run
-    from .compare_answer import answer
     from .compare_output import STEM, to_markdown, write
     from .compare_plan import ComparePlan, parse_budgets, parse_rates, parse_seeds, parse_variants
     from .compare_table import tabulate
@@ -67,13 +66,16 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
     def say(line: str) -> None:
         click.echo(line, err=True)
 
-    table = tabulate(run(data, out, plan, workers, say))
+    try:
+        table = tabulate(run(data, out, plan, workers, say))
+    except KeyboardInterrupt:
+        raise click.Abort("Interrupted: what was trained is kept; the same command goes on from there.") from None
     result = write(out, table)
     if as_json:
         click.echo(json.dumps(result, allow_nan=False))
+        for line in result["answer"]:
+            say(line)
     else:
         click.echo(to_markdown(table))
-    for line in answer(table) if as_json else []:
-        say(line)
     names = ", ".join(f"{STEM}.{end}" for end in ("json", "csv", "md", "png"))
     say(f"Wrote {names} into {out}")

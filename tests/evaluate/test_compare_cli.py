@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from skyclone.cli import main
 from skyclone.collect.collector import Collection, collect
 from skyclone.collect.configuration import WorldConfig
 from skyclone.datasets.errors import SkycloneError
@@ -58,3 +59,23 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
 def test_wrong_use(tmp_path: Path) -> None:
     assert run("--out", tmp_path).exit_code == 2
     assert run("--data", tmp_path, "--out", tmp_path, "--scenarios", 1).exit_code == 2
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    small = ["--models", "pairwise:width=8", "--steps", "2", "--seconds", "0", "--seeds", "1", "--scenarios", "2"]
+    command = ["compare", "--data", str(data), "--out", str(tmp_path / "out"), *small]
+    with monkeypatch.context() as patched:
+        patched.setattr("skyclone.evaluate.compare_job.Cloning", interrupt)
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert "Interrupted: what was trained is kept; the same command goes on from there." in said
+    assert "Traceback" not in said
+    main(command)
+    assert "Wrote compare.json" in capsys.readouterr().err
