@@ -115,7 +115,7 @@ class Dagger:
         self.view, self.spec = loaded.view, loaded.network.spec
         self.world = WorldConfig.from_json(dict(datasets[0].manifest.world))
         self.teacher = datasets[0].manifest.teacher
-        if not self.start.exists():
+        if not is_there or not self.start.exists():
             self.run.mkdir(parents=True, exist_ok=True)
             meta = {key: loaded.meta[key] for key in checkpoint.META_KEYS}
             checkpoint.save(self.run / CLONE_NAME, loaded.network, loaded.view, meta)
@@ -147,7 +147,8 @@ class Dagger:
         config, folder = self.config, self.run / ROUNDS_NAME / str(number)
         beta = config.beta_of(number)
         self._say(f"Round {number}/{config.rounds}: the student of round {before.number} flies")
-        self._fly(folder / DATA_NAME, before, config.episodes, config.seed_of(number), beta)
+        name = f"student-{before.number}"
+        self._fly(folder / DATA_NAME, name, before.path, config.episodes, config.seed_of(number), beta)
         rounds = [open_dataset(self.run / ROUNDS_NAME / str(k) / DATA_NAME) for k in range(1, number + 1)]
         mix = self._mix(len(rounds))
         batches = self._train(folder / RUN_NAME, [*self.datasets, *rounds], before, number, mix=mix)
@@ -160,10 +161,8 @@ class Dagger:
         self._train(folder / RUN_NAME, self.datasets, before, number, **limits)
         return self._measured(folder, number, folder / RUN_NAME / "last.safetensors", batches)
 
-    def _fly(self, folder: Path, student: Student | Path, episodes: int, seed: int, beta: float = 0.0) -> Dataset:
+    def _fly(self, folder: Path, name: str, path: Path, episodes: int, seed: int, beta: float = 0.0) -> Dataset:
         """Let a student fly, and write an ordinary dataset with the teacher's labels."""
-        path = student.path if isinstance(student, Student) else student
-        name = f"student-{student.number}" if isinstance(student, Student) else "student"
         wanted = Collection(self.world, self.teacher, name, seed=seed, episodes=episodes, episodes_per_shard=64)
         loader = MixedPilotLoader(str(path.resolve()), self.world, self.teacher, beta, seed)
         collect(folder, wanted, workers=self.workers, load_pilot=loader, command="skyclone dagger")
@@ -209,7 +208,7 @@ class Dagger:
 
     def _measured(self, folder: Path, number: int, path: Path, batches: int) -> Student:
         """Measure a student, or read what was measured."""
-        file, config = folder / MEASURED_NAME, self.config
+        file = folder / MEASURED_NAME
         if not file.exists():
             self._measure(folder, file, path)
         tensors, description = checkpoint.read_tensors(file)
@@ -228,7 +227,7 @@ class Dagger:
             Visited(**own),
             Visited(**common),
             Flown(**flown),
-            batches if number <= config.rounds else 0,
+            batches,
         )
 
     def _measure(self, folder: Path, file: Path, path: Path) -> None:
@@ -236,7 +235,7 @@ class Dagger:
         folder.mkdir(parents=True, exist_ok=True)
         config = self.config
         policy = load_policy(path)
-        own = self._fly(folder / PROBE_NAME, path, config.probe, config.seed_of(0))
+        own = self._fly(folder / PROBE_NAME, "student", path, config.probe, config.seed_of(0))
         first = open_dataset(self.run / ROUNDS_NAME / "0" / PROBE_NAME)
         pure = [each for each in self.datasets if each.manifest.pilot == "teacher" and each.manifest.noise == 0]
         rows = Loader.of(pure or self.datasets, "heldout", view=self.view, batch_size=HELDOUT_BATCH, shuffle=False)
