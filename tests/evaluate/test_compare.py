@@ -128,7 +128,7 @@ def test_times_for_people() -> None:
 
 @pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_to_the_same_table(data: Path, tmp_path: Path) -> None:
-    options = ["--data", str(data), "--models", MODELS, "--observation", "ego:intruders=2", "--steps", "400"]
+    options = ["--data", str(data), "--models", MODELS, "--observation", "ego:intruders=2", "--steps", "150"]
     options += ["--seconds", "0", "--seeds", "2", "--batch-size", "128", "--scenarios", "3", "--bootstrap", "100"]
     command = [sys.executable, "-m", "skyclone", "compare", *options]
     killed, alone = tmp_path / "killed", tmp_path / "alone"
