@@ -22,6 +22,7 @@ COMMANDS = {
     "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online with PPO."),
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
     "compare": ("skyclone.evaluate.compare_cli", "compare", "Train variants alike, and put them in one table."),
+    "export": ("skyclone.evaluate.export_cli", "export", "Write a policy as ONNX, checked against torch."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }
 

@@ -18,7 +18,7 @@ from ..collect.conflicts import LEAST_SPEED2_M2PS2, detect, gather
 from ..collect.flight import fly
 from ..collect.teachers import mvp_push
 from ..collect.world import World
-from ..datasets.observation import Observation, View, observe
+from ..datasets.observation import Observation, View, observe, observe_all
 from ..datasets.traffic import Pairs, Traffic
 from ..train.policy import Policy
 
@@ -120,6 +120,8 @@ def watch(
         What it looks at; None if it has no attention or never saw an intruder.
     """
     world = World(config, seed, episodes, device)
+    if not policy.attention(observe_all(world.traffic, policy.view, world.pairs)).shape[-2]:
+        return None
     looks: list[Looks] = []
     for step in fly(world, policy.pilot):
         if int(step.steps[0]) % EVERY == 0:
@@ -128,7 +130,7 @@ def watch(
             pairs = Pairs(*(tensor[flying] for tensor in step.pairs))  # (M, N)
             looks.append(look(policy, observe(own, pairs, policy.view), config))
     joined = Looks(*(torch.cat(parts).cpu() for parts in zip(*looks, strict=True)))
-    if not joined.weights.shape[1] or not joined.is_present.any() or not joined.weights.any():
+    if not joined.is_present.any() or not joined.weights.any():
         return None
     return analyse(joined, config.protected_zone_m)
 

@@ -62,7 +62,7 @@ class Policy:
         return action.numpy() if is_numpy else action
 
     def attention(self, observation: Observation | Array, mask: Array | None = None) -> Any:
-        """Return the attention (..., H, K); arguments as for `act`."""
+        """Return the attention (..., H, K), H = 0 if the network has none; arguments as for `act`."""
         rows, leading, is_numpy = self._rows(observation, mask)
         with torch.no_grad():
             _, attention = self.network(rows, with_attention=True)  # (M, H, K)

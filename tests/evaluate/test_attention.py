@@ -85,5 +85,11 @@ def test_watching_a_policy_fly():
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["rows"] == found.rows > 0
 
 
+def test_a_network_without_attention_looks_at_nothing():
+    view = View("ego", intruders=3)
+    policy = Policy(networks.make("deepsets", view, width=8, hidden=8), view)
+    assert watch(policy, WorldConfig(aircraft=8, max_steps=60), 0, range(3)) is None
+
+
 def test_alone_there_is_nothing_to_look_at():
     assert watch(_policy(View()), WorldConfig(aircraft=1, max_steps=5), 0, range(2)) is None

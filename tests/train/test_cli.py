@@ -37,7 +37,11 @@ def test_train_resume_and_more(small_dataset: Dataset, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (["--model", "mpl"], ConfigurationError, "unknown model 'mpl'. There are: attention-additive, pairwise"),
+        (
+            ["--model", "mpl"],
+            ConfigurationError,
+            "unknown model 'mpl'. There are: attention-additive, attention-dot, ",
+        ),
         (["--observation", "sead"], ObservationError, "unknown observation 'sead'. There are: seed, ego, cpa"),
         (["--device", "tpu9"], ConfigurationError, "no device 'tpu9'. There are: cpu"),
         (["--epochs", "0"], ConfigurationError, "expected epochs of 1 or more"),

@@ -4,15 +4,21 @@ A new variant is one file beside `additive.py` with a subclass of `Network`, and
 """
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.observation import View
 from .additive import AdditiveNetwork
+from .context import ContextNetwork
+from .deepsets import DeepSetsNetwork
+from .dot import DotNetwork
+from .lstm import LstmNetwork
+from .mlp import MlpNetwork
 from .network import Network
 from .pairwise import PairwiseNetwork
+from .transformer import TransformerNetwork
 
 __all__ = ["NAMES", "Network", "make", "parse"]
 
@@ -20,13 +26,20 @@ _NETWORKS: dict[str, type[Network]] = {
     network.name: network
     for network in (
         AdditiveNetwork,
+        DotNetwork,
+        ContextNetwork,
+        LstmNetwork,
         PairwiseNetwork,
+        TransformerNetwork,
+        DeepSetsNetwork,
+        MlpNetwork,
     )
 }
 NAMES = tuple(_NETWORKS)
+Value = int | float | str
 
 
-def make(name: str, view: View, *, seed: int = 0, **parameters: int | float) -> Network:
+def make(name: str, view: View, *, seed: int = 0, **parameters: Value) -> Network:
     """Build a network for a view, with weights that depend on the seed only.
 
     Args:
@@ -45,26 +58,30 @@ def make(name: str, view: View, *, seed: int = 0, **parameters: int | float) -> 
         return network(view, network.Parameters(**checked))
 
 
-def parse(text: str) -> tuple[str, dict[str, int | float]]:
-    """Read a network as written on the command line, such as `pairwise:width=96:heads=4`.
+def parse(text: str) -> tuple[str, dict[str, Value]]:
+    """Read a network as written on the command line, such as `pairwise:width=96` or `lstm:order=random`.
 
     Returns:
         Name and parameters, as `make` takes them.
 
     Raises:
-        ConfigurationError: Unknown name, unknown parameter or not a number.
+        ConfigurationError: Unknown name, unknown parameter or a value that it cannot have.
     """
     name, *parts = text.split(":")
     network = _find(name)
-    parameters: dict[str, int | float] = {}
+    parameters: dict[str, Value] = {}
     for part in parts:
         key, _, value = part.partition("=")
-        try:
-            number: int | float | str = float(value) if _types(network).get(key) is float else int(value)
-        except ValueError:
-            number = value
-        parameters[key] = _checked(network, key, number)
+        parameters[key] = _checked(network, key, _number(value, _types(network).get(key)))
     return name, parameters
+
+
+def _number(text: str, kind: Any) -> Value:
+    """Return the text as a parameter of that type, or as it is if it cannot be one."""
+    try:
+        return kind(text) if kind in (int, float) else text
+    except ValueError:
+        return text
 
 
 def _find(name: str) -> type[Network]:
@@ -79,7 +96,7 @@ def _types(network: type[Network]) -> dict[str, Any]:
     return {field.name: field.type for field in fields(network.Parameters)}
 
 
-def _checked(network: type[Network], key: str, value: Any) -> int | float:
+def _checked(network: type[Network], key: str, value: Any) -> Value:
     """Return the value of a parameter if the network can have it."""
     types = _types(network)
     if key not in types:
@@ -90,4 +107,10 @@ def _checked(network: type[Network], key: str, value: Any) -> int | float:
         )
     if types[key] is float and (not isinstance(value, int | float) or not 0 <= value < 1e9):
         raise ConfigurationError(f"model '{network.name}': expected a number from 0 on for {key}, got {value!r}")
-    return value
+    names = get_args(types[key])
+    if names and value not in names:
+        raise ConfigurationError(
+            f"model '{network.name}': expected one of {', '.join(names)} for {key}, got {value!r}"
+        )
+    result: Value = value
+    return result

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ...datasets.observation import Observation, View
-from .attention import additive_pool, projection, projection_bias
+from .attention import additive_heads, projection, projection_bias
 from .network import Network, Output, Parameters, action_layers
 
 
@@ -54,14 +54,11 @@ class AdditiveNetwork(Network):
 
     def forward(self, observation: Observation, with_attention: bool = False) -> Output:
         """Return the action (M, 2), and the attention (M, H, K) on request; see `Network.forward`."""
-        ownship, intruders, is_present = observation
+        ownship, _, is_present = observation
         rows, (heads, size) = ownship.shape[0], self.v.shape
-        bias = (self.b_q + self.b_k).view(heads * size, 1)
-        query = torch.addmm(bias, self.W_q.flatten(0, 1), ownship.T).view(heads, size, rows)
-        features_first = intruders.permute(2, 1, 0).contiguous()  # (F, K, M)
-        is_there = is_present.T.contiguous()  # (K, M)
-        pooled, weights = additive_pool(query, self.W_k, self.v, features_first, is_there)
-        context = torch.bmm(self.W_v, pooled) + self.b_v.unsqueeze(2) * is_there.any(0)  # (H, D, M)
+        pooled, weights = additive_heads(observation, self.W_q, self.b_q + self.b_k, self.W_k, self.v)
+        is_anyone = is_present.any(1)  # (M,)
+        context = torch.bmm(self.W_v, pooled) + self.b_v.unsqueeze(2) * is_anyone  # (H, D, M)
         action = self.action(torch.cat((context.view(heads * size, rows).T, ownship), 1))  # (M, 22) -> (M, 2)
         return (action, weights.permute(2, 0, 1)) if with_attention else action
 

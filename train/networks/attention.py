@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ...datasets.observation import Observation
+
 
 def masked_softmax(scores: Tensor, is_present: Tensor, dim: int) -> Tensor:
     """Return the softmax of the scores along `dim` over present entries; exactly 0 elsewhere, never NaN.
@@ -35,6 +37,37 @@ def projection_bias(heads: int, outputs: int, inputs: int) -> nn.Parameter:
     """Return one bias per head, (H, outputs), drawn like torch's Linear with so many inputs."""
     bound = 1 / sqrt(inputs)
     return nn.Parameter(torch.empty(heads, outputs).uniform_(-bound, bound))
+
+
+def features_first(observation: Observation) -> tuple[Tensor, Tensor]:
+    """Return intruders (F, K, M) and mask (K, M), contiguous: long rows, so that elementwise steps are fast."""
+    return observation.intruders.permute(2, 1, 0).contiguous(), observation.is_present.T.contiguous()
+
+
+def project_ownship(ownship: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return W o + b of every head, (H, D, M), from ownships (M, 7), W (H, D, 7) and b (H, D)."""
+    heads, size = bias.shape
+    return torch.addmm(bias.view(-1, 1), weight.flatten(0, 1), ownship.T).view(heads, size, ownship.shape[0])
+
+
+def additive_heads(
+    observation: Observation, query: Tensor, bias: Tensor, key: Tensor, score: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what heads of additive attention look at in an observation (M rows).
+
+    Args:
+        observation: Ownship (M, 7), intruders (M, K, F), mask (M, K).
+        query: W_q, (H, D, 7).
+        bias: Sum of the biases of query and key, (H, D).
+        key: W_k, (H, D, F).
+        score: v, (H, D).
+
+    Returns:
+        Weighted mean of the intruders' features (H, F, M), weights (H, K, M).
+    """
+    return additive_pool(
+        project_ownship(observation.ownship, query, bias), key, score, *features_first(observation)
+    )
 
 
 def additive_pool(

@@ -25,13 +25,17 @@ class Parameters:
 
 
 Output = Tensor | tuple[Tensor, Tensor]
-"""Action (M, 2), or action and attention (M, H, K)."""
+"""Action (M, 2), or action and attention (M, H, K), H = 0 for a network without attention."""
 
 
 class Network(nn.Module, ABC):
     """Map an observation to an action; K may be any number, also 0, and differ from call to call.
 
-    A variant sets `name` and `Parameters`, builds its layers in `__init__` and implements `forward`.
+    Padding has no influence, to the bit, and neither has the order of the intruders, unless a network reads
+    them as a sequence: then it orders them itself.
+
+    A variant sets `name` and `Parameters`, builds its layers in `__init__` and implements `forward`. Its
+    parameters are `int` (above 0), `float` (from 0 on) or a `Literal` of names.
 
     Attributes:
         ownship_features: Features of the ownship, as in the view it was made for.
@@ -62,13 +66,20 @@ class Network(nn.Module, ABC):
             with_attention: Also return the attention.
 
         Returns:
-            Action (M, 2); with attention also (M, H, K): each row sums to 1 over the present intruders
-            and is exactly 0 elsewhere (all 0 where there is no intruder).
+            Action (M, 2); with attention also (M, H, K): each head's row sums to 1 over the present
+            intruders and is exactly 0 elsewhere (all 0 where there is no intruder). A network without
+            attention has no heads: (M, 0, K), see `no_attention`.
         """
 
     def projections(self) -> dict[str, nn.Parameter]:
         """Return the matrices of the attention, {"W_q": (H, D, F), ...}, for logging; none by default."""
         return {}
+
+
+def no_attention(observation: Observation) -> Tensor:
+    """Return the attention of a network that has none, (M, 0, K): its sharpness is no number."""
+    rows, count = observation.is_present.shape
+    return observation.ownship.new_zeros(rows, 0, count)
 
 
 def action_layers(inputs: int, parameters: Parameters) -> nn.Sequential:
