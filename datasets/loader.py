@@ -64,6 +64,10 @@ class Loader:
         conflict_weight: How often a row in conflict comes for each time a free one does: 2.5 is twice each, and
             half of them, drawn anew in each epoch without replacement, a third time; `inf` is only those rows.
         mix: Share of each dataset in an epoch, in any unit; None: each row of each counts the same.
+        device: Where observations are computed; None: where the snapshots are. Of a source elsewhere only the
+            picked rows go there.
+        part: (r, n): of each batch only the r-th of n equal parts, which may be empty; the order and the number of
+            batches do not depend on it.
 
     Raises:
         DatasetError: A size, weight or share makes no sense, or no batch comes about.
@@ -82,6 +86,8 @@ class Loader:
         workers: int = 0,
         conflict_weight: float = 1.0,
         mix: Sequence[float] | None = None,
+        device: torch.device | str | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise DatasetError(f"expected a batch size of 1 or more, got {batch_size}")
@@ -94,11 +100,11 @@ class Loader:
         self.view = view or View()
         self.batch_size = batch_size
         kind = _Order if isinstance(source, Snapshots) else _Flow
-        self._order = kind(source, self.mixture, batch_size, seed, shuffle, drop_last, start_batch)
+        self._order = kind(source, self.mixture, batch_size, seed, shuffle, drop_last, start_batch, part)
         if drop_last and self.rows < batch_size:
             raise DatasetError(f"expected at least one batch of {batch_size} rows, got {self.rows} rows")
         self._loader: DataLoader[Batch] = DataLoader(
-            _Batches(source if isinstance(source, Snapshots) else None, self.view),
+            _Batches(source if isinstance(source, Snapshots) else None, self.view, device),
             sampler=self._order,
             batch_size=None,
             num_workers=workers,
@@ -141,6 +147,10 @@ class Loader:
         """Number of rows of an epoch."""
         return int(self._order.drawn.sum())
 
+    def rows_in(self, batch: int) -> int:
+        """Return how many rows that batch of an epoch has, all its parts together."""
+        return min(self.batch_size, self.rows - batch * self.batch_size)
+
     def importance(self, batch: Batch) -> Tensor:
         """Return what multiplies the loss of a batch's rows so that the conflict weight cancels out.
 
@@ -180,9 +190,11 @@ class _Order(Sampler[Any]):
         shuffle: bool,
         drop_last: bool,
         start_batch: int,
+        part: tuple[int, int],
     ) -> None:
         self.source, self.mixture = source, mixture
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self._part = part
         self.drawn = self._count()  # (2,) rows of an epoch: free, in conflict
         rows = int(self.drawn.sum())
         self.batches = rows // batch_size if drop_last else -(-rows // batch_size)
@@ -192,13 +204,19 @@ class _Order(Sampler[Any]):
         return max(self.batches - self.start_batch, 0)
 
     def __iter__(self) -> Iterator[Any]:
-        order = self._permutation()
+        order = self._permutation().to(self.source.device)
         for batch in range(self.start_batch, self.batches):
-            yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield self._own(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+
+    def _own(self, rows: Any) -> Any:
+        """Return this process's part of a batch's rows, of a tensor or an array (M, ...)."""
+        number, parts = self._part
+        return rows[len(rows) * number // parts : len(rows) * (number + 1) // parts]
 
     def _count(self) -> np.ndarray:
         """Return how many rows of each kind an epoch has, (2,) int64."""
-        in_conflict = torch.split(self.source.in_conflict, self.source.sizes)
+        self._in_conflict = self.source.in_conflict.cpu()
+        in_conflict = torch.split(self._in_conflict, self.source.sizes)
         conflicts = np.array([int(part.sum()) for part in in_conflict])
         counts = np.stack((np.array(self.source.sizes) - conflicts, conflicts), 1)  # (D, 2)
         self._repetitions = self.mixture.repetitions(counts)
@@ -215,7 +233,7 @@ class _Order(Sampler[Any]):
             return torch.randperm(len(self.source), generator=generator, dtype=torch.int32)
         random, begin, parts = np.random.default_rng(sequence), 0, []
         for size, repetitions in zip(self.source.sizes, self._repetitions):
-            in_conflict = self.source.in_conflict[begin : begin + size].numpy()
+            in_conflict = self._in_conflict[begin : begin + size].numpy()
             parts.append(draw(in_conflict, repetitions, random) + np.int32(begin))
             begin += size
         order = np.concatenate(parts)
@@ -229,7 +247,7 @@ class _Flow(_Order):
     def __iter__(self) -> Iterator[Any]:
         batches = deal(self.source, self._schedule(self.epoch), self.batch_size, self.start_batch)
         for rows in islice(batches, len(self)):
-            yield tuple(column.numpy() for column in rows)
+            yield tuple(self._own(column.numpy()) for column in rows)
 
     def _count(self) -> np.ndarray:
         """Return how many rows of each kind an epoch has, (2,) int64."""
@@ -243,13 +261,12 @@ class _Flow(_Order):
 class _Batches(Dataset[Batch]):
     """Maps the rows of a batch, picked or not, to the batch."""
 
-    def __init__(self, store: Snapshots | None, view: View) -> None:
-        self.store, self.view = store, view
+    def __init__(self, store: Snapshots | None, view: View, device: torch.device | str | None) -> None:
+        self.store, self.view, self.device = store, view, device
 
     def __getitem__(self, rows: Any) -> Batch:
-        if self.store is None:
-            return assemble(Rows(*(torch.from_numpy(column) for column in rows)), self.view)
-        return assemble(self.store.pick(rows), self.view)
+        picked = Rows(*map(torch.from_numpy, rows)) if self.store is None else self.store.pick(rows)
+        return assemble(picked if self.device is None else picked.to(self.device), self.view)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -9,8 +9,8 @@ Notation: R rows, N aircraft at the most, M rows of a batch.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,6 +45,10 @@ class Rows(NamedTuple):
     ownship: Tensor
     own: Tensor
     in_conflict: Tensor
+
+    def to(self, device: torch.device | str) -> "Rows":
+        """Return the same rows on a device."""
+        return Rows(*(column.to(device, non_blocking=True) for column in self))
 
     def traffic(self) -> tuple[Traffic, Tensor]:
         """Return the snapshots, and which aircraft of it each row is.
@@ -98,11 +102,25 @@ class Snapshots:
         """Size in memory."""
         return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.states.device
+
+    def to(self, device: torch.device | str) -> "Snapshots":
+        """Return the same snapshots on a device; these themselves if they are there."""
+        if self.device == torch.device(device):
+            return self
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
     def pick(self, rows: Tensor) -> Rows:
         """Copy some rows and the snapshots they are in.
 
         Args:
-            rows: (M,) int64 or int32, in any order.
+            rows: (M,) int64 or int32, in any order, on the device of the snapshots.
         """
         first = self.first.index_select(0, rows)
         # Every N rows on end, as a view: one copy for each snapshot, whatever its number of aircraft.

@@ -15,7 +15,8 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 
 
 @click.command(
-    epilog=f"{_DEFAULTS_FROM_RUN} Example: skyclone train --data data/mvp --out runs/clone --model pairwise"
+    epilog=f"{_DEFAULTS_FROM_RUN} Several processes or GPUs: torchrun --nproc-per-node 2 -m skyclone train ... "
+    "Example: skyclone train --data data/mvp --out runs/clone --model pairwise"
 )
 @click.option(
     "--data",
@@ -54,6 +55,7 @@ def train(
     from ..datasets import open_dataset
     from .cloning import Cloning
     from .configuration import CONFIG_NAME, CloningConfig, load_config
+    from .processes import joined
 
     if resume and (out / CONFIG_NAME).exists():
         saved, described = load_config(out)
@@ -68,9 +70,11 @@ def train(
     def say(line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
-    cloning = Cloning([open_dataset(path) for path in data], out, config, resume=resume, device=device, say=say)
-    cloning.train()
-    say(f"Next: skyclone evaluate {shlex.quote(str(out))}")
+    with joined(device) as (processes, own):
+        datasets = processes.together(lambda: [open_dataset(path) for path in data])
+        Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=processes).train()
+        if processes.is_first:
+            say(f"Next: skyclone evaluate {shlex.quote(str(out))}")
 
 
 def _is_given(ctx: click.Context, key: str) -> bool:

@@ -1,20 +1,20 @@
 """Behavioural cloning: fit a network to the teacher's actions, and lose nothing when it is stopped.
 
 A run is a folder: `config.json` (what it shall do), `last.state.safetensors` (all that is needed to go on),
-`best.*` and `last.*` (checkpoints), `metrics.jsonl` and `tensorboard/` (figures), `summary.json` (the end).
+`best.*` and `last.*` (checkpoints), `metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `loss.png`
+(the end). It may be trained by several processes (`processes.py`): each does all that is written here on its part
+of every batch, and only the first writes and speaks.
 """
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ..datasets.dataset import Dataset
@@ -25,16 +25,22 @@ from ..datasets.snapshots import Snapshots
 from ..datasets.streaming import Stream
 from . import checkpoint
 from .configuration import CONFIG_NAME, CloningConfig, check_same, describe, load_config, save_config
-from .heldout import HeldOut, measure, on_device
+from .device import choose_device, free_memory, settle_data, torch_threads
+from .heldout import HeldOut, measure
 from .interruption import Interruption, remembered
-from .monitor import METRICS_NAME, Iteration, Monitor
+from .iteration import Iteration
+from .learner import Learner
+from .monitor import METRICS_NAME, Monitor
 from .networks import Network
+from .processes import Processes
+from .progress import STATE_NAME, Progress, restore_state, save_state
 from .stopwatch import Stopwatch
 from .summary import summarise, verdict_lines
 
-STATE_NAME = "last.state.safetensors"
 SUMMARY_NAME = "summary.json"
+PLOT_NAMES = ("loss.png", "loss.svg")
 SAVE_EVERY = 200  # batches between two saved states: a few seconds of work are lost at most
+CHECK_EVERY = 50  # batches between two looks at what a GPU has computed; a look waits for it
 HELDOUT_BATCH = 4096
 READING, LOADING, LEARNING = "reading", "loading", "forward and backward"
 EVALUATING, SAVING = "evaluation", "saving"
@@ -42,39 +48,6 @@ EVALUATING, SAVING = "evaluation", "saving"
 
 class TrainingError(SkycloneError):
     """A loss or gradient became NaN or infinite; the last good checkpoint is kept."""
-
-
-@dataclass
-class Progress:
-    """Where a run is, saved with its weights.
-
-    Attributes:
-        epoch: The epoch it is in, from 0.
-        batch: Batches of that epoch already used.
-        batches: Batches used since the start.
-        loss: Sum over the epoch's batches of loss times rows.
-        rows: Rows of the epoch already used.
-        gradient_norm: Sum over the epoch's batches of the norm of all gradients.
-        learning_s: Seconds of loading, forward and backward in this epoch.
-        best: Lowest held-out loss so far; None before the first evaluation.
-        is_finished: Whether nothing is left to do.
-        elapsed_s: Seconds spent so far, all attempts together.
-        processor_s: Processor seconds of loading, forward and backward so far.
-        seconds: Where they went, by name.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    batches: int = 0
-    loss: float = 0.0
-    rows: int = 0
-    gradient_norm: float = 0.0
-    learning_s: float = 0.0
-    best: float | None = None
-    is_finished: bool = False
-    elapsed_s: float = 0.0
-    processor_s: float = 0.0
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Cloning:
@@ -87,6 +60,7 @@ class Cloning:
         resume: Go on with the run in the folder, if there is one; otherwise a run there is an error.
         device: `auto`, `cpu`, `cuda`, ...
         say: Receives each line for people.
+        processes: Those that train together; None: this one alone.
         parent: A trained run (or file, or `pretrained:NAME`) whose weights it begins with; None for new ones.
 
     Raises:
@@ -105,27 +79,23 @@ class Cloning:
         resume: bool = False,
         device: str = "auto",
         say: Callable[[str], None] = print,
+        processes: Processes | None = None,
         parent: str | Path | None = None,
     ) -> None:
-        self.run, self.config, self._say = Path(run), config, say
+        self.run, self.config, self.processes = Path(run), config, processes or Processes()
+        self._say = say if self.processes.is_first else _keep_quiet
         self.device = choose_device(device)
-        described = describe(datasets)
-        is_there = is_run(self.run)
-        if is_there and not resume:
-            raise CheckpointError(
-                f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
+        if config.max_processor_seconds is not None and self.processes.size > 1:
+            raise ConfigurationError(
+                f"expected one process with max_processor_seconds, got {self.processes.size}: each would stop at "
+                "another step. Use max_batches or max_seconds."
             )
-        if is_there:
-            check_same(self.run, config, described, load_config(self.run))
-        elif resume:
-            say(f"Nothing to resume in {self.run}: starting from the beginning.")
+        described = describe(datasets)
+        is_there = self.processes.from_first(lambda: self._is_there(described, resume))
         self.progress, self.clock = Progress(), Stopwatch()
         with self.clock.measure(READING):
-            self._read(datasets)
+            self.processes.together(lambda: self._read(datasets))
         self.network: Network = config.network().to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
         self._meta = {
             "stage": "clone",
             "world": dict(datasets[0].manifest.world),
@@ -135,12 +105,32 @@ class Cloning:
         }
         if parent is not None:
             self._adopt(parent)
-        self._clipped_to = 1.0  # what the last batch's gradients were multiplied by
+        self.learner = Learner(self.network, config, self.processes)
+        self._check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
+        self._elapsed_s, self._is_stopped = 0.0, False  # as all processes agreed at the last look
         if is_there:
-            self._restore()
+            self.processes.together(self._restore)
         else:
-            self.run.mkdir(parents=True, exist_ok=True)
-            save_config(self.run, config, described)
+            self.processes.from_first(lambda: self._begin(described))
+
+    def _is_there(self, described: list[dict[str, Any]], resume: bool) -> bool:
+        """Return whether there is a run to go on with, after checking that it may be."""
+        is_there = is_run(self.run)
+        if is_there and not resume:
+            raise CheckpointError(
+                f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
+            )
+        if is_there:
+            check_same(self.run, self.config, described, load_config(self.run))
+            clean(self.run)
+        elif resume:
+            self._say(f"Nothing to resume in {self.run}: starting from the beginning.")
+        return is_there
+
+    def _begin(self, described: list[dict[str, Any]]) -> None:
+        """Make the run's folder."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        save_config(self.run, self.config, described)
 
     def _read(self, datasets: Sequence[Dataset]) -> None:
         """Read training and held-out rows into memory, or count them to stream them."""
@@ -149,11 +139,19 @@ class Cloning:
         if not pure:
             self._say("No dataset was flown by the pure teacher: held-out figures are on what was flown.")
         source: type[Snapshots] | type[Stream] = Stream if config.stream else Snapshots
-        train = source.of(datasets, "train", config.heldout)
-        heldout = source.of(pure or datasets, "heldout", config.heldout)
+        parts = [
+            source.of(datasets, "train", config.heldout),
+            source.of(pure or datasets, "heldout", config.heldout),
+        ]
+        if self.device.type == "cuda":
+            parts = self._settled(parts)
+        here: dict[str, Any] = {
+            "device": self.device,
+            "part": (self.processes.rank, self.processes.size),
+        }
         weights: dict[str, Any] = {"conflict_weight": config.conflict_weight, "mix": config.shares}
-        self.loader = Loader(train, config.view, config.batch_size, config.seed, **weights)
-        self.heldout = Loader(heldout, config.view, HELDOUT_BATCH, shuffle=False)
+        self.loader = Loader(parts[0], config.view, config.batch_size, config.seed, **weights, **here)
+        self.heldout = Loader(parts[1], config.view, HELDOUT_BATCH, shuffle=False, **here)
         self._all_batches = min(len(self.loader) * config.epochs, config.max_batches or 2**63)
         self._iterations = -(-self._all_batches // len(self.loader))
 
@@ -168,6 +166,13 @@ class Cloning:
         self.network.load_state_dict(loaded.network.state_dict())
         self._meta["parent"] = {"path": str(parent), "weights_sha256": loaded.meta["weights_sha256"]}
 
+    def _settled(self, parts: Sequence[Any]) -> list[Any]:
+        """Return the data on the GPU if they can be there."""
+        if self.config.stream:
+            self._say("--stream: the data stay on the disk, and each batch's rows cross over to the GPU.")
+            return list(parts)
+        return list(settle_data(parts, self.device, free_memory(self.device), self._say))
+
     def train(self) -> dict[str, Any]:
         """Train to the end, and return the summary that is also written to `RUN/summary.json`.
 
@@ -181,109 +186,142 @@ class Cloning:
             f"{self.loader.rows:,} training rows, {self.heldout.rows:,} held out; {self.device}"
         )
         self._began = time.perf_counter() - self.progress.elapsed_s
-        with (
-            torch_threads(self.config.threads),
-            remembered() as interruption,
-            Monitor(self.run, self.progress.batches) as monitor,
-        ):
+        with torch_threads(self.config.threads), remembered() as interruption, self._watched() as monitor:
             try:
                 while not self.progress.is_finished:
                     self._use_batches(interruption)
                     self._end_iteration(monitor)
-                    self._stop_if(interruption)
+                    self._look(interruption)
+                    self._stop_if_wanted()
             except TrainingError as error:
-                checkpoint.save(self.run / "last", self.network, self.config.view, self._meta)
-                self._finish(monitor, str(error))
-                raise
-            return self._finish(monitor)
+                trouble = str(error)
+                self.processes.from_first(lambda: self._finish(monitor, trouble))
+                raise self._spoken(error) from None
+            return self.processes.from_first(lambda: self._finish(monitor))
+
+    def _watched(self) -> AbstractContextManager[Monitor | None]:
+        """Return the monitor, None in all processes but the first."""
+        return Monitor(self.run, self.progress.batches) if self.processes.is_first else nullcontext()
+
+    def _spoken(self, error: BaseException) -> BaseException:
+        """Return what to raise where all processes stop: the first speaks, and fails, for all."""
+        return error if self.processes.is_first else SystemExit(0)
 
     def _use_batches(self, interruption: Interruption) -> None:
         """Use the epoch's batches that are left, or as many as the time allows."""
         progress = self.progress
         self.loader.set_epoch(progress.epoch, progress.batch)
-        description = f"Iter {progress.epoch + 1}/{self._iterations}"
+        self.learner.begin(progress.loss, progress.gradient_norm, progress.batch)
         with tqdm(
             total=len(self.loader),
             initial=progress.batch,
-            desc=description,
+            desc=f"Iter {progress.epoch + 1}/{self._iterations}",
             unit="batch",
             leave=False,
-            disable=None,
+            disable=None if self.processes.is_first else True,
         ) as bar:
             start, processor = time.perf_counter() - progress.learning_s, time.process_time() - progress.processor_s
             for batch in self.clock.waiting(LOADING, self.loader):
                 with self.clock.measure(LEARNING):
                     self._step(batch)
+                    is_last, saves = progress.batch == len(self.loader), progress.batches % SAVE_EVERY == 0
+                    looks = is_last or saves or progress.batches % self._check_every == 0
+                    if looks:
+                        self._look(interruption)
                 progress.learning_s = time.perf_counter() - start
                 progress.processor_s = time.process_time() - processor
                 bar.update()
+                if not looks:
+                    continue
                 if self._fraction() >= 1:
                     return
-                if progress.batch == len(self.loader):
+                if is_last:
                     continue  # the end of the epoch evaluates first, and then saves
-                if progress.batches % SAVE_EVERY == 0:
+                if saves:
                     self._save_state()
                     start = time.perf_counter() - progress.learning_s
                     processor = time.process_time() - progress.processor_s
-                self._stop_if(interruption)
+                self._stop_if_wanted()
 
     def _step(self, batch: Batch) -> None:
         """Make one update."""
-        progress, clip = self.progress, self.config.gradient_clip
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate(self._fraction())
-        observation, action, _ = on_device(batch, self.device)
-        self.optimizer.zero_grad()
-        loss = (self.network(observation) - action).square().mean()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), clip).item()
-        if not (math.isfinite(loss.item()) and math.isfinite(norm)):
-            raise TrainingError(
-                f"expected a finite loss and gradient, got {loss.item()} and {norm} in batch {progress.batch + 1} "
-                f"of iteration {progress.epoch + 1}; stopped, with the last good weights kept in {self.run}"
-            )
-        self._clipped_to = min(1.0, clip / (norm + 1e-6))
-        self.optimizer.step()
+        progress = self.progress
+        rows = len(batch.action) if self.processes.size == 1 else self.loader.rows_in(progress.batch)
+        self.learner.update(batch, rows, self.config.learning_rate(self._fraction()))
         progress.batch += 1
         progress.batches += 1
-        progress.rows += len(action)
-        progress.loss += loss.item() * len(action)
-        progress.gradient_norm += norm
+        progress.rows += rows
+
+    def _look(self, interruption: Interruption) -> None:
+        """See what the device has computed since the last look, and agree on the time and on whether to stop."""
+        found = self.learner.check()
+        self.progress.loss, self.progress.gradient_norm = found.loss, found.gradient_norm
+        if found.bad:
+            loss, norm, number = found.bad
+            self.processes.from_first(lambda: self._save_last(None))
+            raise TrainingError(
+                f"expected a finite loss and gradient, got {loss} and {norm} in batch {number} "
+                f"of iteration {self.progress.epoch + 1}; stopped, with the last good weights kept in {self.run}"
+            )
+        elapsed = time.perf_counter() - self._began
+        self._elapsed_s, presses = self.processes.agree(elapsed, interruption.is_wanted)
+        self._is_stopped = presses > 0
 
     def _fraction(self) -> float:
         """Return how much of the training is done: of the batches, or of the time if that is further."""
         config, done = self.config, [self.progress.batches / self._all_batches]
         if config.max_seconds is not None:
-            done.append((time.perf_counter() - self._began) / config.max_seconds)
+            done.append(self._elapsed_s / config.max_seconds)
         if config.max_processor_seconds is not None:
             done.append(self.progress.processor_s / config.max_processor_seconds)
         return max(done)
 
-    def _end_iteration(self, monitor: Monitor) -> None:
+    def _end_iteration(self, monitor: Monitor | None) -> None:
         """Evaluate, tell and save."""
         progress = self.progress
         with self.clock.measure(EVALUATING):
             self.network.eval()
-            heldout = measure(self.network, self.heldout, self.device)
+            heldout = measure(self.network, self.heldout, self.device, self.processes.total)
             self.network.train()
-        iteration = self._iteration(heldout, monitor)
-        monitor.add(iteration)
-        self._say(iteration.line(self._iterations))
-        with self.clock.measure(SAVING):
-            meta = {**self._meta, "metrics": iteration.to_json()}
-            if progress.best is None or heldout.mse < progress.best:
-                checkpoint.save(self.run / "best", self.network, self.config.view, meta)
-                before = "" if progress.best is None else f" (was {progress.best:.4g})"
-                self._say(f"  new best: held-out {heldout.mse:.4g}{before}, saved to {self.run}/best.safetensors")
-                progress.best = heldout.mse
-            checkpoint.save(self.run / "last", self.network, self.config.view, meta)
+        if not math.isfinite(heldout.mse):
+            raise TrainingError(
+                f"expected a finite held-out loss, got {heldout.mse} after iteration {progress.epoch + 1}; "
+                f"stopped, with the last good weights kept in {self.run}"
+            )
+        is_best = progress.best is None or heldout.mse < progress.best
         progress.is_finished = self._fraction() >= 1
-        progress.epoch, progress.batch = progress.epoch + 1, 0
-        progress.loss = progress.gradient_norm = progress.learning_s = 0.0
-        progress.rows = 0
+        self.processes.from_first(lambda: self._tell(monitor, heldout, is_best))
+        if is_best:
+            progress.best = heldout.mse
+        progress.next_epoch()
+        self.learner.begin(0.0, 0.0, 0)
         self._save_state()
 
-    def _iteration(self, heldout: HeldOut, monitor: Monitor) -> Iteration:
+    def _tell(self, monitor: Monitor | None, heldout: HeldOut, is_best: bool) -> None:
+        """Keep the figures of the iteration that has ended, say them, and save the weights."""
+        assert monitor is not None, "only the first process tells"
+        iteration = self._iteration(heldout)
+        monitor.add(iteration, self.network, self.config.view, is_last=self.progress.is_finished)
+        self._say(iteration.line(self._iterations))
+        with self.clock.measure(SAVING):
+            self._save_checkpoints(iteration, is_best)
+
+    def _save_checkpoints(self, iteration: Iteration, is_best: bool) -> None:
+        """Save the last weights, and the best ones if these are."""
+        mse, before = iteration.heldout.mse, self.progress.best
+        if is_best:
+            meta = {**self._meta, "metrics": iteration.to_json()}
+            checkpoint.save(self.run / "best", self.network, self.config.view, meta)
+            was = "" if before is None else f" (was {before:.4g})"
+            self._say(f"  new best: held-out {mse:.4g}{was}, saved to {self.run}/best.safetensors")
+        self._save_last(iteration)
+
+    def _save_last(self, iteration: Iteration | None) -> None:
+        """Save the last weights, with the figures of the iteration if it was finished."""
+        meta = {**self._meta, "metrics": iteration.to_json()} if iteration else self._meta
+        checkpoint.save(self.run / "last", self.network, self.config.view, meta)
+
+    def _iteration(self, heldout: HeldOut) -> Iteration:
         """Put the figures of the iteration that has ended together."""
         progress = self.progress
         projections = self.network.projections()
@@ -292,60 +330,53 @@ class Cloning:
             batches=progress.batches,
             train_loss=progress.loss / progress.rows,
             heldout=heldout,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.learner.optimizer.param_groups[0]["lr"],
             samples_per_second=progress.rows / max(progress.learning_s, 1e-9),
             gradient_norm=progress.gradient_norm / progress.batch,
             weight_norms={name: _per_head(weight.detach()) for name, weight in projections.items()},
-            gradient_norms={
-                name: _per_head(weight.grad / self._clipped_to)
-                for name, weight in projections.items()
-                if weight.grad is not None
-            },
+            gradient_norms={name: _per_head(grad) for name, grad in self.learner.gradients().items()},
             seconds=time.perf_counter() - self._began,
         )
 
-    def _stop_if(self, interruption: Interruption) -> None:
-        """Save the state and stop if Ctrl-C was pressed."""
-        if interruption.is_wanted and not self.progress.is_finished:
+    def _stop_if_wanted(self) -> None:
+        """Save the state and stop if Ctrl-C was pressed, in whichever process."""
+        if self._is_stopped and not self.progress.is_finished:
             self._save_state()
-            raise KeyboardInterrupt(
+            stop = KeyboardInterrupt(
                 f"Stopped in iteration {self.progress.epoch + 1} of {self._iterations}; all is saved. "
                 "The same command with --resume goes on from here."
             )
+            raise self._spoken(stop)
 
     def _save_state(self) -> None:
         """Save all that is needed to go on exactly from here."""
         with self.clock.measure(SAVING):
             self.progress.elapsed_s = time.perf_counter() - self._began
             self.progress.seconds = self.clock.seconds
-            tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-            tensors.update(checkpoint.optimizer_tensors(self.optimizer))
-            checkpoint.write_tensors(self.run / STATE_NAME, tensors, {"progress": asdict(self.progress)})
+            self.processes.from_first(
+                lambda: save_state(self.run, self.progress, self.network, self.learner.optimizer)
+            )
 
     def _restore(self) -> None:
         """Go on from the saved state; without one (killed before the first) from the beginning."""
-        clean(self.run)
-        path = self.run / STATE_NAME
-        if not path.exists():
+        progress = restore_state(self.run, self.network, self.learner.optimizer)
+        if progress is None:
             return
-        tensors, description = checkpoint.read_tensors(path)
-        try:
-            self.progress = Progress(**description["progress"])
-            prefix = "network."
-            weights = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-            self.network.load_state_dict(weights)
-            checkpoint.restore_optimizer(self.optimizer, tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path} does not fit this run: {error}. Train into another folder.") from None
-        self.clock = Stopwatch(self.progress.seconds)
-        done = "finished" if self.progress.is_finished else f"{self.progress.batch} batches into it"
-        self._say(f"Going on from iteration {self.progress.epoch + (not self.progress.is_finished)}, {done}.")
+        self.progress, self.clock = progress, Stopwatch(progress.seconds)
+        self._elapsed_s = progress.elapsed_s
+        done = "finished" if progress.is_finished else f"{progress.batch} batches into it"
+        self._say(f"Going on from iteration {progress.epoch + (not progress.is_finished)}, {done}.")
 
-    def _finish(self, monitor: Monitor, trouble: str | None = None) -> dict[str, Any]:
-        """Write the summary, and say how it went."""
-        summary = summarise(monitor.history, self.clock.seconds, self._is_saved(), trouble)
+    def _finish(self, monitor: Monitor | None, trouble: str | None = None) -> dict[str, Any]:
+        """Write the summary and the loss plot, and say how it went."""
+        from . import pictures  # pulls in matplotlib, which takes a second
+
+        history = monitor.history if monitor else []
+        summary = summarise(history, self.clock.seconds, self._is_saved(), trouble, self.config.model)
         summary["processor_seconds"] = self.progress.processor_s
         publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+        for name in PLOT_NAMES if history else ():
+            publish(self.run / name, pictures.losses(history, name.rpartition(".")[2]))
         for line in verdict_lines(summary):
             self._say(line)
         self._say(f"Where the time went: {self.clock.line()}")
@@ -360,34 +391,6 @@ class Cloning:
         return True
 
 
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads within the block; 0 leaves it the number it has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the device of that name; `auto` is the GPU if there is one.
-
-    Raises:
-        ConfigurationError: It is not there, or no device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        there = "cpu, cuda" if torch.cuda.is_available() else "cpu (torch sees no GPU here)"
-        raise ConfigurationError(f"no device '{device}'. There are: {there}. Use --device auto.") from None
-    return chosen
-
-
 def is_run(folder: Path) -> bool:
     """Return whether a folder holds a run, or what is left of one.
 
@@ -398,6 +401,10 @@ def is_run(folder: Path) -> bool:
         raise CheckpointError(f"expected a folder for the run, but {folder} is a file. Choose another --out.")
     names = (CONFIG_NAME, STATE_NAME, METRICS_NAME, SUMMARY_NAME, "best.safetensors", "last.safetensors")
     return any((folder / name).exists() for name in names)
+
+
+def _keep_quiet(line: str) -> None:
+    """Say nothing."""
 
 
 def _per_head(weight: Tensor) -> list[float]:

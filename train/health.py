@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import log
 from statistics import median
 
-from .monitor import Iteration
+from .iteration import Iteration
 
 LOSS_BAR = 0.01
 SHARPNESS_BAR = 0.5
@@ -23,7 +24,9 @@ def judge(best: Iteration | None, is_finite: bool, is_saved: bool) -> dict[str, 
     """Return which of the `CRITERIA` hold.
 
     Args:
-        best: The iteration with the lowest held-out loss, None if there was none.
+        best: The iteration with the lowest held-out loss, None if there was none. That of a network without
+            attention does not fulfil `attention_sharpness`: the criterion says that a run has shown sharp
+            attention, and such a run has not; `summary.verdict_lines` says why.
         is_finite: Whether every loss and gradient was.
         is_saved: Whether the best checkpoint is on disk and can be read.
     """
@@ -37,7 +40,7 @@ def judge(best: Iteration | None, is_finite: bool, is_saved: bool) -> dict[str, 
 
 
 def diagnose(
-    history: Sequence[Iteration], seconds: Mapping[str, float], trouble: str | None = None
+    history: Sequence[Iteration], seconds: Mapping[str, float], trouble: str | None = None, model: str = ""
 ) -> dict[str, str]:
     """Say in words what is wrong and what to try; empty if nothing is.
 
@@ -45,6 +48,7 @@ def diagnose(
         history: All iterations.
         seconds: Where the time went, by name; see `Stopwatch`.
         trouble: What stopped the run if it met NaN or infinity.
+        model: The network, as on the command line: nobody is told to try what was tried.
 
     Returns:
         Sentences by trouble: `not finite`, `loss stays high`, `oscillates`, `all attention equal`, `slow`.
@@ -58,7 +62,7 @@ def diagnose(
         return found
     best = min(history, key=lambda each: each.heldout.mse)
     if best.heldout.mse >= LOSS_BAR:
-        found["loss stays high"] = _why_high(history, best)
+        found["loss stays high"] = _why_high(history, best, model)
     if _oscillates([each.heldout.mse for each in history]):
         found["oscillates"] = (
             "the held-out loss goes up and down from iteration to iteration. "
@@ -68,7 +72,7 @@ def diagnose(
         found["all attention equal"] = (
             f"the largest weight is {best.heldout.sharpness:.2f} where looking at all intruders alike gives "
             f"{best.heldout.uniform_sharpness:.2f}: the network averages. Do the labels depend on the intruders "
-            "at all? If so, try --model pairwise and --observation ego:intruders=8."
+            f"at all? If so, {_finer(model)}."
         )
     slow = _why_slow(history, seconds)
     if slow:
@@ -76,10 +80,19 @@ def diagnose(
     return found
 
 
-def _why_high(history: Sequence[Iteration], best: Iteration) -> str:
+def _finer(model: str) -> str:
+    """Say which network sees each pair better than this one."""
+    if model.split(":")[0] == "pairwise":
+        return "try a wider network (--model pairwise:width=128), more --epochs, or --conflict-weight 3"
+    return "try --model pairwise and --observation ego:intruders=8"
+
+
+def _why_high(history: Sequence[Iteration], best: Iteration, model: str) -> str:
     """Say why the held-out loss is not below the bar."""
     figures, train = best.heldout, best.train_loss
     start = f"the best held-out loss is {figures.mse:.3g}, the bar is {LOSS_BAR}. "
+    if figures.mse > 2 * figures.spread:
+        return start + f"A constant action would reach {figures.spread:.3g}: --lr is too high. Try a tenth of it."
     if figures.mse > 0.9 * figures.spread:
         return start + (
             f"A constant action would reach {figures.spread:.3g}: nothing was learned. "
@@ -99,19 +112,19 @@ def _why_high(history: Sequence[Iteration], best: Iteration) -> str:
     ):
         return start + (
             f"The error lies in the conflicts ({figures.mse_conflict:.3g} there, {figures.mse_free:.3g} else), "
-            "which need each pair's geometry: try --model pairwise and --observation ego:intruders=8."
+            f"which need each pair's geometry: {_finer(model)}."
         )
     return start + "Training and held-out loss agree: try a larger network, or --schedule cosine and more --epochs."
 
 
 def _oscillates(losses: Sequence[float]) -> bool:
-    """Return whether the later losses keep changing direction by more than a tenth."""
+    """Return whether the later losses change by more than a tenth at a time, and mostly back and forth."""
     late = losses[len(losses) // 3 :]
-    steps = [after / before - 1 for before, after in pairwise(late) if before > 0]
+    steps = [log(after / before) for before, after in pairwise(late) if before > 0 and after > 0]
     if len(steps) < 4:
         return False
-    turns = sum(first * second < 0 for first, second in pairwise(steps))
-    return turns >= 0.6 * (len(steps) - 1) and median(map(abs, steps)) > 0.1
+    way, gained = sum(map(abs, steps)), abs(sum(steps))
+    return median(map(abs, steps)) > 0.1 and gained < 0.5 * way
 
 
 def _is_uniform(best: Iteration) -> bool:

@@ -1,71 +1,18 @@
 """What a training run leaves to look at: `metrics.jsonl`, TensorBoard, and lines for people."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..datasets.errors import CheckpointError
+from ..datasets.observation import View
 from ..datasets.publication import publish
-from .heldout import HeldOut
+from .iteration import Iteration
+from .networks import Network
 
 METRICS_NAME = "metrics.jsonl"
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """The figures of one iteration (one pass over the training rows, or what a time budget left of it).
-
-    Attributes:
-        iteration: Its number, from 1.
-        batches: Batches used since the start, all iterations together.
-        train_loss: Mean loss over the iteration's batches, each before its own update.
-        heldout: Figures over held-out rows after the iteration.
-        learning_rate: That of the last batch.
-        samples_per_second: Training rows per second of loading, forward and backward; nothing else.
-        gradient_norm: Mean over the iteration's batches of the norm of all gradients, before clipping.
-        weight_norms: Norm per head of W_q, W_k and W_v after the iteration.
-        gradient_norms: Norm per head of their gradients in the last batch, before clipping.
-        seconds: Wall-clock seconds since the start, all attempts together.
-    """
-
-    iteration: int
-    batches: int
-    train_loss: float
-    heldout: HeldOut
-    learning_rate: float
-    samples_per_second: float
-    gradient_norm: float
-    weight_norms: dict[str, list[float]]
-    gradient_norms: dict[str, list[float]]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Iteration":
-        """Read what `to_json` made.
-
-        Raises:
-            CheckpointError: A key is missing or unknown.
-        """
-        if not isinstance(data, dict) or set(data) != {field.name for field in fields(cls)}:
-            raise CheckpointError(f"expected the figures of an iteration, got {str(data)[:200]}")
-        return cls(**{**data, "heldout": HeldOut(**data["heldout"])})
-
-    def line(self, iterations: int) -> str:
-        """Return the line a person reads."""
-        figures = self.heldout
-        split = f"(conflict {_figure(figures.mse_conflict)}, free {_figure(figures.mse_free)})"
-        sharpness = "none" if figures.sharpness is None else f"{figures.sharpness:.2f}"
-        return (
-            f"Stage 1 - Iter {self.iteration}/{iterations} | Imitation Loss: {_figure(self.train_loss)} | "
-            f"held-out {_figure(figures.mse)} {split} | sharpness {sharpness} | "
-            f"{self.samples_per_second:,.0f} samples/s"
-        )
 
 
 class Monitor:
@@ -90,6 +37,7 @@ class Monitor:
         from torch.utils.tensorboard import SummaryWriter
 
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
+        _wait_for_next_second(run / "tensorboard")
         self._board: Any = SummaryWriter(str(run / "tensorboard"), purge_step=batches + 1)
 
     def __enter__(self) -> "Monitor":
@@ -101,14 +49,54 @@ class Monitor:
         self._file.close()
         self._board.close()
 
-    def add(self, iteration: Iteration) -> None:
-        """Keep one more iteration."""
+    def add(
+        self, iteration: Iteration, network: Network | None = None, view: View | None = None, is_last: bool = False
+    ) -> None:
+        """Keep one more iteration; of its network the distribution of the weights and, at times, its attention.
+
+        Args:
+            iteration: The figures.
+            network: As it is after the iteration.
+            view: What it observes.
+            is_last: Whether no iteration follows: then its attention is drawn in any case.
+        """
         self.history.append(iteration)
         self._file.write(_metrics_line(iteration))
         self._file.flush()
         for name, value in _scalars(iteration).items():
             self._board.add_scalar(name, value, iteration.batches)
+        if network is not None and view is not None:
+            for name, weight in network.named_parameters():
+                self._board.add_histogram(f"weights/{name}", weight.detach().cpu(), iteration.batches)
+            if is_last or is_power_of_two(iteration.iteration):
+                self._draw_attention(network, view, iteration.batches)
         self._board.flush()
+
+    def _draw_attention(self, network: Network, view: View, batches: int) -> None:
+        """Add the picture of the network's attention on the fixed scene, if it has any."""
+        from . import pictures  # pulls in matplotlib, which takes a second
+
+        picture = pictures.attention(network, view)
+        if picture is not None:
+            self._board.add_image("attention/scene", picture, batches, dataformats="HWC")
+
+
+def _wait_for_next_second(board: Path) -> None:
+    """Let the next file sort behind those that are there: their names begin with the second they were made in.
+
+    TensorBoard reads files in order of their names; a file of a run that goes on, read before the one it goes on
+    from, would be taken for what is to be dropped.
+    """
+    names = [path.name.split(".") for path in board.glob("events.out.tfevents.*")]
+    made = [int(name[3]) for name in names if len(name) > 3 and name[3].isdigit()]
+    lacking = max(made, default=0) + 1 - time.time()
+    if 0 < lacking <= 1:
+        time.sleep(lacking)
+
+
+def is_power_of_two(number: int) -> bool:
+    """Return whether a number from 1 on is 1, 2, 4, 8, ...: pictures are dear, and change fastest at first."""
+    return number & (number - 1) == 0
 
 
 def read_metrics(path: Path) -> list[Iteration]:
@@ -151,8 +139,3 @@ def _scalars(iteration: Iteration) -> dict[str, float]:
         for name, heads in norms.items():
             scalars.update({f"{kind}/{name}/head_{head}": norm for head, norm in enumerate(heads)})
     return {name: value for name, value in scalars.items() if value is not None}
-
-
-def _figure(value: float | None) -> str:
-    """Return three significant digits; `none` if there is no such figure."""
-    return "none" if value is None else f"{value:.3g}"

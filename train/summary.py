@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .health import CRITERIA, diagnose, judge
-from .monitor import Iteration
+from .iteration import Iteration
 
 
 def best_of(history: Sequence[Iteration]) -> Iteration | None:
@@ -13,7 +13,11 @@ def best_of(history: Sequence[Iteration]) -> Iteration | None:
 
 
 def summarise(
-    history: Sequence[Iteration], seconds: Mapping[str, float], is_saved: bool, trouble: str | None
+    history: Sequence[Iteration],
+    seconds: Mapping[str, float],
+    is_saved: bool,
+    trouble: str | None,
+    model: str = "",
 ) -> dict[str, Any]:
     """Return what `RUN/summary.json` holds; the figures are those of the best iteration.
 
@@ -22,6 +26,7 @@ def summarise(
         seconds: Where the time went, by name.
         is_saved: Whether the best checkpoint is on disk and can be read.
         trouble: What stopped the run if it met NaN or infinity.
+        model: The network, as on the command line.
     """
     best = best_of(history)
     figures = best.heldout if best else None
@@ -34,6 +39,7 @@ def summarise(
         "heldout_rows": figures.rows if figures else None,
         "train_mse": best.train_loss if best else None,
         "attention_sharpness": figures.sharpness if figures else None,
+        "has_attention": not figures.lacks_attention if figures else None,
         "samples_per_second": sum(rows_per_second) / len(rows_per_second) if history else None,
         "best_iteration": best.iteration if best else None,
         "iterations": len(history),
@@ -41,7 +47,7 @@ def summarise(
         "learning_seconds": learning,
         "seconds": dict(seconds),
         "criteria": judge(best, trouble is None, is_saved),
-        "diagnosis": diagnose(history, seconds, trouble),
+        "diagnosis": diagnose(history, seconds, trouble, model),
     }
 
 
@@ -54,9 +60,10 @@ def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = ["Verdict:"]
     for name, holds in summary["criteria"].items():
         value = figures.get(name)
-        lines.append(
-            f"  {'yes' if holds else 'NO ':<4}{CRITERIA[name]}{'' if value is None else f' ({value:.3g})'}"
-        )
+        said = "" if value is None else f" ({value:.3g})"
+        if name == "attention_sharpness" and summary["has_attention"] is False:
+            said = " (this network has no attention)"
+        lines.append(f"  {'yes' if holds else 'NO ':<4}{CRITERIA[name]}{said}")
     for trouble, words in summary["diagnosis"].items():
         lines.append(f"Diagnosis, {trouble}: {words}")
     return lines

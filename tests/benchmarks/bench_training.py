@@ -32,6 +32,7 @@ from skyclone.datasets.loader import Batch
 from skyclone.datasets.observation import Observation
 from skyclone.train.cloning import Cloning
 from skyclone.train.configuration import CloningConfig
+from skyclone.train.interruption import Interruption
 
 BATCH, BATCHES, TURNS, EPISODES = 1024, 15, 15, 64
 IMITATION_ELSEWHERE = "imitation 1.0 is not installed; on a core where the bare loop does 170,000, it does 37,000"
@@ -52,13 +53,14 @@ def as_the_command(data: Dataset, folder: Path, model: str, view: str, in_memory
     """Return a turn of the command's own training step."""
     config = CloningConfig(model=model, observation=view, batch_size=BATCH, epochs=10_000)
     cloning = Cloning([data], folder / f"{model}-{in_memory}", config, device="cpu", say=lambda line: None)
-    cloning._began = time.perf_counter()
+    cloning._began, interruption = time.perf_counter(), Interruption()
     batches = endless(cloning)
     kept = [next(batches) for _ in range(BATCHES)]
 
     def turn() -> None:
         for number in range(BATCHES):
             cloning._step(kept[number] if in_memory else next(batches))
+            cloning._look(interruption)
 
     return turn
 

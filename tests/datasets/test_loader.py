@@ -168,3 +168,19 @@ def test_senseless_sizes_are_refused(store: Snapshots) -> None:
         Loader(store, shuffle=False, conflict_weight=2.0)
     with pytest.raises(DatasetError, match=rf"expected at least one batch of 10000 rows, got {len(store)} rows"):
         Loader(store, batch_size=10000, drop_last=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"conflict_weight": 2.5}])
+@pytest.mark.parametrize("parts", [2, 3, 20])
+def test_parts_make_up_the_batches(store: Snapshots, options: dict, parts: int) -> None:
+    """Also of batches with fewer rows than there are parts."""
+    whole = Loader(store, batch_size=16, seed=4, **options)
+    shares = [Loader(store, batch_size=16, seed=4, part=(number, parts), **options) for number in range(parts)]
+    assert {len(each) for each in shares} == {len(whole)}
+    for number, (batch, *pieces) in enumerate(zip(whole, *shares, strict=True)):
+        assert whole.rows_in(number) == len(batch.action) == sum(len(piece.action) for piece in pieces)
+        assert torch.equal(torch.cat([piece.action for piece in pieces]), batch.action)
+        assert torch.equal(
+            torch.cat([piece.observation.intruders for piece in pieces]), batch.observation.intruders
+        )
+        assert max(len(piece.action) for piece in pieces) - min(len(piece.action) for piece in pieces) <= 1

@@ -1,5 +1,6 @@
 """Fixtures of the training tests: a small dataset, flown once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,11 @@ import torch
 from skyclone.collect.collector import Collection, collect
 from skyclone.collect.configuration import WorldConfig
 from skyclone.datasets import Dataset, open_dataset
+from skyclone.datasets.record import Table
+from skyclone.datasets.shards import write_shard
+from skyclone.datasets.writer import DatasetWriter
+
+Relabelled = Callable[[Dataset, Path, Callable[[Table], None]], Dataset]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,3 +28,19 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder: Path = tmp_path_factory.mktemp("data") / "mvp"
     collect(folder, Collection(WorldConfig(aircraft=10, max_steps=40), episodes=24, episodes_per_shard=8))
     return open_dataset(folder)
+
+
+def _relabelled(dataset: Dataset, folder: Path, relabel: Callable[[Table], None]) -> Dataset:
+    """Return the same traffic as a dataset whose labels `relabel` has changed in its tables."""
+    writer = DatasetWriter(folder, dataset.manifest, lambda line: None)
+    for index in writer.missing(range(writer.manifest.shard_count)):
+        table = {name: column.copy() for name, column in dataset.table(index).items()}
+        relabel(table)
+        writer.add(write_shard(folder, writer.manifest, index, table, {"episodes": 8.0}))
+    writer.finish("skyclone collect")
+    return open_dataset(folder)
+
+
+@pytest.fixture(scope="session")
+def relabelled() -> Relabelled:
+    return _relabelled

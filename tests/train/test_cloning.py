@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skyclone.collect.collector import Collection, collect
 from skyclone.collect.configuration import WorldConfig
@@ -52,6 +53,21 @@ def figures(out: Path) -> list[dict[str, Any]]:
     ]
 
 
+def points(out: Path) -> dict[str, list[tuple[int, float]]]:
+    """Everything TensorBoard shows, by tag: steps and values, without what depends on the clock."""
+    events = EventAccumulator(str(out / "tensorboard"), size_guidance={"images": 0, "histograms": 0, "scalars": 0})
+    events.Reload()
+    found: dict[str, list[tuple[int, float]]] = {}
+    for tag in events.Tags()["scalars"]:
+        if tag != "samples_per_second":
+            found[tag] = [(each.step, each.value) for each in events.Scalars(tag)]
+    for tag in events.Tags()["histograms"]:
+        found[tag] = [(each.step, each.histogram_value.sum) for each in events.Histograms(tag)]
+    for tag in events.Tags()["images"]:
+        found[tag] = [(each.step, hash(each.encoded_image_string)) for each in events.Images(tag)]
+    return found
+
+
 @pytest.fixture(scope="module")
 def undisturbed(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was left alone."""
@@ -67,6 +83,7 @@ def assert_same_end(out: Path, other: Path) -> None:
             == checkpoint.load(other, which).meta["weights_sha256"]
         )
     assert figures(out) == figures(other)
+    assert points(out) == points(other)
 
 
 def test_what_a_run_leaves(small_dataset: Dataset, tmp_path: Path) -> None:
@@ -84,8 +101,12 @@ def test_what_a_run_leaves(small_dataset: Dataset, tmp_path: Path) -> None:
     assert all(isinstance(holds, bool) for holds in summary["criteria"].values())
     assert summary["criteria"]["checkpoint_saved"]
     assert summary["criteria"]["finite"]
+    steps = [step for step, _ in points(tmp_path / "run")["loss/heldout"]]
+    assert steps == [each["batches"] for each in figures(tmp_path / "run")]
+    assert len(points(tmp_path / "run")["attention/scene"]) == 3, "at 1, 2 and the last"
     names = {"best.json", "best.safetensors", "last.json", "last.safetensors", "last.state.safetensors"}
-    assert names | {"config.json", "metrics.jsonl", "summary.json", "tensorboard"} == set(
+    pictures = {"loss.png", "loss.svg"}
+    assert names | pictures | {"config.json", "metrics.jsonl", "summary.json", "tensorboard"} == set(
         os.listdir(tmp_path / "run")
     )
 
@@ -305,14 +326,28 @@ def test_datasets_that_do_not_go_together(small_dataset: Dataset, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+VARIED = {
+    "memory": {},
+    "stream": {"stream": True},
+    "weighted": {"conflict_weight": 2.5, "mix": "1"},
+    "weighted stream": {"stream": True, "conflict_weight": 2.5},
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0.0, 0.6, 1.7])
-def test_kill_9_for_real(small_dataset: Dataset, tmp_path: Path, undisturbed: Path, after_s: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "after_s"),
+    [("memory", 0.0), ("memory", 2.0), ("stream", 0.6), ("weighted", 1.7), ("weighted stream", 1.2)],
+)
+def test_kill_9_for_real(small_dataset: Dataset, tmp_path: Path, name: str, after_s: float) -> None:
+    """Weights, figures and TensorBoard end as if nothing had happened; all runs have the cosine schedule."""
+    config = replace(CONFIG, **VARIED[name])
+    run(small_dataset, tmp_path / "undisturbed", config)
     code = (
         "import sys; from pathlib import Path; from skyclone.train import cloning;"
         "from skyclone.train.configuration import CloningConfig; from skyclone.datasets import open_dataset;"
         "cloning.SAVE_EVERY = 1;"
-        f"config = CloningConfig(**{CONFIG.to_json()!r});"
+        f"config = CloningConfig(**{config.to_json()!r});"
         f"cloning.Cloning([open_dataset({str(small_dataset.path)!r})], {str(tmp_path / 'run')!r}, config).train()"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
@@ -321,9 +356,9 @@ def test_kill_9_for_real(small_dataset: Dataset, tmp_path: Path, undisturbed: Pa
     time.sleep(after_s)
     process.kill()
     process.wait()
-    run(small_dataset, tmp_path / "run", resume=True)
-    assert_same_end(tmp_path / "run", undisturbed)
-    assert not [name for name in os.listdir(tmp_path / "run") if name.endswith(".tmp")]
+    run(small_dataset, tmp_path / "run", config, resume=True)
+    assert_same_end(tmp_path / "run", tmp_path / "undisturbed")
+    assert not [each for each in os.listdir(tmp_path / "run") if each.endswith(".tmp")]
 
 
 def test_begins_with_the_parents_weights(small_dataset: Dataset, undisturbed: Path, tmp_path: Path) -> None:

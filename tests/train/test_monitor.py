@@ -1,11 +1,16 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skyclone.datasets.errors import CheckpointError
+from skyclone.datasets.observation import View
+from skyclone.train import networks
 from skyclone.train.heldout import HeldOut
-from skyclone.train.monitor import Iteration, Monitor, read_metrics
+from skyclone.train.iteration import Iteration
+from skyclone.train.monitor import Monitor, is_power_of_two, read_metrics
 from skyclone.train.stopwatch import Stopwatch
 
 
@@ -61,16 +66,52 @@ def test_a_last_line_that_was_cut_is_left_out_and_an_edited_one_is_an_error(tmp_
         read_metrics(path)
 
 
+def board(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(
+        str(folder / "tensorboard"), size_guidance={"images": 0, "histograms": 0, "scalars": 0}
+    )
+    events.Reload()
+    return events
+
+
 def test_tensorboard_holds_the_figures(tmp_path: Path) -> None:
     with Monitor(tmp_path) as monitor:
         monitor.add(iteration(1))
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    tags = set(events.Tags()["scalars"])
+    tags = set(board(tmp_path).Tags()["scalars"])
     assert {"loss/train", "loss/heldout_conflict", "attention/sharpness", "weight_norm/W_q/head_2"} <= tags
-    assert events.Scalars("loss/heldout")[0].value == pytest.approx(0.0298)
+    assert board(tmp_path).Scalars("loss/heldout")[0].value == pytest.approx(0.0298)
+
+
+def test_tensorboard_holds_the_weights_and_the_attention(tmp_path: Path) -> None:
+    view = View.parse("ego:intruders=3")
+    network = networks.make("pairwise", view, width=8, hidden=8)
+    with Monitor(tmp_path) as monitor:
+        for number in (1, 2, 3, 4, 5):
+            monitor.add(iteration(number), network, view, is_last=number == 5)
+    events = board(tmp_path)
+    assert set(events.Tags()["histograms"]) == {f"weights/{name}" for name, _ in network.named_parameters()}
+    histogram = events.Histograms("weights/pair.weight")
+    assert [each.step for each in histogram] == [100, 200, 300, 400, 500]
+    values = network.state_dict()["pair.weight"].numpy()
+    assert histogram[0].histogram_value.num == values.size
+    assert histogram[0].histogram_value.sum == pytest.approx(np.float64(values).sum(), abs=1e-5)
+    pictures = events.Images("attention/scene")
+    assert [each.step for each in pictures] == [100, 200, 400, 500], "at 1, 2, 4, ... and the last"
+    assert (pictures[0].width, pictures[0].height) == (864, 296)
+
+
+def test_a_run_that_goes_on_at_once_loses_no_point(tmp_path: Path) -> None:
+    for batches in (0, 150, 250):
+        with Monitor(tmp_path, batches) as monitor:
+            for number in range(batches // 100 + 1, 5):
+                monitor.add(iteration(number))
+    assert [each.step for each in board(tmp_path).Scalars("loss/train")] == [100, 200, 300, 400]
+    seconds = [path.name.split(".")[3] for path in (tmp_path / "tensorboard").iterdir()]
+    assert len(set(seconds)) == 3, "the files' names are in the order they were written in"
+
+
+def test_powers_of_two() -> None:
+    assert [number for number in range(1, 20) if is_power_of_two(number)] == [1, 2, 4, 8, 16]
 
 
 def test_stopwatch() -> None:
