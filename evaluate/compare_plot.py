@@ -19,7 +19,7 @@ _LOOKS = (("#0072b2", "o"), ("#d55e00", "s"))  # told apart by shape as well as 
 _PANELS = (
     ("heldout_mse", "held-out MSE", "log"),
     ("heldout_mse_conflict", "held-out MSE, in conflict", "log"),
-    ("sharpness", "attention sharpness", "linear"),
+    ("sharpness", "attention sharpness", "share"),
     ("samples_per_processor_second", "samples per processor second", "log"),
     ("los_events", "LoS per scenario", "counts"),
     ("extra_distance", "extra distance (%)", "linear"),
@@ -143,7 +143,12 @@ def _counts(panel: Any, values: list[float]) -> None:
     panel.set_xlim(-0.01, max(ticks[-1], highest))
 
 
-_SCALES = {"linear": _linear, "log": _log, "counts": _counts}
+def _share(panel: Any, values: list[float]) -> None:
+    """Show the whole range from 0 to 1."""
+    panel.set_xlim(0, 1)
+
+
+_SCALES = {"linear": _linear, "share": _share, "log": _log, "counts": _counts}
 
 
 def _arms(estimate: Estimate) -> Any:
