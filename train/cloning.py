@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..datasets.dataset import Dataset
-from ..datasets.errors import CheckpointError, SkycloneError
+from ..datasets.errors import CheckpointError, ConfigurationError, SkycloneError
 from ..datasets.loader import Batch, Loader
 from ..datasets.publication import clean, publish
 from ..datasets.snapshots import Snapshots
@@ -61,9 +61,11 @@ class Cloning:
         device: `auto`, `cpu`, `cuda`, ...
         say: Receives each line for people.
         processes: Those that train together; None: this one alone.
+        parent: A trained run (or file, or `pretrained:NAME`) whose weights it begins with; None for new ones.
 
     Raises:
-        CheckpointError: The folder holds a run and resume is False, or a run of another configuration.
+        CheckpointError: The folder holds a run and resume is False, or a run of another configuration; or the
+            parent is another network.
         DatasetError: A dataset is damaged, or has too few episodes to hold some out.
         ConfigurationError: The device is not there, or the datasets do not go together.
     """
@@ -78,10 +80,16 @@ class Cloning:
         device: str = "auto",
         say: Callable[[str], None] = print,
         processes: Processes | None = None,
+        parent: str | Path | None = None,
     ) -> None:
         self.run, self.config, self.processes = Path(run), config, processes or Processes()
         self._say = say if self.processes.is_first else _keep_quiet
         self.device = choose_device(device)
+        if config.max_processor_seconds is not None and self.processes.size > 1:
+            raise ConfigurationError(
+                f"expected one process with max_processor_seconds, got {self.processes.size}: each would stop at "
+                "another step. Use max_batches or max_seconds."
+            )
         described = describe(datasets)
         is_there = self.processes.from_first(lambda: self._is_there(described, resume))
         self.progress, self.clock = Progress(), Stopwatch()
@@ -95,6 +103,8 @@ class Cloning:
             "datasets": described,
             "config": config.to_json(),
         }
+        if parent is not None:
+            self._adopt(parent)
         self.learner = Learner(self.network, config, self.processes)
         self._check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
         self._elapsed_s, self._is_stopped = 0.0, False  # as all processes agreed at the last look
@@ -142,7 +152,19 @@ class Cloning:
         weights: dict[str, Any] = {"conflict_weight": config.conflict_weight, "mix": config.shares}
         self.loader = Loader(parts[0], config.view, config.batch_size, config.seed, **weights, **here)
         self.heldout = Loader(parts[1], config.view, HELDOUT_BATCH, shuffle=False, **here)
-        self._all_batches = len(self.loader) * config.epochs
+        self._all_batches = min(len(self.loader) * config.epochs, config.max_batches or 2**63)
+        self._iterations = -(-self._all_batches // len(self.loader))
+
+    def _adopt(self, parent: str | Path) -> None:
+        """Take the weights of a trained network of the same kind."""
+        loaded = checkpoint.load(parent, view=self.config.view)
+        if loaded.network.spec != self.network.spec:
+            raise CheckpointError(
+                f"{loaded.path} holds the network {loaded.network.spec}, expected {self.network.spec}. "
+                "Go on with the model it was trained as."
+            )
+        self.network.load_state_dict(loaded.network.state_dict())
+        self._meta["parent"] = {"path": str(parent), "weights_sha256": loaded.meta["weights_sha256"]}
 
     def _settled(self, parts: Sequence[Any]) -> list[Any]:
         """Return the data on the GPU if they can be there."""
@@ -193,12 +215,12 @@ class Cloning:
         with tqdm(
             total=len(self.loader),
             initial=progress.batch,
-            desc=f"Iter {progress.epoch + 1}/{self.config.epochs}",
+            desc=f"Iter {progress.epoch + 1}/{self._iterations}",
             unit="batch",
             leave=False,
             disable=None if self.processes.is_first else True,
         ) as bar:
-            start = time.perf_counter() - progress.learning_s
+            start, processor = time.perf_counter() - progress.learning_s, time.process_time() - progress.processor_s
             for batch in self.clock.waiting(LOADING, self.loader):
                 with self.clock.measure(LEARNING):
                     self._step(batch)
@@ -207,6 +229,7 @@ class Cloning:
                     if looks:
                         self._look(interruption)
                 progress.learning_s = time.perf_counter() - start
+                progress.processor_s = time.process_time() - processor
                 bar.update()
                 if not looks:
                     continue
@@ -217,6 +240,7 @@ class Cloning:
                 if saves:
                     self._save_state()
                     start = time.perf_counter() - progress.learning_s
+                    processor = time.process_time() - progress.processor_s
                 self._stop_if_wanted()
 
     def _step(self, batch: Batch) -> None:
@@ -245,8 +269,12 @@ class Cloning:
 
     def _fraction(self) -> float:
         """Return how much of the training is done: of the batches, or of the time if that is further."""
-        done = self.progress.batches / self._all_batches
-        return done if self.config.max_seconds is None else max(done, self._elapsed_s / self.config.max_seconds)
+        config, done = self.config, [self.progress.batches / self._all_batches]
+        if config.max_seconds is not None:
+            done.append(self._elapsed_s / config.max_seconds)
+        if config.max_processor_seconds is not None:
+            done.append(self.progress.processor_s / config.max_processor_seconds)
+        return max(done)
 
     def _end_iteration(self, monitor: Monitor | None) -> None:
         """Evaluate, tell and save."""
@@ -274,7 +302,7 @@ class Cloning:
         assert monitor is not None, "only the first process tells"
         iteration = self._iteration(heldout)
         monitor.add(iteration, self.network, self.config.view, is_last=self.progress.is_finished)
-        self._say(iteration.line(self.config.epochs))
+        self._say(iteration.line(self._iterations))
         with self.clock.measure(SAVING):
             self._save_checkpoints(iteration, is_best)
 
@@ -315,7 +343,7 @@ class Cloning:
         if self._is_stopped and not self.progress.is_finished:
             self._save_state()
             stop = KeyboardInterrupt(
-                f"Stopped in iteration {self.progress.epoch + 1} of {self.config.epochs}; all is saved. "
+                f"Stopped in iteration {self.progress.epoch + 1} of {self._iterations}; all is saved. "
                 "The same command with --resume goes on from here."
             )
             raise self._spoken(stop)
@@ -345,6 +373,7 @@ class Cloning:
 
         history = monitor.history if monitor else []
         summary = summarise(history, self.clock.seconds, self._is_saved(), trouble, self.config.model)
+        summary["processor_seconds"] = self.progress.processor_s
         publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
         for name in PLOT_NAMES if history else ():
             publish(self.run / name, pictures.losses(history, name.rpartition(".")[2]))

@@ -35,6 +35,9 @@ class CloningConfig:
         heldout: Fraction of the episodes held out.
         max_seconds: Stop (and let the schedule end) after so much training time, evaluation included; None for
             no limit. A limit on time makes the result depend on the machine.
+        max_processor_seconds: The same in processor time, of loading, forward and backward alone: what other work
+            on the machine takes is not counted, nor is evaluation.
+        max_batches: Stop (and let the schedule end) after so many batches; None for no limit.
         threads: Torch threads on the CPU; 0 leaves torch its own number. These networks are small: a second thread
             brings little, and on a busy machine makes all many times slower (`train/LOG.md`). With another number
             the result differs in the last bits.
@@ -54,6 +57,8 @@ class CloningConfig:
     seed: int = 0
     heldout: float = 0.1
     max_seconds: float | None = None
+    max_processor_seconds: float | None = None
+    max_batches: int | None = None
     threads: int = 1
     conflict_weight: float = 1.0
     mix: str = ""
@@ -67,7 +72,9 @@ class CloningConfig:
         for key, low in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("threads", 0)):
             if getattr(self, key) < low:
                 raise ConfigurationError(f"expected {key} of {low} or more, got {getattr(self, key)}")
-        for key in ("lr", "gradient_clip", "max_seconds"):
+        if self.max_batches is not None and self.max_batches < 1:
+            raise ConfigurationError(f"expected max_batches of 1 or more, got {self.max_batches}")
+        for key in ("lr", "gradient_clip", "max_seconds", "max_processor_seconds"):
             value = getattr(self, key)
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigurationError(f"expected {key} above 0, got {value}")

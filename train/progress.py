@@ -27,6 +27,7 @@ class Progress:
         best: Lowest held-out loss so far; None before the first evaluation.
         is_finished: Whether nothing is left to do.
         elapsed_s: Seconds spent so far, all attempts together.
+        processor_s: Processor seconds of loading, forward and backward so far.
         seconds: Where they went, by name.
     """
 
@@ -40,6 +41,7 @@ class Progress:
     best: float | None = None
     is_finished: bool = False
     elapsed_s: float = 0.0
+    processor_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def next_epoch(self) -> None:

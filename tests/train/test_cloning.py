@@ -359,3 +359,43 @@ def test_kill_9_for_real(small_dataset: Dataset, tmp_path: Path, name: str, afte
     run(small_dataset, tmp_path / "run", config, resume=True)
     assert_same_end(tmp_path / "run", tmp_path / "undisturbed")
     assert not [each for each in os.listdir(tmp_path / "run") if each.endswith(".tmp")]
+
+
+def test_begins_with_the_parents_weights(small_dataset: Dataset, undisturbed: Path, tmp_path: Path) -> None:
+    cloning = Cloning(
+        [small_dataset], tmp_path / "run", CONFIG, device="cpu", say=quiet, parent=undisturbed / "last.safetensors"
+    )
+    parent = checkpoint.load(undisturbed, "last")
+    assert all(
+        torch.equal(cloning.network.state_dict()[name], value) for name, value in weights(undisturbed).items()
+    )
+    cloning.train()
+    assert checkpoint.load(tmp_path / "run").meta["parent"] == {
+        "path": str(undisturbed / "last.safetensors"),
+        "weights_sha256": parent.meta["weights_sha256"],
+    }
+
+
+def test_a_parent_of_another_kind_is_an_error(small_dataset: Dataset, undisturbed: Path, tmp_path: Path) -> None:
+    other = replace(CONFIG, model="pairwise:width=16:hidden=8")
+    with pytest.raises(CheckpointError, match=r"holds the network .*'width': 8.*, expected .*'width': 16"):
+        run(small_dataset, tmp_path / "run", other, parent=undisturbed)
+    with pytest.raises(CheckpointError, match="was trained on the observation 'ego:intruders=4', got 'seed'"):
+        run(small_dataset, tmp_path / "run", replace(CONFIG, observation="seed"), parent=undisturbed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_budget_of_batches_ends_the_run_and_its_schedule(small_dataset: Dataset, tmp_path: Path) -> None:
+    lines: list[str] = []
+    summary = run(small_dataset, tmp_path / "run", replace(CONFIG, max_batches=20), say=lines.append)
+    history = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert summary["batches"] == history[-1].batches == 20
+    assert any("Iter 2/2" in line for line in lines)
+    assert history[-1].learning_rate == pytest.approx(CONFIG.lr * 0.0062, rel=0.01)  # cos^2 of the last batch of 20
+
+
+def test_a_budget_of_processor_time_counts_learning_alone(small_dataset: Dataset, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=10_000, max_processor_seconds=0.3)
+    summary = run(small_dataset, tmp_path / "run", config)
+    assert 0.3 <= summary["processor_seconds"] < 0.6
+    assert summary["batches"] < 10_000
