@@ -13,6 +13,7 @@ from ...datasets.observation import View
 from .additive import AdditiveNetwork
 from .network import Network
 from .pairwise import PairwiseNetwork
+from .thresholds import ThresholdsNetwork
 
 __all__ = ["NAMES", "Network", "make", "parse"]
 
@@ -21,6 +22,7 @@ _NETWORKS: dict[str, type[Network]] = {
     for network in (
         AdditiveNetwork,
         PairwiseNetwork,
+        ThresholdsNetwork,
     )
 }
 NAMES = tuple(_NETWORKS)
