@@ -73,20 +73,24 @@ def test_contexts_of_two_alike_add_up() -> None:
 
 
 def test_learns_where_a_teacher_switches() -> None:
-    # The label jumps where the intruder will pass at 110 m: a step of that quantity must come to stand there.
+    # The label jumps where the intruder will pass at 110 m: a step of that distance must come to stand there,
+    # and be steeper than the 10 it began with.
     torch.manual_seed(0)
     network = networks.make("thresholds", VIEW, hidden=16, width=16, heads=1)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    for _ in range(250):
-        aside_m = 160 * torch.rand(256)
-        intruders = torch.zeros(256, 1, 5)
+    assert (network.step_places[1] - 1.1).abs().min() > 0.1
+    for _ in range(150):
+        aside_m = 160 * torch.rand(128)
+        intruders = torch.zeros(128, 1, 5)
         intruders[:, 0, 0] = torch.hypot(aside_m, torch.tensor(200.0)) / VIEW.length_m
         intruders[:, 0, 1], intruders[:, 0, 2] = aside_m / VIEW.length_m, 200.0 / VIEW.length_m
         intruders[:, 0, 4] = -1.0
         label = (aside_m < 110).float().unsqueeze(1).expand(-1, 2)
-        action = network(Observation(torch.ones(256, 7), intruders, torch.ones(256, 1, dtype=torch.bool)))
+        action = network(Observation(torch.ones(128, 7), intruders, torch.ones(128, 1, dtype=torch.bool)))
         loss = (action - label).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.02
+    there = (network.step_places[1] - 1.1).abs() < 0.05
+    assert network.step_log_steepness[1, there].exp().max() > 15
+    assert loss.item() < 0.03

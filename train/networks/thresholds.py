@@ -1,14 +1,15 @@
 """`thresholds`: pairwise attention behind soft thresholds, whose places and widths are learned.
 
 A conflict-resolution teacher switches: it acts as soon as an intruder will be near enough, soon enough,
-and flies to its waypoint before. 98 % of the error of `pairwise` lies in a tenth of the rows, those next
-to a switch (`train/LOG.md`), because a network of a few layers is smooth over tens of metres. Here each pair
-is first described by geometry that knows no teacher: how far the intruder is, how far it will be at the
-closest point of approach and at the look-ahead time, whether it approaches. Each of these goes through
-soft steps sigmoid(g (x - c)) whose c and g are learned: they move to where the teacher switches, and
-sharpen there. The rest is `pairwise` with one change: a softmax averages over intruders, whereas pushes
-out of conflicts add up. So the context of each head is multiplied by a soft count of the intruders that
-concern it; the attention remains a softmax.
+and flies to its waypoint before. 97 % of the error of `pairwise` lies in a tenth of the rows, those next
+to a switch (`train/LOG.md`), because a small network is smooth over tens of metres. Here each pair is first
+described by geometry that knows no teacher: how far the intruder is now, at the closest point of approach and
+at the look-ahead time, and whether it approaches now and then. Each of these five goes through soft steps
+sigmoid(g (x - c)) whose c and g are learned: they move to where the teacher switches, and sharpen there.
+
+The rest is `pairwise` with one change: a softmax averages over intruders, whereas pushes out of conflicts add
+up. So the context of each head is multiplied by a soft count of the intruders that concern it, made of the
+same scores; the attention remains a softmax.
 
 Notation: M rows, K intruders, F features per intruder, H heads, D head size, E width of a pair's embedding,
 G geometric features, J steps of each of the 5 stepped ones.
