@@ -34,6 +34,14 @@ def test_geometry_worked_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor(expected))
 
 
+@pytest.mark.parametrize("speed", [0.0, 1e-9, 1e-7])
+def test_who_flies_beside_comes_no_nearer(speed: float) -> None:
+    # Two of one stream have the same velocity but for rounding: nothing will change, and nothing is near.
+    found = geometry(torch.tensor([3.0, 4.0]), torch.tensor([0.0, -speed]))
+    torch.testing.assert_close(found[:3], torch.tensor([5.0, 5.0, 5.0]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(found[3:6], torch.zeros(3), atol=2e-3, rtol=0)
+
+
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 10**6), angle=st.floats(-7, 7))
 def test_geometry_knows_no_axes(seed: int, angle: float) -> None:
