@@ -18,7 +18,8 @@ RUNS     ?= runs
 REPORT   ?= report
 COLLECT  ?= --episodes $(EPISODES)
 EPISODES ?= 1000
-TRAIN    ?= --model pairwise --observation ego:intruders=8 --lr 0.008 --schedule cosine --epochs 6
+TRAIN    ?= --model thresholds --observation ego:intruders=8 --lr 0.008 --schedule cosine --epochs $(EPOCHS)
+EPOCHS   ?= 10
 FINETUNE ?= --steps 2000000
 EVALUATE ?= --scenarios 200
 SKYCLONE := $(BIN)/skyclone
@@ -91,7 +92,7 @@ $(REPORT)/report.html: $(RUNS)/tuned/summary.json $(REPORT).recipe | $(VENV)/.in
 # --- from nothing to a report in a few minutes ----------------------------------------------------
 
 demo:  ## all four stages, small but real, in a few minutes on two cores
-	@$(MAKE) --no-print-directory evaluate DATA=demo/data RUNS=demo/runs REPORT=demo/report EPISODES=256 \
+	@$(MAKE) --no-print-directory evaluate DATA=demo/data RUNS=demo/runs REPORT=demo/report EPISODES=256 EPOCHS=4 \
 		FINETUNE='--steps 500000' EVALUATE='--scenarios 100'
 
 smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?

@@ -15,7 +15,10 @@ from pathlib import Path
 
 def main(wheel: Path) -> None:
     """Check one wheel; any failure raises."""
-    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    files = zipfile.ZipFile(wheel).namelist()
+    missing = {"skyclone/pretrained/clone.safetensors", "skyclone/pretrained/clone.json"} - set(files)
+    assert not missing, f"expected the trained weights in the wheel, {sorted(missing)} are not there"
+    tops = {name.split("/")[0] for name in files}
     packages = {top for top in tops if not top.endswith(".dist-info")}
     assert packages == {"skyclone"}, f"expected skyclone as the only top level, got {sorted(packages)}"
     with tempfile.TemporaryDirectory() as folder:
@@ -44,6 +47,7 @@ def main(wheel: Path) -> None:
         run("-m", "skyclone", "--help")
         run("-m", "skyclone", "collect", "--out", "data", "--episodes", "2", "--aircraft", "4", "--workers", "1")
         assert '"complete": true' in run("-m", "skyclone", "datasets", "info", "data", "--json")
+        run("-m", "skyclone", "evaluate", "pretrained:clone", "--scenarios", "2", "--json")
         print(run("-m", "skyclone", "smoke"), end="")
     print(f"{wheel.name}: installs, and works from another folder")
 

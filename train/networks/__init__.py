@@ -18,6 +18,7 @@ from .lstm import LstmNetwork
 from .mlp import MlpNetwork
 from .network import Network
 from .pairwise import PairwiseNetwork
+from .thresholds import ThresholdsNetwork
 from .transformer import TransformerNetwork
 
 __all__ = ["NAMES", "Network", "make", "parse"]
@@ -30,6 +31,7 @@ _NETWORKS: dict[str, type[Network]] = {
         ContextNetwork,
         LstmNetwork,
         PairwiseNetwork,
+        ThresholdsNetwork,
         TransformerNetwork,
         DeepSetsNetwork,
         MlpNetwork,

@@ -1,0 +1,63 @@
+"""The weights that ship with the package: what they say of themselves, and that they fly like their teacher."""
+
+import json
+
+import pytest
+import torch
+
+from skyclone.collect import teachers
+from skyclone.collect.configuration import WorldConfig
+from skyclone.collect.flight import advise, fly
+from skyclone.collect.world import World
+from skyclone.train import Policy, load_policy
+from skyclone.train.checkpoint import PRETRAINED
+
+WORLD = WorldConfig()
+
+
+@pytest.fixture(scope="module")
+def clone() -> Policy:
+    return load_policy("pretrained:clone")
+
+
+def test_the_clone_says_where_it_comes_from(clone: Policy) -> None:
+    assert clone.meta["stage"] == "clone"
+    assert clone.meta["teacher"] == "mvp"  # with its default margin, 1.1
+    assert clone.meta["world"] == WORLD.to_json()
+    (dataset,) = clone.meta["datasets"]
+    assert (dataset["episodes"], dataset["pilot"], dataset["noise"]) == (1000, "teacher", 0.0)
+    assert "+" in clone.meta["code"]
+    assert "dirty" not in clone.meta["code"], "the weights come from a commit"
+    copy = json.loads((PRETRAINED / "clone.json").read_text())
+    assert copy["weights_sha256"] == clone.meta["weights_sha256"]
+    assert (PRETRAINED / "clone.safetensors").stat().st_size < 1e6
+    figures = clone.meta["metrics"]["heldout"]
+    assert figures["mse"] < 0.002
+    assert figures["mse_conflict"] < 0.015
+    assert figures["sharpness"] > 0.5
+
+
+@torch.no_grad()
+def test_the_clone_flies_like_its_teacher(clone: Policy) -> None:
+    # Two scenarios nobody trained on, each state seen by both: what would the teacher have done here?
+    teacher, errors, in_conflict = teachers.make("mvp", WORLD, margin=1.1), [], []
+    for step in fly(World(WORLD, 1_000_000, range(2)), clone):
+        advice = advise(teacher, WORLD, step.traffic, step.pairs)
+        flying = step.traffic.is_flying
+        errors.append((step.action - advice.action).square().mean(-1)[flying])
+        acting = torch.zeros_like(flying)
+        acting[advice.conflicts.episode, advice.conflicts.ownship] = True
+        in_conflict.append(acting[flying])
+        assert step.pairs.nearest_m()[flying].min() > WORLD.protected_zone_m, "nobody loses separation"
+        if step.steps[0] == 100:
+            break
+    error, acting = torch.cat(errors), torch.cat(in_conflict)
+    assert acting.float().mean() > 0.05
+    assert error.mean() < 0.003
+    assert error[acting].mean() < 0.02
+
+
+def test_the_clone_found_the_teachers_zone(clone: Policy) -> None:
+    # Nobody told it that the teacher keeps 110 m: a learned step of the distance at the closest point stands there.
+    places_m = 100 * clone.network.step_places[1]
+    assert (places_m - 110.0).abs().min() < 1.0
