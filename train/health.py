@@ -82,9 +82,9 @@ def diagnose(
 
 def _finer(model: str) -> str:
     """Say which network sees each pair better than this one."""
-    if model.split(":")[0] == "pairwise":
-        return "try a wider network (--model pairwise:width=128), more --epochs, or --conflict-weight 3"
-    return "try --model pairwise and --observation ego:intruders=8"
+    if model.split(":")[0] == "thresholds":
+        return "try a wider network (--model thresholds:width=128), more --epochs, or --conflict-weight 3"
+    return "try --model thresholds and --observation ego:intruders=8"
 
 
 def _why_high(history: Sequence[Iteration], best: Iteration, model: str) -> str:

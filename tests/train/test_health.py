@@ -147,8 +147,8 @@ def test_summary_is_of_the_best_iteration() -> None:
 
 def test_nobody_is_told_to_try_what_was_tried() -> None:
     history = iterations(0.05, 0.0501, 0.0502, mse_conflict=0.4)
-    assert "try --model pairwise" in diagnose(history, TIMES)["loss stays high"]
-    assert "try a wider network" in diagnose(history, TIMES, model="pairwise:width=16")["loss stays high"]
+    assert "try --model thresholds" in diagnose(history, TIMES)["loss stays high"]
+    assert "try a wider network" in diagnose(history, TIMES, model="thresholds:width=16")["loss stays high"]
 
 
 def test_a_network_without_attention_is_called_so() -> None:

@@ -1,8 +1,8 @@
 """`thresholds`: pairwise attention behind soft thresholds, whose places and widths are learned.
 
-A conflict-resolution teacher switches: it acts as soon as an intruder will be near enough, soon enough,
-and flies to its waypoint before. 97 % of the error of `pairwise` lies in a tenth of the rows, those next
-to a switch (`train/LOG.md`), because a small network is smooth over tens of metres. Here each pair is first
+A conflict-resolution teacher switches: it acts as soon as an intruder will be near enough, soon enough, and
+flies to its waypoint before. 97 % of the error of `pairwise` lies in a tenth of the rows, most of them next to
+a switch (`train/LOG.md`), because a small network is smooth over tens of metres. Here each pair is first
 described by geometry that knows no teacher: how far the intruder is now, at the closest point of approach and
 at the look-ahead time, and whether it approaches now and then. Each of these five goes through soft steps
 sigmoid(g (x - c)) whose c and g are learned: they move to where the teacher switches, and sharpen there.
