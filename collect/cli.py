@@ -41,13 +41,7 @@ class _ShardRange(click.ParamType):
 )
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
 @click.option("--episodes-per-shard", type=click.IntRange(1), default=128, show_default=True, help="Flown at once.")
-@click.option(
-    "--simulator",
-    type=click.Choice(["embedded", "bluesky"]),
-    default="embedded",
-    show_default=True,
-    help="What they fly in; bluesky is not built yet.",
-)
+@click.option("--simulator", default="embedded", show_default=True, help="What they fly in: embedded or bluesky.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -61,7 +55,6 @@ def collect(
     out: Folder,
     workers: int | None,
     shards: range | None,
-    simulator: str,
     engine: str,
     **options: Any,
 ) -> None:
@@ -69,12 +62,10 @@ def collect(
 
     Broken off or damaged, the same command goes on: it keeps the shards that are sound and makes the others.
     """
-    if simulator != "embedded":
-        raise click.UsageError(f"--simulator {simulator} is not built yet; use --simulator embedded.")
     from .collector import Collection
     from .configuration import WorldConfig
 
-    world = WorldConfig(aircraft=options.pop("aircraft"), scenario=options.pop("scenario"))
+    world = WorldConfig(**{name: options.pop(name) for name in ("aircraft", "scenario", "simulator")})
     workers = workers or (_cpus() if engine == "local" else None)
     _run(out, Collection(world=world, **options), engine, workers, shards, (ctx.obj or {}).get("load_pilot"))
 

@@ -18,13 +18,7 @@ import click
 @click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
 @click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
 @click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Fixes the scenarios.")
-@click.option(
-    "--simulator",
-    type=click.Choice(["embedded", "bluesky"]),
-    default="embedded",
-    show_default=True,
-    help="What they fly in; bluesky is not built yet.",
-)
+@click.option("--simulator", default="embedded", show_default=True, help="What they fly in: embedded or bluesky.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Scenarios flown at once.")
@@ -34,14 +28,12 @@ import click
     "--front", is_flag=True, help="Fly 35 settings of MVP too, and hold each RUN against the best of them."
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-def evaluate(simulator: str, out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
+def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
 
     A RUN is the folder of a trained policy, or pretrained:NAME. With --out, a report is written that needs
     nothing but a browser.
     """
-    if simulator != "embedded":
-        raise click.UsageError(f"--simulator {simulator} comes with a later release; use --simulator embedded.")
     if not options["runs"] and not options["baselines"].strip(", "):
         raise click.UsageError("expected a RUN or a baseline. Try: skyclone evaluate --baselines none,mvp")
     try:
@@ -85,7 +77,7 @@ def _prepare(**options: Any) -> tuple[Any, Any]:
     from .evaluation import Plan
 
     contenders = name_all(options.pop("runs"), options.pop("baselines"))
-    world = WorldConfig(aircraft=options.pop("aircraft"), scenario=options.pop("scenario"))
+    world = WorldConfig(**{name: options.pop(name) for name in ("aircraft", "scenario", "simulator")})
     device = str(choose_device(options.pop("device")))
     plan = Plan(tuple(contenders), world, device=device, **options)
     return plan, plan.load()

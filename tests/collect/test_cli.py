@@ -65,7 +65,6 @@ def test_the_front_door_s_loader_makes_the_pilot(tmp_path: Path) -> None:
         (["--format", "csv"], "'csv' is not one of 'parquet', 'hdf5'"),
         (["--shards", "4:2"], "expected A:B with 0 <= A < B, such as 0:4"),
         (["--shards", "3"], "expected A:B with 0 <= A < B, such as 0:4"),
-        (["--simulator", "bluesky"], "--simulator bluesky is not built yet; use --simulator embedded"),
     ],
 )
 def test_wrong_use_exits_2_and_begins_nothing(tmp_path: Path, arguments: list[object], message: str) -> None:
