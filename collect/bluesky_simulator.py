@@ -18,10 +18,9 @@ from ..datasets.errors import ConfigurationError
 from ..datasets.traffic import Traffic, wrap_angle
 from .bluesky_process import quietly, start_bluesky
 from .configuration import NAUTICAL_MILE_M, WorldConfig
+from .scenario_sector import EARTH_RADIUS_M
 from .simulators import Resolution
 
-EARTH_RADIUS_M = 6_371_000.0
-"""BlueSky's, where it moves aircraft."""
 AIRCRAFT_TYPE = "M600"
 _METRES_PER_DEGREE = np.pi * EARTH_RADIUS_M / 180.0
 _LEAST_SPACING_DEG = 0.1  # 11 km

@@ -10,15 +10,17 @@ from typing import Any
 
 import click
 
+from ..collect.cli import aircraft_option, scenario_option, simulator_option, world_of
+
 
 @click.command("evaluate")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option("--baselines", default="none,mvp", show_default=True, help="Teachers: NAME[:key=number...],...")
-@click.option("--scenarios", type=click.IntRange(1), default=200, show_default=True, help="How many, for each.")
-@click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
-@click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
+@click.option("--scenarios", type=click.IntRange(1), help="How many, for each.  [default: 200, or the files']")
+@aircraft_option
+@scenario_option
 @click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Fixes the scenarios.")
-@click.option("--simulator", default="embedded", show_default=True, help="What they fly in: embedded or bluesky.")
+@simulator_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Scenarios flown at once.")
@@ -71,13 +73,14 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
 
 def _prepare(**options: Any) -> tuple[Any, Any]:
     """Return the plan and the contenders, checked and loaded."""
-    from ..collect.configuration import WorldConfig
+    from ..collect.scenarios import count_of
     from ..train.cloning import choose_device
     from .contenders import name_all
     from .evaluation import Plan
 
     contenders = name_all(options.pop("runs"), options.pop("baselines"))
-    world = WorldConfig(**{name: options.pop(name) for name in ("aircraft", "scenario", "simulator")})
+    world = world_of(options)
+    options["scenarios"] = options["scenarios"] or count_of(world.scenario) or 200
     device = str(choose_device(options.pop("device")))
     plan = Plan(tuple(contenders), world, device=device, **options)
     return plan, plan.load()

@@ -58,6 +58,12 @@ class Plan:
         if self.seed < 0:
             raise ConfigurationError(f"expected a seed from 0 on, got {self.seed}")
         simulators.check(self.world.simulator)
+        there = layouts.count_of(self.world.scenario)
+        if there is not None and self.scenarios > there:
+            raise ConfigurationError(
+                f"expected at most the {there} scenario(s) that '{self.world.scenario}' holds, got --scenarios "
+                f"{self.scenarios}: flying them again would only make the intervals too narrow."
+            )
         layouts.lay_out(self.world, self.seed, 0)  # says at once if the aircraft do not fit
 
     @property

@@ -46,7 +46,6 @@ def test_json_alone_on_stdout():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--simulator", "bluesky"], "comes with a later release"),
         (["--baselines", " "], "expected a RUN or a baseline"),
         (["--scenarios", 0], "0 is not in the range x>=1"),
         (["--aircraft", 0], "0 is not in the range x>=1"),
