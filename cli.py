@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("skyclone.train.cli", "train", "Clone the teacher: fit a network to a dataset."),
     "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online with PPO."),
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
+    "plugin": ("skyclone.evaluate.plugin_cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }
 
