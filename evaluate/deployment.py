@@ -166,7 +166,7 @@ class Deployment:
         track = _wrapped(air.track_deg) * math.pi / 180.0
         speed = air.speed_mps
         own = (east, north, track[rows], speed[rows], east + ahead_east, north + ahead_north)
-        flying = torch.ones(len(rows), dtype=torch.bool)
+        flying = np.ones(len(rows), bool)
 
         d_east, d_north = _offset(latitude[rows, None], longitude[rows, None], latitude[None], longitude[None])
         velocity = speed * np.sin(track), speed * np.cos(track)
@@ -176,9 +176,7 @@ class Deployment:
         is_pair &= air.is_avoided[None] & (np.arange(len(speed))[None] != rows[:, None])
         distance2 = np.where(is_pair, d_east**2 + d_north**2, np.inf)
         around = (d_east, d_north, d_velocity[0], d_velocity[1], distance2)
-        return Traffic(*_tensors(*own), is_flying=flying), Pairs(
-            *_tensors(*around), is_pair=torch.from_numpy(is_pair)
-        )
+        return Traffic(*_tensors(*own, flying)), Pairs(*_tensors(*around, is_pair))
 
 
 def named(callsigns: Sequence[str], is_meant: np.ndarray) -> str:
@@ -222,5 +220,5 @@ def _clipped(east: np.ndarray, north: np.ndarray, most_m: float) -> tuple[np.nda
 
 
 def _tensors(*values: np.ndarray) -> list[Any]:
-    """Return values as float32 tensors."""
-    return [torch.from_numpy(np.ascontiguousarray(each, np.float32)) for each in values]
+    """Return values as tensors, float64 as float32."""
+    return [torch.from_numpy(each if each.dtype == bool else each.astype(np.float32)) for each in values]
