@@ -6,7 +6,6 @@ route, or straight on where it has none. All others, and all altitudes, are left
 
 from typing import Any
 
-import bluesky as bs
 import numpy as np
 from bluesky import stack
 from bluesky.traffic.asas import ConflictResolution
@@ -74,7 +73,7 @@ class SkyClone(ConflictResolution):
         """Say something once."""
         if what not in self.told:
             self.told.add(what)
-            bs.scr.echo(text)
+            stack.echo(text)
 
 
 def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:

@@ -20,8 +20,9 @@ from skyclone.evaluate.metrics import METRICS, Flown, compute
 from skyclone.evaluate.statistics import Estimate, Ratio
 
 SHOWN = (
-    "los_events", "los_merged", "conflicts", "ipr", "extra_distance", "waypoint_rate", "mean_speed_mps", "action_effort"
-)  # fmt: skip
+    *("los_events", "los_merged", "conflicts", "ipr", "extra_distance"),
+    *("waypoint_rate", "mean_speed_mps", "action_effort"),
+)
 
 
 def fly(plan: Plan, workers: int) -> tuple[dict[str, dict[str, Ratio]], dict[str, float]]:

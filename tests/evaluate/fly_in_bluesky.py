@@ -31,12 +31,15 @@ def main(folder: str, seconds: int, methods: list[str]) -> dict[str, Any]:
     navigation.Navdatabase = _NoNavigationData
     sys.modules["bluesky.navdatabase"] = navigation
     import bluesky as bs
-    from bluesky.stack import simstack
 
     bs.init(mode="sim", detached=True, workdir=folder)
     said: list[str] = []
-    bs.scr.echo = lambda text="", flags=0: said.append(text)
-    simstack.echo = lambda text="", flags=0, to_group=b"": said.append(text)
+
+    def send(topic: str, data: Any = "", to_group: bytes = b"") -> None:
+        if topic == "ECHO":  # what would stand in the console
+            said.append(data["text"])
+
+    bs.net.send = send
     flown = {}
     for method in methods:
         said.clear()
