@@ -6,6 +6,7 @@ CIRCLE. What else stands in a file is named in a warning; what cannot be flown h
 
 import hashlib
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -69,7 +70,7 @@ def read_all(scenario: str) -> tuple[ScenarioFile, ...]:
     Raises:
         ConfigurationError: There is none, one cannot be read or flown, or they have changed.
     """
-    name, _, digest = scenario.removeprefix(PREFIX).partition("#")
+    name, digest = _split(scenario)
     found, there = _files(Path(name))
     if digest and digest != there:
         raise ConfigurationError(
@@ -80,8 +81,16 @@ def read_all(scenario: str) -> tuple[ScenarioFile, ...]:
 
 def pinned(scenario: str) -> str:
     """Return the scenario with the absolute path of its files and the digest of what stands in them."""
-    name = scenario.removeprefix(PREFIX).partition("#")[0]
-    return f"{PREFIX}{Path(name).resolve()}#{_files(Path(name))[1]}"
+    name = Path(_split(scenario)[0])
+    return f"{PREFIX}{name.resolve()}#{_files(name)[1]}"
+
+
+def _split(scenario: str) -> tuple[str, str]:
+    """Return the path, and the digest if there is one."""
+    path, mark, digest = scenario.removeprefix(PREFIX).rpartition("#")
+    if mark and re.fullmatch("[0-9a-f]{12}", digest):
+        return path, digest
+    return scenario.removeprefix(PREFIX), ""
 
 
 def layout_of(config: WorldConfig, episode: int) -> Layout:

@@ -81,12 +81,15 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
         )
     longest_m = max(float(np.hypot(*(each.waypoint_m - each.position_m).T).max()) for each in layouts)
     steps = int(3 * longest_m / REFERENCE.cruise_mps / REFERENCE.step_s) + 1
-    return WorldConfig(
+    world = WorldConfig(
         aircraft=most,
         scenario=scenario_files.pinned(scenario),
         simulator=simulator,
         max_steps=min(max(steps, REFERENCE.max_steps), 32_000),
     )
+    for number in range(len(layouts)):
+        lay_out(world, 0, number)  # so that what cannot be flown is said at once
+    return world
 
 
 def warnings_about(text: str) -> list[str]:

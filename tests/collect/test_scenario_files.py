@@ -165,6 +165,8 @@ def test_airliners_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_holds_several_and_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "own #1: traffic"
+    tmp_path.mkdir()
     write(tmp_path, SMALL, "b.scn")
     other = write(tmp_path, SMALL + "0:0:0>CRE D3,M600,52.004,4.38,0,100,17\n0:0:0>DEST D3 52 4.37", "a.scn")
     (tmp_path / "notes.txt").write_text("no scenario")
