@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from skyclone.collect import bluesky_process
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.evaluate.plugin_cli import PLUGIN, install, plugin
 
+pytestmark = pytest.mark.skipif(find_spec("bluesky") is None, reason="needs skyclone[bluesky]")
 EARTH_M = 6_371_000.0
 PROGRAM = Path(__file__).with_name("fly_in_bluesky.py")
 HEAD = """00:00:00.00>CDMETHOD STATEBASED
@@ -42,7 +44,6 @@ def drone(name: str, east: float, north: float, goal_east: float, goal_north: fl
 
 def fly(folder: Path, scenario: str, seconds: int, *methods: str) -> dict[str, Any]:
     """Install the plugin and fly a scenario in a BlueSky of its own."""
-    pytest.importorskip("bluesky")
     install(folder)
     (folder / "scenario").mkdir()
     (folder / "scenario" / "own.scn").write_text(HEAD + scenario)
