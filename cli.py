@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
     "compare": ("skyclone.evaluate.compare_cli", "compare", "Train variants alike, and put them in one table."),
     "export": ("skyclone.evaluate.export_cli", "export", "Write a policy as ONNX, checked against torch."),
+    "plugin": ("skyclone.evaluate.plugin_cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }
 

@@ -24,11 +24,48 @@ class _ShardRange(click.ParamType):
         return range(int(first), int(last))
 
 
+def _known_simulator(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse a name that is none; the rest is checked when it is known whether the simulator is installed."""
+    if value.partition(":")[0] not in ("embedded", "bluesky"):
+        raise click.BadParameter(f"'{value}' is not one of 'embedded', 'bluesky'.")
+    return value
+
+
+simulator_option = click.option(
+    "--simulator",
+    default="embedded",
+    show_default=True,
+    metavar="[embedded|bluesky]",
+    callback=_known_simulator,
+    help="What they fly in; bluesky takes :simdt_s=0.05, its time step.",
+)
+
+aircraft_option = click.option(
+    "--aircraft", type=click.IntRange(1), help="Aircraft in each.  [default: 20, or a file's]"
+)
+scenario_option = click.option(
+    "--scenario",
+    default="sector",
+    show_default=True,
+    help="How the traffic is laid out: a name, or file:PATH of BlueSky's .scn, or of a folder of them.",
+)
+
+
+def world_of(options: dict[str, Any]) -> Any:
+    """Return the world of a command's options, taking them out, and warn of what a scenario's file leaves out."""
+    from . import scenarios
+
+    world = scenarios.world_for(*(options.pop(name) for name in ("scenario", "aircraft", "simulator")))
+    for warning in scenarios.warnings_about(world.scenario):
+        click.echo(f"Warning: {warning}", err=True)
+    return world
+
+
 @click.command("collect")
 @click.option("--out", type=as_folder, metavar="DIR", required=True, help="Folder, or s3://bucket/folder.")
-@click.option("--episodes", type=click.IntRange(1), default=1000, show_default=True, help="How many episodes.")
-@click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
-@click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
+@click.option("--episodes", type=click.IntRange(1), help="How many episodes.  [default: 1000, or a file's]")
+@aircraft_option
+@scenario_option
 @click.option("--teacher", default="mvp", show_default=True, help="Who gives the labels: NAME[:key=number...].")
 @click.option("--pilot", default="teacher", show_default=True, help="Who flies: teacher, or a checkpoint's folder.")
 @click.option("--noise", type=click.FloatRange(0), default=0.0, show_default=True, help="Noise on the action.")
@@ -41,13 +78,7 @@ class _ShardRange(click.ParamType):
 )
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
 @click.option("--episodes-per-shard", type=click.IntRange(1), default=128, show_default=True, help="Flown at once.")
-@click.option(
-    "--simulator",
-    type=click.Choice(["embedded", "bluesky"]),
-    default="embedded",
-    show_default=True,
-    help="What they fly in; bluesky is not built yet.",
-)
+@simulator_option
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -61,7 +92,6 @@ def collect(
     out: Folder,
     workers: int | None,
     shards: range | None,
-    simulator: str,
     engine: str,
     **options: Any,
 ) -> None:
@@ -69,12 +99,11 @@ def collect(
 
     Broken off or damaged, the same command goes on: it keeps the shards that are sound and makes the others.
     """
-    if simulator != "embedded":
-        raise click.UsageError(f"--simulator {simulator} is not built yet; use --simulator embedded.")
     from .collector import Collection
-    from .configuration import WorldConfig
+    from .scenarios import count_of
 
-    world = WorldConfig(aircraft=options.pop("aircraft"), scenario=options.pop("scenario"))
+    world = world_of(options)
+    options["episodes"] = options["episodes"] or count_of(world.scenario) or 1000
     workers = workers or (_cpus() if engine == "local" else None)
     _run(out, Collection(world=world, **options), engine, workers, shards, (ctx.obj or {}).get("load_pilot"))
 

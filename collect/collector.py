@@ -18,7 +18,7 @@ from ..datasets.provenance import code_version, package_versions
 from ..datasets.shards import write_shard
 from ..datasets.storage import Folder, sizes
 from ..datasets.writer import DatasetWriter, Report, cannot_write
-from . import cluster, scenarios, teachers
+from . import cluster, scenarios, simulators, teachers
 from .configuration import WorldConfig
 from .flight import Pilot
 from .recording import record
@@ -68,6 +68,7 @@ class Collection:
         if self.format not in SUFFIXES:
             raise ConfigurationError(f"unknown format '{self.format}'. There are: {', '.join(SUFFIXES)}.")
         scenarios.check(self.world.scenario)
+        simulators.check(self.world.simulator)
         teachers.parse(self.teacher, self.world)
 
     def manifest(self, fingerprint: str = "") -> Manifest:
@@ -87,7 +88,7 @@ class Collection:
             episodes=self.episodes,
             episodes_per_shard=self.episodes_per_shard,
             code=code_version(),
-            packages=package_versions(),
+            packages={**package_versions(), **simulators.packages_of(self.world)},
         )
 
 

@@ -9,6 +9,8 @@ from ..datasets.errors import ConfigurationError
 NAUTICAL_MILE_M = 1852.0
 KNOT_MPS = NAUTICAL_MILE_M / 3600.0
 GRAVITY_MPS2 = 9.80665
+EMBEDDED = "embedded"
+"""The default simulator."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class WorldConfig:
         waypoint_radius_m: A waypoint is reached within this distance.
         outside_m: An aircraft farther than this outside the polygon has left the sector.
         reward: Name of the reward.
+        simulator: What moves the aircraft: `embedded`, or `bluesky` such as `bluesky:simdt_s=0.05`.
     """
 
     aircraft: int = 20
@@ -60,6 +63,7 @@ class WorldConfig:
     waypoint_radius_m: float = 0.01 * NAUTICAL_MILE_M
     outside_m: float = 50.0
     reward: str = "seed"
+    simulator: str = EMBEDDED
 
     def __post_init__(self) -> None:
         if not isinstance(self.aircraft, int) or self.aircraft < 1:
@@ -87,8 +91,11 @@ class WorldConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
-        return asdict(self)
+        """Return a JSON object; without the simulator where it is the default, as before there was another."""
+        data = asdict(self)
+        if self.simulator == EMBEDDED:
+            del data["simulator"]
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "WorldConfig":
@@ -98,9 +105,10 @@ class WorldConfig:
             ConfigurationError: A key is unknown or missing, or a value is out of range.
         """
         known = {field.name for field in fields(cls)}
-        if set(data) != known:
+        missing = known - {*data, "simulator"}
+        if missing or set(data) - known:
             raise ConfigurationError(
-                f"expected the world's parameters {sorted(known)}; missing: {sorted(known - set(data))}, "
+                f"expected the world's parameters {sorted(known)}; missing: {sorted(missing)}, "
                 f"unknown: {sorted(set(data) - known)}. Was this written by another version of skyclone?"
             )
         return cls(**data)

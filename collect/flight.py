@@ -24,7 +24,7 @@ class Step(NamedTuple):
         steps: (B',) int64, number of the step in its episode, from 0.
         traffic: (B', N) before the action.
         pairs: (B', N, N) of that state.
-        action: (B', N, 2) what was flown.
+        action: (B', N, 2) what was flown; not what the pilot asked for where the simulator resolves itself.
         result: What it brought.
     """
 
@@ -37,7 +37,11 @@ class Step(NamedTuple):
 
 
 def fly(world: World, pilot: Pilot) -> Iterator[Step]:
-    """Fly a batch until every episode is over, yielding each step; finished episodes drop out on the way."""
+    """Fly a batch until every episode is over, yielding each step; finished episodes drop out on the way.
+
+    A pilot with a `resolution` (see `simulators.Resolution`) has the simulator resolve conflicts itself.
+    """
+    world.simulator.resolve_with(getattr(pilot, "resolution", None))
     slots = torch.arange(len(world.episodes), device=world.device)
     while True:
         is_over = world.is_over
@@ -51,7 +55,7 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
         steps, traffic, pairs = world.steps, world.traffic, world.pairs
         action = pilot(traffic, pairs)
         result = world.step(action)
-        yield Step(slots, steps, traffic, pairs, action, result)
+        yield Step(slots, steps, traffic, pairs, world.simulator.flown(action), result)
 
 
 class Advice(NamedTuple):

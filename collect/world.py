@@ -1,4 +1,4 @@
-"""The embedded world: B episodes of N aircraft flown at once, in torch.
+"""The world: B episodes of N aircraft flown at once, in torch, moved by the embedded simulator or another.
 
 No global random state: what an episode looks like is a function of (seed, episode); flying draws nothing.
 """
@@ -12,10 +12,10 @@ from torch import Tensor
 from ..datasets.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ..datasets.traffic import Pairs, Traffic, pairs_of
 from .configuration import WorldConfig
-from .dynamics import advance
 from .reward import reward_named
 from .scenarios import lay_out, stack
 from .sector import inner_radius, is_outside
+from .simulators import simulator_of
 
 
 class StepResult(NamedTuple):
@@ -46,11 +46,12 @@ class World:
     Attributes:
         traffic: (B, N) the present state; ended aircraft do not fly.
         pairs: (B, N, N) pairs of the present state.
+        simulator: What moves the aircraft.
         steps: (B,) int64, steps flown in each episode.
         episodes: The number of each episode.
 
     Raises:
-        ConfigurationError: Unknown scenario or reward, or aircraft that do not fit into the sector.
+        ConfigurationError: Unknown scenario, reward or simulator, or aircraft that do not fit into the sector.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class World:
         self._inner_m = inner_radius(self.corners_m)  # (B,)
         self.steps = torch.zeros(len(self.episodes), dtype=torch.int64, device=self.device)
         self.pairs = pairs_of(self.traffic)
+        self.simulator = simulator_of(config)
+        self.simulator.lay_out(self.traffic)
 
     def _here(self, tensor: Tensor) -> Tensor:
         """Move a tensor to the world's device."""
@@ -85,7 +88,7 @@ class World:
             action: (B, N, 2) turn and speed change in action units; clipped to [-1, 1].
         """
         before = self.traffic
-        after = advance(before, action, self.config)
+        after = self.simulator.advance(before, action)
         self.steps = self.steps + 1
         outcome = self._outcome(before, after)
         after.is_flying = before.is_flying & (outcome == FLYING)
@@ -127,6 +130,7 @@ class World:
         for slot, episode in zip(slots, episodes, strict=True):
             self.episodes[slot] = episode
         self.pairs = pairs_of(self.traffic)
+        self.simulator.restart(index, traffic)
 
     def keep(self, slots: Tensor) -> None:
         """Keep only some episodes of the batch, so that finished ones cost nothing.
@@ -139,3 +143,4 @@ class World:
         self.corners_m, self._inner_m = self.corners_m[slots], self._inner_m[slots]
         self.steps = self.steps[slots]
         self.episodes = [self.episodes[slot] for slot in slots.tolist()]
+        self.simulator.keep(slots)

@@ -1,9 +1,10 @@
 """A dataset's folder while it is being filled: begun or gone on with, healed, and at last complete."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .card import write_card
 from .errors import DatasetError, RecordError
@@ -187,7 +188,7 @@ def _check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
         if key == "world" and old != new:
             for name in sorted(set(old) | set(new)):
                 if old.get(name) != new.get(name):
-                    differences.append(f"{name} {old.get(name)!r} there, {new.get(name)!r} now")
+                    differences.append(f"{name} {_said(old, name)} there, {_said(new, name)} now")
         elif old != new:
             differences.append(f"{key} {old!r} there, {new!r} now")
     if differences:
@@ -200,6 +201,11 @@ def _check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
             f"{folder} holds a dataset of {found.episodes} episodes, more than the {wanted.episodes} asked for. "
             f"Nothing was changed. Call with --episodes {found.episodes} to go on with it, or name another folder."
         )
+
+
+def _said(world: Mapping[str, Any], name: str) -> str:
+    """Return a parameter as text; one that is not named has its default value."""
+    return repr(world[name]) if name in world else "as by default"
 
 
 def cannot_write(folder: Folder, error: OSError) -> DatasetError:

@@ -10,21 +10,17 @@ from typing import Any
 
 import click
 
+from ..collect.cli import aircraft_option, scenario_option, simulator_option, world_of
+
 
 @click.command("evaluate")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option("--baselines", default="none,mvp", show_default=True, help="Teachers: NAME[:key=number...],...")
-@click.option("--scenarios", type=click.IntRange(1), default=200, show_default=True, help="How many, for each.")
-@click.option("--aircraft", type=click.IntRange(1), default=20, show_default=True, help="Aircraft in each.")
-@click.option("--scenario", default="sector", show_default=True, help="How the traffic is laid out.")
+@click.option("--scenarios", type=click.IntRange(1), help="How many, for each.  [default: 200, or the files']")
+@aircraft_option
+@scenario_option
 @click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Fixes the scenarios.")
-@click.option(
-    "--simulator",
-    type=click.Choice(["embedded", "bluesky"]),
-    default="embedded",
-    show_default=True,
-    help="What they fly in; bluesky is not built yet.",
-)
+@simulator_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and report.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Scenarios flown at once.")
@@ -34,14 +30,12 @@ import click
     "--front", is_flag=True, help="Fly 35 settings of MVP too, and hold each RUN against the best of them."
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-def evaluate(simulator: str, out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
+def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
 
     A RUN is the folder of a trained policy, or pretrained:NAME. With --out, a report is written that needs
     nothing but a browser.
     """
-    if simulator != "embedded":
-        raise click.UsageError(f"--simulator {simulator} comes with a later release; use --simulator embedded.")
     if not options["runs"] and not options["baselines"].strip(", "):
         raise click.UsageError("expected a RUN or a baseline. Try: skyclone evaluate --baselines none,mvp")
     try:
@@ -79,13 +73,14 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
 
 def _prepare(**options: Any) -> tuple[Any, Any]:
     """Return the plan and the contenders, checked and loaded."""
-    from ..collect.configuration import WorldConfig
+    from ..collect.scenarios import count_of
     from ..train.cloning import choose_device
     from .contenders import name_all
     from .evaluation import Plan
 
     contenders = name_all(options.pop("runs"), options.pop("baselines"))
-    world = WorldConfig(aircraft=options.pop("aircraft"), scenario=options.pop("scenario"))
+    world = world_of(options)
+    options["scenarios"] = options["scenarios"] or count_of(world.scenario) or 200
     device = str(choose_device(options.pop("device")))
     plan = Plan(tuple(contenders), world, device=device, **options)
     return plan, plan.load()

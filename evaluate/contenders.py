@@ -5,16 +5,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..collect import teachers
-from ..collect.configuration import WorldConfig
+from ..collect import simulators, teachers
+from ..collect.configuration import WorldConfig, parse_parameters
 from ..collect.flight import Pilot, teacher_pilot
+from ..collect.simulators import Resolution
 from ..datasets.errors import ConfigurationError
+from ..datasets.traffic import Pairs, Traffic
 from ..train.policy import Policy, load_policy
 
 UNRESOLVED = "none"
 """The teacher that resolves nothing: the DEP needs it flown whatever the contenders."""
-_FREE_IN_WORLD = ("aircraft", "scenario", "reward")  # a policy may well be evaluated with others of these
+BLUESKY_MVP = "bluesky-mvp"
+"""The baseline that leaves resolving to BlueSky's own MVP."""
+_FREE_IN_WORLD = (
+    "aircraft",
+    "scenario",
+    "reward",
+    "simulator",
+)  # a policy may well be evaluated with others of these
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,44 @@ def load(contender: Contender, config: WorldConfig, device: str | torch.device =
     if contender.is_run:
         policy = load_policy(contender.name, device=device)
         return Loaded(contender, policy.pilot, policy)
+    if contender.name.partition(":")[0] == BLUESKY_MVP:
+        return Loaded(contender, _bluesky_mvp(contender.name, config))
     return Loaded(contender, teacher_pilot(teachers.parse(contender.name, config), config))
+
+
+@dataclass(frozen=True)
+class SelfResolving:
+    """A pilot who flies straight to the waypoint and has the simulator resolve conflicts itself.
+
+    Attributes:
+        resolution: How.
+        straight: The pilot without resolution.
+    """
+
+    resolution: Resolution
+    straight: Pilot
+
+    def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
+        """Return the actions towards the waypoints, (B, N, 2)."""
+        return self.straight(traffic, pairs)
+
+
+def _bluesky_mvp(text: str, config: WorldConfig) -> SelfResolving:
+    """Return BlueSky's own MVP: detection on the protected zone, resolution on `margin` times it.
+
+    The margin is BlueSky's RFACH, by default 1.05 as in its settings; the look-ahead time its DTLOOK.
+    """
+    _, parameters = parse_parameters(text, "baseline")
+    known = {"margin": 1.05, "lookahead_s": config.lookahead_s}
+    for key, value in parameters.items():
+        if key not in known or not 0 < value < 10_000:
+            raise ConfigurationError(
+                f"baseline '{text}': expected the parameters {' and '.join(known)}, above 0, got {key}={value:g}"
+            )
+    resolution = Resolution("MVP", **{**known, **parameters})
+    if simulators.is_embedded(config):
+        simulators.simulator_of(config).resolve_with(resolution)  # which says where it can be flown
+    return SelfResolving(resolution, teacher_pilot(teachers.make(UNRESOLVED, config), config))
 
 
 def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:

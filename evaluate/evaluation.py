@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..collect import scenarios as layouts
+from ..collect import simulators
 from ..collect.configuration import WorldConfig
 from ..collect.workers import one_thread, work
 from ..datasets.errors import ConfigurationError
@@ -56,6 +57,13 @@ class Plan:
                 raise ConfigurationError(f"expected 1 or more for --{name}, got {getattr(self, name)}")
         if self.seed < 0:
             raise ConfigurationError(f"expected a seed from 0 on, got {self.seed}")
+        simulators.check(self.world.simulator)
+        there = layouts.count_of(self.world.scenario)
+        if there is not None and self.scenarios > there:
+            raise ConfigurationError(
+                f"expected at most the {there} scenario(s) that '{self.world.scenario}' holds, got --scenarios "
+                f"{self.scenarios}: flying them again would only make the intervals too narrow."
+            )
         layouts.lay_out(self.world, self.seed, 0)  # says at once if the aircraft do not fit
 
     @property
@@ -165,7 +173,7 @@ class Evaluation:
             },
             "front": self.front.to_json() if self.front else None,
             "world": plan.world.to_json(),
-            "simulator": "embedded",
+            "simulator": plan.world.simulator,
             "seed": plan.seed,
             "scenarios": plan.scenarios,
             "batch": plan.batch,
@@ -174,7 +182,7 @@ class Evaluation:
             "runs": self.meta,
             "warnings": self.warnings,
             "code": code_version(),
-            "packages": package_versions(),
+            "packages": {**package_versions(), **simulators.packages_of(plan.world)},
         }
 
 

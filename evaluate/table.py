@@ -2,6 +2,7 @@
 
 from textwrap import wrap
 
+from ..collect.simulators import is_embedded
 from .evaluation import Evaluation
 from .metrics import METRICS
 from .numerals import NOTHING, with_interval
@@ -32,7 +33,7 @@ def conditions(evaluation: Evaluation) -> str:
     world = plan.world
     return (
         f"[low, high]: 95 % intervals. {plan.scenarios} scenarios of {world.aircraft} aircraft, the same for all "
-        f"({world.scenario}, seed {plan.seed})."
+        f"({world.scenario}, seed {plan.seed}{'' if is_embedded(world) else f', in {world.simulator}'})."
     )
 
 

@@ -6,7 +6,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from ..collect.configuration import WorldConfig
+from ..collect.configuration import EMBEDDED, WorldConfig
 from ..collect.reward import reward_named
 from ..datasets.errors import CheckpointError, ConfigurationError
 from ..datasets.publication import publish
@@ -92,11 +92,14 @@ class FinetuneConfig:
     def world(self, source: Checkpoint) -> WorldConfig:
         """Return the world to fly in: the checkpoint's, with this run's reward, number of aircraft, scenario.
 
+        The simulator is always the embedded one: flying while the gate flies takes two, and BlueSky is only one.
+
         Raises:
             ConfigurationError: The checkpoint's world is damaged, or the aircraft do not go together with it.
         """
         saved = source.meta.get("world")
         world = replace(WorldConfig.from_json(saved) if saved else WorldConfig(), reward=self.reward)
+        world = replace(world, simulator=EMBEDDED)
         world = replace(world, aircraft=self.aircraft or world.aircraft, scenario=self.scenario or world.scenario)
         if world.aircraft < 2:
             raise ConfigurationError(

@@ -1,17 +1,15 @@
 """Fixtures of the world's tests: hand-made traffic, and BlueSky as the reference."""
 
-import os
-import sys
 import types
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from skyclone.collect.bluesky_process import start_bluesky
 from skyclone.datasets.traffic import Traffic
 
 TrafficMaker = Callable[..., Traffic]
@@ -63,46 +61,11 @@ def random_traffic() -> TrafficMaker:
     return make
 
 
-class _NoNavigationData:
-    """Stands in for BlueSky's navigation database, which takes 7 s to read and is not needed here."""
-
-    def reset(self) -> None:
-        """Do nothing."""
-
-    def defwpt(self, name: str = "", lat: float = 0.0, lon: float = 0.0, wptype: str = "") -> None:
-        """Do nothing; BlueSky's command stack asks for it."""
-
-
 @pytest.fixture(scope="session")
-def bluesky(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """BlueSky 1.1.1, headless, detached, once per process, with its pure Python geometry.
-
-    Its working folder and the home it sees are temporary: BlueSky keeps `~/bluesky`, its aircraft model
-    `~/.config/openap`.
-    """
+def bluesky() -> Any:
+    """BlueSky 1.1.1, headless, detached, once per process, with its pure Python geometry."""
     pytest.importorskip("bluesky")
-    home = tmp_path_factory.mktemp("bluesky")
-    before = {name: os.environ.get(name) for name in ("HOME", "XDG_CONFIG_HOME")}
-    os.environ.update({name: str(home) for name in before})
-    navigation: Any = types.ModuleType("bluesky.navdatabase")
-    navigation.Navdatabase = _NoNavigationData
-    with warnings.catch_warnings():  # BlueSky sets the process's filter to "ignore" while it loads
-        warnings.simplefilter("ignore")
-        import bluesky as simulator
-
-        default = Path(simulator.__file__).parent / "resources" / "default.cfg"
-        settings = default.read_text().replace("prefer_compiled = True", "prefer_compiled = False")
-        settings = settings.replace("enabled_plugins = ['area', 'datafeed']", "enabled_plugins = []")
-        settings += "\ncasmach_threshold = 0.0  # else a speed below 2 m/s is taken for a Mach number\n"
-        (home / "settings.cfg").write_text(settings)
-        sys.modules["bluesky.navdatabase"] = navigation
-        simulator.init(mode="sim", detached=True, workdir=home)
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
-    return simulator
+    return start_bluesky()
 
 
 EARTH_RADIUS_M = 6371000.0  # BlueSky's, in positions and in its quick distances

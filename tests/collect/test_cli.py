@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from skyclone.collect.cli import collect
 from skyclone.datasets import open_dataset
-from skyclone.datasets.errors import ConfigurationError
+from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.datasets.traffic import Pairs, Traffic
 
 SMALL = ("--episodes", 4, "--aircraft", 3, "--episodes-per-shard", 2, "--workers", 1)
@@ -65,7 +65,6 @@ def test_the_front_door_s_loader_makes_the_pilot(tmp_path: Path) -> None:
         (["--format", "csv"], "'csv' is not one of 'parquet', 'hdf5'"),
         (["--shards", "4:2"], "expected A:B with 0 <= A < B, such as 0:4"),
         (["--shards", "3"], "expected A:B with 0 <= A < B, such as 0:4"),
-        (["--simulator", "bluesky"], "--simulator bluesky is not built yet; use --simulator embedded"),
     ],
 )
 def test_wrong_use_exits_2_and_begins_nothing(tmp_path: Path, arguments: list[object], message: str) -> None:
@@ -109,3 +108,32 @@ def test_help_names_every_option_of_the_contract() -> None:
         *("--workers", "--shards", "--simulator", "--engine"),
     ):
         assert option in text
+
+
+OWN = """00:00:00.00>CRE D1,M600,52.000,4.370,0,100,17.5
+00:00:00.00>CRE D2,M600,52.004,4.370,180,100,17.5
+00:00:00.00>DEST D1 52.004 4.370
+00:00:00.00>DEST D2 52.000 4.370
+00:00:00.00>PAN 52 4.37
+"""
+
+
+def test_an_own_scenario_is_flown_as_often_as_it_stands_there(tmp_path: Path) -> None:
+    own, data = tmp_path / "own.scn", tmp_path / "data"
+    own.write_text(OWN)
+    result = _run("--out", data, "--scenario", f"file:{own}", "--workers", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "Warning: own.scn: left out: PAN" in result.stderr
+    manifest = open_dataset(data).manifest
+    assert (manifest.episodes, manifest.world["aircraft"]) == (1, 2)
+    assert manifest.scenario.startswith(f"file:{own}#")
+    assert "Nothing to do" in _run("--out", data, "--scenario", f"file:{own}", "--workers", 1).stderr
+    own.write_text(OWN.replace("17.5", "15"))
+    with pytest.raises(DatasetError, match=r"holds another dataset: .*scenario 'file:"):
+        CliRunner().invoke(collect, ["--out", str(data), "--scenario", f"file:{own}"], catch_exceptions=False)
+
+
+def test_an_unknown_simulator_is_wrong_use(tmp_path: Path) -> None:
+    result = _run("--out", tmp_path / "data", "--simulator", "xplane")
+    assert result.exit_code == 2
+    assert "'xplane' is not one of 'embedded', 'bluesky'" in result.stderr

@@ -46,7 +46,6 @@ def test_json_alone_on_stdout():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--simulator", "bluesky"], "comes with a later release"),
         (["--baselines", " "], "expected a RUN or a baseline"),
         (["--scenarios", 0], "0 is not in the range x>=1"),
         (["--aircraft", 0], "0 is not in the range x>=1"),
@@ -101,3 +100,21 @@ def test_scenarios_seen_in_training_are_warned_about(make_run, tmp_path):
     result = _run(run, *SMALL, "--seed", 5, "--json")
     assert "Warning: " in result.stderr
     assert "seed 5" in json.loads(result.stdout)["warnings"][0]
+
+
+def test_an_own_scenario_is_evaluated_once(tmp_path):
+    own = tmp_path / "own.scn"
+    lines = [
+        f"00:00:00.00>CRE D{number},M600,{52 + 0.004 * number},4.37,{180 * number},100,17.5\n"
+        f"00:00:00.00>DEST D{number} {52.004 - 0.004 * number} 4.37\n"
+        for number in range(2)
+    ]
+    own.write_text("".join(lines))
+    result = _run("--scenario", f"file:{own}", "--json", "--bootstrap", 100)
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert (data["scenarios"], data["world"]["aircraft"], data["simulator"]) == (1, 2, "embedded")
+    assert data["contenders"]["none"]["los_events"]["value"] == 1.0
+    assert data["contenders"]["mvp"]["los_events"]["value"] == 0.0
+    with pytest.raises(SkycloneError, match=r"expected at most the 1 scenario\(s\) that .* got --scenarios 2"):
+        CliRunner().invoke(evaluate, ["--scenario", f"file:{own}", "--scenarios", "2"], catch_exceptions=False)

@@ -1,6 +1,9 @@
 import pytest
+import torch
 
 from skyclone.collect.configuration import WorldConfig
+from skyclone.collect.simulators import Resolution
+from skyclone.collect.world import World
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.evaluate.contenders import Contender, load, name_all, warnings_about
 
@@ -61,3 +64,29 @@ def test_another_world_is_told(make_run, tmp_path):
     loaded = load(Contender(str(make_run(tmp_path / "a", world=there.to_json())), True), WORLD)
     (warning,) = warnings_about(loaded, WORLD, 0)
     assert warning.endswith("was trained in another world: protected_zone_m 50.0 there, 100.0 here.")
+
+
+@pytest.mark.parametrize(
+    ("name", "simulator", "message"),
+    [
+        ("bluesky-mvp", "embedded", r"own MVP flies in BlueSky only. Add --simulator bluesky"),
+        ("bluesky-mvp:zone=2", "bluesky", "expected the parameters margin and lookahead_s, above 0, got zone=2"),
+        (
+            "bluesky-mvp:margin=-1",
+            "bluesky",
+            "expected the parameters margin and lookahead_s, above 0, got margin=-1",
+        ),
+    ],
+)
+def test_blueskys_own_mvp_is_refused_where_it_cannot_fly(name: str, simulator: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load(Contender(name, False), WorldConfig(simulator=simulator))
+
+
+def test_blueskys_own_mvp_takes_blueskys_margin_and_flies_to_the_waypoint_otherwise() -> None:
+    config = WorldConfig(simulator="bluesky", lookahead_s=20.0)
+    pilot = load(Contender("bluesky-mvp", False), config).pilot
+    assert getattr(pilot, "resolution") == Resolution("MVP", 1.05, 20.0)  # noqa: B009
+    world = World(WorldConfig(), 0, [0])
+    straight = load(Contender("none", False), config).pilot
+    assert torch.equal(pilot(world.traffic, world.pairs), straight(world.traffic, world.pairs))

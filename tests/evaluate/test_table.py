@@ -36,3 +36,11 @@ def test_long_names_keep_their_end(evaluated):
     assert "rclone " in text
     assert shortened("abcdef", 4) == "…def"
     assert shortened("abc", 4) == "abc"
+
+
+def test_another_simulator_is_named(evaluated):
+    evaluation = evaluated[0]
+    world = replace(evaluation.plan.world, simulator="bluesky")
+    assert "bluesky" not in render(evaluation)
+    elsewhere = replace(evaluation, plan=replace(evaluation.plan, world=world))
+    assert "seed 1000000, in bluesky)." in " ".join(render(elsewhere).split())

@@ -392,3 +392,13 @@ def test_options_default_to_the_configuration() -> None:
         if parameter.name in flat:
             assert parameter.default == flat[parameter.name], parameter.name
     assert set(flat) - {"ppo"} <= {parameter.name for parameter in finetune.params}
+
+
+def test_whatever_the_clone_flew_in_fine_tuning_flies_embedded(tmp_path: Path) -> None:
+    """The gate flies while the crew flies: two worlds at once, and there is only one BlueSky."""
+    network = networks.make("pairwise", View.parse("ego:intruders=4"), seed=0, width=8, hidden=8)
+    world = WorldConfig(aircraft=4, simulator="bluesky:simdt_s=0.1")
+    checkpoint.save(tmp_path / "best", network, View.parse("ego:intruders=4"), {"world": world.to_json()})
+    source = checkpoint.load(tmp_path)
+    assert FinetuneConfig().world(source).simulator == "embedded"
+    assert FinetuneConfig().world(source).aircraft == 4
