@@ -18,7 +18,7 @@ COMMANDS = {
     "collect": ("skyclone.collect.cli", "collect", "Fly the teacher and write a dataset."),
     "datasets": ("skyclone.datasets.cli", "datasets", "Look at datasets, check and convert them."),
     "train": ("skyclone.train.cli", "train", "Clone the teacher: fit a network to a dataset."),
-    "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online with PPO."),
+    "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online."),
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }

@@ -188,7 +188,8 @@ def pair_costs(after: Traffic, pairs: Pairs, config: WorldConfig, costs: Costs) 
 
     With d, v of a pair, tcpa = -d.v/|v|^2, dcpa = |d + v tcpa|, and D = margin R, each pair counted once:
     proximity = sum of (relu(D - |d|) / (D - R))^2;
-    predicted = sum of relu(1 - dcpa / D) exp(-tcpa / fade) over 0 < tcpa < look-ahead.
+    predicted = sum of relu(1 - dcpa / D) exp(-tcpa / fade) over 0 < tcpa < look-ahead, where neither of them would
+    be at its waypoint before, flying straight to it.
 
     Args:
         after: (B, N), differentiable.
@@ -199,8 +200,10 @@ def pair_costs(after: Traffic, pairs: Pairs, config: WorldConfig, costs: Costs) 
     margin_m = costs.margin * config.protected_zone_m
     found = find(pairs, margin_m, costs.lookahead_s)  # all pairs within D, now or predicted
     once = (found.ownship < found.intruder).nonzero().squeeze(-1)
-    row = (found.episode * after.east_m.shape[-1] + found.ownship).index_select(0, once)
-    _, near = pairs_among(after, row, found.intruder.index_select(0, once).unsqueeze(-1))  # (P, 1)
+    count = after.east_m.shape[-1]
+    row = (found.episode * count + found.ownship).index_select(0, once)
+    intruder = found.intruder.index_select(0, once)
+    _, near = pairs_among(after, row, intruder.unsqueeze(-1))  # (P, 1)
     east, north, velocity_east, velocity_north = near[:4]
     distance = _length(east, north)
     proximity = ((margin_m - distance).clamp_min(0.0) / (margin_m - config.protected_zone_m)).square().sum()
@@ -208,10 +211,20 @@ def pair_costs(after: Traffic, pairs: Pairs, config: WorldConfig, costs: Costs) 
     tcpa = -(east * velocity_east + north * velocity_north) / speed2
     dcpa = _length(east + velocity_east * tcpa, north + velocity_north * tcpa)
     is_ahead = (tcpa > 0) & (tcpa < costs.lookahead_s)
+    left_s = _flight_left_s(after, config)  # (B N)
+    for aircraft in (row, row - row % count + intruder):
+        is_ahead &= tcpa < left_s.index_select(0, aircraft).unsqueeze(-1)
     # where there is nothing ahead, exp is kept from becoming infinite, which times 0 would be no number
     weight = torch.exp(-tcpa.clamp(0.0, costs.lookahead_s) / costs.fade_s) * is_ahead
     predicted = ((1.0 - dcpa / margin_m).clamp_min(0.0) * weight).sum()
     return proximity, predicted
+
+
+def _flight_left_s(traffic: Traffic, config: WorldConfig) -> Tensor:
+    """Return the time each aircraft would need straight to its waypoint, (B N) s, without gradient."""
+    with torch.no_grad():
+        to_go = (_to_go(traffic) - config.waypoint_radius_m).clamp_min(0.0)
+        return (to_go / traffic.speed_mps.clamp_min(0.1)).flatten()
 
 
 def outside_cost(after: Traffic, who: Tensor, corners_m: Tensor, config: WorldConfig) -> Tensor:
