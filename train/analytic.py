@@ -52,11 +52,11 @@ class Costs:
     """
 
     path: float = 1.0
-    proximity: float = 50.0
-    predicted: float = 20.0
-    speed: float = 10.0
+    proximity: float = 100.0
+    predicted: float = 30.0
+    speed: float = 25.0
     effort: float = 1.0
-    outside: float = 50.0
+    outside: float = 400.0
     margin: float = 1.1
     lookahead_s: float = 30.0
     fade_s: float = 12.0

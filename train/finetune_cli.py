@@ -67,7 +67,7 @@ _COSTS = "analytic: what a step costs, such as path=2:margin=1.15.  [default: se
 @click.option("--discount", default=0.95, show_default=True, help="ppo: discount per step (gamma).")
 @click.option("--smoothing", default=0.9, show_default=True, help="ppo: smoothing of the advantages (lambda).")
 @click.option(
-    "--gate-every", type=int, help="Iterations between flights through the gate.  [default: 4; analytic 100]"
+    "--gate-every", type=int, help="Iterations between flights through the gate.  [default: 4; analytic 200]"
 )
 @click.option("--gate-scenarios", default=128, show_default=True, help="Scenarios of the gate.")
 @click.option("--save-every", type=int, help="Iterations between two saves.  [default: 1; analytic 25]")

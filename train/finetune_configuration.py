@@ -19,7 +19,7 @@ from .ppo import PPOConfig
 
 METHODS: dict[str, dict[str, Any]] = {
     "ppo": {},
-    "analytic": {"steps": 4_000_000, "envs": 16, "gate_every": 100, "save_every": 25},
+    "analytic": {"steps": 4_000_000, "envs": 16, "gate_every": 200, "save_every": 25},
 }
 """The methods, and where their defaults differ from those of `FinetuneConfig`."""
 

@@ -186,8 +186,8 @@ def test_a_policy_that_gets_worse_is_not_published(
         return {name: -term for name, term in step_costs(*arguments).items()}
 
     monkeypatch.setattr(analytic, "step_costs", opposite)
-    costs = Costs(proximity=0, predicted=0, outside=0)
-    wild = replace(CONFIG, analytic=AnalyticConfig(window=8, lr=0.05, costs=costs))
+    costs = Costs(proximity=0, predicted=0, outside=0, speed=0, effort=0)
+    wild = replace(CONFIG, gate_every=2, analytic=AnalyticConfig(window=8, lr=0.02, costs=costs))
     summary = run(clone, tmp_path / "run", wild)
     best, first = summary["gate"]["best"], summary["gate"]["clone"]
     assert best["los_events"] <= first["los_events"]
@@ -195,6 +195,8 @@ def test_a_policy_that_gets_worse_is_not_published(
     judged = [each["gate"] for each in figures(tmp_path / "run") if each["gate"]]
     assert not judged[-1]["is_best"]
     assert judged[-1]["extra_distance"] > first["extra_distance"]
+    published = sum(each["is_best"] for each in judged)
+    assert (weights_hash(tmp_path / "run") == weights_hash(clone)) is (published == 0)
 
 
 def test_nan_stops_the_run_and_the_last_good_state_is_kept(
@@ -327,7 +329,7 @@ def test_command(clone: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     config, _ = load_config(out)
     assert (config.method, config.steps, config.envs, config.aircraft) == ("analytic", 100, 2, (3, 4))
-    assert config.gate_every == 100  # the method's own default
+    assert config.gate_every == 200  # the method's own default
     assert config.analytic == AnalyticConfig(lr=0.01, window=6, costs=Costs(path=2.0, margin=1.2))
     assert config.ppo == PPOConfig()
     again = invoke("--out", out, "--resume")
