@@ -43,7 +43,9 @@ class Costs:
         proximity: A pair at the edge of the protected zone (distance R); quadratic, from 0 at margin R on.
         predicted: A pair on collision course whose closest point is now; linear in the distance there, from 0 at
             margin R on, and fading with the time until then.
-        speed: (speed / cruise - 1)^2.
+        speed: (speed / cruise - 1)^2 of each aircraft. Changing speed avoids conflicts without a detour, so this is
+            not to be dear.
+        pace: (mean speed of all / cruise - 1)^2, for each of them: on the whole nobody shall be late or early.
         effort: The square of the action, both numbers.
         outside: An aircraft so far outside the sector that it has left it; quadratic, from 0 at a tenth of that on.
         margin: In units of R, where proximity and predicted conflicts begin to cost.
@@ -54,7 +56,8 @@ class Costs:
     path: float = 1.0
     proximity: float = 100.0
     predicted: float = 30.0
-    speed: float = 25.0
+    speed: float = 10.0
+    pace: float = 500.0
     effort: float = 1.0
     outside: float = 400.0
     margin: float = 1.1
@@ -86,7 +89,7 @@ class Costs:
         return replace(cls(), **given)
 
 
-TERMS = ("path", "proximity", "predicted", "speed", "effort", "outside")
+TERMS = ("path", "proximity", "predicted", "speed", "pace", "effort", "outside")
 
 Watch = Callable[[Traffic, StepResult], None]
 """Is told of a step: the traffic before it, and what it brought."""
@@ -272,12 +275,14 @@ def step_costs(
     change = after.speed_mps - before.speed_mps
     flown = after.speed_mps * config.step_s - change * change.abs() / (2 * config.acceleration_mps2)
     detour = flown - (_to_go(before) - _to_go(after))
+    ratio = (after.speed_mps / config.cruise_mps - 1.0) * who
     proximity, predicted = pair_costs(after, pairs, config, costs)
     unit = {
         "path": (detour * who).sum(),
         "proximity": proximity,
         "predicted": predicted,
-        "speed": ((after.speed_mps / config.cruise_mps - 1.0).square() * who).sum(),
+        "speed": ratio.square().sum(),
+        "pace": ratio.sum().square() / who.sum().clamp_min(1),
         "effort": action.square().sum(),
         "outside": outside_cost(after, who, corners_m, config),
     }

@@ -21,7 +21,7 @@ SMALL = WorldConfig(
     aircraft=6, max_steps=60, sector_radius_m=250.0, sector_area_m2=100_000.0, start_separation_m=60.0
 )
 SQUARE = torch.tensor([[[-500.0, -500.0], [500.0, -500.0], [500.0, 500.0], [-500.0, 500.0]]], dtype=torch.float64)
-NOTHING = Costs(path=0, proximity=0, predicted=0, speed=0, effort=0, outside=0)
+NOTHING = Costs(path=0, proximity=0, predicted=0, speed=0, pace=0, effort=0, outside=0)
 Row = tuple[float, float, float, float, float, float]
 
 
@@ -78,9 +78,10 @@ def test_path_cost_and_its_gradient_by_hand() -> None:
 def test_speed_and_effort_by_hand() -> None:
     traffic = traffic_of([(0, 0, 0, 9, 0, 400), (0, 300, 90, 9, 400, 300)])
     action = torch.tensor([[0.5, 0.0], [0.0, 0.7]], dtype=torch.float64)
-    terms = costs_of(traffic, action, replace(NOTHING, speed=10, effort=3))
+    terms = costs_of(traffic, action, replace(NOTHING, speed=10, pace=4, effort=3))
     assert number(terms["effort"]) == pytest.approx(3 * (0.25 + 0.49))
     assert number(terms["speed"]) == pytest.approx(10 * (0.7 * CONFIG.speed_change_mps / 9) ** 2)
+    assert number(terms["pace"]) == pytest.approx(4 * 2 * (0.5 * 0.7 * CONFIG.speed_change_mps / 9) ** 2)
 
 
 def test_pair_costs_by_hand() -> None:

@@ -186,7 +186,7 @@ def test_a_policy_that_gets_worse_is_not_published(
         return {name: -term for name, term in step_costs(*arguments).items()}
 
     monkeypatch.setattr(analytic, "step_costs", opposite)
-    costs = Costs(proximity=0, predicted=0, outside=0, speed=0, effort=0)
+    costs = Costs(proximity=0, predicted=0, outside=0, speed=0, pace=0, effort=0)
     wild = replace(CONFIG, gate_every=2, analytic=AnalyticConfig(window=8, lr=0.02, costs=costs))
     summary = run(clone, tmp_path / "run", wild)
     best, first = summary["gate"]["best"], summary["gate"]["clone"]
