@@ -45,16 +45,18 @@ class Costs:
             margin R on, and fading with the time until then.
         speed: (speed / cruise - 1)^2 of each aircraft. Changing speed avoids conflicts without a detour, so this is
             not to be dear.
-        pace: (mean speed of all / cruise - 1)^2, for each of them: on the whole nobody shall be late or early.
+        pace: The square of what |mean speed of all / cruise - 1| is above `tolerance`, for each of them: on the
+            whole nobody shall be late or early.
         effort: The square of the action, both numbers.
         outside: An aircraft so far outside the sector that it has left it; quadratic, from 0 at a tenth of that on.
         margin: In units of R, where proximity and predicted conflicts begin to cost.
         lookahead_s: Conflicts later than that are not charged.
         fade_s: A conflict so far ahead costs 1/e of one that is now.
+        tolerance: Fraction of cruise speed by which the mean speed may differ at no cost.
     """
 
     path: float = 1.0
-    proximity: float = 100.0
+    proximity: float = 150.0
     predicted: float = 30.0
     speed: float = 10.0
     pace: float = 500.0
@@ -63,11 +65,12 @@ class Costs:
     margin: float = 1.1
     lookahead_s: float = 30.0
     fade_s: float = 12.0
+    tolerance: float = 0.04
 
     def __post_init__(self) -> None:
-        for key in TERMS:
+        for key in (*TERMS, "tolerance"):
             if not 0 <= getattr(self, key) < float("inf"):
-                raise ConfigurationError(f"expected a cost of {key} from 0 on, got {getattr(self, key)}")
+                raise ConfigurationError(f"expected {key} from 0 on, got {getattr(self, key)}")
         for key in ("lookahead_s", "fade_s"):
             if not 0 < getattr(self, key) < float("inf"):
                 raise ConfigurationError(f"expected {key} above 0, got {getattr(self, key)}")
@@ -276,13 +279,14 @@ def step_costs(
     flown = after.speed_mps * config.step_s - change * change.abs() / (2 * config.acceleration_mps2)
     detour = flown - (_to_go(before) - _to_go(after))
     ratio = (after.speed_mps / config.cruise_mps - 1.0) * who
+    count = who.sum().clamp_min(1)
     proximity, predicted = pair_costs(after, pairs, config, costs)
     unit = {
         "path": (detour * who).sum(),
         "proximity": proximity,
         "predicted": predicted,
         "speed": ratio.square().sum(),
-        "pace": ratio.sum().square() / who.sum().clamp_min(1),
+        "pace": ((ratio.sum() / count).abs() - costs.tolerance).clamp_min(0.0).square() * count,
         "effort": action.square().sum(),
         "outside": outside_cost(after, who, corners_m, config),
     }
