@@ -19,7 +19,7 @@ COMMANDS = {
     "datasets": ("skyclone.datasets.cli", "datasets", "Look at datasets, check and convert them."),
     "train": ("skyclone.train.cli", "train", "Clone the teacher: fit a network to a dataset."),
     "dagger": ("skyclone.train.dagger_cli", "dagger", "Fly the clone, label what it meets, train on (DAgger)."),
-    "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online with PPO."),
+    "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online."),
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
     "compare": ("skyclone.evaluate.compare_cli", "compare", "Train variants alike, and put them in one table."),
     "export": ("skyclone.evaluate.export_cli", "export", "Write a policy as ONNX, checked against torch."),

@@ -34,6 +34,8 @@ FEATURE_NAMES["cpa"] = (
     (*FEATURE_NAMES["ego"][1], "tcpa", "dcpa", "closing_speed", "in_conflict"),
 )
 
+_LEAST_M2 = 1e-8  # under a root that is differentiated: its slope at 0 is infinite
+
 
 @dataclass(frozen=True)
 class View:
@@ -169,12 +171,15 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
         view: Which features, how many intruders, how scaled.
 
     Returns:
-        Ownship features (..., 7), intruder features (..., K, F), mask (..., K).
+        Ownship features (..., 7), intruder features (..., K, F), mask (..., K). Gradients flow from them to the
+        traffic: through all features but the flag, for a given order of the intruders; those of padding are 0.
     """
     seen = view.seen(pairs.east_m.shape[-1])
-    order = _nearest(pairs.distance2_m2, seen)  # (..., K)
+    order = nearest(pairs.distance2_m2, seen)  # (..., K)
     distance2 = pairs.distance2_m2.gather(-1, order)
     is_present = torch.isfinite(distance2)
+    if distance2.requires_grad:
+        distance2 = distance2.clamp_min(_LEAST_M2)
     distance = distance2.masked_fill_(~is_present, 0.0).sqrt_()
     east, north, velocity_east, velocity_north = (
         quantity.gather(-1, order).mul_(is_present)
@@ -186,21 +191,27 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
         sine, cosine = torch.sin(own.track_rad).unsqueeze(-1), torch.cos(own.track_rad).unsqueeze(-1)
         first, second = _rotate(east, north, sine, cosine)
         third, fourth = _rotate(velocity_east, velocity_north, sine, cosine)
-    features = torch.empty((*distance.shape, view.intruder_features), dtype=distance.dtype, device=distance.device)
-    for column, quantity, scale in (
-        (0, distance, view.length_m),
-        (1, first, view.length_m),
-        (2, second, view.length_m),
-        (3, third, view.speed_mps),
-        (4, fourth, view.speed_mps),
-    ):
-        torch.mul(quantity, 1.0 / scale, out=features[..., column])
+    lengths, speeds = 1.0 / view.length_m, 1.0 / view.speed_mps
+    columns = [(distance, lengths), (first, lengths), (second, lengths), (third, speeds), (fourth, speeds)]
     if view.name == "cpa":
-        _add_cpa(features, (east, north, velocity_east, velocity_north), is_present, view)
-    return Observation(_ownship(own, view), features, is_present)
+        columns += [
+            (column, 1.0) for column in _cpa((east, north, velocity_east, velocity_north), is_present, view)
+        ]
+    return Observation(_ownship(own, view), _side_by_side(columns), is_present)
 
 
-def _nearest(distance2_m2: Tensor, seen: int) -> Tensor:
+def _side_by_side(columns: list[tuple[Tensor, float]]) -> Tensor:
+    """Return columns (..., K), each times its number, as (..., K, F); in one pass if no gradient is wanted."""
+    if any(column.requires_grad for column, _ in columns):
+        return torch.stack([column * number for column, number in columns], dim=-1)
+    first = columns[0][0]
+    features = torch.empty((*first.shape, len(columns)), dtype=first.dtype, device=first.device)
+    for place, (column, number) in enumerate(columns):
+        torch.mul(column, number, out=features[..., place])
+    return features
+
+
+def nearest(distance2_m2: Tensor, seen: int) -> Tensor:
     """Return the indices (..., K) of the K nearest; equal distances by number; absent ones last.
 
     Distance and index are packed into one integer (the bits of a float >= 0 sort like the float), because
@@ -209,7 +220,7 @@ def _nearest(distance2_m2: Tensor, seen: int) -> Tensor:
     if distance2_m2.dtype != torch.float32:
         return torch.sort(distance2_m2, dim=-1, stable=True)[1][..., :seen]
     numbers = torch.arange(distance2_m2.shape[-1], device=distance2_m2.device)
-    packed = (distance2_m2.contiguous().view(torch.int32).to(torch.int64) << 32) | numbers
+    packed = (distance2_m2.detach().contiguous().view(torch.int32).to(torch.int64) << 32) | numbers
     if packed.device.type == "cpu":
         packed = torch.from_numpy(np.sort(packed.numpy(), axis=-1))
     else:
@@ -238,18 +249,27 @@ def _ownship(own: Traffic, view: View) -> Tensor:
     return torch.stack((torch.cos(drift), torch.sin(drift), speed, *rest), dim=-1)
 
 
-def _add_cpa(features: Tensor, relative: tuple[Tensor, ...], is_present: Tensor, view: View) -> None:
-    """Fill columns 5 to 8: tcpa (clipped to two look-ahead times), dcpa, closing speed, conflict flag."""
+def _cpa(relative: tuple[Tensor, ...], is_present: Tensor, view: View) -> tuple[Tensor, ...]:
+    """Return tcpa (clipped to two look-ahead times), dcpa, closing speed and conflict flag, (..., K) each."""
     east, north, velocity_east, velocity_north = relative
     approach = east * velocity_east + north * velocity_north  # d.v
     speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(1e-6)
     tcpa = -approach / speed2
-    dcpa = torch.hypot(east + velocity_east * tcpa, north + velocity_north * tcpa)
-    distance = torch.hypot(east, north)
-    half = (view.protected_zone_m**2 - dcpa * dcpa).clamp_min(0.0).sqrt() / speed2.sqrt()
+    dcpa = _length(east + velocity_east * tcpa, north + velocity_north * tcpa)
+    distance = _length(east, north)
+    half = (view.protected_zone_m**2 - dcpa.detach().square()).clamp_min(0.0).sqrt() / speed2.detach().sqrt()
     in_conflict = (dcpa < view.protected_zone_m) & (tcpa + half > 0) & (tcpa - half < view.lookahead_s)
     limit = 2 * view.lookahead_s
-    features[..., 5] = (tcpa.clamp(-limit, limit) / view.lookahead_s) * is_present
-    features[..., 6] = (dcpa / view.length_m) * is_present
-    features[..., 7] = -approach / distance.clamp_min(1e-3) / view.speed_mps * is_present
-    features[..., 8] = in_conflict & is_present
+    return (
+        (tcpa.clamp(-limit, limit) / view.lookahead_s) * is_present,
+        (dcpa / view.length_m) * is_present,
+        -approach / distance.clamp_min(1e-3) / view.speed_mps * is_present,
+        (in_conflict & is_present).to(east.dtype),
+    )
+
+
+def _length(east: Tensor, north: Tensor) -> Tensor:
+    """Return the length of a vector; where a gradient is asked for, one that is finite also for no length."""
+    if east.requires_grad:
+        return torch.addcmul(east * east, north, north).clamp_min(_LEAST_M2).sqrt()
+    return torch.hypot(east, north)

@@ -147,3 +147,31 @@ def pairs_of_rows(traffic: Traffic, ownship: Tensor) -> tuple[Traffic, Pairs]:
     velocity_east = traffic.velocity_east_mps - own.velocity_east_mps.unsqueeze(-1)
     velocity_north = traffic.velocity_north_mps - own.velocity_north_mps.unsqueeze(-1)
     return own, Pairs(east, north, velocity_east, velocity_north, _distance2(east, north, is_pair), is_pair)
+
+
+def pairs_among(traffic: Traffic, row: Tensor, intruder: Tensor) -> tuple[Traffic, Pairs]:
+    """Pick some ownships of (B, N) traffic, and for each of them some of the aircraft around it.
+
+    Unlike `pairs_of` this holds no more than is asked for, so a graph for gradients stays small.
+
+    Args:
+        traffic: (B, N).
+        row: (M,) int64, the ownships: episode times N plus number.
+        intruder: (M, K) int64, numbers below N of aircraft of the same episode; an ownship is no intruder.
+
+    Returns:
+        The ownships as traffic of shape (M,), and their pairs of shape (M, K).
+    """
+    count = traffic.east_m.shape[-1]
+    others = (row - row % count).unsqueeze(-1) + intruder  # (M, K)
+
+    def pick(tensor: Tensor, index: Tensor) -> Tensor:
+        return tensor.reshape(-1).index_select(0, index.flatten()).view(index.shape)
+
+    own = traffic.map(lambda tensor: pick(tensor, row))
+    quantities = (traffic.east_m, traffic.north_m, traffic.velocity_east_mps, traffic.velocity_north_mps)
+    east, north, velocity_east, velocity_north = (
+        pick(quantity, others) - pick(quantity, row).unsqueeze(-1) for quantity in quantities
+    )
+    is_pair = pick(traffic.is_flying, others) & own.is_flying.unsqueeze(-1) & (others != row.unsqueeze(-1))
+    return own, Pairs(east, north, velocity_east, velocity_north, _distance2(east, north, is_pair), is_pair)

@@ -1,4 +1,4 @@
-"""Networks and how they learn: behavioural cloning from datasets, fine-tuning with PPO, checkpoints.
+"""Networks and how they learn: behavioural cloning from datasets, fine-tuning in the world, checkpoints.
 
 What is named here is imported when it is first used: torch takes seconds.
 """

@@ -22,8 +22,10 @@ class Round:
         steps: Agent-steps flown since the start.
         is_warmup: Whether only the critic learned.
         rollout: What happened in the rollout: mean reward and its terms, LoS, how flights ended.
-        learning: Losses, KL to the policy before the update (`kl`) and to the clone (`kl_to_clone`), clip fraction,
-            entropy, standard deviation, explained variance, weight of the anchor, learning rate of the policy.
+        learning: Of PPO: losses, KL to the policy before the update (`kl`) and to the clone (`kl_to_clone`), clip
+            fraction, entropy, standard deviation, explained variance, weight of the anchor, learning rate. Of the
+            analytic gradient: the cost and its terms (m of detour per agent-step), number of aircraft, norm of the
+            gradient, distance to the clone (root mean square, action units), learning rate.
         gate: Figures on the gate's scenarios, if they were flown, and whether this became the best.
         steps_per_second: Agent-steps per second of this iteration, all included.
         seconds: Wall-clock seconds since the start, all attempts together.
@@ -55,20 +57,33 @@ class Round:
 
     def line(self, iterations: int) -> str:
         """Return the line a person reads; `iterations` is about how many there will be."""
-        learning, rollout = self.learning, self.rollout
         parts = [
             f"Stage 2 - Iter {self.iteration}/{iterations}",
             f"{self.steps:,} steps",
-            f"reward {rollout['reward']:.4f}",
-            f"LoS {rollout['los_s_per_flight_hour']:.2f} s/h",
-            f"explained variance {learning['explained_variance']:.2f}",
+            f"reward {self.rollout['reward']:.4f}",
+            f"LoS {self.rollout['los_s_per_flight_hour']:.2f} s/h",
+            *(self._analytic() if "cost" in self.learning else self._ppo()),
         ]
-        if self.is_warmup:
-            parts.append("critic only")
-        else:
-            parts.append(f"KL {learning['kl']:.4f}, to the clone {learning['kl_to_clone']:.3f}")
-            parts.append(f"clipped {learning['clip_fraction']:.0%}")
         return " | ".join([*parts, f"{self.steps_per_second:,.0f} steps/s"])
+
+    def _ppo(self) -> list[str]:
+        """Return what is told about an update of PPO."""
+        learning = self.learning
+        explained = f"explained variance {learning['explained_variance']:.2f}"
+        if self.is_warmup:
+            return [explained, "critic only"]
+        kl = f"KL {learning['kl']:.4f}, to the clone {learning['kl_to_clone']:.3f}"
+        return [explained, kl, f"clipped {learning['clip_fraction']:.0%}"]
+
+    def _analytic(self) -> list[str]:
+        """Return what is told about an update along the analytic gradient."""
+        learning = self.learning
+        terms = ", ".join(f"{name} {learning[name]:.3f}" for name in ("path", "proximity", "predicted"))
+        return [
+            f"{learning['aircraft']:.0f} aircraft",
+            f"cost {learning['cost']:.3f} m/step ({terms})",
+            f"to the clone {learning['distance_to_clone']:.3f}",
+        ]
 
 
 def gate_line(gate: dict[str, Any], clone: dict[str, float]) -> str:

@@ -9,11 +9,19 @@ from typing import Any
 from ..collect.configuration import EMBEDDED, WorldConfig
 from ..collect.reward import reward_named
 from ..datasets.errors import CheckpointError, ConfigurationError
+from ..datasets.observation import View
 from ..datasets.publication import publish
 from . import networks
+from .analytic import AnalyticConfig, Costs
 from .checkpoint import Checkpoint
 from .configuration import CONFIG_NAME
 from .ppo import PPOConfig
+
+METHODS: dict[str, dict[str, Any]] = {
+    "ppo": {},
+    "analytic": {"steps": 4_000_000, "envs": 16, "gate_every": 200, "save_every": 25},
+}
+"""The methods, and where their defaults differ from those of `FinetuneConfig`."""
 
 RAMP = 0.1  # fraction of the policy's learning in which its learning rate rises
 
@@ -23,9 +31,10 @@ class FinetuneConfig:
     """What a fine-tuning run shall do; with the checkpoint it starts from it decides the result.
 
     Attributes:
+        method: `ppo`, or `analytic`: the gradient of the flight's cost through the world itself.
         steps: Agent-steps to fly (one flying aircraft, one step).
         envs: Episodes flown at once.
-        horizon: Steps of each rollout.
+        horizon: Steps of each rollout (ppo).
         seed: Layouts, actions, order of the rows, initial critic.
         warmup: Rollouts from which only the critic learns, before the policy is touched.
         log_std: Logarithm of the initial standard deviation in action units. Noise of 0.2 makes a clone fly so
@@ -34,14 +43,19 @@ class FinetuneConfig:
         anchor_until: Fraction of the steps after which that weight has fallen, linearly, to 0.
         critic: Network of the critic, such as `pairwise:width=32`; empty for the same as the policy's.
         reward: Its name.
-        aircraft: Aircraft in an episode; 0 for as many as the clone was trained with.
+        observation: The clone's, with another number of intruders; empty for the clone's.
+        aircraft: Aircraft in an episode; several numbers take turns from iteration to iteration, and share the
+            gate's scenarios; none for as many as the clone was trained with.
         scenario: How the traffic is laid out; empty for as the clone was trained with.
         gate_every: Iterations between two flights through the gate.
         gate_scenarios: Scenarios of the gate.
+        save_every: Iterations between two saves, and two lines for people.
         threads: Torch threads; 0 leaves torch its own number.
-        ppo: What an update does.
+        ppo: What an update of PPO does.
+        analytic: What an update along the analytic gradient does, and what it minimises.
     """
 
+    method: str = "ppo"
     steps: int = 1_000_000
     envs: int = 64
     horizon: int = 32
@@ -52,18 +66,36 @@ class FinetuneConfig:
     anchor_until: float = 1.0
     critic: str = ""
     reward: str = "separation"
-    aircraft: int = 0
+    observation: str = ""
+    aircraft: tuple[int, ...] = ()
     scenario: str = ""
     gate_every: int = 4
     gate_scenarios: int = 128
+    save_every: int = 1
     threads: int = 1
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    analytic: AnalyticConfig = field(default_factory=AnalyticConfig)
+
+    @classmethod
+    def of(cls, method: str) -> "FinetuneConfig":
+        """Return the defaults of a method.
+
+        Raises:
+            ConfigurationError: There is no such method.
+        """
+        if method not in METHODS:
+            raise ConfigurationError(f"unknown method '{method}'. There are: {', '.join(METHODS)}.")
+        return cls(method=method, **METHODS[method])
 
     def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigurationError(f"unknown method '{self.method}'. There are: {', '.join(METHODS)}.")
         reward_named(self.reward)
+        if self.observation:
+            View.parse(self.observation)
         if self.critic:
             networks.parse(self.critic)
-        at_least_one = ("steps", "envs", "horizon", "gate_every")
+        at_least_one = ("steps", "envs", "horizon", "gate_every", "save_every")
         for key, low in (*((key, 1) for key in at_least_one), *((key, 0) for key in ("seed", "warmup", "threads"))):
             if getattr(self, key) < low:
                 raise ConfigurationError(f"expected {key} of {low} or more, got {getattr(self, key)}")
@@ -83,14 +115,15 @@ class FinetuneConfig:
         not; at full rate the first step alone takes a clone further than the rest of the iteration should. At the
         end, falling steps average the noise of the last rollouts.
         """
-        return self.ppo.lr * min(progress / RAMP, (1.0 - progress) / (1.0 - RAMP))
+        lr = self.ppo.lr if self.method == "ppo" else self.analytic.lr
+        return lr * min(progress / RAMP, (1.0 - progress) / (1.0 - RAMP))
 
     def anchor_weight(self, progress: float) -> float:
         """Return the weight of the KL divergence to the clone when this fraction of the steps is flown."""
         return self.anchor * max(0.0, 1.0 - progress / self.anchor_until)
 
-    def world(self, source: Checkpoint) -> WorldConfig:
-        """Return the world to fly in: the checkpoint's, with this run's reward, number of aircraft, scenario.
+    def worlds(self, source: Checkpoint) -> list[WorldConfig]:
+        """Return the worlds to fly in, by turns: the checkpoint's, with this run's reward, aircraft, scenario.
 
         The simulator is always the embedded one: flying while the gate flies takes two, and BlueSky is only one.
 
@@ -99,14 +132,36 @@ class FinetuneConfig:
         """
         saved = source.meta.get("world")
         world = replace(WorldConfig.from_json(saved) if saved else WorldConfig(), reward=self.reward)
-        world = replace(world, simulator=EMBEDDED)
-        world = replace(world, aircraft=self.aircraft or world.aircraft, scenario=self.scenario or world.scenario)
-        if world.aircraft < 2:
+        world = replace(world, simulator=EMBEDDED, scenario=self.scenario or world.scenario)
+        worlds = [replace(world, aircraft=aircraft) for aircraft in self.aircraft or (world.aircraft,)]
+        if min(world.aircraft for world in worlds) < 2:
             raise ConfigurationError(
-                f"expected 2 or more aircraft, got {world.aircraft}: one alone has nobody to avoid. "
-                "Use --aircraft 20."
+                f"expected 2 or more aircraft, got {min(world.aircraft for world in worlds)}: one alone has nobody "
+                "to avoid. Use --aircraft 20."
             )
-        return world
+        if self.gate_scenarios < 2 * len(worlds):
+            raise ConfigurationError(
+                f"expected 2 or more gate scenarios for each number of aircraft, got {self.gate_scenarios} for "
+                f"{len(worlds)} of them"
+            )
+        return worlds
+
+    def view(self, source: Checkpoint) -> View:
+        """Return what the policy observes.
+
+        Raises:
+            ConfigurationError: Something else than the number of intruders differs from the checkpoint's.
+        """
+        if not self.observation:
+            return source.view
+        view = View.parse(self.observation)
+        if replace(view, intruders=source.view.intruders) != source.view:
+            raise ConfigurationError(
+                f"expected the observation the clone was trained on, '{source.view}', got '{view}': only the "
+                f"number of intruders may differ, as in '{replace(source.view, intruders=12)}'. "
+                "For another view, train another clone."
+            )
+        return view
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -121,10 +176,14 @@ class FinetuneConfig:
         """
         _check_keys(data, cls)
         _check_keys(data["ppo"], PPOConfig)
-        return cls(**{**data, "ppo": PPOConfig(**data["ppo"])})
+        _check_keys(data["analytic"], AnalyticConfig)
+        _check_keys(data["analytic"]["costs"], Costs)
+        analytic = AnalyticConfig(**{**data["analytic"], "costs": Costs(**data["analytic"]["costs"])})
+        parts = {"aircraft": tuple(data["aircraft"]), "ppo": PPOConfig(**data["ppo"]), "analytic": analytic}
+        return cls(**{**data, **parts})
 
 
-def _check_keys(data: dict[str, Any], kind: type[FinetuneConfig] | type[PPOConfig]) -> None:
+def _check_keys(data: dict[str, Any], kind: type) -> None:
     """Raise unless an object has exactly the keys of a configuration."""
     known = {each.name for each in fields(kind)}
     missing, unknown = sorted(known - set(data)), sorted(set(data) - known)
@@ -169,6 +228,8 @@ def check_same(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> Non
     """
     saved_config, saved_parent = load_config(run)
     before, now = _flat(saved_config), _flat(config)
+    if before["method"] != now["method"]:
+        now = before | {"method": now["method"]}  # nothing else can be compared
     different = [f"{key} {before[key]} (got {now[key]})" for key in before if before[key] != now[key]]
     if parent["weights_sha256"] != saved_parent["weights_sha256"]:
         different.append(f"the weights of {saved_parent['path']} (got others: {parent['path']})")
@@ -180,6 +241,7 @@ def check_same(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> Non
 
 
 def _flat(config: FinetuneConfig) -> dict[str, Any]:
-    """Return all parameters in one object."""
+    """Return all parameters that matter to the method in one object."""
     data = config.to_json()
-    return {**{key: value for key, value in data.items() if key != "ppo"}, **data["ppo"]}
+    own = data["ppo"] if config.method == "ppo" else {**data["analytic"], **data["analytic"]["costs"]}
+    return {key: value for key, value in {**data, **own}.items() if key not in ("ppo", "analytic", "costs")}

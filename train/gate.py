@@ -6,6 +6,7 @@ scenarios are seen by nobody else: neither by training nor in any dataset nor in
 Notation: S scenarios, B episodes flown at once, N aircraft.
 """
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -121,19 +122,33 @@ def paired_interval(difference: Tensor) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def judge(candidate: Flown, best: Flown, clone: Flown) -> Verdict:
+def shared_out(scenarios: int, parts: int) -> list[int]:
+    """Return the number of scenarios of each of some parts, as equal as can be."""
+    return [scenarios // parts + (part < scenarios % parts) for part in range(parts)]
+
+
+def split(flown: Flown, groups: Sequence[int]) -> list[Flown]:
+    """Return the flights of each group of scenarios, which lie one behind the other."""
+    return [Flown(*columns) for columns in zip(*(column.split(list(groups)) for column in flown))]
+
+
+def judge(candidate: Flown, best: Flown, clone: Flown, groups: Sequence[int] | None = None) -> Verdict:
     """Say whether the candidate becomes the best.
 
     Never worse than the clone: no more LoS events, no aircraft fewer at their waypoints, and no longer way unless
     it has clearly fewer LoS events (the interval of the paired differences lies below zero).
     Better than the best so far: clearly fewer LoS events; or as few (up to `AS_FEW` of the clone's more) on a
     shorter way. Because of the first rule, what the second tolerates can never add up to more than the clone has.
+    Where several densities are flown, that is about all of them together; besides, in none of them alone may there
+    be clearly more LoS events than the clone's, or a clearly longer way without clearly fewer LoS events.
 
     Args:
         candidate: Its flights.
         best: Those of the best so far.
         clone: Those of the clone.
+        groups: Scenarios of each density; by default there is one.
     """
+    groups = groups or [len(clone.los_events)]
     new, old, first = candidate.figures(), best.figures(), clone.figures()
     if new["los_events"] > first["los_events"]:
         return Verdict(False, "more LoS events than the clone")
@@ -142,6 +157,12 @@ def judge(candidate: Flown, best: Flown, clone: Flown) -> Verdict:
     is_safer_than_clone = paired_interval(candidate.los_events - clone.los_events)[1] < 0
     if new["extra_distance"] > first["extra_distance"] and not is_safer_than_clone:
         return Verdict(False, "a longer way than the clone's without clearly fewer LoS events")
+    for number, (there, here) in enumerate(zip(split(candidate, groups), split(clone, groups)), start=1):
+        los = paired_interval(there.los_events - here.los_events)
+        if los[0] > 0:
+            return Verdict(False, f"clearly more LoS events than the clone in density {number}")
+        if paired_interval(_extra(there) - _extra(here))[0] > 0 and los[1] >= 0:
+            return Verdict(False, f"a clearly longer way without clearly fewer LoS events in density {number}")
     if paired_interval(candidate.los_events - best.los_events)[1] < 0:
         return Verdict(True, "clearly fewer LoS events")
     if new["los_events"] > old["los_events"] + AS_FEW * first["los_events"]:
@@ -153,9 +174,14 @@ def judge(candidate: Flown, best: Flown, clone: Flown) -> Verdict:
 
 def compare(candidate: Flown, clone: Flown) -> dict[str, Any]:
     """Return the candidate's figures and the intervals of the paired differences to the clone, as JSON."""
-    extra = candidate.detour_m / candidate.straight_m - clone.detour_m / clone.straight_m
+    extra = _extra(candidate) - _extra(clone)
     return {
         **candidate.figures(),
         "los_events_difference": list(paired_interval(candidate.los_events - clone.los_events)),
         "extra_distance_difference": list(paired_interval(extra)),
     }
+
+
+def _extra(flown: Flown) -> Tensor:
+    """Return the extra distance of each scenario, (S,)."""
+    return flown.detour_m / flown.straight_m

@@ -154,7 +154,7 @@ class Crew:
         draws: list[tuple[Tensor, Tensor, Tensor]] = []
         finals: list[Observation] = []
         results: list[tuple[Tensor, StepResult]] = []
-        figures = _Figures(self.world)
+        world, figures = self.world, Figures(self.world)
         with torch.no_grad():
             deviation = actor.log_std.exp()
             for _ in range(horizon):
@@ -169,8 +169,11 @@ class Crew:
                 result = self._step(before, sample)
                 results.append((before.is_flying, result))
                 finals.append(self._final(result))
-                self._watch(figures, before, result)
-                self._restart()
+                figures.add(before, result)
+                if self._terms is not None and self.steps % _TERMS_EVERY == 0:
+                    terms = self._terms(world.config, before, world.traffic, world.pairs, result.outcome)
+                    figures.add_terms(terms, before.is_flying)
+                self.restart()
             after = self.world.traffic
             last = self._observe(after, self.world.pairs, after.is_flying)
         sample, mean, drawn_log_prob = (torch.cat(parts) for parts in zip(*draws))
@@ -220,21 +223,13 @@ class Crew:
         traffic.is_flying = result.truncated[episodes]
         return self._observe(traffic, pairs_of(traffic), traffic.is_flying)
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
         """Start new episodes where nobody flies any more and it is time for one."""
         with self.stopwatch.measure("flying"):
             slots = (self.world.is_over & (self._begins <= self.steps)).nonzero().flatten().tolist()
             if slots:
                 self.world.restart(slots, range(self.next_episode, self.next_episode + len(slots)))
                 self.next_episode += len(slots)
-
-    def _watch(self, figures: "_Figures", before: Traffic, result: StepResult) -> None:
-        """Note what happened in a step."""
-        figures.add(before, result)
-        if self._terms is not None and self.steps % _TERMS_EVERY == 0:
-            world = self.world
-            terms = self._terms(world.config, before, world.traffic, world.pairs, result.outcome)
-            figures.add_terms(terms, before.is_flying)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state of the world as tensors, to be saved; `restore` takes it back."""
@@ -259,8 +254,12 @@ class Crew:
         self.steps, self.next_episode = int(counters["steps"]), int(counters["next_episode"])
 
 
-class _Figures:
-    """Sums of what happens in a rollout, kept on the device."""
+class Figures:
+    """Sums of what happens in a rollout, kept on the device.
+
+    Args:
+        world: The world that is flown.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -269,7 +268,7 @@ class _Figures:
         self._looked_at = torch.zeros((), device=world.device)
 
     def add(self, before: Traffic, result: StepResult) -> None:
-        """Add a step: aircraft-steps, reward, pair-steps in LoS, and how flights ended."""
+        """Add the step that has just been flown: aircraft-steps, reward, pair-steps in LoS, ends of flights."""
         zone = self._world.config.protected_zone_m
         inside = (self._world.pairs.distance2_m2 < zone * zone).sum() / 2
         ends = [(result.outcome == outcome).sum() for outcome in (WAYPOINT, LEFT_SECTOR, TIME_LIMIT)]

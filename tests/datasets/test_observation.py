@@ -309,3 +309,54 @@ def test_json_of_another_version():
         View.from_json({**View().to_json(), "wind": 1})
     with pytest.raises(ObservationError, match=r"expected a view with the keys"):
         View.from_json({"name": "seed"})
+
+
+# --- gradients: what analytic fine-tuning follows ---
+
+
+def differentiable(traffic):
+    """The same traffic, of which a gradient can be asked, and what it can be asked of."""
+    state = [tensor.clone().requires_grad_() for tensor in list(vars(traffic).values())[:4]]
+    return Traffic(*state, traffic.waypoint_east_m, traffic.waypoint_north_m, traffic.is_flying), state
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_those_of_finite_differences(name):
+    traffic, state = differentiable(random_traffic(3, batch=2, aircraft=5))
+    view = View(name, intruders=3)
+
+    def features(*quantities):
+        moved = Traffic(*quantities, traffic.waypoint_east_m, traffic.waypoint_north_m, traffic.is_flying)
+        seen = observe_all(moved, view)
+        return seen.ownship, seen.intruders
+
+    assert torch.autograd.gradcheck(features, state, eps=1e-4, atol=1e-6)  # m and rad: of the order of hundreds
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("flying", [[True, False, False], [False, False, False]])
+def test_nobody_there_means_no_gradient_and_no_nan(name, flying):
+    rows = [(0, 0, 30, 9, 100, 400), (0, 0, 60, 9, 100, 400), (50, 0, 60, 9, 0, 0)]
+    traffic, state = differentiable(traffic_of(rows, flying=flying))
+    seen = observe_all(traffic, View(name))
+    assert not seen.is_present.any()
+    assert (seen.intruders == 0).all()
+    grads = torch.autograd.grad(seen.intruders.sum(), state)
+    assert all((grad == 0).all() for grad in grads)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_finite_in_one_place_and_at_one_velocity(name):
+    rows = [(7, 9, 30, 9, 100, 400), (7, 9, 30, 9, 100, 400), (7, 80, 30, 9, 0, 0)]
+    traffic, state = differentiable(traffic_of(rows))
+    seen = observe_all(traffic, View(name))
+    grads = torch.autograd.grad(seen.intruders.sum() + seen.ownship.sum(), state)
+    assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_and_without_gradients_the_same_is_seen(name):
+    traffic = random_traffic(5, dtype=torch.float32)
+    with_gradients = observe_all(differentiable(traffic)[0], View(name))
+    for one, other in zip(with_gradients, observe_all(traffic, View(name))):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyclone.datasets.traffic import Traffic, pairs_of, pairs_of_rows, wrap_angle
+from skyclone.datasets.traffic import Traffic, pairs_among, pairs_of, pairs_of_rows, wrap_angle
 
 FIELDS = ("east_m", "north_m", "velocity_east_mps", "velocity_north_mps", "distance2_m2", "is_pair")
 
@@ -93,6 +93,20 @@ def test_rows_are_the_same_pairs_as_in_flight():
         assert torch.equal(getattr(rows, name), getattr(everybody, name)[episode, aircraft]), name
     for name in vars(own):
         assert torch.equal(getattr(own, name), getattr(traffic, name)[episode, aircraft]), name
+
+
+def test_chosen_pairs_are_those_of_all_pairs():
+    traffic = random_traffic(3)
+    everybody = pairs_of(traffic)
+    row = torch.tensor([0, 33, 16, 16])  # 5 episodes of 7
+    intruder = torch.tensor([[0, 1, 6], [5, 2, 2], [2, 4, 3], [6, 0, 1]])
+    own, chosen = pairs_among(traffic, row, intruder)
+    episode, ownship = row // 7, row % 7
+    for name in FIELDS:
+        expected = getattr(everybody, name)[episode.unsqueeze(-1), ownship.unsqueeze(-1), intruder]
+        assert torch.equal(getattr(chosen, name), expected), name
+    for name in vars(own):
+        assert torch.equal(getattr(own, name), getattr(traffic, name)[episode, ownship]), name
 
 
 def test_a_copy_shares_no_memory():

@@ -103,7 +103,7 @@ def test_before_the_first_update_the_policy_is_the_clone(tmp_path: Path, name: s
     policy = load_policy(source)
     seen = observe_all(traffic, policy.view).flatten()
     with torch.no_grad():
-        difference = (tuning.actor(seen) - policy.network(seen)).abs().max()
+        difference = (tuning.learner.network(seen) - policy.network(seen)).abs().max()
     assert difference < 1e-6
     assert difference == 0
 
@@ -174,7 +174,7 @@ def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path
 def test_killed_in_the_middle_and_resumed_it_ends_the_same(
     clone: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restart: Callable[[Crew], None] = Crew._restart
+    restart: Callable[[Crew], None] = Crew.restart
 
     def die(crew: Crew) -> None:
         restart(crew)
@@ -182,7 +182,7 @@ def test_killed_in_the_middle_and_resumed_it_ends_the_same(
             raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Crew, "_restart", die)
+        patch.setattr(Crew, "restart", die)
         with pytest.raises(MemoryError):
             run(clone, tmp_path / "run")
     run(clone, tmp_path / "run", resume=True)
@@ -329,12 +329,12 @@ def test_wrong_configuration(wrong: dict[str, Any], message: str) -> None:
 
 def test_one_aircraft_alone(clone: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"2 or more aircraft, got 1.*--aircraft 20"):
-        run(clone, tmp_path / "run", replace(CONFIG, aircraft=1))
+        run(clone, tmp_path / "run", replace(CONFIG, aircraft=(1,)))
     assert not (tmp_path / "run").exists()
 
 
 def test_another_density_and_scenario_than_the_clones(clone: Path, tmp_path: Path) -> None:
-    run(clone, tmp_path / "run", replace(CONFIG, aircraft=8, scenario="random-n", steps=200))
+    run(clone, tmp_path / "run", replace(CONFIG, aircraft=(8,), scenario="random-n", steps=200))
     world = checkpoint.load(tmp_path / "run").meta["world"]
     assert (world["aircraft"], world["scenario"]) == (8, "random-n")
 
@@ -386,12 +386,18 @@ def test_command_from_nothing(tmp_path: Path) -> None:
 
 
 def test_options_default_to_the_configuration() -> None:
-    default = FinetuneConfig()
-    flat = {**vars(default), **vars(default.ppo)}
+    ppo, analytic = FinetuneConfig.of("ppo"), FinetuneConfig.of("analytic")
+    methods = ({**vars(ppo), **vars(ppo.ppo)}, {**vars(analytic), **vars(analytic.analytic)})
+    of_both = {key for method in methods for key in method} - {"ppo", "analytic"}
     for parameter in finetune.params:
-        if parameter.name in flat:
-            assert parameter.default == flat[parameter.name], parameter.name
-    assert set(flat) - {"ppo"} <= {parameter.name for parameter in finetune.params}
+        defaults = [method[parameter.name] for method in methods if parameter.name in method]
+        if parameter.name in ("aircraft", "costs"):  # text
+            assert parameter.default == ""
+        elif defaults and parameter.name != "method" and "; analytic" not in str(parameter.help):
+            assert {parameter.default} == set(defaults), parameter.name
+        elif defaults and parameter.name != "method":
+            assert f"[default: {defaults[0]}; analytic {defaults[1]}]" in str(parameter.help)
+    assert of_both <= {parameter.name for parameter in finetune.params}
 
 
 def test_whatever_the_clone_flew_in_fine_tuning_flies_embedded(tmp_path: Path) -> None:
@@ -400,5 +406,5 @@ def test_whatever_the_clone_flew_in_fine_tuning_flies_embedded(tmp_path: Path) -
     world = WorldConfig(aircraft=4, simulator="bluesky:simdt_s=0.1")
     checkpoint.save(tmp_path / "best", network, View.parse("ego:intruders=4"), {"world": world.to_json()})
     source = checkpoint.load(tmp_path)
-    assert FinetuneConfig().world(source).simulator == "embedded"
-    assert FinetuneConfig().world(source).aircraft == 4
+    assert {world.simulator for world in FinetuneConfig().worlds(source)} == {"embedded"}
+    assert [world.aircraft for world in FinetuneConfig().worlds(source)] == [4]

@@ -113,3 +113,22 @@ def test_figures_beside_the_clone() -> None:
     assert figures["extra_distance"] == 0.02
     assert figures["los_events_difference"][1] < 0
     assert figures["extra_distance_difference"] == pytest.approx([-0.01, -0.01])
+
+
+def test_in_no_density_clearly_worse_than_the_clone() -> None:
+    # much better in the second density, all together better; but clearly worse in the first
+    clone = flown([0.0, 0.0, 0.0, 0.0, 9.0, 8.0, 9.0, 9.0])
+    worse = flown([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    assert gate.judge(worse, clone, clone).is_better
+    verdict = gate.judge(worse, clone, clone, [4, 4])
+    assert verdict == (False, "clearly more LoS events than the clone in density 1")
+    longer = worse._replace(los_events=torch.tensor([0.0, 0, 0, 0, 0, 0, 0, 0], dtype=torch.float64))
+    longer.detour_m[:4] += torch.tensor([30.0, 31.0, 29.0, 30.0])
+    verdict = gate.judge(longer, clone, clone, [4, 4])
+    assert verdict == (False, "a clearly longer way without clearly fewer LoS events in density 1")
+
+
+def test_scenarios_are_shared_out_and_split_again() -> None:
+    assert gate.shared_out(8, 3) == [3, 3, 2]
+    parts = gate.split(flown([0.0, 1.0, 2.0]), [1, 2])
+    assert [part.los_events.tolist() for part in parts] == [[0.0], [1.0, 2.0]]
