@@ -20,7 +20,7 @@ COLLECT  ?= --episodes $(EPISODES)
 EPISODES ?= 1000
 TRAIN    ?= --model thresholds --observation ego:intruders=8 --lr 0.008 --schedule cosine --epochs $(EPOCHS)
 EPOCHS   ?= 10
-FINETUNE ?= --steps 2000000
+FINETUNE ?= --method analytic --aircraft 20,40,60 --steps 4000000
 EVALUATE ?= --scenarios 200
 SKYCLONE := $(BIN)/skyclone
 
@@ -93,7 +93,7 @@ $(REPORT)/report.html: $(RUNS)/tuned/summary.json $(REPORT).recipe | $(VENV)/.in
 
 demo:  ## all four stages, small but real, in a few minutes on two cores
 	@$(MAKE) --no-print-directory evaluate DATA=demo/data RUNS=demo/runs REPORT=demo/report EPISODES=256 EPOCHS=4 \
-		FINETUNE='--steps 500000' EVALUATE='--scenarios 100'
+		FINETUNE='--method analytic --aircraft 20,40,60 --steps 500000' EVALUATE='--scenarios 100'
 
 smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?
 	@$(SKYCLONE) smoke
