@@ -36,6 +36,7 @@ from ..datasets.storage import Folder, as_folder
     "--lr", "rates", default="1e-3", show_default=True, help="Learning rate; of several, the best for each."
 )
 @click.option("--schedule", default="cosine", show_default=True, help="Learning rate: constant or cosine.")
+@click.option("--conflict-weight", default=1.0, show_default=True, help="How often rows in conflict come.")
 @click.option("--reference", default="attention-additive", show_default=True, help="Model held against the others.")
 @click.option("--scenarios", type=click.IntRange(2), default=200, show_default=True, help="Flown by each network.")
 @click.option("--scenario-seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Their seed.")

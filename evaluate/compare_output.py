@@ -78,8 +78,10 @@ def _conditions(table: Table) -> str:
     """Say on what the figures rest."""
     plan = table.comparison.plan
     chosen = "learning rate chosen for each" if table.comparison.sweep else f"learning rate {plan.rates[0]:g}"
+    weighted = f"rows in conflict {plan.conflict_weight:g} times as often, " if plan.conflict_weight != 1 else ""
     return (
         f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}, batch {plan.batch_size}, {plan.schedule}, "
+        f"{weighted}"
         f"{chosen}; {plan.scenarios} scenarios of {table.comparison.world.aircraft} aircraft"
     )
 

@@ -115,6 +115,7 @@ class ComparePlan:
         rates: Learning rates; of several, each variant's best is taken by the held-out loss of a seed of its own.
         batch_size: Rows per step.
         schedule: `constant` or `cosine`.
+        conflict_weight: How often a training row in conflict comes for each time a free one does.
         scenarios: Scenarios flown by each trained network.
         scenario_seed: Their seed.
         bootstrap: Resamples for the intervals over scenarios.
@@ -127,6 +128,7 @@ class ComparePlan:
     rates: tuple[float, ...] = (1e-3,)
     batch_size: int = 1024
     schedule: str = "cosine"
+    conflict_weight: float = 1.0
     scenarios: int = 200
     scenario_seed: int = 1_000_000
     bootstrap: int = 2000
@@ -184,6 +186,7 @@ class ComparePlan:
             batch_size=self.batch_size,
             lr=training.lr,
             schedule=self.schedule,
+            conflict_weight=self.conflict_weight,
             seed=training.seed,
             max_batches=int(amount) if kind == STEPS else None,
             max_processor_seconds=amount if kind == SECONDS else None,

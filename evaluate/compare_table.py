@@ -294,6 +294,7 @@ def to_json(table: Table, answer: list[str]) -> dict[str, Any]:
         "sweep": [_training(each) | {"heldout_mse": score} for each, score in comparison.sweep.items()],
         "batch_size": plan.batch_size,
         "schedule": plan.schedule,
+        "conflict_weight": plan.conflict_weight,
         "scenarios": plan.scenarios,
         "scenario_seed": plan.scenario_seed,
         "bootstrap": plan.bootstrap,

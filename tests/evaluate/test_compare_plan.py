@@ -69,6 +69,11 @@ def test_every_training_has_a_folder_of_its_own() -> None:
     assert Training(VARIANTS[1], SECONDS, 1e-3, 2).folder(Path("out")) == expected
 
 
+def test_every_training_is_told_how_often_conflicts_come() -> None:
+    plan = ComparePlan(VARIANTS, (STEPS,), conflict_weight=3.0)
+    assert {plan.config(training).conflict_weight for training in plan.trainings({})} == {3.0}
+
+
 @pytest.mark.parametrize(
     ("models", "message"),
     [
