@@ -14,7 +14,8 @@ from ..collect.configuration import WorldConfig
 from ..collect.workers import one_thread, work
 from ..datasets.dataset import open_dataset
 from ..datasets.storage import Folder
-from ..train.configuration import CONFIG_NAME, check_same, describe, load_config
+from ..train.configuration import check_same, describe
+from ..train.recipe import CONFIG_NAME
 from .compare_job import Job, JobMaker, flown_path, is_done, is_trained, read_figures, read_run
 from .compare_plan import Budget, ComparePlan, Training, Variant
 from .compare_progress import Progress, Say, measure_costs
@@ -119,7 +120,7 @@ def _check(plan: ComparePlan, job: Job, root: Path, described: list[dict[str, An
     """Raise if a run that is there was begun with something else."""
     folder = job.folder(root)
     if job.training and (folder / CONFIG_NAME).exists():
-        check_same(folder, plan.config(job.training), described, load_config(folder))
+        check_same(folder, plan.config(job.training), described)
 
 
 def _score(training: Training, root: Path) -> float | None:

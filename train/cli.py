@@ -54,12 +54,13 @@ def train(
 
     from ..datasets import open_dataset
     from .cloning import Cloning
-    from .configuration import CONFIG_NAME, CloningConfig, load_config
+    from .configuration import CloningConfig, load_config
     from .processes import joined
+    from .recipe import CONFIG_NAME
 
     if resume and (out / CONFIG_NAME).exists():
         saved, described = load_config(out)
-        given = {key: value for key, value in options.items() if _is_given(ctx, key)}
+        given = {key: value for key, value in options.items() if is_given(ctx, key)}
         config = replace(saved, **given)
         data = data or tuple(as_folder(each["path"]) for each in described)
     else:
@@ -77,6 +78,6 @@ def train(
             say(f"Next: skyclone evaluate {shlex.quote(str(out))}")
 
 
-def _is_given(ctx: click.Context, key: str) -> bool:
+def is_given(ctx: click.Context, key: str) -> bool:
     """Return whether an option stands on the command line."""
     return ctx.get_parameter_source(key) is not ParameterSource.DEFAULT

@@ -24,7 +24,7 @@ from ..datasets.publication import clean, publish
 from ..datasets.snapshots import Snapshots
 from ..datasets.streaming import Stream
 from . import checkpoint
-from .configuration import CONFIG_NAME, CloningConfig, check_same, describe, load_config, save_config
+from .configuration import CloningConfig, check_same, describe, save_config
 from .device import choose_device, free_memory, settle_data, torch_threads
 from .heldout import HeldOut, measure
 from .interruption import Interruption, remembered
@@ -34,6 +34,7 @@ from .monitor import METRICS_NAME, Monitor
 from .networks import Network
 from .processes import Processes
 from .progress import STATE_NAME, Progress, restore_state, save_state
+from .recipe import CONFIG_NAME
 from .stopwatch import Stopwatch
 from .summary import summarise, verdict_lines
 
@@ -121,7 +122,7 @@ class Cloning:
                 f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
             )
         if is_there:
-            check_same(self.run, self.config, described, load_config(self.run))
+            check_same(self.run, self.config, described)
             clean(self.run)
         elif resume:
             self._say(f"Nothing to resume in {self.run}: starting from the beginning.")

@@ -1,6 +1,5 @@
 """What a cloning run shall do: one frozen dataclass, kept beside the result as `RUN/config.json`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import cos, pi
@@ -8,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.dataset import Dataset
-from ..datasets.errors import CheckpointError, ConfigurationError
+from ..datasets.errors import ConfigurationError
 from ..datasets.mixture import Mixture
 from ..datasets.observation import View
-from ..datasets.publication import publish
-from . import networks
+from . import networks, recipe
 
-CONFIG_NAME = "config.json"
 SCHEDULES = ("constant", "cosine")
 
 
@@ -119,12 +116,7 @@ class CloningConfig:
         Raises:
             ConfigurationError: A key is missing or unknown.
         """
-        missing, unknown = sorted(set(asdict(cls())) - set(data)), sorted(set(data) - set(asdict(cls())))
-        if missing or unknown:
-            raise ConfigurationError(
-                f"configuration of a run: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}. "
-                "Was it written by another version of skyclone?"
-            )
+        recipe.check_keys(data, cls)
         return cls(**data)
 
 
@@ -158,8 +150,7 @@ def describe(datasets: Sequence[Dataset]) -> list[dict[str, Any]]:
 
 def save_config(run: Path, config: CloningConfig, described: list[dict[str, Any]]) -> None:
     """Write `RUN/config.json`."""
-    text = json.dumps({"stage": "clone", "config": config.to_json(), "datasets": described}, indent=1)
-    publish(run / CONFIG_NAME, text.encode() + b"\n")
+    recipe.save(run, "clone", config.to_json(), datasets=described)
 
 
 def load_config(run: Path) -> tuple[CloningConfig, list[dict[str, Any]]]:
@@ -168,41 +159,16 @@ def load_config(run: Path) -> tuple[CloningConfig, list[dict[str, Any]]]:
     Raises:
         CheckpointError: There is none, it is damaged, or it is of another stage.
     """
-    path = run / CONFIG_NAME
-    try:
-        data = json.loads(path.read_bytes())
-        if data["stage"] != "clone":
-            raise CheckpointError(
-                f"{run} holds a run of the stage '{data['stage']}', expected one of cloning. Choose another --out."
-            )
-        return CloningConfig.from_json(data["config"]), list(data["datasets"])
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{run} holds no cloning run: expected {CONFIG_NAME} in it. Leave out --resume to start one."
-        ) from None
-    except (ValueError, KeyError, TypeError, ConfigurationError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}. Train into another folder.") from None
+    config, (datasets,) = recipe.load(run, "clone", CloningConfig.from_json, "datasets")
+    return config, datasets
 
 
-def check_same(
-    run: Path,
-    config: CloningConfig,
-    described: list[dict[str, Any]],
-    saved: tuple[CloningConfig, list[dict[str, Any]]],
-) -> None:
+def check_same(run: Path, config: CloningConfig, described: list[dict[str, Any]]) -> None:
     """Raise unless a run that shall go on is given the configuration and the data it began with.
 
     Raises:
         CheckpointError: Something differs; says what.
     """
-    before, now = saved[0].to_json(), config.to_json()
-    different = [f"{key} {before[key]} (got {now[key]})" for key in before if before[key] != now[key]]
-    if [each["content_hash"] for each in described] != [each["content_hash"] for each in saved[1]]:
-        different.append(
-            f"the datasets {', '.join(each['path'] for each in saved[1])} (got others, or changed ones)"
-        )
-    if different:
-        raise CheckpointError(
-            f"{run} was begun with {'; '.join(different)}. Resume it with what it was begun with, "
-            "or train into another folder without --resume."
-        )
+    saved, datasets = load_config(run)
+    data = {f"the datasets {recipe.paths(datasets)}": (recipe.hashes(datasets), recipe.hashes(described))}
+    recipe.check_same(run, saved.to_json(), config.to_json(), data)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from ..datasets.storage import Folder, as_folder
+from .cli import is_given
 
 
 @click.command(
@@ -53,13 +53,13 @@ def dagger(
     from tqdm import tqdm
 
     from ..datasets import open_dataset
-    from .configuration import CONFIG_NAME
     from .dagger import Dagger
     from .dagger_configuration import DaggerConfig, load_config
+    from .recipe import CONFIG_NAME
 
     if resume and (out / CONFIG_NAME).exists():
         saved, described, _ = load_config(out)
-        config = replace(saved, **{key: value for key, value in options.items() if _is_given(ctx, key)})
+        config = replace(saved, **{key: value for key, value in options.items() if is_given(ctx, key)})
         data = data or tuple(as_folder(each["path"]) for each in described)
     else:
         config = DaggerConfig(**options)
@@ -78,8 +78,3 @@ def dagger(
     run.train()
     start = shlex.quote(f"{out}/clone.safetensors")
     say(f"Next: skyclone evaluate {start} {shlex.quote(str(out))}")
-
-
-def _is_given(ctx: click.Context, key: str) -> bool:
-    """Return whether an option stands on the command line."""
-    return ctx.get_parameter_source(key) is not ParameterSource.DEFAULT

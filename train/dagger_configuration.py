@@ -1,13 +1,12 @@
 """What a DAgger run shall do: one frozen dataclass, kept beside the result as `RUN/config.json`."""
 
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..datasets.errors import CheckpointError, ConfigurationError
-from ..datasets.publication import publish
-from .configuration import CONFIG_NAME, SCHEDULES
+from ..datasets.errors import ConfigurationError
+from . import recipe
+from .configuration import SCHEDULES
 
 MOST_ROUNDS = 100  # each round has a seed of its own below the next run's
 
@@ -88,19 +87,13 @@ class DaggerConfig:
         Raises:
             ConfigurationError: A key is missing or unknown.
         """
-        known = {field.name for field in fields(cls)}
-        if set(data) != known:
-            raise ConfigurationError(
-                f"configuration of a DAgger run: missing keys {sorted(known - set(data))}, unknown keys "
-                f"{sorted(set(data) - known)}. Was it written by another version of skyclone?"
-            )
+        recipe.check_keys(data, cls)
         return cls(**data)
 
 
 def save_config(run: Path, config: DaggerConfig, described: list[dict[str, Any]], parent: dict[str, str]) -> None:
     """Write `RUN/config.json`."""
-    whole = {"stage": "dagger", "config": config.to_json(), "datasets": described, "parent": parent}
-    publish(run / CONFIG_NAME, json.dumps(whole, indent=1).encode() + b"\n")
+    recipe.save(run, "dagger", config.to_json(), datasets=described, parent=parent)
 
 
 def load_config(run: Path) -> tuple[DaggerConfig, list[dict[str, Any]], dict[str, str]]:
@@ -109,20 +102,8 @@ def load_config(run: Path) -> tuple[DaggerConfig, list[dict[str, Any]], dict[str
     Raises:
         CheckpointError: There is none, it is damaged, or it is of another stage.
     """
-    path = run / CONFIG_NAME
-    try:
-        data = json.loads(path.read_bytes())
-        if data["stage"] != "dagger":
-            raise CheckpointError(
-                f"{run} holds a run of the stage '{data['stage']}', expected one of DAgger. Choose another --out."
-            )
-        return DaggerConfig.from_json(data["config"]), list(data["datasets"]), dict(data["parent"])
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{run} holds no DAgger run: expected {CONFIG_NAME} in it. Leave out --resume to start one."
-        ) from None
-    except (ValueError, KeyError, TypeError, ConfigurationError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}. Choose another folder.") from None
+    config, (datasets, parent) = recipe.load(run, "dagger", DaggerConfig.from_json, "datasets", "parent")
+    return config, datasets, parent
 
 
 def check_same(run: Path, config: DaggerConfig, described: list[dict[str, Any]], parent: dict[str, str]) -> None:
@@ -132,16 +113,8 @@ def check_same(run: Path, config: DaggerConfig, described: list[dict[str, Any]],
         CheckpointError: Something differs; says what.
     """
     saved, datasets, started = load_config(run)
-    before, now = saved.to_json(), config.to_json()
-    different = [f"{key} {before[key]} (got {now[key]})" for key in before if before[key] != now[key]]
-    if [each["content_hash"] for each in datasets] != [each["content_hash"] for each in described]:
-        different.append(
-            f"the datasets {', '.join(each['path'] for each in datasets)} (got others, or changed ones)"
-        )
-    if started["weights_sha256"] != parent["weights_sha256"]:
-        different.append(f"the student {started['path']} (got other weights: {parent['path']})")
-    if different:
-        raise CheckpointError(
-            f"{run} was begun with {'; '.join(different)}. Resume it with what it was begun with, or choose "
-            "another --out without --resume."
-        )
+    sources = {
+        f"the datasets {recipe.paths(datasets)}": (recipe.hashes(datasets), recipe.hashes(described)),
+        f"the weights of {started['path']}": (started["weights_sha256"], parent["weights_sha256"]),
+    }
+    recipe.check_same(run, saved.to_json(), config.to_json(), sources)

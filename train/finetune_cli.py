@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
+
+from .cli import is_given
 
 if TYPE_CHECKING:
     from .finetune_configuration import FinetuneConfig
@@ -84,11 +85,11 @@ def finetune(ctx: click.Context, source: str | None, out: Path, device: str, res
     import torch
     from tqdm import tqdm
 
-    from .configuration import CONFIG_NAME
     from .finetune import Finetuning
     from .finetune_configuration import FinetuneConfig, load_config
+    from .recipe import CONFIG_NAME
 
-    given = {key: value for key, value in options.items() if _is_given(ctx, key)}
+    given = {key: value for key, value in options.items() if is_given(ctx, key)}
     if resume and (out / CONFIG_NAME).exists():
         config = load_config(out)[0]
     elif source is None:
@@ -105,11 +106,6 @@ def finetune(ctx: click.Context, source: str | None, out: Path, device: str, res
 
     Finetuning(source, out, config, resume=resume, device=device, say=say).train()
     say(f"Next: skyclone evaluate {shlex.quote(source or f'{out}/clone.safetensors')} {shlex.quote(str(out))}")
-
-
-def _is_given(ctx: click.Context, key: str) -> bool:
-    """Return whether an option stands on the command line."""
-    return ctx.get_parameter_source(key) is not ParameterSource.DEFAULT
 
 
 def _check_method(method: str, given: dict[str, Any]) -> None:

@@ -1,20 +1,17 @@
 """What a fine-tuning run shall do: one frozen dataclass, kept beside the result as `RUN/config.json`."""
 
-import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import log
 from pathlib import Path
 from typing import Any
 
 from ..collect.configuration import EMBEDDED, WorldConfig
 from ..collect.reward import reward_named
-from ..datasets.errors import CheckpointError, ConfigurationError
+from ..datasets.errors import ConfigurationError
 from ..datasets.observation import View
-from ..datasets.publication import publish
-from . import networks
+from . import networks, recipe
 from .analytic import AnalyticConfig, Costs
 from .checkpoint import Checkpoint
-from .configuration import CONFIG_NAME
 from .ppo import PPOConfig
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -174,30 +171,18 @@ class FinetuneConfig:
         Raises:
             ConfigurationError: A key is missing or unknown.
         """
-        _check_keys(data, cls)
-        _check_keys(data["ppo"], PPOConfig)
-        _check_keys(data["analytic"], AnalyticConfig)
-        _check_keys(data["analytic"]["costs"], Costs)
+        recipe.check_keys(data, cls)
+        recipe.check_keys(data["ppo"], PPOConfig)
+        recipe.check_keys(data["analytic"], AnalyticConfig)
+        recipe.check_keys(data["analytic"]["costs"], Costs)
         analytic = AnalyticConfig(**{**data["analytic"], "costs": Costs(**data["analytic"]["costs"])})
         parts = {"aircraft": tuple(data["aircraft"]), "ppo": PPOConfig(**data["ppo"]), "analytic": analytic}
         return cls(**{**data, **parts})
 
 
-def _check_keys(data: dict[str, Any], kind: type) -> None:
-    """Raise unless an object has exactly the keys of a configuration."""
-    known = {each.name for each in fields(kind)}
-    missing, unknown = sorted(known - set(data)), sorted(set(data) - known)
-    if missing or unknown:
-        raise ConfigurationError(
-            f"configuration of a run: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}. "
-            "Was it written by another version of skyclone?"
-        )
-
-
 def save_config(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> None:
     """Write `RUN/config.json`."""
-    text = json.dumps({"stage": "finetune", "config": config.to_json(), "parent": parent}, indent=1)
-    publish(run / CONFIG_NAME, text.encode() + b"\n")
+    recipe.save(run, "finetune", config.to_json(), parent=parent)
 
 
 def load_config(run: Path) -> tuple[FinetuneConfig, dict[str, Any]]:
@@ -206,18 +191,8 @@ def load_config(run: Path) -> tuple[FinetuneConfig, dict[str, Any]]:
     Raises:
         CheckpointError: There is none, it is damaged, or the run is none of fine-tuning.
     """
-    path = run / CONFIG_NAME
-    try:
-        data = json.loads(path.read_bytes())
-        if data.get("stage") != "finetune":
-            raise CheckpointError(f"{run} holds no fine-tuning run. Choose another --out.")
-        return FinetuneConfig.from_json(data["config"]), dict(data["parent"])
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{run} holds no fine-tuning run: expected {CONFIG_NAME} in it. Leave out --resume to start one."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigurationError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}. Fine-tune into another folder.") from None
+    config, (parent,) = recipe.load(run, "finetune", FinetuneConfig.from_json, "parent")
+    return config, parent
 
 
 def check_same(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> None:
@@ -226,18 +201,12 @@ def check_same(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> Non
     Raises:
         CheckpointError: Something differs; says what.
     """
-    saved_config, saved_parent = load_config(run)
-    before, now = _flat(saved_config), _flat(config)
+    saved, started = load_config(run)
+    before, now = _flat(saved), _flat(config)
     if before["method"] != now["method"]:
         now = before | {"method": now["method"]}  # nothing else can be compared
-    different = [f"{key} {before[key]} (got {now[key]})" for key in before if before[key] != now[key]]
-    if parent["weights_sha256"] != saved_parent["weights_sha256"]:
-        different.append(f"the weights of {saved_parent['path']} (got others: {parent['path']})")
-    if different:
-        raise CheckpointError(
-            f"{run} was begun with {'; '.join(different)}. Resume it with what it was begun with, "
-            "or fine-tune into another folder without --resume."
-        )
+    weights = {f"the weights of {started['path']}": (started["weights_sha256"], parent["weights_sha256"])}
+    recipe.check_same(run, before, now, weights)
 
 
 def _flat(config: FinetuneConfig) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def test_a_run_is_not_written_over(
 
 
 def test_other_weights_cannot_go_on(undisturbed: Path, small_dataset: Dataset) -> None:
-    with pytest.raises(CheckpointError, match=r"the student .* \(got other weights: "):
+    with pytest.raises(CheckpointError, match=r"begun with the weights of .* \(got others"):
         run(undisturbed / "last.safetensors", small_dataset, undisturbed, resume=True)
 
 

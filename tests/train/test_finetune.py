@@ -296,7 +296,7 @@ def test_resuming_from_another_clone(undisturbed: Path, tmp_path: Path) -> None:
 
 def test_resuming_what_is_no_finetuning(clone: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"config": {}, "datasets": []}')
-    with pytest.raises(CheckpointError, match="holds no fine-tuning run"):
+    with pytest.raises(CheckpointError, match="is damaged: expected stage, parent in it, found only config"):
         run(clone, tmp_path, resume=True)
 
 

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from ...datasets.observation import FEATURE_NAMES, Observation, View
+from ...datasets.observation import Observation, View
 from .attention import masked_softmax, projection, projection_bias
+from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
 from .network import Network, Output, Parameters, action_layers
 
 
@@ -41,8 +42,8 @@ class PairwiseParameters(Parameters):
     width: int = 64
     heads: int = 3
     head_size: int = 16
-    length_gain: float = 5.0
-    speed_gain: float = 2.0
+    length_gain: float = LENGTH_GAIN
+    speed_gain: float = SPEED_GAIN
 
 
 class PairwiseNetwork(Network):
@@ -60,7 +61,8 @@ class PairwiseNetwork(Network):
     def __init__(self, view: View, parameters: PairwiseParameters) -> None:
         super().__init__(view, parameters)
         heads, size, width = parameters.heads, parameters.head_size, parameters.width
-        self.register_buffer("gains", _gains(view, parameters), persistent=False)  # (F,)
+        gains = feature_gains(view, parameters.length_gain, parameters.speed_gain)
+        self.register_buffer("gains", gains, persistent=False)  # (F,)
         self.gains: Tensor
         self.pair_ownship = nn.Linear(view.ownship_features, width)
         self.pair_intruder = nn.Linear(view.intruder_features, width, bias=False)
@@ -91,14 +93,3 @@ class PairwiseNetwork(Network):
     def projections(self) -> dict[str, nn.Parameter]:
         """Return W_q (H, D, 7), W_k and W_v (H, D, E)."""
         return {"W_q": self.W_q, "W_k": self.W_k, "W_v": self.W_v}
-
-
-def _gains(view: View, parameters: PairwiseParameters) -> Tensor:
-    """Return what each of an intruder's features is multiplied by, (F,)."""
-
-    def gain(feature: str) -> float:
-        if "velocity" in feature or "speed" in feature:
-            return parameters.speed_gain
-        return 1.0 if feature in ("tcpa", "in_conflict") else parameters.length_gain
-
-    return torch.tensor([gain(feature) for feature in FEATURE_NAMES[view.name][1]])
