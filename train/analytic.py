@@ -49,6 +49,8 @@ class Costs:
             whole nobody shall be late or early.
         effort: The square of the action, both numbers.
         outside: An aircraft so far outside the sector that it has left it; quadratic, from 0 at a tenth of that on.
+            Steep, because who leaves stops costing anything, and waypoints lie on the edge: cheaper, and who avoids
+            somebody there overshoots and is gone.
         margin: In units of R, where proximity and predicted conflicts begin to cost.
         lookahead_s: Conflicts later than that are not charged.
         fade_s: A conflict so far ahead costs 1/e of one that is now.
@@ -61,7 +63,7 @@ class Costs:
     speed: float = 10.0
     pace: float = 500.0
     effort: float = 1.0
-    outside: float = 400.0
+    outside: float = 8000.0
     margin: float = 1.1
     lookahead_s: float = 30.0
     fade_s: float = 12.0
