@@ -14,7 +14,7 @@ from .evaluation import Evaluation
 from .verdict import judge
 
 JSON_NAME, REPORT_NAME = "evaluation.json", "report.html"
-WATCHED_SCENARIOS, REPLAYED_SCENARIOS = 16, 4
+WATCHED_SCENARIOS, REPLAYED_SCENARIOS = 32, 4
 
 
 def check_folder(folder: Path) -> None:
