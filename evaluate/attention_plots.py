@@ -110,7 +110,7 @@ def _dots(
             axes.plot([], [], look.marker, color=look.colour, markersize=6, label=title)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.02 * axes.get_xlim()[1])  # a whole marker at 0
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(label)
         add_legend(figure, axes)
