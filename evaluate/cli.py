@@ -34,30 +34,36 @@ def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> N
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
 
     A RUN is the folder of a trained policy, or pretrained:NAME. With --out, a report is written that needs
-    nothing but a browser.
+    nothing but a browser; interrupted, the same command goes on from what was flown.
     """
     if not options["runs"] and not options["baselines"].strip(", "):
         raise click.UsageError("expected a RUN or a baseline. Try: skyclone evaluate --baselines none,mvp")
     try:
         _evaluate(out, as_json, workers, options)
     except KeyboardInterrupt:
-        raise click.Abort("Interrupted: nothing has been written.") from None
+        kept = (
+            f"what has been flown is kept in {out}; the same command goes on" if out else "nothing has been written"
+        )
+        raise click.Abort(f"Interrupted: {kept}.") from None
 
 
 def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, Any]) -> None:
     """Fly, write, print, and say where the time went."""
     from . import output
+    from .flight_store import FlightStore
     from .table import render
 
     start = time.perf_counter()
     if out is not None:
         output.check_folder(out)
     plan, loaded = _prepare(**options)
-    evaluation = _fly(plan, loaded, workers)
+    store = FlightStore(out / output.FLOWN_NAME, plan.world, plan.seed, plan.device) if out else None
+    evaluation = _fly(plan, loaded, workers, store)
     result = output.describe(evaluation)
     seconds = dict(evaluation.seconds)
     if out is not None:
         begin = time.perf_counter()
+        click.echo("Looking at the attention, recording a replay, drawing the report...", err=True)
         command = shlex.join(["skyclone", *sys.argv[1:]])
         made_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         result = output.write(out, evaluation, loaded, command, made_at)
@@ -66,7 +72,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
         click.echo(json.dumps(result, allow_nan=False))
     else:
         click.echo(render(evaluation))
-    _say_times(evaluation, seconds, time.perf_counter() - start)
+    _say_times(evaluation, seconds, time.perf_counter() - start, is_all_new=not (store and store.found))
     if out is not None:
         click.echo(f"Report: {out / output.REPORT_NAME}", err=True)
 
@@ -76,7 +82,7 @@ def _prepare(**options: Any) -> tuple[Any, Any]:
     from ..collect.scenarios import count_of
     from ..train.cloning import choose_device
     from .contenders import name_all
-    from .evaluation import Plan
+    from .plan import Plan
 
     contenders = name_all(options.pop("runs"), options.pop("baselines"))
     world = world_of(options)
@@ -86,21 +92,23 @@ def _prepare(**options: Any) -> tuple[Any, Any]:
     return plan, plan.load()
 
 
-def _fly(plan: Any, loaded: Any, workers: int) -> Any:
-    """Fly with a progress bar."""
+def _fly(plan: Any, loaded: Any, workers: int, store: Any) -> Any:
+    """Fly what is not kept from before, with a progress bar."""
     from tqdm import tqdm
 
     from .evaluation import evaluate as run
 
     total = plan.scenarios * len(plan.flown)
     with tqdm(total=total, unit=" scenarios", desc="Evaluating", file=sys.stderr) as bar:
-        evaluation = run(plan, loaded, workers, bar.update)
+        evaluation = run(plan, loaded, workers, bar.update, store)
+    if store and store.found:
+        click.echo(f"{store.found:,} of {total:,} scenarios had been flown before: {store.folder}", err=True)
     for warning in evaluation.warnings:
         click.echo(f"Warning: {warning}", err=True)
     return evaluation
 
 
-def _say_times(evaluation: Any, seconds: dict[str, float], total_s: float) -> None:
+def _say_times(evaluation: Any, seconds: dict[str, float], total_s: float, is_all_new: bool) -> None:
     """Say where the time went."""
     from .contenders import UNRESOLVED
 
@@ -115,7 +123,5 @@ def _say_times(evaluation: Any, seconds: dict[str, float], total_s: float) -> No
     parts = ", ".join(f"{label} {each:.1f} s" for label, each in spent.items())
     rest = total_s - sum(seconds.values())
     rest_text = f", the rest {rest:.1f} s" if rest > 0.05 else ""
-    click.echo(
-        f"Took {total_s:.1f} s: {parts}{rest_text}. {steps / max(flying, 1e-9):,.0f} aircraft-steps/s in flight.",
-        err=True,
-    )
+    rate_text = f" {steps / max(flying, 1e-9):,.0f} aircraft-steps/s in flight." if is_all_new else ""
+    click.echo(f"Took {total_s:.1f} s: {parts}{rest_text}.{rate_text}", err=True)

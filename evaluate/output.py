@@ -14,6 +14,8 @@ from .evaluation import Evaluation
 from .verdict import judge
 
 JSON_NAME, REPORT_NAME = "evaluation.json", "report.html"
+FLOWN_NAME = "flown"
+"""Folder of what was flown, for the next evaluation into the same folder."""
 WATCHED_SCENARIOS, REPLAYED_SCENARIOS = 32, 4
 
 
