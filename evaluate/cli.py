@@ -41,9 +41,7 @@ def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> N
     try:
         _evaluate(out, as_json, workers, options)
     except KeyboardInterrupt:
-        kept = (
-            f"what has been flown is kept in {out}; the same command goes on" if out else "nothing has been written"
-        )
+        kept = f"what was flown is kept in {out}; the same command goes on" if out else "nothing has been written"
         raise click.Abort(f"Interrupted: {kept}.") from None
 
 
