@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..collect import simulators
@@ -33,6 +33,7 @@ class Evaluation:
         meta: Where each trained policy comes from, by name.
         seconds: What each contender's flying took, by name, and `intervals`.
         front: The front of the MVP family, if it was wanted.
+        by_aircraft: Metrics with intervals by number of aircraft, contender and metric; empty for one number only.
     """
 
     plan: Plan
@@ -43,6 +44,7 @@ class Evaluation:
     meta: dict[str, dict[str, Any]]
     seconds: dict[str, float]
     front: Front | None = None
+    by_aircraft: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
@@ -55,6 +57,13 @@ class Evaluation:
                 for name, against in self.differences.items()
             },
             "front": self.front.to_json() if self.front else None,
+            "by_aircraft": {
+                count: {name: _json_of(estimates) for name, estimates in contenders.items()}
+                for count, contenders in self.by_aircraft.items()
+            },
+            "nearest_m": {
+                name: metrics.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
+            },
             "world": plan.world.to_json(),
             "simulator": plan.world.simulator,
             "seed": plan.seed,
@@ -144,6 +153,15 @@ def evaluate(
         seconds=seconds,
         front=found,
     )
+
+
+def by_density(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the first of several evaluations of the same contenders, with the metrics of all of them."""
+    first = evaluations[0]
+    if len(evaluations) == 1:
+        return first
+    ordered = sorted(evaluations, key=lambda each: each.plan.world.aircraft)
+    return replace(first, by_aircraft={str(each.plan.world.aircraft): each.estimates for each in ordered})
 
 
 def _differences(one: dict[str, Ratio], other: dict[str, Ratio], weights: Any) -> dict[str, Estimate]:

@@ -165,6 +165,33 @@ def safety_against_distance(evaluation: Evaluation) -> str:
         return to_svg(figure, "tradeoff")
 
 
+def density(evaluation: Evaluation, name: str) -> str:
+    """Draw a metric against the number of aircraft; nothing if only one number was flown."""
+    if not evaluation.by_aircraft:
+        return ""
+    metric = METRICS[name]
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    counts = [int(count) for count in evaluation.by_aircraft]
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
+        highest = 0.0
+        for contender, look in marks.items():
+            values = [scaled(each[contender][name], metric) for each in evaluation.by_aircraft.values()]
+            axes.errorbar(
+                counts, [value.value for value in values], yerr=np.hstack([arms(value) for value in values]),
+                color=look.colour, linestyle=look.dashes, marker=look.marker, markersize=6, capsize=3,
+                linewidth=1.5, label=_label(names[contender]),
+            )  # fmt: skip
+            highest = max([highest, *(value.value for value in values if isfinite(value.value))])
+        if name in (LOSSES, "los_events"):
+            _losses_scale(axes, highest)
+        axes.set_xticks(counts)
+        axes.set_xlabel("aircraft in the sector")
+        axes.set_ylabel(metric.heading)
+        add_legend(figure, axes)
+        return to_svg(figure, f"density-{name}")
+
+
 def front(evaluation: Evaluation, cost: str) -> str:
     """Draw the MVP family, its front, and the runs: losses of separation against what safety costs."""
     assert evaluation.front is not None

@@ -16,7 +16,7 @@ from . import attention_section, plots
 from .attention import Attention
 from .curves import Curve
 from .evaluation import Evaluation
-from .front import COSTS
+from .front import COSTS, LOSSES
 from .markup import figure as _figure
 from .markup import table as _table
 from .metrics import METRICS, Metric
@@ -150,7 +150,7 @@ def _differences(evaluation: Evaluation) -> str:
 
 def _pictures(evaluation: Evaluation) -> str:
     """Return the pictures of the contenders."""
-    return _figure(
+    pictures = _figure(
         plots.safety_against_distance(evaluation),
         "Safety against route length",
         "The lower left corner is best. Bars: 95 % intervals.",
@@ -159,6 +159,9 @@ def _pictures(evaluation: Evaluation) -> str:
         "How near aircraft came to each other",
         "Per aircraft, its smallest distance to any other one. In the shaded zone separation is lost.",
     )
+    for name, title in ((LOSSES, "LoS against density"), ("extra_distance", "Extra distance against density")):
+        pictures += _figure(plots.density(evaluation, name), title, "")
+    return pictures
 
 
 def _front(evaluation: Evaluation) -> str:

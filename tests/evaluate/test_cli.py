@@ -46,10 +46,28 @@ def test_json_alone_on_stdout():
     assert "Took" in result.stderr
 
 
+def test_several_densities(tmp_path):
+    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--json"]
+    found = _run(*arguments, "--aircraft", "5,3,5", "--out", tmp_path)
+    assert found.exit_code == 0, found.stderr
+    data = json.loads(found.stdout)
+    assert list(data["by_aircraft"]) == ["3", "5"]
+    assert data["world"]["aircraft"] == 5
+    assert data["by_aircraft"]["5"] == data["contenders"]
+    alone = json.loads(_run(*arguments, "--aircraft", 3).stdout)
+    assert data["by_aircraft"]["3"] == alone["contenders"]
+    assert alone["by_aircraft"] == {}
+    html = (tmp_path / "report.html").read_text()
+    assert "LoS against density" in html
+    assert "Extra distance against density" in html
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--baselines", " "], "expected a RUN or a baseline"),
+        (["--aircraft", "20,many"], "'many' is not a valid integer range"),
+        (["--aircraft", "20,0"], "0 is not in the range x>=1"),
         (["--scenarios", 0], "0 is not in the range x>=1"),
         (["--aircraft", 0], "0 is not in the range x>=1"),
         (["--simulator", "xplane"], "'xplane' is not one of"),
