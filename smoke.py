@@ -20,7 +20,8 @@ from .datasets.observation import View, observe_all
 from .datasets.record import check_table
 from .datasets.traffic import Traffic
 from .evaluate.contenders import name_all
-from .evaluate.evaluation import Plan, evaluate
+from .evaluate.evaluation import evaluate
+from .evaluate.plan import Plan
 from .train import checkpoint, networks, ppo
 from .train.critic import Critic
 from .train.policy import load_policy

@@ -1,31 +1,30 @@
-"""What the attention looks at: near intruders, urgent ones, those MVP would avoid?
+"""What the attention looks at: near intruders, urgent ones, those MVP would avoid, those that matter?
 
-Notation: M rows (an ownship in a step), K intruders seen, H heads.
+Notation: M rows (an ownship in a step), K intruders seen, H heads, R resamples, S scenarios.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
-from typing import Any, NamedTuple
+from itertools import combinations
+from math import isfinite, log
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..collect import teachers
 from ..collect.configuration import WorldConfig
-from ..collect.conflicts import LEAST_SPEED2_M2PS2, detect, gather
-from ..collect.flight import fly
-from ..collect.teachers import mvp_push
-from ..collect.world import World
-from ..datasets.observation import Observation, View, observe, observe_all
-from ..datasets.traffic import Pairs, Traffic
 from ..train.policy import Policy
+from . import masking
+from .looks import Looks, fly_and_look
+from .masking import Masked, Masking
+from .ranks import somers_d
+from .statistics import Estimate, mean_of_rows, resample
 
-EVERY = 4
-"""One step in four is looked at: those between are much alike."""
+RESAMPLES = 2000
 DISTANCE_EDGES_M = np.arange(0.0, 801.0, 50.0)
 TCPA_EDGES_S = np.arange(-20.0, 61.0, 5.0)
+DCPA_EDGES_M = np.arange(0.0, 401.0, 25.0)
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,32 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class HeadPair:
+    """How differently two heads look, over rows with two or more intruders.
+
+    Attributes:
+        heads: Their numbers, from 1.
+        distance: Jensen-Shannon distance (Endres, Schindelin 2003; base 2) of their weights: 0 the same weights,
+            1 not one intruder in common.
+        rank_correlation: Kendall's tau of their weights: 1 the same order, 0 no relation.
+        other_top: Share of rows in which their heaviest intruders differ.
+    """
+
+    heads: tuple[int, int]
+    distance: Estimate
+    rank_correlation: Estimate
+    other_top: Estimate
+
+
+@dataclass(frozen=True)
 class Attention:
-    """What a policy's heads look at; lists have one entry per head.
+    """What a policy's heads look at; lists have one entry per head, intervals are over scenarios.
 
     Attributes:
         rows: Ownships looked at, M.
         rows_in_conflict: Those of them that MVP would push.
+        padded: Places without an intruder that were looked at.
+        padding_weight: Largest weight any head gave to one of them: exactly 0 if all is well.
         sharpness: Mean of the largest weight, over rows with two or more intruders.
         uniform_sharpness: What it would be if all intruders weighed the same.
         entropy: Mean of -sum(w ln w) / ln(intruders), over the same rows: 0 one intruder only, 1 all alike.
@@ -62,53 +81,50 @@ class Attention:
         nearest_top_push: The same for the nearest intruder.
         by_distance: Weight against distance, m.
         by_tcpa: Weight against tcpa, s, of intruders that will pass within the protected zone (dcpa < R).
+        by_dcpa: Weight against dcpa, m, of intruders that will pass within the look-ahead time.
+        pairs: How differently each two heads look.
+        masking: Whether the intruders looked at are those that matter; None if none ever does.
+        masking_in_conflict: The same, over rows that MVP would push.
     """
 
     rows: int
     rows_in_conflict: int
-    sharpness: list[float]
+    padded: int
+    padding_weight: float
+    sharpness: list[Estimate]
     uniform_sharpness: float
-    entropy: list[float]
-    agreement: list[float]
-    nearest_agreement: float
-    top_push: list[float]
-    nearest_top_push: float
+    entropy: list[Estimate]
+    agreement: list[Estimate]
+    nearest_agreement: Estimate
+    top_push: list[Estimate]
+    nearest_top_push: Estimate
     by_distance: Profile
     by_tcpa: Profile
+    by_dcpa: Profile
+    pairs: list[HeadPair]
+    masking: Masking | None = None
+    masking_in_conflict: Masking | None = None
+
+    @property
+    def leaks(self) -> bool:
+        """Whether some head gave weight to a place where there is no intruder."""
+        return self.padding_weight != 0
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, null where there is no figure."""
-        data: dict[str, Any] = _finite(asdict(self))
+        data: dict[str, Any] = _plain(asdict(self))
         return data
 
 
-def _finite(value: Any) -> Any:
-    """Return the value with None for NaN, at any depth."""
+def _plain(value: Any) -> Any:
+    """Return the value as JSON with None for NaN, at any depth."""
+    if isinstance(value, Estimate):
+        return value.to_json()
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
     return None if isinstance(value, float) and not isfinite(value) else value
-
-
-class Looks(NamedTuple):
-    """Rows to be analysed.
-
-    Attributes:
-        weights: (M, H, K) attention, 0 where there is no intruder.
-        is_present: (M, K).
-        distance_m: (M, K).
-        tcpa_s: (M, K).
-        dcpa_m: (M, K).
-        push_mps: (M, K) length of MVP's velocity change away from each intruder, 0 without conflict.
-    """
-
-    weights: Tensor
-    is_present: Tensor
-    distance_m: Tensor
-    tcpa_s: Tensor
-    dcpa_m: Tensor
-    push_mps: Tensor
 
 
 def watch(
@@ -119,98 +135,92 @@ def watch(
     Returns:
         What it looks at; None if it has no attention or never saw an intruder.
     """
-    world = World(config, seed, episodes, device)
-    if not policy.attention(observe_all(world.traffic, policy.view, world.pairs)).shape[-2]:
+    seen = fly_and_look(policy, config, seed, episodes, device)
+    if seen is None or not seen.looks.is_present.any() or not seen.looks.weights.any():
         return None
-    looks: list[Looks] = []
-    for step in fly(world, policy.pilot):
-        if int(step.steps[0]) % EVERY == 0:
-            flying = step.traffic.is_flying
-            own = Traffic(*(tensor[flying] for tensor in vars(step.traffic).values()))  # (M,)
-            pairs = Pairs(*(tensor[flying] for tensor in step.pairs))  # (M, N)
-            looks.append(look(policy, observe(own, pairs, policy.view), config))
-    joined = Looks(*(torch.cat(parts).cpu() for parts in zip(*looks, strict=True)))
-    if not joined.is_present.any() or not joined.weights.any():
-        return None
-    return analyse(joined, config.protected_zone_m)
-
-
-def look(policy: Policy, observation: Observation, config: WorldConfig) -> Looks:
-    """Return the attention on an observation (M rows), beside what MVP would do.
-
-    Whatever the view, distance, relative position and relative velocity are its first five features of an
-    intruder, in axes that may be rotated: lengths and times do not depend on that.
-    """
-    pairs = _pairs_in(observation, policy.view)
-    teacher = teachers.make("mvp", config)
-    is_conflict = detect(pairs, teacher.protected_zone_m, teacher.lookahead_s)  # (M, K)
-    push = torch.zeros_like(pairs.east_m)
-    push[is_conflict] = torch.hypot(*mvp_push(gather(pairs, is_conflict), teacher.protected_zone_m))
-    east, north, velocity_east, velocity_north = pairs[:4]
-    speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(LEAST_SPEED2_M2PS2)
-    tcpa = -(east * velocity_east + north * velocity_north) / speed2
-    return Looks(
-        policy.attention(observation),
-        observation.is_present,
-        torch.hypot(east, north),
-        tcpa,
-        torch.hypot(east + velocity_east * tcpa, north + velocity_north * tcpa),
-        push,
+    looks = seen.looks
+    rows = masking.sample(looks.is_present, seed)
+    drawn = looks.only(rows)
+    change = masking.mask_each(policy, type(seen.observation)(*(part[rows] for part in seen.observation)), config)
+    masked = Masked(
+        change,
+        drawn.weights,
+        drawn.is_present,
+        drawn.distance_m,
+        (drawn.push_mps > 0).any(-1),
+        drawn.scenario,
     )
+    return analyse(looks, config, resample(len(episodes), RESAMPLES, seed), masked)
 
 
-def _pairs_in(observation: Observation, view: View) -> Pairs:
-    """Return the pairs (M, K) an observation shows, in SI units."""
-    features = observation.intruders
-    position, velocity = features[..., 1:3] * view.length_m, features[..., 3:5] * view.speed_mps
-    distance2 = position.square().sum(-1).masked_fill(~observation.is_present, torch.inf)
-    (east, north), (velocity_east, velocity_north) = position.unbind(-1), velocity.unbind(-1)
-    return Pairs(east, north, velocity_east, velocity_north, distance2, observation.is_present)
-
-
-def analyse(looks: Looks, protected_zone_m: float) -> Attention:
-    """Return what the heads look at."""
-    weights, present = looks.weights.double(), looks.is_present
-    several = present.sum(-1) >= 2
-    among = present[several].sum(-1).double()  # intruders of each such row
-    inside = weights[several]
-    entropy = -(torch.xlogy(inside, inside).sum(-1)) / among.log().unsqueeze(-1)  # (M', H)
-    rows = several & (looks.push_mps > 0).any(-1)
-    in_conflict, push = weights[rows], looks.push_mps[rows]
-    nearness = -looks.distance_m[rows].masked_fill(~present[rows], torch.inf).unsqueeze(1)  # (M'', 1, K)
-    uniform = (1.0 / present.sum(-1).clamp_min(1).double()).unsqueeze(-1).expand(present.shape)
-    will_pass = present & (looks.dcpa_m < protected_zone_m)
-    return Attention(
-        rows=len(present),
-        rows_in_conflict=int((looks.push_mps > 0).any(-1).sum()),
-        sharpness=inside.amax(-1).mean(0).tolist(),
-        uniform_sharpness=float((1.0 / among).mean()),
-        entropy=entropy.mean(0).tolist(),
-        agreement=somers_d(in_conflict, push, present[rows]).nanmean(0).tolist(),
-        nearest_agreement=float(somers_d(nearness, push, present[rows]).nanmean()),
-        top_push=_is_top(in_conflict, push).mean(0).tolist(),
-        nearest_top_push=float(_is_top(nearness, push).mean()),
-        by_distance=_profile(looks.distance_m, present, weights, uniform, DISTANCE_EDGES_M),
-        by_tcpa=_profile(looks.tcpa_s, will_pass, weights, uniform, TCPA_EDGES_S),
-    )
-
-
-def somers_d(weights: Tensor, push: Tensor, is_present: Tensor) -> Tensor:
-    """Return the rank correlation between weights and pushes per row, (M, H); NaN if all pushes are equal.
-
-    Somers' D (1962): of the pairs of intruders with unequal push, the share that the weights order alike minus
-    the share they order the other way round. Unlike Spearman's it reaches 1 although most pushes are 0.
+def analyse(looks: Looks, config: WorldConfig, resamples: np.ndarray, masked: Masked | None = None) -> Attention:
+    """Return what the heads look at.
 
     Args:
-        weights: (M, H, K).
-        push: (M, K).
-        is_present: (M, K).
+        looks: The rows.
+        config: The world; gives the protected zone and the look-ahead time.
+        resamples: (R, S) from `statistics.resample`.
+        masked: Some of these rows, with each intruder masked in turn.
     """
-    higher = torch.sign(push.unsqueeze(-1) - push.unsqueeze(-2))  # (M, K, K)
-    higher = higher * (is_present.unsqueeze(-1) & is_present.unsqueeze(-2))
-    heavier = torch.sign((weights.unsqueeze(-1) - weights.unsqueeze(-2)).nan_to_num())  # (M, H, K, K)
-    alike = (heavier * higher.unsqueeze(1)).sum((-1, -2))
-    return alike / higher.abs().sum((-1, -2)).unsqueeze(-1)
+    weights, present = looks.weights.double(), looks.is_present
+    several = present.sum(-1) >= 2
+    among = present.sum(-1).clamp_min(2).double()  # (M,) intruders of each such row
+    entropy = -torch.xlogy(weights, weights).sum(-1) / among.log().unsqueeze(-1)  # (M, H)
+    is_pushed = (looks.push_mps > 0).any(-1)
+    conflict = looks.only(several & is_pushed)
+    in_conflict, push = conflict.weights.double(), conflict.push_mps
+    nearness = -conflict.distance_m.masked_fill(~conflict.is_present, torch.inf).unsqueeze(1)  # (M', 1, K)
+    uniform = (1.0 / present.sum(-1).clamp_min(1).double()).unsqueeze(-1).expand(present.shape)
+    padding = weights.transpose(1, 2)[~present]  # (P, H)
+    tcpa, dcpa = looks.tcpa_s, looks.dcpa_m
+    will_pass = present & (dcpa < config.protected_zone_m)
+    soon = present & (tcpa > 0) & (tcpa < config.lookahead_s)
+
+    def over_several(values: Tensor) -> list[Estimate]:
+        return _means(values[several], looks.scenario[several], resamples)
+
+    def over_conflicts(values: Tensor) -> list[Estimate]:
+        return _means(values, conflict.scenario, resamples)
+
+    return Attention(
+        rows=len(present),
+        rows_in_conflict=int(is_pushed.sum()),
+        padded=len(padding),
+        padding_weight=float(padding.abs().max()) if padding.numel() else 0.0,
+        sharpness=over_several(weights.amax(-1)),
+        uniform_sharpness=float((1.0 / among[several]).mean()),
+        entropy=over_several(entropy),
+        agreement=over_conflicts(somers_d(in_conflict, push, conflict.is_present)),
+        nearest_agreement=over_conflicts(somers_d(nearness, push, conflict.is_present))[0],
+        top_push=over_conflicts(_is_top(in_conflict, push)),
+        nearest_top_push=over_conflicts(_is_top(nearness, push))[0],
+        by_distance=_profile(looks.distance_m, present, weights, uniform, DISTANCE_EDGES_M),
+        by_tcpa=_profile(tcpa, will_pass, weights, uniform, TCPA_EDGES_S),
+        by_dcpa=_profile(dcpa, soon, weights, uniform, DCPA_EDGES_M),
+        pairs=compare_heads(looks if masked is None else masked, resamples),
+        masking=masking.analyse(masked, resamples) if masked else None,
+        masking_in_conflict=masking.analyse(masked.only(masked.in_conflict), resamples) if masked else None,
+    )
+
+
+def compare_heads(rows: Looks | Masked, resamples: np.ndarray) -> list[HeadPair]:
+    """Return how differently each two heads look, over rows with two or more intruders."""
+    several = rows.is_present.sum(-1) >= 2
+    weights, present, scenario = rows.weights[several].double(), rows.is_present[several], rows.scenario[several]
+    top, bits = weights.argmax(-1), -torch.xlogy(weights, weights).sum(-1) / log(2.0)  # (M, H)
+    found = []
+    for one, other in combinations(range(weights.shape[1]), 2):
+        mixture = (weights[:, one] + weights[:, other]) / 2
+        divergence = -torch.xlogy(mixture, mixture).sum(-1) / log(2.0) - (bits[:, one] + bits[:, other]) / 2
+        tau = somers_d(weights[:, one : one + 1], weights[:, other], present)
+        columns = (divergence.clamp_min(0.0).sqrt(), tau.squeeze(1), (top[:, one] != top[:, other]).double())
+        found.append(HeadPair((one + 1, other + 1), *_means(torch.stack(columns, 1), scenario, resamples)))
+    return found
+
+
+def _means(values: Tensor, scenario: Tensor, resamples: np.ndarray) -> list[Estimate]:
+    """Return the mean of each column of (M, n), with its interval over scenarios."""
+    return [mean_of_rows(column, scenario.numpy(), resamples) for column in values.double().numpy().T]
 
 
 def _is_top(weights: Tensor, push: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ..collect.flight import Pilot, teacher_pilot
 from ..collect.simulators import Resolution
 from ..datasets.errors import ConfigurationError
 from ..datasets.traffic import Pairs, Traffic
+from ..train.checkpoint import weights_hash
 from ..train.policy import Policy, load_policy
 
 UNRESOLVED = "none"
@@ -60,6 +62,18 @@ class Loaded:
         if self.policy is None:
             return {}
         return {"observation": str(self.policy.view), "network": self.policy.network.spec, **self.policy.meta}
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decides how it flies, as JSON: a teacher's name, or a policy's weights, network and observation."""
+        if self.policy is None:
+            return {"teacher": self.contender.name}
+        network = self.policy.network
+        return {
+            "weights_sha256": weights_hash(network.state_dict()),
+            "network": network.spec,
+            "observation": self.policy.view.to_json(),
+        }
 
 
 def name_all(runs: Sequence[str], baselines: str) -> list[Contender]:

@@ -1,140 +1,23 @@
-"""The evaluation: all contenders on the same scenarios, their metrics, and the differences between them.
-
-Notation: S scenarios, B episodes flown at once.
-"""
+"""The evaluation: all contenders on the same scenarios, their metrics, and the differences between them."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..collect import scenarios as layouts
 from ..collect import simulators
-from ..collect.configuration import WorldConfig
-from ..collect.workers import one_thread, work
-from ..datasets.errors import ConfigurationError
 from ..datasets.provenance import code_version, package_versions
 from . import front, metrics, statistics
-from .contenders import UNRESOLVED, Contender, Loaded, load, warnings_about
-from .figures import Figures, Progress, fly_scenarios, join
-from .front import FAMILY, Front
+from .batches import fly_all
+from .contenders import UNRESOLVED, Contender, Loaded, warnings_about
+from .figures import Figures, Progress
+from .flight_store import FlightStore
+from .front import Front
+from .plan import Plan
 from .statistics import Estimate, Ratio
 
 VERSION = 1
 """Of the JSON's form."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What shall be evaluated.
-
-    Attributes:
-        contenders: In the order of the table.
-        world: The world, its scenario and number of aircraft included.
-        scenarios: S.
-        seed: Seed of the scenarios.
-        batch: B; how scenarios are grouped does not depend on the workers.
-        bootstrap: Resamples for the intervals.
-        device: Where to compute.
-        front: Whether to fly the whole MVP family too, and find its front.
-    """
-
-    contenders: tuple[Contender, ...]
-    world: WorldConfig = field(default_factory=WorldConfig)
-    scenarios: int = 200
-    seed: int = 1_000_000
-    batch: int = 64
-    bootstrap: int = 2000
-    device: str = "cpu"
-    front: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("scenarios", "batch", "bootstrap"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"expected 1 or more for --{name}, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ConfigurationError(f"expected a seed from 0 on, got {self.seed}")
-        simulators.check(self.world.simulator)
-        there = layouts.count_of(self.world.scenario)
-        if there is not None and self.scenarios > there:
-            raise ConfigurationError(
-                f"expected at most the {there} scenario(s) that '{self.world.scenario}' holds, got --scenarios "
-                f"{self.scenarios}: flying them again would only make the intervals too narrow."
-            )
-        layouts.lay_out(self.world, self.seed, 0)  # says at once if the aircraft do not fit
-
-    @property
-    def flown(self) -> tuple[Contender, ...]:
-        """The contenders, and those only flown for comparison: no resolution, for the front the MVP family."""
-        others = FAMILY if self.front else (UNRESOLVED,)
-        unnamed = (Contender(name, False) for name in others if Contender(name, False) not in self.contenders)
-        return (*unnamed, *self.contenders)
-
-    @property
-    def short_names(self) -> dict[str, str]:
-        """What people read instead of each name: a run's folder without its path, where that is clear."""
-        names = [contender.name for contender in self.contenders]
-        ends = [Path(each.name).name if each.is_run else each.name for each in self.contenders]
-        return {name: end if end and ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)}
-
-    def load(self) -> dict[str, Loaded]:
-        """Load every contender, by name.
-
-        Raises:
-            SkycloneError: One of them is unknown, missing or damaged.
-        """
-        return {contender.name: load(contender, self.world, self.device) for contender in self.flown}
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Figures of some scenarios of one contender, and how long they took to fly."""
-
-    number: int
-    figures: Figures
-    seconds: float
-
-
-@dataclass(frozen=True)
-class BatchFlyer:
-    """Flies the batches of a plan by number; a picklable unit of work while it is not told of contenders.
-
-    Attributes:
-        plan: What to fly.
-        ready: The contenders, if they are at hand; else each process loads its own.
-        progress: Told about scenarios that are done.
-    """
-
-    plan: Plan
-    ready: dict[str, Loaded] | None = None
-    progress: Progress | None = None
-
-    @property
-    def per_contender(self) -> int:
-        """Number of batches each contender flies."""
-        return -(-self.plan.scenarios // self.plan.batch)
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return self.per_contender * len(self.plan.flown)
-
-    def __call__(self, number: int) -> Batch:
-        """Fly one batch."""
-        plan = self.plan
-        contender, batch = divmod(number, self.per_contender)
-        pilot = self._loaded[plan.flown[contender].name].pilot
-        episodes = range(batch * plan.batch, min((batch + 1) * plan.batch, plan.scenarios))
-        start = time.perf_counter()
-        figures = fly_scenarios(pilot, plan.world, plan.seed, episodes, plan.device, self.progress)
-        return Batch(number, figures, time.perf_counter() - start)
-
-    @cached_property
-    def _loaded(self) -> dict[str, Loaded]:
-        """The contenders, loaded once in each process."""
-        return self.ready or self.plan.load()
 
 
 @dataclass(frozen=True)
@@ -150,6 +33,7 @@ class Evaluation:
         meta: Where each trained policy comes from, by name.
         seconds: What each contender's flying took, by name, and `intervals`.
         front: The front of the MVP family, if it was wanted.
+        by_aircraft: Metrics with intervals by number of aircraft, contender and metric; empty for one number only.
     """
 
     plan: Plan
@@ -160,6 +44,7 @@ class Evaluation:
     meta: dict[str, dict[str, Any]]
     seconds: dict[str, float]
     front: Front | None = None
+    by_aircraft: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
@@ -172,6 +57,13 @@ class Evaluation:
                 for name, against in self.differences.items()
             },
             "front": self.front.to_json() if self.front else None,
+            "by_aircraft": {
+                count: {name: _json_of(estimates) for name, estimates in contenders.items()}
+                for count, contenders in self.by_aircraft.items()
+            },
+            "nearest_m": {
+                name: metrics.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
+            },
             "world": plan.world.to_json(),
             "simulator": plan.world.simulator,
             "seed": plan.seed,
@@ -218,7 +110,8 @@ def evaluate(
     plan: Plan,
     loaded: dict[str, Loaded],
     workers: int = 1,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
+    store: FlightStore | None = None,
 ) -> Evaluation:
     """Fly every contender on the same scenarios and compute its metrics.
 
@@ -227,8 +120,9 @@ def evaluate(
         loaded: The contenders, from `plan.load()`.
         workers: Processes; 1 works in this one. The figures do not depend on it.
         progress: Told about scenarios that are done.
+        store: Where batches are kept; those it has are not flown again.
     """
-    figures, seconds = _fly(plan, loaded, workers, progress)
+    figures, seconds = fly_all(plan, loaded, workers, progress, store)
     start = time.perf_counter()
     ratios = {
         name: metrics.compute(metrics.Flown(each, figures[UNRESOLVED], plan.world))
@@ -261,28 +155,15 @@ def evaluate(
     )
 
 
+def by_density(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the first of several evaluations of the same contenders, with the metrics of all of them."""
+    first = evaluations[0]
+    if len(evaluations) == 1:
+        return first
+    ordered = sorted(evaluations, key=lambda each: each.plan.world.aircraft)
+    return replace(first, by_aircraft={str(each.plan.world.aircraft): each.estimates for each in ordered})
+
+
 def _differences(one: dict[str, Ratio], other: dict[str, Ratio], weights: Any) -> dict[str, Estimate]:
     """Return the difference in every metric."""
     return {name: statistics.difference(one[name], other[name], weights) for name in one}
-
-
-def _fly(
-    plan: Plan, loaded: dict[str, Loaded], workers: int, progress: Progress | None
-) -> tuple[dict[str, Figures], dict[str, float]]:
-    """Fly all batches; return figures and seconds by contender."""
-    is_alone = workers <= 1
-    flyer = BatchFlyer(plan, loaded, progress) if is_alone else BatchFlyer(plan)
-    done: dict[int, Batch] = {}
-    with one_thread(), closing(work(flyer, range(len(flyer)), workers)) as batches:
-        for batch in batches:
-            done[batch.number] = batch
-            if progress and not is_alone:
-                progress(len(batch.figures))
-    figures: dict[str, Figures] = {}
-    seconds: dict[str, float] = {}
-    for index, contender in enumerate(plan.flown):
-        first = index * flyer.per_contender
-        parts = [done[number] for number in range(first, first + flyer.per_contender)]
-        figures[contender.name] = join([part.figures for part in parts])
-        seconds[contender.name] = sum(part.seconds for part in parts)
-    return figures, seconds

@@ -60,6 +60,8 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
+PERCENTILES = (1, 5, 10, 25, 50, 75, 90)
+"""Of the smallest distances between aircraft."""
 
 
 def _metric(title: str, unit: str, better: str) -> Callable[[Callable[[Flown], Ratio]], Callable[[Flown], Ratio]]:
@@ -91,6 +93,7 @@ def los_merged(flown: Flown) -> Ratio:
     """Pairs per scenario that ever lost separation (re-entries merged).
 
     sum(pairs with smallest distance < R) / scenarios.
+    As `los_events`.
     """
     return Ratio(flown.figures.los_merged, _each(flown.figures), is_count=True)
 
@@ -110,6 +113,7 @@ def conflicts_merged(flown: Flown) -> Ratio:
     """Pairs per scenario that were ever in conflict (re-entries merged).
 
     sum(pairs ever in conflict) / scenarios.
+    As `conflicts`.
     """
     return Ratio(flown.figures.conflicts_merged, _each(flown.figures), is_count=True)
 
@@ -131,7 +135,7 @@ def ipr_merged(flown: Flown) -> Ratio:
     """Share of the pairs in conflict that never lost separation (re-entries merged).
 
     (sum(conflict pairs) - sum(LoS pairs)) / sum(conflict pairs). A method that leaves and enters the same conflict
-    again and again raises the IPR of events, not this one.
+    again and again raises the IPR of events, not this one. As `ipr`.
     """
     figures = flown.figures
     return Ratio(figures.los_merged, figures.conflicts_merged, base=1.0, sign=-1.0, is_count=True)
@@ -142,6 +146,7 @@ def los_per_flight_hour(flown: Flown) -> Ratio:
     """Losses of separation per hour flown by an aircraft.
 
     sum(LoS events) / (sum(aircraft-seconds) / 3600). A pair's loss counts once, its hours twice.
+    The unit of target levels of safety (ICAO Doc 9689).
     """
     return Ratio(flown.figures.los_events, flown.figures.flight_s / 3600.0, is_count=True)
 
@@ -161,6 +166,7 @@ def min_separation_m(flown: Flown) -> Ratio:
     """Smallest distance of any pair in a scenario, mean over scenarios.
 
     sum(min over pairs and steps of |d|) / scenarios with two or more aircraft at once.
+    Own definition.
     """
     has_pair = np.isfinite(flown.figures.least_m)
     return Ratio(np.where(has_pair, flown.figures.least_m, 0.0), has_pair.astype(np.float64))
@@ -171,6 +177,7 @@ def time_in_los_s(flown: Flown) -> Ratio:
     """Time a pair spends in loss of separation, summed over the pairs of a scenario.
 
     sum(pair-steps with distance < R) * step / scenarios.
+    Own definition.
     """
     seconds = flown.figures.los_steps * flown.config.step_s
     return Ratio(seconds, _each(flown.figures), is_count=True)
@@ -181,6 +188,7 @@ def time_in_conflict_s(flown: Flown) -> Ratio:
     """Time a pair spends in conflict, summed over the pairs of a scenario.
 
     sum(pair-steps in conflict) * step / scenarios.
+    Own definition.
     """
     seconds = flown.figures.conflict_steps * flown.config.step_s
     return Ratio(seconds, _each(flown.figures), is_count=True)
@@ -202,6 +210,7 @@ def dep_merged(flown: Flown) -> Ratio:
     """Additional pairs in conflict that resolving brings (re-entries merged); below 0 it takes some away.
 
     sum(conflict pairs) / sum(conflict pairs in the same scenarios without resolution) - 1.
+    As `dep`.
     """
     return Ratio(flown.figures.conflicts_merged, flown.unresolved.conflicts_merged, base=-1.0)
 
@@ -215,6 +224,8 @@ def extra_distance(flown: Flown) -> Ratio:
     the edge of the waypoint's radius, without the rest of a step beyond it. One that did not arrive counts with
     the straight line it still had before it: so all contenders are compared on the same aircraft,
     and nobody looks better by losing those with the longest detours.
+    It is the additional distance of horizontal flight efficiency (Single European Sky performance scheme,
+    Regulation (EU) 2019/317), with the straight line in place of the great circle.
     """
     figures = flown.figures
     return Ratio(figures.flown_m - figures.progress_m, figures.straight_m)
@@ -236,6 +247,7 @@ def waypoint_rate(flown: Flown) -> Ratio:
     """Share of the aircraft that reached their waypoint.
 
     sum(aircraft that reached it) / sum(aircraft).
+    Own definition.
     """
     figures = flown.figures
     return Ratio(figures.aircraft - figures.at_waypoint, figures.aircraft, base=1.0, sign=-1.0, is_count=True)
@@ -246,6 +258,7 @@ def left_sector_rate(flown: Flown) -> Ratio:
     """Share of the aircraft that left the sector.
 
     sum(aircraft that left it) / sum(aircraft).
+    Own definition.
     """
     return Ratio(flown.figures.left_sector, flown.figures.aircraft, is_count=True)
 
@@ -255,6 +268,7 @@ def mean_speed_mps(flown: Flown) -> Ratio:
     """Mean speed: distance flown per time flown.
 
     sum(distance flown) / sum(aircraft-seconds). Avoiding by flying slowly, or racing, shows here.
+    Own definition.
     """
     return Ratio(flown.figures.flown_m, flown.figures.flight_s)
 
@@ -264,8 +278,28 @@ def action_effort(flown: Flown) -> Ratio:
     """How much is steered: 0 % never, 100 % full turn and full speed change in every step.
 
     sum over aircraft-steps of (|turn| + |speed change|) / 2 in action units / aircraft-steps.
+    Own definition.
     """
     return Ratio(flown.figures.effort, flown.figures.steps)
+
+
+def nearest_percentiles(nearest_m: np.ndarray) -> dict[str, float | None]:
+    """Return how near aircraft came to one another: percentiles of each one's smallest distance to any other, m.
+
+    Percentile p: p % of the aircraft came nearer; between two aircraft it is interpolated. Aircraft that never had
+    another one beside them are left out.
+
+    Args:
+        nearest_m: (S, N), infinite where there was no other aircraft.
+
+    Returns:
+        `PERCENTILES` by their names; None if there is nobody.
+    """
+    distances = nearest_m[np.isfinite(nearest_m)]
+    if not len(distances):
+        return {str(percentile): None for percentile in PERCENTILES}
+    values = np.percentile(distances, PERCENTILES)
+    return {str(percentile): float(value) for percentile, value in zip(PERCENTILES, values, strict=True)}
 
 
 def compute(flown: Flown) -> dict[str, Ratio]:

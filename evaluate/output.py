@@ -14,7 +14,9 @@ from .evaluation import Evaluation
 from .verdict import judge
 
 JSON_NAME, REPORT_NAME = "evaluation.json", "report.html"
-WATCHED_SCENARIOS, REPLAYED_SCENARIOS = 16, 4
+FLOWN_NAME = "flown"
+"""Folder of what was flown, for the next evaluation into the same folder."""
+WATCHED_SCENARIOS, REPLAYED_SCENARIOS = 32, 4
 
 
 def check_folder(folder: Path) -> None:

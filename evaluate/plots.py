@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from .attention import Attention, Profile
 from .contenders import UNRESOLVED
 from .curves import Curve
 from .evaluation import Evaluation
@@ -26,7 +25,7 @@ from .numerals import scaled
 from .statistics import Estimate
 from .table import shortened
 
-# Stand-ins: matplotlib draws in them, `_to_svg` puts the page's colours in their place.
+# Stand-ins: matplotlib draws in them, `to_svg` puts the page's colours in their place.
 INK, MUTED, GRID, CARD = "#010203", "#040506", "#070809", "#0c0d0e"
 _SERIES = tuple(f"#0a0b{index:02x}" for index in range(7))
 _NAMES = {
@@ -37,7 +36,7 @@ _NAMES = {
     **{stand: f"c{i}" for i, stand in enumerate(_SERIES)},
 }
 
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "skyclone",
     "text.parse_math": False,
@@ -118,14 +117,14 @@ def swatch(look: Mark) -> str:
     )
 
 
-def _axes(height: float = 3.1) -> tuple[Figure, Axes]:
+def new_axes(height: float = 3.1) -> tuple[Figure, Axes]:
     """Return a figure of the report's width and its axes."""
     figure = Figure(figsize=(5.0, height))
     axes = figure.add_subplot()
     return figure, axes
 
 
-def _to_svg(figure: Figure, name: str) -> str:
+def to_svg(figure: Figure, name: str) -> str:
     """Return an inline SVG whose colours are the page's variables and whose ids are its own."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
@@ -145,8 +144,8 @@ def _to_svg(figure: Figure, name: str) -> str:
 def safety_against_distance(evaluation: Evaluation) -> str:
     """Draw losses of separation against extra distance, both with intervals."""
     marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes()
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
         highest = 0.0
         for name, estimates in evaluation.estimates.items():
             across, up = (scaled(estimates[key], METRICS[key]) for key in ("extra_distance", "los_events"))
@@ -154,7 +153,7 @@ def safety_against_distance(evaluation: Evaluation) -> str:
                 continue
             look = marks[name]
             axes.errorbar(
-                across.value, up.value, xerr=_arms(across), yerr=_arms(up), fmt=look.marker, color=look.colour,
+                across.value, up.value, xerr=arms(across), yerr=arms(up), fmt=look.marker, color=look.colour,
                 markersize=7, capsize=3, linewidth=1.5,
             )  # fmt: skip
             axes.plot([], [], look.marker, color=look.colour, markersize=7, label=_label(names[name]))
@@ -162,8 +161,35 @@ def safety_against_distance(evaluation: Evaluation) -> str:
         _losses_scale(axes, highest)
         axes.set_xlabel("extra distance (%)")
         axes.set_ylabel("LoS per scenario")
-        _legend(figure, axes)
-        return _to_svg(figure, "tradeoff")
+        add_legend(figure, axes)
+        return to_svg(figure, "tradeoff")
+
+
+def density(evaluation: Evaluation, name: str) -> str:
+    """Draw a metric against the number of aircraft; nothing if only one number was flown."""
+    if not evaluation.by_aircraft:
+        return ""
+    metric = METRICS[name]
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    counts = [int(count) for count in evaluation.by_aircraft]
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
+        highest = 0.0
+        for contender, look in marks.items():
+            values = [scaled(each[contender][name], metric) for each in evaluation.by_aircraft.values()]
+            axes.errorbar(
+                counts, [value.value for value in values], yerr=np.hstack([arms(value) for value in values]),
+                color=look.colour, linestyle=look.dashes, marker=look.marker, markersize=6, capsize=3,
+                linewidth=1.5, label=_label(names[contender]),
+            )  # fmt: skip
+            highest = max([highest, *(value.value for value in values if isfinite(value.value))])
+        if name in (LOSSES, "los_events"):
+            _losses_scale(axes, highest)
+        axes.set_xticks(counts)
+        axes.set_xlabel("aircraft in the sector")
+        axes.set_ylabel(metric.heading)
+        add_legend(figure, axes)
+        return to_svg(figure, f"density-{name}")
 
 
 def front(evaluation: Evaluation, cost: str) -> str:
@@ -174,8 +200,8 @@ def front(evaluation: Evaluation, cost: str) -> str:
     across = np.array([100 * member.costs[cost].value for member in members])
     up = np.array([member.losses.value for member in members])
     hull = lower_hull(across, up)
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes(3.6)
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes(3.6)
         axes.plot(across, up, "o", color=MUTED, markersize=3.5, label="MVP, 35 settings, and none")
         fine = np.linspace(across[hull[0]], across[hull[-1]], 400)
         axes.plot(fine, np.interp(fine, across[hull], up[hull]), color=INK, linewidth=1.4, label="their front")
@@ -185,7 +211,7 @@ def front(evaluation: Evaluation, cost: str) -> str:
             look, estimates = marks[name], evaluation.estimates[name]
             x, y = (scaled(estimates[key], METRICS[key]) for key in (cost, LOSSES))
             axes.errorbar(
-                x.value, y.value, xerr=_arms(x), yerr=_arms(y), fmt=look.marker, color=look.colour, markersize=8,
+                x.value, y.value, xerr=arms(x), yerr=arms(y), fmt=look.marker, color=look.colour, markersize=8,
                 capsize=3, linewidth=1.5,
             )  # fmt: skip
             axes.plot([], [], look.marker, color=look.colour, markersize=7, label=_label(names[name]))
@@ -197,8 +223,8 @@ def front(evaluation: Evaluation, cost: str) -> str:
         _label_members(axes, [(members[number].name, across[number], up[number]) for number in hull[1:]])
         axes.set_xlabel(METRICS[cost].heading)
         axes.set_ylabel("LoS per flight hour")
-        _legend(figure, axes)
-        return _to_svg(figure, f"front-{cost}")
+        add_legend(figure, axes)
+        return to_svg(figure, f"front-{cost}")
 
 
 def _label_members(axes: Axes, members: Sequence[tuple[str, float, float]]) -> None:
@@ -229,7 +255,7 @@ def _label(name: str) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes) -> None:
     """Put the legend under the picture, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     longest = max(map(len, labels), default=0)
@@ -238,7 +264,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
-def _arms(estimate: Estimate) -> Any:
+def arms(estimate: Estimate) -> Any:
     """Return the lengths of an error bar's two arms, (2, 1)."""
     low, high = estimate.value - estimate.low, estimate.high - estimate.value
     return np.nan_to_num(np.array([[max(low, 0.0)], [max(high, 0.0)]]))
@@ -248,8 +274,8 @@ def nearest(evaluation: Evaluation) -> str:
     """Draw how near each aircraft came to another one: the share below a distance."""
     zone = evaluation.plan.world.protected_zone_m
     marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes()
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
         axes.axvspan(0, zone, color=GRID, linewidth=0, alpha=0.5)
         for name in evaluation.estimates:
             distances = evaluation.figures[name].nearest_m.ravel()
@@ -267,8 +293,8 @@ def nearest(evaluation: Evaluation) -> str:
         axes.text(zone * 0.5, 97, "LoS", ha="center", va="top", fontsize=9, color=MUTED)
         axes.set_xlabel("smallest distance to any other aircraft (m)")
         axes.set_ylabel("aircraft that came nearer (%)")
-        _legend(figure, axes)
-        return _to_svg(figure, "nearest")
+        add_legend(figure, axes)
+        return to_svg(figure, "nearest")
 
 
 def differences(evaluation: Evaluation, name: str, label: str) -> str:
@@ -283,13 +309,13 @@ def differences(evaluation: Evaluation, name: str, label: str) -> str:
     if not rows:
         return ""
     marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes(1.1 + 0.55 * len(rows))
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes(1.1 + 0.55 * len(rows))
         axes.axvline(0, color=INK, linewidth=1.2)
         for row, (subject, reference, estimate) in enumerate(rows):
             look = marks[subject]
             axes.errorbar(
-                estimate.value, -row, xerr=_arms(estimate), fmt=look.marker, color=look.colour, markersize=7,
+                estimate.value, -row, xerr=arms(estimate), fmt=look.marker, color=look.colour, markersize=7,
                 capsize=4, linewidth=2,
             )  # fmt: skip
             text = f"{_label(names[subject])} minus {_label(names[reference])}"
@@ -301,42 +327,13 @@ def differences(evaluation: Evaluation, name: str, label: str) -> str:
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(label)
-        return _to_svg(figure, f"difference-{name}")
-
-
-def weight_profile(profile: Profile, name: str, label: str) -> str:
-    """Draw the mean attention weight of each head against a quantity."""
-    centres = (np.array(profile.edges[1:]) + np.array(profile.edges[:-1])) / 2
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes()
-        uniform = [np.nan if value is None else value for value in profile.uniform]
-        axes.plot(centres, uniform, color=MUTED, linestyle=(0, (1, 1.5)), linewidth=1.5, label="all alike")
-        for head, weights in enumerate(profile.weight):
-            look = mark(head)
-            values = [np.nan if value is None else value for value in weights]
-            axes.plot(
-                centres, values, color=look.colour, linestyle=look.dashes, marker=look.marker, markersize=5,
-                linewidth=1.6, label=f"head {head + 1}",
-            )  # fmt: skip
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel(label)
-        axes.set_ylabel("mean attention weight")
-        _legend(figure, axes)
-        return _to_svg(figure, name)
-
-
-def attention(figures: Attention, name: str) -> tuple[str, str]:
-    """Draw weight against distance and against tcpa."""
-    return (
-        weight_profile(figures.by_distance, f"{name}-distance", "distance to the intruder (m)"),
-        weight_profile(figures.by_tcpa, f"{name}-tcpa", "tcpa of intruders that will pass within R (s)"),
-    )
+        return to_svg(figure, f"difference-{name}")
 
 
 def learning(curves: Sequence[Curve], name: str) -> str:
     """Draw a run's learning curves, all of one quantity."""
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes()
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
         for index, curve in enumerate(curves):
             look = mark(index)
             axes.plot(
@@ -352,5 +349,5 @@ def learning(curves: Sequence[Curve], name: str) -> str:
         axes.set_xlabel(curves[0].x_label)
         axes.set_ylabel(curves[0].y_label)
         if len(curves) > 1:
-            _legend(figure, axes)
-        return _to_svg(figure, name)
+            add_legend(figure, axes)
+        return to_svg(figure, name)

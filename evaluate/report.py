@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
 from inspect import cleandoc
@@ -12,13 +12,15 @@ from string import Template
 from typing import Any
 
 from ..datasets.provenance import code_version, package_versions
-from . import plots
+from . import attention_section, plots
 from .attention import Attention
 from .curves import Curve
 from .evaluation import Evaluation
-from .front import COSTS
+from .front import COSTS, LOSSES
+from .markup import figure as _figure
+from .markup import table as _table
 from .metrics import METRICS, Metric
-from .numerals import NOTHING, number, with_interval
+from .numerals import NOTHING, with_interval
 from .statistics import Estimate
 from .table import conditions
 from .verdict import against_front, judge, shown
@@ -69,7 +71,7 @@ def render(report: Report) -> str:
         front=_front(evaluation),
         replay=_replay(report),
         learning=_learning(report),
-        attention=_attention(report),
+        attention=attention_section.render(report.attention, evaluation.plan.short_names),
         provenance=_provenance(report),
         definitions="".join(map(_definition, METRICS.values())),
         replay_data=json.dumps(report.replay, separators=(",", ":")).replace("<", "\\u003c"),
@@ -81,15 +83,6 @@ def render(report: Report) -> str:
 def _items(texts: Iterable[str]) -> str:
     """Return list items."""
     return "".join(f"<li>{escape(text)}</li>" for text in texts)
-
-
-def _figure(svg: str, title: str, caption: str) -> str:
-    """Return a picture with its title; nothing for an empty one."""
-    if not svg:
-        return ""
-    heading = f"<b>{escape(title)}</b>{escape(caption)}"
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
-    return f"<figure><figcaption>{heading}</figcaption>{svg}</figure>"
 
 
 def _cell(estimate: Estimate, metric: Metric, is_difference: bool = False) -> str:
@@ -104,15 +97,6 @@ def _row(metric: Metric, cells: Iterable[str]) -> str:
     better = {"less": "less is better", "more": "more is better", "": ""}[metric.better]
     heading = f'{escape(metric.heading)}<small class="better"><br>{better}</small>'
     return f'<tr><th scope=row title="{escape(metric.meaning)}">{heading}</th>{"".join(cells)}</tr>'
-
-
-def _table(head: Sequence[str], rows: Iterable[str]) -> str:
-    """Return a table that scrolls sideways in a narrow window; the head's cells are HTML."""
-    cells = "".join(f"<th scope=col>{cell}</th>" for cell in head)
-    return (
-        f'<div class="scroll" tabindex=0><table><thead><tr><td></td>{cells}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
 
 
 def _figures(evaluation: Evaluation) -> str:
@@ -166,7 +150,7 @@ def _differences(evaluation: Evaluation) -> str:
 
 def _pictures(evaluation: Evaluation) -> str:
     """Return the pictures of the contenders."""
-    return _figure(
+    pictures = _figure(
         plots.safety_against_distance(evaluation),
         "Safety against route length",
         "The lower left corner is best. Bars: 95 % intervals.",
@@ -175,6 +159,9 @@ def _pictures(evaluation: Evaluation) -> str:
         "How near aircraft came to each other",
         "Per aircraft, its smallest distance to any other one. In the shaded zone separation is lost.",
     )
+    for name, title in ((LOSSES, "LoS against density"), ("extra_distance", "Extra distance against density")):
+        pictures += _figure(plots.density(evaluation, name), title, "")
+    return pictures
 
 
 def _front(evaluation: Evaluation) -> str:
@@ -244,48 +231,6 @@ def _learning(report: Report) -> str:
     if not figures:
         return ""
     return f'<section><h2>How they learned</h2><div class="pictures">{"".join(figures)}</div></section>'
-
-
-def _attention(report: Report) -> str:
-    """Return what the attention of each policy looks at."""
-    parts = []
-    for index, (name, figures) in enumerate(report.attention.items()):
-        by_distance, by_tcpa = plots.attention(figures, f"attention-{index}")
-        parts.append(
-            f"<h3>{escape(report.evaluation.plan.short_names[name])}</h3>{_heads(figures)}"
-            f'<div class="pictures">{_figure(by_distance, "Weight against distance", "")}'
-            f"{_figure(by_tcpa, 'Weight against time to the closest point of approach', '')}</div>"
-        )
-    if not parts:
-        return ""
-    explanation = (
-        "Sharpness: mean of the largest weight. Entropy: 0 one intruder only, 1 all alike. Agreement with MVP: "
-        "rank correlation (Somers' D) between the weights and the pushes MVP would give, 1 same order, 0 no "
-        "relation. Finds the main push: how often the heaviest intruder is the one MVP avoids most."
-    )
-    return (
-        f'<section><h2>What the attention looks at</h2><p class="muted">{explanation}</p>{"".join(parts)}</section>'
-    )
-
-
-def _heads(figures: Attention) -> str:
-    """Return the figures of each head as a table."""
-    columns = {
-        "sharpness": (figures.sharpness, figures.uniform_sharpness),
-        "entropy": (figures.entropy, 1.0),
-        "agreement with MVP": (figures.agreement, figures.nearest_agreement),
-        "finds the main push": (figures.top_push, figures.nearest_top_push),
-    }
-    rows = []
-    for head in range(len(figures.sharpness)):
-        cells = "".join(f"<td>{number(values[head], 2)}</td>" for values, _ in columns.values())
-        rows.append(f"<tr><th scope=row>{plots.swatch(plots.mark(head))}head {head + 1}</th>{cells}</tr>")
-    notes = ("all alike", "all alike", "nearest first", "nearest first")
-    cells = "".join(
-        f"<td>{number(value, 2)} <small>{note}</small></td>" for (_, value), note in zip(columns.values(), notes)
-    )
-    rows.append(f"<tr><th scope=row>for comparison</th>{cells}</tr>")
-    return _table(list(columns), rows)
 
 
 def _provenance(report: Report) -> str:

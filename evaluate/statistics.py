@@ -122,6 +122,22 @@ def difference(one: Ratio, other: Ratio, weights: np.ndarray) -> Estimate:
     return interval
 
 
+def mean_of_rows(values: np.ndarray, scenario: np.ndarray, weights: np.ndarray) -> Estimate:
+    """Return the mean over rows of which several come from one scenario, with its 95 % interval over scenarios.
+
+    Args:
+        values: (M,) one a row; those that are not finite are left out.
+        scenario: (M,) int, which scenario each row is from, 0 to S - 1.
+        weights: (R, S) from `resample`.
+    """
+    counted = np.isfinite(values)
+    events, exposure = (
+        np.bincount(scenario[counted], each, minlength=weights.shape[1]).astype(np.float64)
+        for each in (values[counted], None)
+    )
+    return estimate(Ratio(events, exposure), weights)
+
+
 def combine(ratios: Sequence[Ratio], function: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> Estimate:
     """Return a function of several metrics, flown on the same scenarios, with its 95 % interval.
 

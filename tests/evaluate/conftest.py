@@ -13,8 +13,9 @@ from skyclone.collect.world import StepResult
 from skyclone.datasets.observation import View
 from skyclone.datasets.traffic import Traffic, pairs_of
 from skyclone.evaluate.contenders import Loaded, name_all
-from skyclone.evaluate.evaluation import Evaluation, Plan, evaluate
+from skyclone.evaluate.evaluation import Evaluation, evaluate
 from skyclone.evaluate.figures import Figures
+from skyclone.evaluate.plan import Plan
 from skyclone.train import checkpoint, networks
 
 Row = tuple[float, float, float, float, float, float]

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ def test_from_runs_to_a_report(make_run, tmp_path):
     for part in ("Took", "mvp", "report", "aircraft-steps/s", "report.html"):
         assert part in result.stderr
     out = tmp_path / "out" / "deep"
-    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "report.html"]
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "flown", "report.html"]
     data = json.loads((out / "evaluation.json").read_text())
     assert list(data["contenders"]) == ["none", "mvp", *map(str, runs)]
     assert set(data["attention"]) == set(map(str, runs))
@@ -43,10 +46,28 @@ def test_json_alone_on_stdout():
     assert "Took" in result.stderr
 
 
+def test_several_densities(tmp_path):
+    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--json"]
+    found = _run(*arguments, "--aircraft", "5,3,5", "--out", tmp_path)
+    assert found.exit_code == 0, found.stderr
+    data = json.loads(found.stdout)
+    assert list(data["by_aircraft"]) == ["3", "5"]
+    assert data["world"]["aircraft"] == 5
+    assert data["by_aircraft"]["5"] == data["contenders"]
+    alone = json.loads(_run(*arguments, "--aircraft", 3).stdout)
+    assert data["by_aircraft"]["3"] == alone["contenders"]
+    assert alone["by_aircraft"] == {}
+    html = (tmp_path / "report.html").read_text()
+    assert "LoS against density" in html
+    assert "Extra distance against density" in html
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--baselines", " "], "expected a RUN or a baseline"),
+        (["--aircraft", "20,many"], "'many' is not a valid integer range"),
+        (["--aircraft", "20,0"], "0 is not in the range x>=1"),
         (["--scenarios", 0], "0 is not in the range x>=1"),
         (["--aircraft", 0], "0 is not in the range x>=1"),
         (["--simulator", "xplane"], "'xplane' is not one of"),
@@ -87,12 +108,55 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(monkeypatch, capsys,
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skyclone.evaluate.evaluation.fly_scenarios", interrupt)
+    monkeypatch.setattr("skyclone.evaluate.batches.fly_scenarios", interrupt)
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", "--baselines", "none", "--scenarios", "2", "--out", str(tmp_path / "out")])
     assert stop.value.code == 1
-    assert "Interrupted: nothing has been written." in capsys.readouterr().err
+    assert f"Interrupted: what was flown is kept in {tmp_path / 'out'}; the same" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--baselines", "none", "--scenarios", "2"])
+    assert "Interrupted: nothing has been written." in capsys.readouterr().err
+
+
+def test_what_was_flown_is_not_flown_again(tmp_path):
+    arguments = ["--baselines", "none", *SMALL, "--out", tmp_path / "out"]
+    assert "had been flown before" not in _run(*arguments).stderr
+    first = (tmp_path / "out" / "evaluation.json").read_text()
+    again = _run(*arguments)
+    assert f"3 of 3 scenarios had been flown before: {tmp_path / 'out' / 'flown'}" in again.stderr
+    assert "aircraft-steps/s" not in again.stderr
+    assert (tmp_path / "out" / "evaluation.json").read_text() == first
+
+
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    """Start an evaluation in a folder."""
+    options = "--baselines none,mvp --scenarios 30 --batch 3 --aircraft 8 --bootstrap 100 --out out"
+    command = [sys.executable, "-m", "skyclone", "evaluate", *options.split()]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_goes_on_to_the_same_figures(tmp_path):
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    process = _start(tmp_path / "killed")
+    flown = tmp_path / "killed" / "out" / "flown"
+    while len(list(flown.glob("*.npz"))) < 4:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert not (flown.parent / "evaluation.json").exists()
+    kept = len(list(flown.glob("*.npz")))
+    assert 4 <= kept < 20
+    again, whole = _start(tmp_path / "killed"), _start(tmp_path / "whole")
+    said = again.communicate()[1].decode()
+    whole.communicate()
+    assert again.returncode == whole.returncode == 0
+    assert f"{3 * kept} of 60 scenarios had been flown before" in said
+    texts = [(tmp_path / name / "out" / "evaluation.json").read_bytes() for name in ("killed", "whole")]
+    assert texts[0] == texts[1]
 
 
 def test_scenarios_seen_in_training_are_warned_about(make_run, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from skyclone.collect.configuration import WorldConfig
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.evaluate.contenders import name_all
-from skyclone.evaluate.evaluation import Plan, evaluate, references
+from skyclone.evaluate.evaluation import evaluate, references
+from skyclone.evaluate.plan import Plan
 
 SMALL = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5)
 

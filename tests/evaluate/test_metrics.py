@@ -1,11 +1,12 @@
 import inspect
 import math
+import re
 
 import numpy as np
 import pytest
 
 from skyclone.collect.configuration import WorldConfig
-from skyclone.evaluate.metrics import METRICS, Flown, compute
+from skyclone.evaluate.metrics import METRICS, PERCENTILES, Flown, compute, nearest_percentiles
 from skyclone.evaluate.statistics import estimate, resample
 
 CONFIG = WorldConfig(aircraft=4)
@@ -90,3 +91,17 @@ def test_a_flight_that_did_not_arrive_counts_with_what_it_still_had_to_fly(figur
     figures = figures_of(1, aircraft=1, flown_m=60, progress_m=50, straight_m=100)
     ratio = METRICS["extra_distance"].ratio(Flown(figures, figures, CONFIG))
     assert estimate(ratio, resample(1, 100, 0)).value == pytest.approx(0.10)
+
+
+def test_percentiles_of_the_smallest_distances_by_hand():
+    # 0, 10, ..., 100 m and one aircraft that was always alone: p % of those who had company came nearer than p m.
+    distances = np.append(np.arange(0.0, 101.0, 10.0), np.inf).reshape(4, 3)
+    assert nearest_percentiles(distances) == {str(p): pytest.approx(p) for p in PERCENTILES}
+    assert nearest_percentiles(np.array([[120.0, 90.0]]))["50"] == 105.0
+    assert set(nearest_percentiles(np.full((2, 1), np.inf)).values()) == {None}
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_every_metric_says_where_it_comes_from(name):
+    explanation = inspect.getdoc(METRICS[name].ratio)
+    assert re.search(r"(19|20)\d\d\b|ICAO Doc \d+|Own definition|[Aa]s\s(for\s)?`\w+`", explanation)

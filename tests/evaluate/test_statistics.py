@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyclone.evaluate.statistics import Estimate, Ratio, difference, estimate, resample
+from skyclone.evaluate.statistics import Estimate, Ratio, difference, estimate, mean_of_rows, resample
 
 COUNTS = st.lists(st.integers(0, 5), min_size=2, max_size=30)
 
@@ -136,3 +136,12 @@ def test_ratios_cover_the_truth():
         found = estimate(ratio, weights)
         covered += found.low <= 0.95 <= found.high
     assert 0.93 <= covered / 1000 <= 0.98
+
+
+def test_rows_of_one_scenario_count_as_one():
+    values, scenario = np.repeat([0.0, 1.0, 4.0], [10, 10, 20]), np.repeat([0, 1, 2], [10, 10, 20])
+    weights = resample(3, 200, 0)
+    found = mean_of_rows(np.append(values, np.nan), np.append(scenario, 0), weights)
+    assert found == estimate(Ratio(np.array([0.0, 10, 80]), np.array([10.0, 10, 20])), weights)
+    assert found.value == 90 / 40
+    assert all(map(math.isnan, mean_of_rows(np.full(3, np.nan), np.arange(3), weights)))
