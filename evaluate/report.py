@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from ..datasets.provenance import code_version, package_versions
-from . import plots
+from . import plots, replay_section
 from .attention import Attention
 from .curves import Curve
 from .evaluation import Evaluation
@@ -55,7 +55,7 @@ def render(report: Report) -> str:
     """Return the report as HTML; every name in it is escaped."""
     evaluation = report.evaluation
     verdict = judge(evaluation)
-    script = (_ASSETS / "replay.js").read_text(encoding="utf-8")
+    script = replay_section.script()
     return Template((_ASSETS / "report.html").read_text(encoding="utf-8")).substitute(
         title=escape(verdict.headline),
         style=(_ASSETS / "report.css").read_text(encoding="utf-8"),
@@ -67,7 +67,7 @@ def render(report: Report) -> str:
         differences=_differences(evaluation),
         pictures=_pictures(evaluation),
         front=_front(evaluation),
-        replay=_replay(report),
+        replay=replay_section.render(report.replay, evaluation) if report.replay else "",
         learning=_learning(report),
         attention=_attention(report),
         provenance=_provenance(report),
@@ -190,46 +190,6 @@ def _front(evaluation: Evaluation) -> str:
         "times of 10 to 40 s. Its front is what its settings, and mixtures of two of them, reach at best; labels: "
         f"margin / look-ahead. Below the line is better than any MVP.</p><ul>{_items(filter(None, sentences))}</ul>"
         f'<div class="pictures">{"".join(pictures)}</div></section>'
-    )
-
-
-def _replay(report: Report) -> str:
-    """Return the replay's controls; nothing without recorded flights."""
-    if not report.replay:
-        return ""
-    short = report.evaluation.plan.short_names
-    names = [contender["name"] for contender in report.replay["contenders"]]
-    against = report.evaluation.differences
-    subject = next(reversed(against), names[-1])
-    first = next(iter(against.get(subject, {})), names[0])
-    if first not in names:
-        first = names[0]
-
-    def panel(chosen: str) -> str:
-        options = "".join(
-            f"<option{' selected' * (name == chosen)}>{escape(short[name])}</option>" for name in names
-        )
-        return (
-            f'<div class="replay-panel"><label>Flown by <select>{options}</select></label>'
-            '<canvas role="img" aria-label="traffic seen from above"></canvas><p class="status"></p></div>'
-        )
-
-    scenarios = "".join(f"<option>{scenario['number']}</option>" for scenario in report.replay["scenarios"])
-    panels = [panel(name) for name in dict.fromkeys((first, subject))]
-    speeds = "".join(
-        f'<option value="{value}"{" selected" * (value == 10)}>{value}x</option>' for value in (1, 5, 10, 30)
-    )
-    return (
-        '<section id="replay" class="replay" tabindex=0><h2>Replay</h2><div class="controls">'
-        '<button id="replay-play" type="button">Play</button>'
-        '<input id="replay-scrub" type="range" min="0" max="1" step="any" value="0" aria-label="time">'
-        '<output id="replay-clock">0 s</output>'
-        f'<label>Speed <select id="replay-speed">{speeds}</select></label>'
-        f'<label>Scenario <select id="replay-scenario">{scenarios}</select></label></div>'
-        f'<div class="replay-panels">{"".join(panels)}</div>'
-        '<p class="muted">Circles have half the protected zone as their radius: where two overlap, separation is '
-        "lost (thick line, filled circles). Dashed: in conflict. Crosses: waypoints. Keys: space, arrows.</p>"
-        "</section>"
     )
 
 
