@@ -1,16 +1,16 @@
-"""Flights recorded for the report: a few scenarios, every contender, step by step, and what was decided and why.
+"""Flights recorded for the report: a few scenarios, every contender, what was decided in each step, and why.
 
-How it is coded stands in `evaluate/README.md`; what reads it is `assets/flight.js`.
+Its form is described in `evaluate/README.md`, too; what reads it is `assets/flight.js`.
 
 Notation: B' episodes still flying, N aircraft, M rows (an ownship in a step), K intruders seen, H heads, k of the
 intruders kept.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil, pi
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +42,87 @@ DECISION = np.dtype(
     [("track", "<u2"), ("speed", "u1"), ("turn", "i1"), ("change", "i1"), ("mvp_turn", "i1"), ("mvp_change", "i1")]
 )
 """One ownship in one step: its state, the action it flew, and MVP's."""
+
+
+class Attention(NamedTuple):
+    """Whom ownships look at.
+
+    Attributes:
+        heads: H.
+        kept: k.
+        intruders: base64 of uint16 (M, k), heaviest first, `NOBODY` where there were fewer.
+        weights: base64 of uint8 (M, H, k), 255 is a weight of 1.
+    """
+
+    heads: int
+    kept: int
+    intruders: str
+    weights: str
+
+
+class Flight(NamedTuple):
+    """One contender in one scenario, T steps; rows are the flying aircraft of each step, step by step.
+
+    Attributes:
+        steps: T.
+        positions: base64 of int16 (T, N, 2), east and north in units, `GONE` for who does not fly.
+        decisions: base64 of `DECISION` (M,).
+        attention: None for a contender without.
+        conflicts: Pairs i < j per step, coded (step * N + i) * N + j.
+    """
+
+    steps: int
+    positions: str
+    decisions: str
+    attention: Attention | None
+    conflicts: list[int]
+
+
+class Filmed(NamedTuple):
+    """A contender's name and its flights, one per scenario."""
+
+    name: str
+    flights: list[Flight]
+
+
+class Scenario(NamedTuple):
+    """A scenario's number, its sector's corners and the aircraft's waypoints, east and north."""
+
+    number: int
+    corners_m: list[list[float]]
+    waypoints_m: list[list[float]]
+
+
+class Replay(NamedTuple):
+    """The recording.
+
+    Attributes:
+        version: Of its form.
+        zone_m: R.
+        step_s: Time between two steps of the recording.
+        unit_m: Of positions.
+        speed_mps: What 255 stands for in a speed, the highest that is flown.
+        least_speed_mps: The lowest that is flown.
+        turn_rad: What 127 stands for in a turn.
+        change_mps: What 127 stands for in a speed change.
+        aircraft: N.
+        mvp: The teacher that was asked what it would have done.
+        scenarios: The scenarios.
+        contenders: The contenders.
+    """
+
+    version: int
+    zone_m: float
+    step_s: float
+    unit_m: float
+    speed_mps: float
+    least_speed_mps: float
+    turn_rad: float
+    change_mps: float
+    aircraft: int
+    mvp: str
+    scenarios: list[Scenario]
+    contenders: list[Filmed]
 
 
 class _Frame(NamedTuple):
@@ -79,13 +160,10 @@ def record(
     episodes: Sequence[int],
     device: str | torch.device = "cpu",
     most_bytes: int = MOST_BYTES,
-) -> dict[str, Any]:
+) -> Replay:
     """Let every contender fly some scenarios again.
 
     What MVP would have done is asked of the first `mvp` among the contenders, else of `mvp` as it is by default.
-
-    Returns:
-        A JSON object, coded as `evaluate/README.md` says.
     """
     layouts = [lay_out(config, seed, episode) for episode in episodes]
     reach = max(float(np.abs(part).max()) for lay in layouts for part in (lay.corners_m, lay.position_m))
@@ -95,30 +173,23 @@ def record(
     camera = _Camera(config, unit, teachers.parse(teacher, config))
     films = [camera.film(each, World(config, seed, episodes, device)) for each in loaded]
     every = max(1, ceil(sum(film.nbytes for film in films) / most_bytes))
-    return {
-        "version": VERSION,
-        "zone_m": config.protected_zone_m,
-        "step_s": config.step_s * every,
-        "unit_m": unit,
-        "speed_mps": config.max_speed_mps,
-        "least_speed_mps": config.min_speed_mps,
-        "turn_rad": config.turn_rad,
-        "change_mps": config.speed_change_mps,
-        "aircraft": config.aircraft,
-        "mvp": teacher,
-        "scenarios": [
-            {
-                "number": episode,
-                "corners_m": layout.corners_m.round(1).tolist(),
-                "waypoints_m": layout.waypoint_m.round(1).tolist(),
-            }
+    return Replay(
+        VERSION,
+        config.protected_zone_m,
+        config.step_s * every,
+        unit,
+        config.max_speed_mps,
+        config.min_speed_mps,
+        config.turn_rad,
+        config.speed_change_mps,
+        config.aircraft,
+        teacher,
+        [
+            Scenario(episode, layout.corners_m.round(1).tolist(), layout.waypoint_m.round(1).tolist())
             for episode, layout in zip(episodes, layouts, strict=True)
         ],
-        "contenders": [
-            {"name": film.name, "flights": [_coded(frames[::every], config.aircraft) for frames in film.frames]}
-            for film in films
-        ],
-    }
+        [Filmed(film.name, [_coded(frames[::every], config.aircraft) for frames in film.frames]) for film in films],
+    )
 
 
 @dataclass(frozen=True)
@@ -206,26 +277,20 @@ def _looks(policy: Policy | None, step: Step) -> tuple[np.ndarray, np.ndarray]:
     return _numbers(order.gather(-1, kept)).astype("<u2"), _numbers(heaviest * 255).astype("u1")
 
 
-def _coded(frames: Sequence[_Frame], aircraft: int) -> dict[str, Any]:
-    """Return a flight as JSON."""
-    first = frames[0]
-    heads, kept = first.weights.shape[1:]
+def _coded(frames: Sequence[_Frame], aircraft: int) -> Flight:
+    """Return a flight as text."""
+    heads, kept = frames[0].weights.shape[1:]
+    intruders, weights = (_base64(getattr(frame, name) for frame in frames) for name in ("intruders", "weights"))
     pairs = aircraft * aircraft
-    attention = {
-        "heads": heads,
-        "kept": kept,
-        "intruders": _base64(frame.intruders for frame in frames),
-        "weights": _base64(frame.weights for frame in frames),
-    }
-    return {
-        "steps": len(frames),
-        "positions": _base64(frame.positions for frame in frames),
-        "decisions": _base64(frame.decisions for frame in frames),
-        "attention": attention if heads else None,
-        "conflicts": [step * pairs + pair for step, frame in enumerate(frames) for pair in frame.conflicts],
-    }
+    return Flight(
+        len(frames),
+        _base64(frame.positions for frame in frames),
+        _base64(frame.decisions for frame in frames),
+        Attention(heads, kept, intruders, weights) if heads else None,
+        [step * pairs + pair for step, frame in enumerate(frames) for pair in frame.conflicts],
+    )
 
 
-def _base64(arrays: Any) -> str:
+def _base64(arrays: Iterable[np.ndarray]) -> str:
     """Return the bytes of arrays, one after the other."""
     return base64.b64encode(b"".join(array.tobytes() for array in arrays)).decode()

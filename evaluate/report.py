@@ -9,7 +9,6 @@ from html import escape
 from inspect import cleandoc
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from ..datasets.provenance import code_version, package_versions
 from . import plots, replay_section
@@ -19,6 +18,8 @@ from .evaluation import Evaluation
 from .front import COSTS
 from .metrics import METRICS, Metric
 from .numerals import NOTHING, number, with_interval
+from .recording import encode
+from .replay import Replay
 from .statistics import Estimate
 from .table import conditions
 from .verdict import against_front, judge, shown
@@ -28,6 +29,12 @@ MAIN = (
     "mean_speed_mps", "action_effort",
 )  # fmt: skip
 _ASSETS = Path(__file__).parent / "assets"
+
+
+def _code() -> str:
+    """Return the versions of the code that runs."""
+    packages = ", ".join(f"{name} {version}" for name, version in package_versions().items())
+    return f"skyclone {code_version()}; {packages}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Report:
         attention: What each policy with attention looks at, by name.
         curves: Learning curves by run and title.
         replay: From `replay.record`; None for a report without.
+        code: The versions of the code that flew.
     """
 
     evaluation: Evaluation
@@ -48,7 +56,8 @@ class Report:
     made_at: str = ""
     attention: dict[str, Attention] = field(default_factory=dict)
     curves: dict[str, dict[str, list[Curve]]] = field(default_factory=dict)
-    replay: dict[str, Any] | None = None
+    replay: Replay | None = None
+    code: str = field(default_factory=_code)
 
 
 def render(report: Report) -> str:
@@ -72,7 +81,7 @@ def render(report: Report) -> str:
         attention=_attention(report),
         provenance=_provenance(report),
         definitions="".join(map(_definition, METRICS.values())),
-        replay_data=json.dumps(report.replay, separators=(",", ":")).replace("<", "\\u003c"),
+        replay_data=json.dumps(encode(report.replay), separators=(",", ":")).replace("<", "\\u003c"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -255,8 +264,7 @@ def _provenance(report: Report) -> str:
     rows = {
         "command": report.command,
         "made": report.made_at,
-        "code": f"skyclone {code_version()}; "
-        + ", ".join(f"{name} {version}" for name, version in package_versions().items()),
+        "code": report.code,
         "scenarios": f"{plan.scenarios}, numbers 0 to {plan.scenarios - 1} of seed {plan.seed}; "
         f"{plan.batch} at a time; {plan.bootstrap} resamples",
         "world": json.dumps(plan.world.to_json(), indent=1),

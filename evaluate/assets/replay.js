@@ -72,7 +72,7 @@ class Panel {
     if (this.looks.hidden) return;
     const looks = flight.looks(step, ownship), [head, body] = [this.looks.tHead, this.looks.tBodies[0]];
     if (head.rows[0].cells.length !== flight.heads + 2) {
-      const names = ["intruder", "distance", ...Array.from({ length: flight.heads }, (_, i) => `head ${i + 1}`)];
+      const names = ["intruder", "away", ...Array.from({ length: flight.heads }, (_, i) => `head ${i + 1}`)];
       fill(head.rows[0], names);
     }
     const rest = Array.from({ length: flight.heads }, (_, i) => 1 - looks.slice(0, ROWS).reduce((sum, look) => sum + look.weights[i], 0));
@@ -89,7 +89,7 @@ class Panel {
 
   called(flight, step, one, other) {
     const has = (pairs) => pairs.some((pair) => pair.includes(one) && pair.includes(other));
-    return `${other}${has(flight.losses[step]) ? " LoS" : has(flight.conflicts[step]) ? " conflict" : ""}`;
+    return `${other}${has(flight.losses[step]) ? ", LoS" : has(flight.conflicts[step]) ? ", conflict" : ""}`;
   }
 }
 
@@ -102,7 +102,7 @@ function inTurn(angle) {
 }
 
 function inSpeed({ change, speed }) {
-  return `${signed(change, 1)} to ${speed.toFixed(1)} m/s`;
+  return `${signed(change, 1)} to ${speed.toFixed(1)}`;
 }
 
 function fill(row, texts) {
