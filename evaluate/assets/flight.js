@@ -1,5 +1,5 @@
 // A recorded flight, decoded. How it is coded stands in evaluate/README.md; everything is little-endian.
-const GONE = -32768, NOBODY = 65535, DECISION_BYTES = 7;
+const GONE = -32768, NOBODY = 65535, DECISION_BYTES = 7, CALM_S = 10;
 
 function viewOf(text) {
   const raw = atob(text), bytes = new Uint8Array(raw.length);
@@ -115,12 +115,15 @@ class Flight {
     return found;
   }
 
-  // The next step in which a pair comes into conflict that was not in the step before, and that pair; null for none.
+  // The next step in which a pair comes into conflict that was not in conflict in the CALM_S before; null for none.
   nextConflict(after) {
-    for (let step = after + 1; step < this.steps; step++) {
-      const before = new Set(this.conflicts[step - 1].map(String));
-      const pair = this.conflicts[step].find((each) => !before.has(String(each)));
-      if (pair) return { step, pair };
+    const last = new Map(), calm = CALM_S / this.replay.step_s;
+    for (let step = 0; step < this.steps; step++) {
+      for (const pair of this.conflicts[step]) {
+        const key = pair[0] * this.count + pair[1], isNew = !(step - last.get(key) <= calm);
+        if (isNew && step > after) return { step, pair };
+        last.set(key, step);
+      }
     }
     return null;
   }

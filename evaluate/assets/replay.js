@@ -242,7 +242,7 @@ class Replay {
   // To where the next conflict begins in the last panel, with one of the two as the ownship; from the end to the first.
   goToConflict() {
     const flight = this.flights().at(-1), now = Math.min(Math.floor(this.time), flight.steps);
-    const found = flight.nextConflict(now) ?? flight.nextConflict(0);
+    const found = flight.nextConflict(now) ?? flight.nextConflict(-1);
     if (!found) { this.panels.at(-1).status.textContent = "There is no conflict in this flight."; return; }
     this.isPlaying = false;
     this.aircraft = found.pair[0];
