@@ -9,7 +9,7 @@ from .evaluation import Evaluation
 from .replay import Replay
 
 _ASSETS = Path(__file__).parent / "assets"
-_SCRIPTS = ("flight.js", "picture.js", "replay.js")
+_SCRIPTS = ("flight.js", "picture.js", "strip.js", "replay.js")
 _SPEEDS = ("0.5", "1", "2", "5", "10", "30")
 _SPEED = "5"
 _ARROWS = {
@@ -69,11 +69,13 @@ def _panel(contenders: str) -> str:
         f"<tr><th scope=row>{_ARROWS[kind]} {text}</th><td></td><td></td></tr>"
         for kind, text in (("flown", "flown"), ("mvp", "MVP"))
     )
+    picture, strip = "traffic seen from above; a chosen ownship is described below", "conflicts over time"
     return (
         f'<div class="replay-panel"><label>Flown by <select>{contenders}</select></label>'
-        '<canvas role="img" aria-label="traffic seen from above; a chosen ownship is described below"></canvas>'
-        '<p class="status"></p><div class="ownship" hidden><table class="decisions"><thead><tr><td></td>'
-        f"<th scope=col>turn</th><th scope=col>speed (m/s)</th></tr></thead><tbody>{decisions}</tbody></table>"
+        f'<canvas class="picture" role="img" aria-label="{picture}"></canvas>'
+        f'<canvas class="strip" role="img" aria-label="{strip}"></canvas><p class="status"></p>'
+        '<div class="ownship" hidden><table class="decisions"><thead><tr><td></td><th scope=col>turn</th>'
+        f"<th scope=col>speed (m/s)</th></tr></thead><tbody>{decisions}</tbody></table>"
         '<p class="note"></p><div class="heads"></div><div class="scroll"><table class="looks" hidden>'
         "<thead><tr></tr></thead><tbody></tbody></table></div></div></div>"
     )

@@ -15,6 +15,7 @@ class Flight {
     this.decisions = viewOf(recorded.decisions);
     this.readPositions(viewOf(recorded.positions));
     this.conflicts = this.readConflicts(recorded.conflicts);
+    this.mostConflicts = Math.max(...this.conflicts.map((pairs) => pairs.length));
     this.findLosses();
     const attention = recorded.attention;
     this.heads = attention ? attention.heads : 0;

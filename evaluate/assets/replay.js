@@ -2,10 +2,11 @@
 const ROWS = 5;
 
 class Panel {
-  constructor(element, replay) {
+  constructor(element, replay, seek) {
     const find = (selector) => element.querySelector(selector);
     this.replay = replay;
-    this.picture = new Picture(find("canvas"));
+    this.picture = new Picture(find(".picture"));
+    this.strip = new Strip(find(".strip"), seek);
     this.select = find("select");
     this.status = find(".status");
     this.ownship = find(".ownship");
@@ -26,6 +27,7 @@ class Panel {
 
   draw(view) {
     this.picture.draw(view);
+    this.strip.draw(view);
     const step = Math.min(Math.floor(view.time), view.flight.steps), { ownship, flight } = view;
     const told = [step, ownship, this.select.selectedIndex, ...view.hidden].join();
     if (told === this.told && this.last === flight) return;
@@ -38,7 +40,7 @@ class Panel {
     let flying = 0;
     for (let i = 0; i < flight.count; i++) flying += flight.flies(step, i);
     this.status.textContent = isOver ? `all have ended; ${events} LoS in all`
-      : `${flying} flying, ${flight.conflicts[step].length} in conflict, ${flight.losses[step].length} LoS now, ` +
+      : `${flying} flying, ${flight.conflicts[step].length} pairs in conflict, ${flight.losses[step].length} LoS now, ` +
         `${events} so far`;
     this.ownship.hidden = ownship < 0;
     if (ownship < 0) return;
@@ -127,7 +129,7 @@ class Replay {
     const byId = (name) => document.getElementById("replay-" + name);
     Object.assign(this, { section, replay, time: 0, isPlaying: false, last: 0, steps: 0, aircraft: -1, hidden: new Set() });
     for (const name of ["play", "scrub", "clock", "speed", "scenario", "ownship", "conflict", "zoom"]) this[name] = byId(name);
-    this.panels = [...section.querySelectorAll(".replay-panel")].map((element) => new Panel(element, replay));
+    this.panels = [...section.querySelectorAll(".replay-panel")].map((element) => new Panel(element, replay, (time) => this.seek(time)));
     this.palette = new Palette();
     this.listen();
     this.begin();
@@ -149,8 +151,10 @@ class Replay {
       });
     }
     this.section.addEventListener("keydown", (event) => this.press(event));
-    new ResizeObserver(() => { this.panels.forEach((panel) => panel.picture.resize()); this.render(); })
-      .observe(this.panels[0].picture.canvas);
+    new ResizeObserver(() => {
+      for (const panel of this.panels) { panel.picture.resize(); panel.strip.resize(); }
+      this.render();
+    }).observe(this.panels[0].picture.canvas);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       this.palette = new Palette();
       this.render();
@@ -255,11 +259,12 @@ class Replay {
   }
 
   render() {
-    const { time, hidden, palette, aircraft: ownship } = this, layout = this.replay.scenarios[this.scenario.selectedIndex];
+    const { time, steps, hidden, palette, aircraft: ownship } = this, layout = this.replay.scenarios[this.scenario.selectedIndex];
     const isZoomed = this.zoom.checked, toggle = (head) => this.toggleHead(head);
+    const most = Math.max(4, ...this.flights().map((flight) => flight.mostConflicts));
     for (const panel of this.panels) {
       const flight = panel.flight(this.scenario.selectedIndex);
-      panel.draw({ flight, layout, time, ownship, hidden, isZoomed, palette, toggle });
+      panel.draw({ flight, layout, time, steps, most, ownship, hidden, isZoomed, palette, toggle });
     }
     this.scrub.value = String(time);
     this.clock.textContent = `${Math.floor(time * this.replay.step_s)} s`;

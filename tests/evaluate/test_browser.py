@@ -102,11 +102,11 @@ def _clock(page: Any) -> int:
 
 
 def _data(page: Any, panel: int = 1) -> dict[str, str]:
-    return page.locator("#replay canvas").nth(panel).evaluate("each => ({...each.dataset})")
+    return page.locator(".picture").nth(panel).evaluate("each => ({...each.dataset})")
 
 
 def _pixels(page: Any, panel: int = 1) -> str:
-    return page.locator("#replay canvas").nth(panel).evaluate("each => each.toDataURL()")
+    return page.locator(".picture").nth(panel).evaluate("each => each.toDataURL()")
 
 
 def _flight(report: Report, contender: int, scenario: int = 0) -> replay.Flight:
@@ -159,6 +159,16 @@ def test_it_scrubs(page):
     assert _pixels(page) != between  # between two steps aircraft are drawn between their places
 
 
+def test_a_click_on_the_strip_goes_there(page, report):
+    steps = max(_flight(report, contender).steps for contender in (1, 3))
+    strip = page.locator(".strip").nth(1)
+    before = strip.evaluate("each => each.toDataURL()")
+    box = strip.bounding_box()
+    strip.click(position={"x": box["width"] / 2, "y": 9})
+    assert _clock(page) == pytest.approx(steps / 2, abs=1)
+    assert strip.evaluate("each => each.toDataURL()") != before
+
+
 def test_it_switches_scenario_and_contender(page, report):
     page.keyboard.press("ArrowRight")
     first = _pixels(page)
@@ -173,7 +183,12 @@ def test_it_switches_scenario_and_contender(page, report):
     frames = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, 8, 2)
     flying = int((frames[9, :, 0] != replay.GONE).sum())
     conflicts = sum(code // 64 == 9 for code in flight.conflicts)
-    assert page.locator(".status").nth(1).inner_text().startswith(f"{flying} flying, {conflicts} in conflict, ")
+    assert (
+        page.locator(".status")
+        .nth(1)
+        .inner_text()
+        .startswith(f"{flying} flying, {conflicts} pairs in conflict, ")
+    )
 
 
 def test_losses_of_separation_are_counted_as_in_the_table(page, report):
@@ -238,16 +253,16 @@ def test_heads_can_be_hidden_and_differ_in_more_than_colour(page):
 def test_an_ownship_is_chosen_by_a_click_and_dropped_by_another(page, report):
     flight = _flight(report, 3)
     frame = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, 8, 2)[0]
-    box = page.locator("canvas").nth(1).bounding_box()
+    box = page.locator(".picture").nth(1).bounding_box()
     scale = box["width"] / 32768
     place = {
         "x": box["width"] / 2 + float(frame[4, 0]) * scale + 3,
         "y": box["width"] / 2 - float(frame[4, 1]) * scale + 3,
     }
-    page.locator("canvas").nth(1).click(position=place)
+    page.locator(".picture").nth(1).click(position=place)
     assert page.input_value("#replay-ownship") == "4"
     assert _data(page, 0)["ownship"] == _data(page, 1)["ownship"] == "4"
-    page.locator("canvas").nth(1).click(position=place)
+    page.locator(".picture").nth(1).click(position=place)
     assert _data(page)["ownship"] == ""
     assert page.locator(".ownship").nth(1).is_hidden()
 
@@ -327,7 +342,7 @@ def test_in_a_narrow_window_nothing_overflows(open_page):
     page.keyboard.press("c")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.evaluate(OVERFLOWING) == []
-    assert page.locator("canvas").nth(0).bounding_box()["width"] > 280
+    assert page.locator(".picture").nth(0).bounding_box()["width"] > 280
     for cell in page.locator(".replay-panel td, .replay-panel th").all():
         assert cell.evaluate("each => each.scrollWidth <= each.clientWidth + 1"), cell.inner_text()
 
