@@ -70,7 +70,12 @@ def decode(kind: Any, data: Any, where: str = "report") -> Any:
         return {key: decode(arguments[1], part, f"{where}.{key}") for key, part in items}
     if origin in (list, tuple):
         parts = _expect(list, data, where)
-        return origin(decode(arguments[0], part, f"{where}[{number}]") for number, part in enumerate(parts))
+        kinds = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1] * len(parts)
+        if len(kinds) != len(parts):
+            raise RecordingError(f"{where}: expected {len(kinds)} entries, got {len(parts)}")
+        return origin(
+            decode(each, part, f"{where}[{number}]") for number, (each, part) in enumerate(zip(kinds, parts))
+        )
     if kind is np.ndarray:
         return _array(_expect(dict, data, where), where)
     if kind is float and (data in ("nan", "inf", "-inf") or type(data) is int):

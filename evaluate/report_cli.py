@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from ..datasets.errors import ConfigurationError
-
 
 @click.command("report")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -15,24 +13,12 @@ def report(folder: Path, out: Path | None) -> None:
 
     Neither the policies nor the scenarios' files are needed for it, only DIR/recording.json.
     """
-    from . import recording
-    from .output import REPORT_NAME
+    from ..datasets.publication import publish
+    from . import output, recording
     from .report import Report, render
 
-    path = out or folder / REPORT_NAME
-    page = render(recording.read(folder, Report))
-    _write(path, page)
+    path = out or folder / output.REPORT_NAME
+    content = recording.read(folder, Report)
+    output.check_folder(path.parent)
+    publish(path, render(content).encode())
     click.echo(f"Report: {path}", err=True)
-
-
-def _write(path: Path, page: str) -> None:
-    """Write the page, whole or not at all."""
-    from ..datasets.publication import publish
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        publish(path, page.encode())
-    except OSError as error:
-        raise ConfigurationError(
-            f"--out {path}: expected a file that can be written, got: {error.strerror}. Choose another."
-        ) from None

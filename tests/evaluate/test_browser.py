@@ -184,10 +184,7 @@ def test_it_switches_scenario_and_contender(page, report):
     flying = int((frames[9, :, 0] != replay.GONE).sum())
     conflicts = sum(code // 64 == 9 for code in flight.conflicts)
     assert (
-        page.locator(".status")
-        .nth(1)
-        .inner_text()
-        .startswith(f"{flying} flying, {conflicts} pairs in conflict, ")
+        page.locator(".status").nth(1).inner_text().startswith(f"{flying} flying, {conflicts} pairs in conflict, ")
     )
 
 

@@ -27,17 +27,19 @@ def test_an_own_scenario_is_reported_again_without_its_file_and_its_run(make_run
     own.unlink()
     for path in run.iterdir():
         path.unlink()
-    (out / "report.html").unlink()
     (out / "evaluation.json").unlink()
-    result = _call(report, out)
-    assert f"Report: {out / 'report.html'}" in result.stderr
-    assert (out / "report.html").read_bytes() == page
-    _call(report, out, "--out", tmp_path / "deep" / "page.html")
-    assert (tmp_path / "deep" / "page.html").read_bytes() == page
+    again = tmp_path / "deep" / "page.html"
+    assert f"Report: {again}" in _call(report, out, "--out", again).stderr
+    assert again.read_bytes() == page
+    with pytest.raises(ConfigurationError, match=r"expected a folder that can be written into, got: .* Choose"):
+        _call(report, out, "--out", again / "page.html")
 
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(ConfigurationError, match=r"expected a file that can be written, got: .* Choose another"):
-        _call(report, out, "--out", tmp_path / "file" / "page.html")
+
+def test_it_is_written_beside_the_recording(tmp_path, monkeypatch):
+    monkeypatch.setattr("skyclone.evaluate.recording.read", lambda folder, kind: "what was recorded")
+    monkeypatch.setattr("skyclone.evaluate.report.render", lambda content: f"<p>{content}")
+    _call(report, tmp_path)
+    assert (tmp_path / "report.html").read_text() == "<p>what was recorded"
 
 
 def test_a_folder_without_a_recording(tmp_path):
