@@ -21,6 +21,7 @@ COMMANDS = {
     "dagger": ("skyclone.train.dagger_cli", "dagger", "Fly the clone, label what it meets, train on (DAgger)."),
     "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online."),
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
+    "report": ("skyclone.evaluate.report_cli", "report", "Make an evaluation's report again, without flying."),
     "compare": ("skyclone.evaluate.compare_cli", "compare", "Train variants alike, and put them in one table."),
     "export": ("skyclone.evaluate.export_cli", "export", "Write a policy as ONNX, checked against torch."),
     "plugin": ("skyclone.evaluate.plugin_cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),

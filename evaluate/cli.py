@@ -35,7 +35,9 @@ class _Counts(click.ParamType):
 @scenario_option
 @click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Fixes the scenarios.")
 @simulator_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and report.html.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for evaluation.json, report.html, recording.json."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Scenarios flown at once.")
 @click.option("--bootstrap", type=click.IntRange(100), default=2000, show_default=True, help="Resamples.")

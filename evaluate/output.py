@@ -1,4 +1,7 @@
-"""What an evaluation leaves in its folder: `evaluation.json` for programs, `report.html` for people."""
+"""What an evaluation leaves in its folder.
+
+`evaluation.json` for programs, `report.html` for people, `recording.json` to make the report from again.
+"""
 
 import json
 import tempfile
@@ -8,7 +11,7 @@ from typing import Any
 from ..collect.workers import one_thread
 from ..datasets.errors import ConfigurationError
 from ..datasets.publication import clean, publish
-from . import attention, curves, replay
+from . import attention, curves, recording, replay
 from .contenders import Loaded
 from .evaluation import Evaluation
 from .verdict import judge
@@ -17,6 +20,8 @@ JSON_NAME, REPORT_NAME = "evaluation.json", "report.html"
 FLOWN_NAME = "flown"
 """Folder of what was flown, for the next evaluation into the same folder."""
 WATCHED_SCENARIOS, REPLAYED_SCENARIOS = 32, 4
+REPLAYED_FLIGHTS = 900
+"""Of single aircraft at most: with many aircraft and contenders, fewer scenarios are replayed."""
 
 
 def check_folder(folder: Path) -> None:
@@ -43,7 +48,7 @@ def describe(evaluation: Evaluation) -> dict[str, Any]:
 def write(
     folder: Path, evaluation: Evaluation, loaded: dict[str, Loaded], command: str = "", made_at: str = ""
 ) -> dict[str, Any]:
-    """Write both files, each whole or not at all, and return the JSON object.
+    """Write the files, each whole or not at all, and return the JSON object.
 
     Args:
         folder: Where to; it is there.
@@ -64,24 +69,25 @@ def write(
             if each.policy
         }
         looks = {name: figures for name, figures in watched.items() if figures}
-        episodes = range(min(REPLAYED_SCENARIOS, plan.scenarios))
+        replayed = max(1, min(REPLAYED_SCENARIOS, REPLAYED_FLIGHTS // (len(shown) * plan.world.aircraft)))
+        episodes = range(min(replayed, plan.scenarios))
         flights = replay.record(shown, plan.world, plan.seed, episodes, plan.device)
     result = {
         **describe(evaluation),
         "attention": {name: figures.to_json() for name, figures in looks.items()},
         "command": command,
     }
-    page = report.render(
-        report.Report(
-            evaluation,
-            command,
-            made_at,
-            looks,
-            curves={each.contender.name: curves.read(each.contender.name) for each in shown if each.policy},
-            replay=flights,
-        )
+    content = report.Report(
+        evaluation,
+        command,
+        made_at,
+        looks,
+        curves={each.contender.name: curves.read(each.contender.name) for each in shown if each.policy},
+        replay=flights,
     )
+    page = report.render(content)
     clean(folder)
+    publish(folder / recording.NAME, recording.write(content))
     publish(folder / JSON_NAME, json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
     publish(folder / REPORT_NAME, page.encode())
     return result

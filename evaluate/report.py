@@ -9,10 +9,9 @@ from html import escape
 from inspect import cleandoc
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from ..datasets.provenance import code_version, package_versions
-from . import attention_section, plots
+from . import attention_section, plots, replay_section
 from .attention import Attention
 from .curves import Curve
 from .evaluation import Evaluation
@@ -21,6 +20,8 @@ from .markup import figure as _figure
 from .markup import table as _table
 from .metrics import METRICS, Metric
 from .numerals import NOTHING, with_interval
+from .recording import encode
+from .replay import Replay
 from .statistics import Estimate
 from .table import conditions
 from .verdict import against_front, judge, shown
@@ -30,6 +31,12 @@ MAIN = (
     "mean_speed_mps", "action_effort",
 )  # fmt: skip
 _ASSETS = Path(__file__).parent / "assets"
+
+
+def _code() -> str:
+    """Return the versions of the code that runs."""
+    packages = ", ".join(f"{name} {version}" for name, version in package_versions().items())
+    return f"skyclone {code_version()}; {packages}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Report:
         attention: What each policy with attention looks at, by name.
         curves: Learning curves by run and title.
         replay: From `replay.record`; None for a report without.
+        code: The versions of the code that flew.
     """
 
     evaluation: Evaluation
@@ -50,14 +58,15 @@ class Report:
     made_at: str = ""
     attention: dict[str, Attention] = field(default_factory=dict)
     curves: dict[str, dict[str, list[Curve]]] = field(default_factory=dict)
-    replay: dict[str, Any] | None = None
+    replay: Replay | None = None
+    code: str = field(default_factory=_code)
 
 
 def render(report: Report) -> str:
     """Return the report as HTML; every name in it is escaped."""
     evaluation = report.evaluation
     verdict = judge(evaluation)
-    script = (_ASSETS / "replay.js").read_text(encoding="utf-8")
+    script = replay_section.script()
     return Template((_ASSETS / "report.html").read_text(encoding="utf-8")).substitute(
         title=escape(verdict.headline),
         style=(_ASSETS / "report.css").read_text(encoding="utf-8"),
@@ -69,12 +78,12 @@ def render(report: Report) -> str:
         differences=_differences(evaluation),
         pictures=_pictures(evaluation),
         front=_front(evaluation),
-        replay=_replay(report),
+        replay=replay_section.render(report.replay, evaluation) if report.replay else "",
         learning=_learning(report),
         attention=attention_section.render(report.attention, evaluation.plan.short_names),
         provenance=_provenance(report),
         definitions="".join(map(_definition, METRICS.values())),
-        replay_data=json.dumps(report.replay, separators=(",", ":")).replace("<", "\\u003c"),
+        replay_data=json.dumps(encode(report.replay), separators=(",", ":")).replace("<", "\\u003c"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -180,46 +189,6 @@ def _front(evaluation: Evaluation) -> str:
     )
 
 
-def _replay(report: Report) -> str:
-    """Return the replay's controls; nothing without recorded flights."""
-    if not report.replay:
-        return ""
-    short = report.evaluation.plan.short_names
-    names = [contender["name"] for contender in report.replay["contenders"]]
-    against = report.evaluation.differences
-    subject = next(reversed(against), names[-1])
-    first = next(iter(against.get(subject, {})), names[0])
-    if first not in names:
-        first = names[0]
-
-    def panel(chosen: str) -> str:
-        options = "".join(
-            f"<option{' selected' * (name == chosen)}>{escape(short[name])}</option>" for name in names
-        )
-        return (
-            f'<div class="replay-panel"><label>Flown by <select>{options}</select></label>'
-            '<canvas role="img" aria-label="traffic seen from above"></canvas><p class="status"></p></div>'
-        )
-
-    scenarios = "".join(f"<option>{scenario['number']}</option>" for scenario in report.replay["scenarios"])
-    panels = [panel(name) for name in dict.fromkeys((first, subject))]
-    speeds = "".join(
-        f'<option value="{value}"{" selected" * (value == 10)}>{value}x</option>' for value in (1, 5, 10, 30)
-    )
-    return (
-        '<section id="replay" class="replay" tabindex=0><h2>Replay</h2><div class="controls">'
-        '<button id="replay-play" type="button">Play</button>'
-        '<input id="replay-scrub" type="range" min="0" max="1" step="any" value="0" aria-label="time">'
-        '<output id="replay-clock">0 s</output>'
-        f'<label>Speed <select id="replay-speed">{speeds}</select></label>'
-        f'<label>Scenario <select id="replay-scenario">{scenarios}</select></label></div>'
-        f'<div class="replay-panels">{"".join(panels)}</div>'
-        '<p class="muted">Circles have half the protected zone as their radius: where two overlap, separation is '
-        "lost (thick line, filled circles). Dashed: in conflict. Crosses: waypoints. Keys: space, arrows.</p>"
-        "</section>"
-    )
-
-
 def _learning(report: Report) -> str:
     """Return the learning curves of the runs that have some."""
     names = report.evaluation.plan.short_names
@@ -240,8 +209,7 @@ def _provenance(report: Report) -> str:
     rows = {
         "command": report.command,
         "made": report.made_at,
-        "code": f"skyclone {code_version()}; "
-        + ", ".join(f"{name} {version}" for name, version in package_versions().items()),
+        "code": report.code,
         "scenarios": f"{plan.scenarios}, numbers 0 to {plan.scenarios - 1} of seed {plan.seed}; "
         f"{plan.batch} at a time; {plan.bootstrap} resamples",
         "world": json.dumps(plan.world.to_json(), indent=1),

@@ -1,224 +1,278 @@
-"use strict";
-(function () {
-  const section = document.getElementById("replay");
-  if (!section) return;
-  const data = JSON.parse(document.getElementById("replay-data").textContent);
-  const GONE = -32768, TRAIL = 15;
-  const count = data.aircraft, unit = data.unit_m, zone = data.zone_m;
+// The replay's controls and panels: time, scenario, contenders, ownship; and in words what the picture shows.
+const ROWS = 5;
 
-  const byId = (name) => document.getElementById("replay-" + name);
-  const play = byId("play"), scrub = byId("scrub"), clock = byId("clock");
-  const speed = byId("speed"), scenario = byId("scenario");
-  const state = { time: 0, playing: false, last: 0, steps: 0 };
+class Panel {
+  constructor(element, replay, seek) {
+    const find = (selector) => element.querySelector(selector);
+    this.replay = replay;
+    this.picture = new Picture(find(".picture"));
+    this.strip = new Strip(find(".strip"), seek);
+    this.select = find("select");
+    this.status = find(".status");
+    this.ownship = find(".ownship");
+    this.note = find(".note");
+    this.heads = find(".heads");
+    this.decisions = find(".decisions tbody");
+    this.looks = find(".looks");
+    this.flights = new Map();
+    this.told = "";
+  }
 
-  // Positions come as base64 of little-endian int16, (steps, aircraft, 2).
-  function decode(flight) {
-    if (flight.frames) return flight;
-    const text = atob(flight.positions), bytes = new Uint8Array(text.length);
-    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-    const view = new DataView(bytes.buffer), frames = new Int16Array(bytes.length / 2);
-    for (let i = 0; i < frames.length; i++) frames[i] = view.getInt16(2 * i, true);
-    flight.frames = frames;
-    flight.pairs = Array.from({ length: flight.steps }, () => []);
-    for (const code of flight.conflicts) {
-      const step = Math.floor(code / (count * count)), pair = code % (count * count);
-      flight.pairs[step].push([Math.floor(pair / count), pair % count]);
+  flight(scenario) {
+    const contender = this.replay.contenders[this.select.selectedIndex];
+    const recorded = contender.flights[scenario];
+    if (!this.flights.has(recorded)) this.flights.set(recorded, new Flight(recorded, this.replay));
+    return this.flights.get(recorded);
+  }
+
+  draw(view) {
+    this.picture.draw(view);
+    this.strip.draw(view);
+    const step = Math.min(Math.floor(view.time), view.flight.steps), { ownship, flight } = view;
+    const told = [step, ownship, this.select.selectedIndex, ...view.hidden].join();
+    if (told === this.told && this.last === flight) return;
+    [this.told, this.last] = [told, flight];
+    this.tell(step, view);
+  }
+
+  tell(step, { flight, ownship, hidden, toggle }) {
+    const isOver = step >= flight.steps, events = flight.events[Math.min(step, flight.steps - 1)];
+    let flying = 0;
+    for (let i = 0; i < flight.count; i++) flying += flight.flies(step, i);
+    this.status.textContent = isOver ? `all have ended; ${events} LoS in all`
+      : `${flying} flying, ${flight.conflicts[step].length} pairs in conflict, ${flight.losses[step].length} LoS now, ` +
+        `${events} so far`;
+    this.ownship.hidden = ownship < 0;
+    if (ownship < 0) return;
+    const decision = flight.decision(step, ownship);
+    this.note.textContent = !decision ? `Aircraft ${ownship} has ended its flight here.`
+      : flight.heads ? `Aircraft ${ownship} looks at:` : `Aircraft ${ownship}. This contender has no attention to show.`;
+    this.tellHeads(flight.heads, hidden, toggle);
+    const cells = decision ? [decision.flown, decision.mvp].map((each) => [inTurn(each.turn), inSpeed(each)]) : [];
+    for (const [number, row] of [...this.decisions.rows].entries()) {
+      [...row.cells].slice(1).forEach((cell, column) => { cell.textContent = cells[number]?.[column] ?? "–"; });
     }
-    flight.losses = losses(flight);
-    return flight;
+    this.tellLooks(step, flight, ownship);
   }
 
-  function at(flight, step, aircraft) {
-    const place = 2 * (step * count + aircraft), east = flight.frames[place];
-    return east === GONE ? null : [east * unit, flight.frames[place + 1] * unit];
-  }
-
-  // Pairs within R, and how many such events began up to each step.
-  function losses(flight) {
-    const result = [];
-    let before = new Set(), events = 0;
-    for (let step = 0; step < flight.steps; step++) {
-      const now = new Set(), pairs = [];
-      for (let i = 0; i < count; i++) {
-        const one = at(flight, step, i);
-        if (!one) continue;
-        for (let j = i + 1; j < count; j++) {
-          const other = at(flight, step, j);
-          if (!other || Math.hypot(one[0] - other[0], one[1] - other[1]) >= zone) continue;
-          const key = i * count + j;
-          now.add(key);
-          pairs.push([i, j]);
-          if (!before.has(key)) events++;
-        }
-      }
-      before = now;
-      result.push({ pairs, events });
+  // A checkbox per head with a sample of its line, which is the legend as well.
+  tellHeads(count, hidden, toggle) {
+    if (this.heads.childElementCount !== count) {
+      this.heads.replaceChildren(...Array.from({ length: count }, (_, head) => {
+        const label = document.createElement("label"), box = document.createElement("input");
+        box.type = "checkbox";
+        box.addEventListener("change", () => toggle(head));
+        label.append(box, lineSample(head), ` head ${head + 1}`);
+        return label;
+      }));
     }
-    return result;
+    this.heads.querySelectorAll("input").forEach((box, head) => { box.checked = !hidden.has(head); });
   }
 
-  const panels = Array.from(section.querySelectorAll(".replay-panel")).map((element) => ({
-    canvas: element.querySelector("canvas"),
-    select: element.querySelector("select"),
-    status: element.querySelector(".status"),
-  }));
-
-  function flightOf(panel) {
-    return decode(data.contenders[panel.select.selectedIndex].flights[scenario.selectedIndex]);
-  }
-
-  // Between two steps an aircraft is drawn on the line between its positions.
-  function positions(flight, time) {
-    const step = Math.min(Math.floor(time), flight.steps - 1), part = Math.min(time - step, 1), places = [];
-    for (let i = 0; i < count; i++) {
-      const one = at(flight, step, i);
-      if (!one) { places.push(null); continue; }
-      const next = step + 1 < flight.steps ? at(flight, step + 1, i) : null;
-      const back = step > 0 ? at(flight, step - 1, i) : null;
-      const [from, to] = next ? [one, next] : back ? [back, one] : [one, one];
-      const place = next ? [one[0] + part * (next[0] - one[0]), one[1] + part * (next[1] - one[1])] : one;
-      places.push({ at: place, track: Math.atan2(to[0] - from[0], to[1] - from[1]) });
+  tellLooks(step, flight, ownship) {
+    this.looks.hidden = !flight.heads || !flight.flies(step, ownship);
+    if (this.looks.hidden) return;
+    const looks = flight.looks(step, ownship), [head, body] = [this.looks.tHead, this.looks.tBodies[0]];
+    if (head.rows[0].cells.length !== flight.heads + 2) {
+      const names = ["intruder", "away", ...Array.from({ length: flight.heads }, (_, i) => `head ${i + 1}`)];
+      fill(head.rows[0], names);
     }
-    return places;
+    const rest = Array.from({ length: flight.heads }, (_, i) => 1 - looks.slice(0, ROWS).reduce((sum, look) => sum + look.weights[i], 0));
+    for (let place = 0; place <= ROWS; place++) {
+      const row = body.rows[place] ?? body.insertRow(), look = looks[place];
+      row.dataset.intruder = place < ROWS && look ? look.intruder : "";
+      const weights = place === ROWS ? (looks.length ? rest : []) : look ? look.weights : [];
+      const what = place === ROWS ? (looks.length ? "others" : "nobody") : look ? this.called(flight, step, ownship, look.intruder) : "";
+      const distance = place < ROWS && look ? `${Math.round(flight.distance(step, ownship, look.intruder))} m` : "";
+      fill(row, [what, distance, ...Array.from({ length: flight.heads }, (_, i) => weights.length ? percent(weights[i]) : "")]);
+      [...row.cells].slice(2).forEach((cell, i) => cell.style.setProperty("--weight", weights[i] ? Math.max(weights[i], 0) : 0));
+    }
   }
 
-  function colours() {
-    const style = getComputedStyle(document.documentElement), get = (name) => style.getPropertyValue(name).trim();
-    return { ink: get("--ink"), muted: get("--muted"), grid: get("--grid"), los: get("--los"), page: get("--page"),
-      aircraft: get("--c1") };
+  called(flight, step, one, other) {
+    const has = (pairs) => pairs.some((pair) => pair.includes(one) && pair.includes(other));
+    return `${other}${has(flight.losses[step]) ? ", LoS" : has(flight.conflicts[step]) ? ", conflict" : ""}`;
+  }
+}
+
+const percent = (share) => `${Math.round(100 * Math.max(share, 0))} %`;
+const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+
+function inTurn(angle) {
+  const degrees = Math.round(Math.abs(angle) * 1800 / Math.PI) / 10;
+  return degrees ? `${degrees.toFixed(1)}° ${angle < 0 ? "left" : "right"}` : "straight on";
+}
+
+function inSpeed({ change, speed }) {
+  return `${signed(change, 1)} to ${speed.toFixed(1)}`;
+}
+
+function fill(row, texts) {
+  while (row.cells.length < texts.length) row.insertCell();
+  while (row.cells.length > texts.length) row.deleteCell(-1);
+  texts.forEach((text, i) => { if (row.cells[i].textContent !== text) row.cells[i].textContent = text; });
+}
+
+function lineSample(head) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), { colour, dashes } = headLook(head);
+  svg.setAttribute("viewBox", "0 0 44 12");
+  svg.setAttribute("class", "sample");
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", "M0 6H44");
+  line.setAttribute("style", `stroke: var(${colour}); stroke-width: ${headWidth(head, 0.8)}; stroke-dasharray: ${dashes.join(" ") || "none"}`);
+  svg.append(line);
+  return svg;
+}
+
+class Replay {
+  constructor(section, replay) {
+    const byId = (name) => document.getElementById("replay-" + name);
+    Object.assign(this, { section, replay, time: 0, isPlaying: false, last: 0, steps: 0, aircraft: -1, hidden: new Set() });
+    for (const name of ["play", "scrub", "clock", "speed", "scenario", "ownship", "conflict", "zoom"]) this[name] = byId(name);
+    this.panels = [...section.querySelectorAll(".replay-panel")].map((element) => new Panel(element, replay, (time) => this.seek(time)));
+    this.palette = new Palette();
+    this.listen();
+    this.begin();
   }
 
-  function draw(panel, colour) {
-    const flight = flightOf(panel), layout = data.scenarios[scenario.selectedIndex];
-    const canvas = panel.canvas, side = canvas.clientWidth, density = window.devicePixelRatio || 1;
-    if (canvas.width !== Math.round(side * density)) canvas.width = canvas.height = Math.round(side * density);
-    const pen = canvas.getContext("2d");
-    pen.setTransform(density, 0, 0, density, 0, 0);
-    pen.clearRect(0, 0, side, side);
-    const scale = side / (unit * -GONE);
-    const x = (east) => side / 2 + east * scale, y = (north) => side / 2 - north * scale;
-    pen.lineJoin = "round";
-
-    pen.strokeStyle = colour.muted; pen.lineWidth = 1.2; pen.setLineDash([]);
-    pen.beginPath();
-    layout.corners_m.forEach(([east, north]) => pen.lineTo(x(east), y(north)));
-    pen.closePath(); pen.stroke();
-
-    const step = Math.min(Math.floor(state.time), flight.steps - 1);
-    const isOver = state.time >= flight.steps;
-    const places = isOver ? Array(count).fill(null) : positions(flight, state.time);
-    layout.waypoints_m.forEach(([east, north], i) => {
-      if (!places[i]) return;
-      pen.strokeStyle = colour.muted;
-      pen.beginPath();
-      pen.moveTo(x(east) - 3, y(north) - 3); pen.lineTo(x(east) + 3, y(north) + 3);
-      pen.moveTo(x(east) - 3, y(north) + 3); pen.lineTo(x(east) + 3, y(north) - 3);
-      pen.stroke();
+  listen() {
+    this.play.addEventListener("click", () => this.toggle());
+    this.scrub.addEventListener("input", () => this.seek(Number(this.scrub.value)));
+    this.scenario.addEventListener("change", () => { this.time = 0; this.begin(); });
+    this.ownship.addEventListener("change", () => this.choose(Number(this.ownship.value)));
+    this.conflict.addEventListener("click", () => this.goToConflict());
+    this.zoom.addEventListener("change", () => this.render());
+    for (const panel of this.panels) {
+      panel.select.addEventListener("change", () => this.begin());
+      panel.picture.canvas.addEventListener("click", (event) => {
+        const box = panel.picture.canvas.getBoundingClientRect();
+        const found = panel.picture.aircraftAt(event.clientX - box.left, event.clientY - box.top);
+        this.choose(found === this.aircraft ? -1 : found);
+      });
+    }
+    this.section.addEventListener("keydown", (event) => this.press(event));
+    new ResizeObserver(() => {
+      for (const panel of this.panels) { panel.picture.resize(); panel.strip.resize(); }
+      this.render();
+    }).observe(this.panels[0].picture.canvas);
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.palette = new Palette();
+      this.render();
     });
-
-    const lost = isOver ? { pairs: [], events: flight.losses.length ? flight.losses[flight.steps - 1].events : 0 }
-      : flight.losses[step];
-    const conflicts = isOver ? [] : flight.pairs[step];
-    const inLoss = new Set(lost.pairs.flat());
-    places.forEach((place, i) => {
-      if (!place) return;
-      pen.strokeStyle = colour.aircraft; pen.globalAlpha = 0.45; pen.lineWidth = 1.5;
-      pen.beginPath();
-      for (let back = Math.max(0, step - TRAIL); back <= step; back++) {
-        const trail = at(flight, back, i);
-        if (trail) pen.lineTo(x(trail[0]), y(trail[1]));
-      }
-      pen.lineTo(x(place.at[0]), y(place.at[1]));
-      pen.stroke();
-      pen.globalAlpha = 1;
-    });
-    places.forEach((place, i) => {
-      if (!place) return;
-      const isLost = inLoss.has(i);
-      pen.beginPath();
-      pen.arc(x(place.at[0]), y(place.at[1]), zone / 2 * scale, 0, 2 * Math.PI);
-      pen.strokeStyle = isLost ? colour.los : colour.muted; pen.lineWidth = isLost ? 2 : 0.8;
-      if (isLost) { pen.globalAlpha = 0.25; pen.fillStyle = colour.los; pen.fill(); pen.globalAlpha = 1; }
-      pen.stroke();
-      triangle(pen, x(place.at[0]), y(place.at[1]), place.track, isLost ? colour.los : colour.aircraft);
-    });
-    link(pen, conflicts, places, x, y, colour.ink, [4, 4], 1.2);
-    link(pen, lost.pairs, places, x, y, colour.los, [], 3);
-
-    const flying = places.filter(Boolean).length;
-    panel.status.textContent = isOver ? `all have ended; ${lost.events} LoS in all`
-      : `${flying} flying, ${conflicts.length} in conflict, ${lost.pairs.length} LoS now, ${lost.events} so far`;
   }
 
-  function triangle(pen, x, y, track, colour) {
-    pen.save(); pen.translate(x, y); pen.rotate(track);
-    pen.beginPath(); pen.moveTo(0, -7); pen.lineTo(4.5, 5); pen.lineTo(0, 2.5); pen.lineTo(-4.5, 5); pen.closePath();
-    pen.fillStyle = colour; pen.fill(); pen.restore();
+  press(event) {
+    const { tagName, type } = event.target, isBox = type === "checkbox";
+    if (event.ctrlKey || event.metaKey || event.altKey || tagName === "SELECT") return;
+    if ((tagName === "BUTTON" || isBox) && (event.key === " " || event.key === "Enter")) return;
+    if (type === "range" && (event.key.startsWith("Arrow") || event.key === "Home" || event.key === "End")) return;
+    const stride = event.shiftKey ? 10 : 1, whole = this.time + 1e-9;
+    const actions = {
+      " ": () => this.toggle(),
+      ArrowRight: () => this.seek(Math.floor(whole) + stride),
+      ArrowLeft: () => this.seek(Math.ceil(this.time - 1e-9) - stride),
+      Home: () => this.seek(0),
+      End: () => this.seek(this.steps),
+      Escape: () => this.choose(-1),
+      o: () => this.chooseNext(1),
+      O: () => this.chooseNext(-1),
+      c: () => this.goToConflict(),
+      z: () => { this.zoom.checked = !this.zoom.checked; this.render(); },
+      "+": () => this.changeSpeed(1),
+      "-": () => this.changeSpeed(-1),
+    };
+    const head = Number(event.key) - 1;
+    const action = actions[event.key] ?? (head >= 0 && head < 9 && event.key !== " " ? () => this.toggleHead(head) : null);
+    if (!action) return;
+    event.preventDefault();
+    action();
   }
 
-  function link(pen, pairs, places, x, y, colour, dashes, width) {
-    pen.strokeStyle = colour; pen.lineWidth = width; pen.setLineDash(dashes);
-    for (const [i, j] of pairs) {
-      if (!places[i] || !places[j]) continue;
-      pen.beginPath();
-      pen.moveTo(x(places[i].at[0]), y(places[i].at[1])); pen.lineTo(x(places[j].at[0]), y(places[j].at[1]));
-      pen.stroke();
+  flights() {
+    return this.panels.map((panel) => panel.flight(this.scenario.selectedIndex));
+  }
+
+  begin() {
+    this.steps = Math.max(...this.flights().map((flight) => flight.steps));
+    this.scrub.max = String(this.steps);
+    this.time = Math.min(this.time, this.steps);
+    this.render();
+  }
+
+  toggle() {
+    this.isPlaying = !this.isPlaying;
+    if (this.isPlaying) {
+      if (this.time >= this.steps) this.time = 0;
+      this.last = performance.now();
+      requestAnimationFrame((now) => this.tick(now));
     }
-    pen.setLineDash([]);
+    this.render();
   }
 
-  function render() {
-    const colour = colours();
-    panels.forEach((panel) => draw(panel, colour));
-    scrub.value = String(state.time);
-    clock.textContent = `${Math.floor(state.time * data.step_s)} s`;
-    play.textContent = state.playing ? "Pause" : "Play";
+  tick(now) {
+    if (!this.isPlaying) return;
+    this.time += Math.min(Math.max(now - this.last, 0) / 1000, 0.2) * Number(this.speed.value) / this.replay.step_s;
+    this.last = now;
+    if (this.time >= this.steps) [this.time, this.isPlaying] = [this.steps, false];
+    this.render();
+    requestAnimationFrame((next) => this.tick(next));
   }
 
-  function tick(now) {
-    if (!state.playing) return;
-    state.time += Math.min((now - state.last) / 1000, 0.2) * Number(speed.value) / data.step_s;
-    state.last = now;
-    if (state.time >= state.steps) { state.time = state.steps; state.playing = false; }
-    render();
-    requestAnimationFrame(tick);
+  seek(time) {
+    this.time = Math.max(0, Math.min(this.steps, time));
+    this.render();
   }
 
-  function toggle() {
-    state.playing = !state.playing;
-    if (state.playing) {
-      if (state.time >= state.steps) state.time = 0;
-      state.last = performance.now();
-      requestAnimationFrame(tick);
+  changeSpeed(by) {
+    const { speed } = this;
+    speed.selectedIndex = Math.max(0, Math.min(speed.options.length - 1, speed.selectedIndex + by));
+  }
+
+  choose(aircraft) {
+    this.aircraft = aircraft;
+    this.render();
+  }
+
+  // The next ownship that flies now in one of the panels.
+  chooseNext(by) {
+    const flights = this.flights(), step = Math.min(Math.floor(this.time), this.steps), count = this.replay.aircraft;
+    const start = this.aircraft < 0 && by < 0 ? 0 : this.aircraft;
+    for (let away = 1; away <= count; away++) {
+      const next = (((start + by * away) % count) + count) % count;
+      if (flights.some((flight) => flight.flies(step, next))) { this.choose(next); return; }
     }
-    render();
   }
 
-  function seek(time) {
-    state.time = Math.max(0, Math.min(state.steps, time));
-    render();
+  // To where the next conflict begins in the last panel, with one of the two as the ownship; from the end to the first.
+  goToConflict() {
+    const flight = this.flights().at(-1), now = Math.min(Math.floor(this.time), flight.steps);
+    const found = flight.nextConflict(now) ?? flight.nextConflict(-1);
+    if (!found) { this.panels.at(-1).status.textContent = "There is no conflict in this flight."; return; }
+    this.isPlaying = false;
+    this.aircraft = found.pair[0];
+    this.seek(found.step);
   }
 
-  function choose() {
-    state.steps = Math.max(...panels.map((panel) => flightOf(panel).steps));
-    scrub.max = String(state.steps);
-    state.time = Math.min(state.time, state.steps);
-    render();
+  toggleHead(head) {
+    if (!this.hidden.delete(head)) this.hidden.add(head);
+    this.render();
   }
 
-  play.addEventListener("click", toggle);
-  scrub.addEventListener("input", () => seek(Number(scrub.value)));
-  scenario.addEventListener("change", () => { state.time = 0; choose(); });
-  panels.forEach((panel) => panel.select.addEventListener("change", choose));
-  section.addEventListener("keydown", (event) => {
-    const tag = event.target.tagName;
-    if (tag === "SELECT" || tag === "BUTTON" && event.key === " ") return;
-    if (event.key === " ") { event.preventDefault(); toggle(); return; }
-    if (tag === "INPUT") return;
-    if (event.key === "ArrowRight") { event.preventDefault(); seek(Math.floor(state.time) + 1); }
-    if (event.key === "ArrowLeft") { event.preventDefault(); seek(Math.ceil(state.time) - 1); }
-  });
-  window.addEventListener("resize", render);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
-  choose();
-})();
+  render() {
+    const { time, steps, hidden, palette, aircraft: ownship } = this, layout = this.replay.scenarios[this.scenario.selectedIndex];
+    const isZoomed = this.zoom.checked, toggle = (head) => this.toggleHead(head);
+    const most = Math.max(4, ...this.flights().map((flight) => flight.mostConflicts));
+    for (const panel of this.panels) {
+      const flight = panel.flight(this.scenario.selectedIndex);
+      panel.draw({ flight, layout, time, steps, most, ownship, hidden, isZoomed, palette, toggle });
+    }
+    this.scrub.value = String(time);
+    this.clock.textContent = `${Math.floor(time * this.replay.step_s)} s`;
+    const label = this.isPlaying ? "Pause" : "Play";
+    if (this.play.textContent !== label) this.play.textContent = label;
+    if (this.ownship.value !== String(ownship)) this.ownship.value = String(ownship);
+  }
+}
+
+const section = document.getElementById("replay");
+if (section) new Replay(section, JSON.parse(document.getElementById("replay-data").textContent));

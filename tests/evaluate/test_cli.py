@@ -26,7 +26,12 @@ def test_from_runs_to_a_report(make_run, tmp_path):
     for part in ("Took", "mvp", "report", "aircraft-steps/s", "report.html"):
         assert part in result.stderr
     out = tmp_path / "out" / "deep"
-    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "flown", "report.html"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "evaluation.json",
+        "flown",
+        "recording.json",
+        "report.html",
+    ]
     data = json.loads((out / "evaluation.json").read_text())
     assert list(data["contenders"]) == ["none", "mvp", *map(str, runs)]
     assert set(data["attention"]) == set(map(str, runs))

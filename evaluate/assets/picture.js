@@ -1,0 +1,244 @@
+// The traffic seen from above, on a canvas. Nothing in it depends on colour: heads differ in dashes, width, side and
+// number, the two arrows in filled and hollow, losses of separation in line width and filled circles.
+const TRAIL_S = 20, ARROW_S = 20, LEAST_WEIGHT = 0.02, ZOOM = 3;
+const HEADS = [
+  { colour: "--c2", dashes: [], width: 7 },
+  { colour: "--c3", dashes: [9, 5], width: 5 },
+  { colour: "--c4", dashes: [2, 4], width: 3.5 },
+  { colour: "--c6", dashes: [12, 4, 2, 4], width: 6 },
+  { colour: "--c5", dashes: [5, 3], width: 4 },
+  { colour: "--c0", dashes: [16, 5], width: 3 },
+];
+const headLook = (head) => HEADS[head % HEADS.length];
+const headWidth = (head, weight) => Math.max(1, headLook(head).width * (0.2 + 0.8 * weight));
+
+class Palette {
+  constructor() {
+    const style = getComputedStyle(document.documentElement);
+    for (const name of ["ink", "muted", "grid", "los", "card", "c0", "c1", "c2", "c3", "c4", "c5", "c6"]) {
+      this["--" + name] = style.getPropertyValue("--" + name).trim();
+    }
+  }
+}
+
+class Picture {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.pen = canvas.getContext("2d");
+    this.side = 0;
+    this.seen = []; // where aircraft were drawn, for clicks: { aircraft, x, y }
+  }
+
+  resize() {
+    const side = this.canvas.clientWidth, density = window.devicePixelRatio || 1;
+    const pixels = Math.round(side * density);
+    if (this.canvas.width !== pixels) this.canvas.width = this.canvas.height = pixels;
+    this.side = side;
+    this.pen.setTransform(density, 0, 0, density, 0, 0);
+  }
+
+  // view: { flight, layout, time, ownship (-1 for none), hidden (a Set of heads), isZoomed, palette }
+  draw(view) {
+    const { flight, time, ownship, palette } = view, { pen } = this;
+    if (!this.side) this.resize();
+    pen.clearRect(0, 0, this.side, this.side);
+    const step = Math.min(Math.floor(time), flight.steps - 1), isOver = time >= flight.steps;
+    const places = isOver ? new Map() : this.places(flight, step, time - step);
+    const own = places.get(ownship);
+    this.aim(flight, view.isZoomed && own);
+    for (const place of places.values()) { place.x = this.x(place.east); place.y = this.y(place.north); }
+    this.seen = [...places.values()];
+
+    const losses = isOver ? [] : flight.losses[step], conflicts = isOver ? [] : flight.conflicts[step];
+    const looks = own ? flight.looks(step, ownship) : [];
+    const shown = looks.filter((look) => look.weights.some((w, head) => w >= LEAST_WEIGHT && !view.hidden.has(head)));
+    const lost = new Set(losses.flat());
+    const marked = new Set([...shown.map((look) => look.intruder), ownship, ...lost]);
+    for (const pair of conflicts) if (pair.includes(ownship)) pair.forEach((each) => marked.add(each));
+
+    this.drawSector(view.layout.corners_m, palette);
+    this.drawTrails(flight, step, places, palette);
+    for (const place of places.values()) {
+      pen.globalAlpha = own && !marked.has(place.aircraft) ? 0.5 : 1;
+      this.drawWaypoint(view.layout.waypoints_m[place.aircraft], palette);
+      this.drawAircraft(place, lost.has(place.aircraft), palette);
+    }
+    pen.globalAlpha = 1;
+    this.drawPairs(conflicts, places, palette["--ink"], [4, 4], 1.2);
+    this.drawPairs(losses, places, palette["--los"], [], 3.5);
+    let lines = 0;
+    if (own) {
+      this.drawOwnship(own, view.layout.waypoints_m[ownship], palette);
+      lines = this.drawLooks(own, shown, places, view);
+      const decision = flight.decision(step, ownship);
+      this.drawArrow(own, decision.mvp, palette, false);
+      this.drawArrow(own, decision.flown, palette, true);
+      for (const aircraft of marked) if (places.has(aircraft)) this.drawNumber(places.get(aircraft), palette);
+    }
+    Object.assign(this.canvas.dataset, { step, ownship: own ? ownship : "", lines, arrows: own ? 2 : 0 });
+  }
+
+  // Between two steps an aircraft is drawn on the line between its positions.
+  places(flight, step, part) {
+    const { east, north, count } = flight, places = new Map();
+    for (let aircraft = 0; aircraft < count; aircraft++) {
+      if (!flight.flies(step, aircraft)) continue;
+      const at = step * count + aircraft, next = flight.flies(step + 1, aircraft) ? at + count : at;
+      places.set(aircraft, {
+        aircraft,
+        east: east[at] + part * (east[next] - east[at]),
+        north: north[at] + part * (north[next] - north[at]),
+        track: flight.track(step, aircraft),
+      });
+    }
+    return places;
+  }
+
+  aim(flight, centre) {
+    const { replay } = flight;
+    this.scale = this.side / (replay.unit_m * -GONE) * (centre ? ZOOM : 1);
+    this.zone = replay.zone_m * this.scale;
+    [this.middleEast, this.middleNorth] = centre ? [centre.east, centre.north] : [0, 0];
+  }
+
+  x(east) { return this.side / 2 + (east - this.middleEast) * this.scale; }
+  y(north) { return this.side / 2 - (north - this.middleNorth) * this.scale; }
+
+  drawSector(corners, palette) {
+    const { pen } = this;
+    pen.strokeStyle = palette["--muted"]; pen.lineWidth = 1.2; pen.lineJoin = "round";
+    pen.beginPath();
+    for (const [east, north] of corners) pen.lineTo(this.x(east), this.y(north));
+    pen.closePath(); pen.stroke();
+  }
+
+  drawTrails(flight, step, places, palette) {
+    const { pen } = this, first = Math.max(0, step - Math.round(TRAIL_S / flight.replay.step_s));
+    pen.strokeStyle = palette["--c1"]; pen.lineWidth = 1.5; pen.globalAlpha = 0.4;
+    pen.beginPath();
+    for (const place of places.values()) {
+      for (let back = first; back <= step; back++) {
+        const at = back * flight.count + place.aircraft;
+        const x = this.x(flight.east[at]), y = this.y(flight.north[at]);
+        if (back === first) pen.moveTo(x, y); else pen.lineTo(x, y);
+      }
+      pen.lineTo(place.x, place.y);
+    }
+    pen.stroke();
+    pen.globalAlpha = 1;
+  }
+
+  drawWaypoint([east, north], palette) {
+    const { pen } = this, x = this.x(east), y = this.y(north);
+    pen.strokeStyle = palette["--muted"]; pen.lineWidth = 1.2;
+    pen.beginPath();
+    pen.moveTo(x - 3, y - 3); pen.lineTo(x + 3, y + 3); pen.moveTo(x - 3, y + 3); pen.lineTo(x + 3, y - 3);
+    pen.stroke();
+  }
+
+  drawAircraft({ x, y, track }, isLost, palette) {
+    const { pen } = this, alpha = pen.globalAlpha, sine = Math.sin(track), cosine = Math.cos(track);
+    pen.beginPath();
+    pen.arc(x, y, this.zone / 2, 0, 2 * Math.PI);
+    pen.strokeStyle = palette[isLost ? "--los" : "--muted"]; pen.lineWidth = isLost ? 2 : 0.8;
+    if (isLost) { pen.globalAlpha = 0.25; pen.fillStyle = palette["--los"]; pen.fill(); pen.globalAlpha = alpha; }
+    pen.stroke();
+    pen.beginPath();
+    for (const [right, ahead] of [[0, 8], [5, -6], [0, -3], [-5, -6]]) {
+      pen.lineTo(x + right * cosine + ahead * sine, y + right * sine - ahead * cosine);
+    }
+    pen.closePath();
+    pen.fillStyle = palette[isLost ? "--los" : "--c1"]; pen.fill();
+  }
+
+  drawPairs(pairs, places, colour, dashes, width) {
+    const { pen } = this;
+    pen.strokeStyle = colour; pen.lineWidth = width; pen.setLineDash(dashes);
+    pen.beginPath();
+    for (const [one, other] of pairs) {
+      const from = places.get(one), to = places.get(other);
+      pen.moveTo(from.x, from.y); pen.lineTo(to.x, to.y);
+    }
+    pen.stroke();
+    pen.setLineDash([]);
+  }
+
+  // The whole protected zone, a ring that is seen at once, and the straight line to the waypoint.
+  drawOwnship(own, [east, north], palette) {
+    const { pen } = this;
+    pen.strokeStyle = palette["--ink"];
+    pen.lineWidth = 1; pen.setLineDash([1, 4]);
+    pen.beginPath(); pen.moveTo(own.x, own.y); pen.lineTo(this.x(east), this.y(north)); pen.stroke();
+    pen.setLineDash([6, 3]);
+    pen.beginPath(); pen.arc(own.x, own.y, this.zone, 0, 2 * Math.PI); pen.stroke();
+    pen.setLineDash([]); pen.lineWidth = 2.5;
+    pen.beginPath(); pen.arc(own.x, own.y, 12, 0, 2 * Math.PI); pen.stroke();
+  }
+
+  // A line per head and intruder, side by side, the head's number on it; returns how many there are.
+  drawLooks(own, looks, places, view) {
+    const { pen } = this, heads = view.flight.heads;
+    let lines = 0;
+    pen.font = "bold 10px system-ui, sans-serif"; pen.textAlign = "center"; pen.textBaseline = "middle";
+    for (const { intruder, weights } of looks) {
+      const to = places.get(intruder);
+      if (!to) continue;
+      const dx = to.x - own.x, dy = to.y - own.y, length = Math.hypot(dx, dy) || 1;
+      weights.forEach((weight, head) => {
+        if (weight < LEAST_WEIGHT || view.hidden.has(head)) return;
+        const look = headLook(head), aside = 6 * (head - (heads - 1) / 2);
+        const x = own.x - dy / length * aside, y = own.y + dx / length * aside;
+        pen.strokeStyle = view.palette[look.colour];
+        pen.lineWidth = headWidth(head, weight); pen.setLineDash(look.dashes);
+        pen.beginPath(); pen.moveTo(x + dx * 12 / length, y + dy * 12 / length); pen.lineTo(x + dx, y + dy); pen.stroke();
+        lines++;
+        if (weight < 0.1 || length < 60) return;
+        const along = 0.45 + 0.12 * head;
+        this.drawMark(x + along * dx, y + along * dy, String(head + 1), view.palette[look.colour], view.palette);
+      });
+    }
+    pen.setLineDash([]);
+    return lines;
+  }
+
+  drawMark(x, y, text, colour, palette) {
+    const { pen } = this;
+    pen.setLineDash([]); pen.lineWidth = 1.5;
+    pen.beginPath(); pen.arc(x, y, 7.5, 0, 2 * Math.PI);
+    pen.fillStyle = palette["--card"]; pen.fill(); pen.stroke();
+    pen.fillStyle = colour; pen.fillText(text, x, y + 0.5);
+  }
+
+  // The velocity that was chosen (filled), or that MVP would have chosen (hollow): where it leads in ARROW_S.
+  drawArrow(own, { track, speed }, palette, isFlown) {
+    const { pen } = this, sine = Math.sin(track), cosine = Math.cos(track);
+    const length = Math.max(speed * ARROW_S * this.scale, 16), [shaft, head] = isFlown ? [1.6, 5] : [5, 10];
+    const tip = length + (isFlown ? 0 : 5), neck = tip - (isFlown ? 11 : 15);
+    pen.beginPath();
+    for (const [right, ahead] of [[-shaft, 0], [-shaft, neck], [-head, neck], [0, tip], [head, neck], [shaft, neck], [shaft, 0]]) {
+      pen.lineTo(own.x + right * cosine + ahead * sine, own.y + right * sine - ahead * cosine);
+    }
+    pen.closePath();
+    pen.lineWidth = 1.6; pen.lineJoin = "miter";
+    pen.fillStyle = palette[isFlown ? "--ink" : "--card"]; pen.strokeStyle = palette["--ink"];
+    pen.fill();
+    if (!isFlown) pen.stroke();
+  }
+
+  drawNumber({ x, y, aircraft }, palette) {
+    const { pen } = this;
+    pen.font = "600 12px system-ui, sans-serif"; pen.textAlign = "left"; pen.textBaseline = "alphabetic";
+    pen.lineWidth = 3; pen.lineJoin = "round"; pen.strokeStyle = palette["--card"]; pen.fillStyle = palette["--ink"];
+    pen.strokeText(String(aircraft), x + 9, y - 9); pen.fillText(String(aircraft), x + 9, y - 9);
+  }
+
+  // The aircraft at a place of the canvas, -1 for none.
+  aircraftAt(x, y) {
+    let found = -1, least = 24;
+    for (const place of this.seen) {
+      const distance = Math.hypot(place.x - x, place.y - y);
+      if (distance < least) [found, least] = [place.aircraft, distance];
+    }
+    return found;
+  }
+}

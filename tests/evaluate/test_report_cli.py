@@ -1,0 +1,48 @@
+import pytest
+from click.testing import CliRunner
+
+from skyclone.datasets.errors import ConfigurationError
+from skyclone.evaluate.cli import evaluate
+from skyclone.evaluate.recording import RecordingError
+from skyclone.evaluate.report_cli import report
+
+OWN = """00:00:00.00>CRE D1,M600,52.000,4.370,0,100,17.5
+00:00:00.00>DEST D1 52.004 4.370
+00:00:00.00>CRE D2,M600,52.004,4.370,180,100,17.5
+00:00:00.00>DEST D2 52.000 4.370
+"""
+
+
+def _call(command, *arguments):
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def test_an_own_scenario_is_reported_again_without_its_file_and_its_run(make_run, tmp_path):
+    run, own, out = make_run(tmp_path / "run"), tmp_path / "own.scn", tmp_path / "out"
+    own.write_text(OWN)
+    _call(evaluate, run, "--scenario", f"file:{own}", "--bootstrap", 100, "--out", out)
+    page = (out / "report.html").read_bytes()
+    own.unlink()
+    for path in run.iterdir():
+        path.unlink()
+    (out / "evaluation.json").unlink()
+    again = tmp_path / "deep" / "page.html"
+    assert f"Report: {again}" in _call(report, out, "--out", again).stderr
+    assert again.read_bytes() == page
+    with pytest.raises(ConfigurationError, match=r"expected a folder that can be written into, got: .* Choose"):
+        _call(report, out, "--out", again / "page.html")
+
+
+def test_it_is_written_beside_the_recording(tmp_path, monkeypatch):
+    monkeypatch.setattr("skyclone.evaluate.recording.read", lambda folder, kind: "what was recorded")
+    monkeypatch.setattr("skyclone.evaluate.report.render", lambda content: f"<p>{content}")
+    _call(report, tmp_path)
+    assert (tmp_path / "report.html").read_text() == "<p>what was recorded"
+
+
+def test_a_folder_without_a_recording(tmp_path):
+    with pytest.raises(RecordingError, match=r"there is none. Evaluate again: skyclone evaluate"):
+        _call(report, tmp_path)
+    assert list(tmp_path.iterdir()) == []
