@@ -20,7 +20,7 @@ COLLECT  ?= --episodes $(EPISODES)
 EPISODES ?= 1000
 TRAIN    ?= --model thresholds --observation ego:intruders=8 --lr 0.008 --schedule cosine --epochs $(EPOCHS)
 EPOCHS   ?= 10
-FINETUNE ?= --method analytic --aircraft 20,40,60 --observation ego:intruders=12 --steps 4000000
+FINETUNE ?= --method analytic --aircraft 20,40,60 --steps 4000000
 EVALUATE ?= --scenarios 200
 SKYCLONE := $(BIN)/skyclone
 

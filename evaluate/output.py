@@ -1,6 +1,7 @@
 """What an evaluation leaves in its folder.
 
-`evaluation.json` for programs, `report.html` for people, `recording.json` to make the report from again.
+`evaluation.json` for programs, `report.html` for people, `recording.json` to make the report from again, and
+`flown/`, what was flown, so that the next evaluation there need not fly it once more.
 """
 
 import json
