@@ -1,16 +1,18 @@
 """The weights that ship with the package: what they say of themselves, and that they fly like their teacher."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.configuration import WorldConfig
-from skyclone.collect.flight import advise, fly
+from skyclone.collect.flight import advise, fly, teacher_pilot
 from skyclone.collect.world import World
 from skyclone.train import Policy, load_policy
 from skyclone.train.checkpoint import PRETRAINED
+from skyclone.train.gate import fly_gate
 
 WORLD = WorldConfig()
 
@@ -61,3 +63,29 @@ def test_the_clone_found_the_teachers_zone(clone: Policy) -> None:
     # Nobody told it that the teacher keeps 110 m: a learned step of the distance at the closest point stands there.
     places_m = 100 * clone.network.step_places[1]
     assert (places_m - 110.0).abs().min() < 1.0
+
+
+def test_the_tuned_one_says_where_it_comes_from() -> None:
+    tuned = load_policy("pretrained:tuned")
+    assert (tuned.meta["stage"], tuned.meta["teacher"]) == ("finetune", "mvp:margin=1.15")
+    assert tuned.meta["config"]["method"] == "analytic"
+    assert tuned.meta["config"]["aircraft"] == [20, 40, 60]
+    assert [each["episodes"] for each in tuned.meta["datasets"]] == [500, 300, 200]
+    assert "+" in tuned.meta["code"]
+    assert "dirty" not in tuned.meta["code"], "the weights come from a commit"
+    assert (PRETRAINED / "tuned.safetensors").stat().st_size < 1e6
+    assert tuned.meta["metrics"]["gate"]["los_events_difference"][1] < 0
+
+
+@torch.no_grad()
+def test_the_tuned_one_is_safer_and_shorter_than_a_careful_mvp() -> None:
+    world = replace(WORLD, aircraft=40)
+    teacher = teachers.make("mvp", world, margin=1.15)
+    tuned, mvp = (
+        fly_gate(each, world, 1, 2)
+        for each in (load_policy("pretrained:tuned").pilot, teacher_pilot(teacher, world))
+    )
+    assert tuned.los_events.sum() <= mvp.los_events.sum()
+    assert tuned.los_events.sum() == 0
+    assert (tuned.detour_m < mvp.detour_m).all()
+    assert tuned.at_waypoint.sum() == tuned.aircraft.sum()
