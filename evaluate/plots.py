@@ -81,8 +81,9 @@ class Mark(NamedTuple):
 
 
 def mark(index: int) -> Mark:
-    """Return how the series of that number looks."""
-    return Mark(_SERIES[1 + index % 6], _MARKERS[index % 6], _DASHES[index % 6])
+    """Return how the series of that number looks: 36 are different, in shape as well as in colour where few."""
+    place, turn = index % 6, index // 6
+    return Mark(_SERIES[1 + place], _MARKERS[(place + turn) % 6], _DASHES[(place + turn) % 6])
 
 
 def marks_of(names: Sequence[str]) -> dict[str, Mark]:

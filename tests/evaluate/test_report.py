@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from skyclone.evaluate import attention, replay
+from skyclone.evaluate import attention, plots, replay
 from skyclone.evaluate.contenders import name_all
 from skyclone.evaluate.curves import Curve
 from skyclone.evaluate.evaluation import Plan, evaluate
@@ -133,3 +133,9 @@ def test_the_page_can_be_made_without_any_figure(report):
         for name, each in evaluation.figures.items()
     }
     assert "<svg" in render(Report(replace(evaluation, figures=figures)))
+
+
+def test_thirty_six_contenders_look_different() -> None:
+    marks = [plots.mark(index) for index in range(36)]
+    assert len({(mark.colour, mark.marker) for mark in marks}) == 36
+    assert marks[0] == plots.marks_of(["none", "mvp"])["mvp"]
