@@ -96,7 +96,6 @@ def test_counting_the_good_is_counting_the_bad(events):
     assert mirrored.low <= 1 - found.value <= mirrored.high or found.value < found.low or found.value > found.high
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mean", "dispersion", "least"), [(0.05, 0.0, 0.93), (0.1, 0.5, 0.93), (1.0, 0.5, 0.93), (12.0, 2.0, 0.935)]
 )
@@ -111,7 +110,6 @@ def test_intervals_cover_the_truth(mean, dispersion, least):
     assert least <= covered / 1000 <= 0.98
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("shared", "one", "other"), [(0.0, 0.05, 0.05), (0.5, 0.1, 0.05), (0.0, 0.5, 0.1)])
 def test_differences_cover_the_truth(shared, one, other):
     generator, weights = np.random.default_rng(6), resample(200, 1000, 0)
@@ -124,7 +122,6 @@ def test_differences_cover_the_truth(shared, one, other):
     assert 0.925 <= covered / 1000 <= 0.98
 
 
-@pytest.mark.slow
 def test_ratios_cover_the_truth():
     """IPR-like ratios: losses per conflict, both varying from scenario to scenario."""
     generator, weights = np.random.default_rng(7), resample(100, 1000, 0)
