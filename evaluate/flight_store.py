@@ -12,6 +12,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,26 @@ import numpy as np
 
 from ..collect import simulators
 from ..collect.configuration import WorldConfig
-from ..datasets.provenance import code_version, package_versions
+from ..datasets.provenance import package_versions
 from ..datasets.publication import clean, publish
 from .figures import Figures
 
 VERSION = 1
 """Of the files' form."""
+_FLYING = ("datasets/**/*.py", "collect/**/*.py", "train/**/*.py", "evaluate/contenders.py", "evaluate/figures.py")
+"""The code that decides what comes out of a flight."""
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError)
+
+
+@cache
+def code_hash() -> str:
+    """Return the hash of the code that flies: a version alone is the same for every change not yet committed."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in _FLYING for path in root.glob(pattern)):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()}:{len(content)};".encode() + content)
+    return digest.hexdigest()
 
 
 class FlightStore:
@@ -49,7 +63,7 @@ class FlightStore:
             "world": world.to_json(),
             "seed": seed,
             "device": device,
-            "code": code_version(),
+            "code": code_hash(),
             "packages": {**package_versions(), **simulators.packages_of(world)},
         }
 

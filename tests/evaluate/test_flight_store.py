@@ -1,3 +1,4 @@
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -58,8 +59,29 @@ def test_what_was_flown_under_other_conditions_is_not_found(store, other):
 
 
 def test_other_code_flies_again(store, monkeypatch):
-    monkeypatch.setattr(flight_store, "code_version", lambda: "0.9.9")
+    assert re.fullmatch("[0-9a-f]{64}", flight_store.code_hash())
+    monkeypatch.setattr(flight_store, "code_hash", lambda: "0" * 64)
     assert FlightStore(store.folder, WORLD, 7, "cpu").read(MVP, range(4, 7)) is None
+
+
+def test_any_change_of_the_code_that_flies_is_other_code(tmp_path, monkeypatch):
+    def hashed() -> str:
+        return flight_store.code_hash.__wrapped__()
+
+    monkeypatch.setattr(flight_store, "__file__", str(tmp_path / "evaluate" / "flight_store.py"))
+    world = tmp_path / "collect" / "deep" / "world.py"
+    world.parent.mkdir(parents=True)
+    world.write_text("R = 100")
+    first = hashed()
+    assert hashed() == first
+    world.write_text("R = 101")
+    second = hashed()
+    assert second != first
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "report.py").write_text("pictures, which nobody flies by")
+    assert hashed() == second
+    world.rename(world.with_name("sector.py"))
+    assert hashed() not in (first, second)
 
 
 def test_a_damaged_file_is_flown_again(store, figures):
