@@ -54,7 +54,8 @@ class Picture {
     const shown = looks.filter((look) => look.weights.some((w, head) => w >= LEAST_WEIGHT && !view.hidden.has(head)));
     const lost = new Set(losses.flat());
     const marked = new Set([...shown.map((look) => look.intruder), ownship, ...lost]);
-    for (const pair of conflicts) if (pair.includes(ownship)) pair.forEach((each) => marked.add(each));
+    const against = new Set(conflicts.filter((pair) => pair.includes(ownship)).flat());
+    for (const each of against) marked.add(each);
 
     this.drawSector(view.layout.corners_m, palette);
     this.drawTrails(flight, step, places, palette);
@@ -73,7 +74,10 @@ class Picture {
       const decision = flight.decision(step, ownship);
       this.drawArrow(own, decision.mvp, palette, false);
       this.drawArrow(own, decision.flown, palette, true);
-      for (const aircraft of marked) if (places.has(aircraft)) this.drawNumber(places.get(aircraft), palette);
+      for (const aircraft of marked) {
+        const sign = against.has(aircraft) && aircraft !== ownship ? "!" : "";
+        if (places.has(aircraft)) this.drawNumber(places.get(aircraft), aircraft + sign, palette);
+      }
     }
     Object.assign(this.canvas.dataset, { step, ownship: own ? ownship : "", lines, arrows: own ? 2 : 0 });
   }
@@ -225,11 +229,11 @@ class Picture {
     if (!isFlown) pen.stroke();
   }
 
-  drawNumber({ x, y, aircraft }, palette) {
+  drawNumber({ x, y }, text, palette) {
     const { pen } = this;
     pen.font = "600 12px system-ui, sans-serif"; pen.textAlign = "left"; pen.textBaseline = "alphabetic";
     pen.lineWidth = 3; pen.lineJoin = "round"; pen.strokeStyle = palette["--card"]; pen.fillStyle = palette["--ink"];
-    pen.strokeText(String(aircraft), x + 9, y - 9); pen.fillText(String(aircraft), x + 9, y - 9);
+    pen.strokeText(text, x + 9, y - 9); pen.fillText(text, x + 9, y - 9);
   }
 
   // The aircraft at a place of the canvas, -1 for none.
