@@ -194,7 +194,9 @@ class Picture {
         const x = own.x - dy / length * aside, y = own.y + dx / length * aside;
         pen.strokeStyle = view.palette[look.colour];
         pen.lineWidth = headWidth(head, weight); pen.setLineDash(look.dashes);
-        pen.beginPath(); pen.moveTo(x + dx * 12 / length, y + dy * 12 / length); pen.lineTo(x + dx, y + dy); pen.stroke();
+        pen.beginPath();
+        pen.moveTo(x + dx * 12 / length, y + dy * 12 / length); pen.lineTo(x + dx, y + dy);
+        pen.stroke();
         lines++;
         if (weight < 0.1 || length < 60) return;
         const along = 0.45 + 0.12 * head;
@@ -218,9 +220,10 @@ class Picture {
     const { pen } = this, sine = Math.sin(track), cosine = Math.cos(track);
     const length = Math.max(speed * ARROW_S * this.scale, 16), [shaft, head] = isFlown ? [1.6, 5] : [5, 10];
     const tip = length + (isFlown ? 0 : 5), neck = tip - (isFlown ? 11 : 15);
+    const left = [[-shaft, 0], [-shaft, neck], [-head, neck]], right = [[head, neck], [shaft, neck], [shaft, 0]];
     pen.beginPath();
-    for (const [right, ahead] of [[-shaft, 0], [-shaft, neck], [-head, neck], [0, tip], [head, neck], [shaft, neck], [shaft, 0]]) {
-      pen.lineTo(own.x + right * cosine + ahead * sine, own.y + right * sine - ahead * cosine);
+    for (const [across, ahead] of [...left, [0, tip], ...right]) {
+      pen.lineTo(own.x + across * cosine + ahead * sine, own.y + across * sine - ahead * cosine);
     }
     pen.closePath();
     pen.lineWidth = 1.6; pen.lineJoin = "miter";
