@@ -78,6 +78,7 @@ def render(report: Report) -> str:
         differences=_differences(evaluation),
         pictures=_pictures(evaluation),
         front=_front(evaluation),
+        jump='<p><a href="#replay">Watch the flights</a></p>' if report.replay else "",
         replay=replay_section.render(report.replay, evaluation) if report.replay else "",
         learning=_learning(report),
         attention=attention_section.render(report.attention, evaluation.plan.short_names),

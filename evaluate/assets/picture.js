@@ -54,7 +54,8 @@ class Picture {
     const shown = looks.filter((look) => look.weights.some((w, head) => w >= LEAST_WEIGHT && !view.hidden.has(head)));
     const lost = new Set(losses.flat());
     const marked = new Set([...shown.map((look) => look.intruder), ownship, ...lost]);
-    for (const pair of conflicts) if (pair.includes(ownship)) pair.forEach((each) => marked.add(each));
+    const against = new Set(conflicts.filter((pair) => pair.includes(ownship)).flat());
+    for (const each of against) marked.add(each);
 
     this.drawSector(view.layout.corners_m, palette);
     this.drawTrails(flight, step, places, palette);
@@ -73,7 +74,10 @@ class Picture {
       const decision = flight.decision(step, ownship);
       this.drawArrow(own, decision.mvp, palette, false);
       this.drawArrow(own, decision.flown, palette, true);
-      for (const aircraft of marked) if (places.has(aircraft)) this.drawNumber(places.get(aircraft), palette);
+      for (const aircraft of marked) {
+        const sign = against.has(aircraft) && aircraft !== ownship ? "!" : "";
+        if (places.has(aircraft)) this.drawNumber(places.get(aircraft), aircraft + sign, palette);
+      }
     }
     Object.assign(this.canvas.dataset, { step, ownship: own ? ownship : "", lines, arrows: own ? 2 : 0 });
   }
@@ -190,7 +194,9 @@ class Picture {
         const x = own.x - dy / length * aside, y = own.y + dx / length * aside;
         pen.strokeStyle = view.palette[look.colour];
         pen.lineWidth = headWidth(head, weight); pen.setLineDash(look.dashes);
-        pen.beginPath(); pen.moveTo(x + dx * 12 / length, y + dy * 12 / length); pen.lineTo(x + dx, y + dy); pen.stroke();
+        pen.beginPath();
+        pen.moveTo(x + dx * 12 / length, y + dy * 12 / length); pen.lineTo(x + dx, y + dy);
+        pen.stroke();
         lines++;
         if (weight < 0.1 || length < 60) return;
         const along = 0.45 + 0.12 * head;
@@ -214,9 +220,10 @@ class Picture {
     const { pen } = this, sine = Math.sin(track), cosine = Math.cos(track);
     const length = Math.max(speed * ARROW_S * this.scale, 16), [shaft, head] = isFlown ? [1.6, 5] : [5, 10];
     const tip = length + (isFlown ? 0 : 5), neck = tip - (isFlown ? 11 : 15);
+    const left = [[-shaft, 0], [-shaft, neck], [-head, neck]], right = [[head, neck], [shaft, neck], [shaft, 0]];
     pen.beginPath();
-    for (const [right, ahead] of [[-shaft, 0], [-shaft, neck], [-head, neck], [0, tip], [head, neck], [shaft, neck], [shaft, 0]]) {
-      pen.lineTo(own.x + right * cosine + ahead * sine, own.y + right * sine - ahead * cosine);
+    for (const [across, ahead] of [...left, [0, tip], ...right]) {
+      pen.lineTo(own.x + across * cosine + ahead * sine, own.y + across * sine - ahead * cosine);
     }
     pen.closePath();
     pen.lineWidth = 1.6; pen.lineJoin = "miter";
@@ -225,11 +232,11 @@ class Picture {
     if (!isFlown) pen.stroke();
   }
 
-  drawNumber({ x, y, aircraft }, palette) {
+  drawNumber({ x, y }, text, palette) {
     const { pen } = this;
     pen.font = "600 12px system-ui, sans-serif"; pen.textAlign = "left"; pen.textBaseline = "alphabetic";
     pen.lineWidth = 3; pen.lineJoin = "round"; pen.strokeStyle = palette["--card"]; pen.fillStyle = palette["--ink"];
-    pen.strokeText(String(aircraft), x + 9, y - 9); pen.fillText(String(aircraft), x + 9, y - 9);
+    pen.strokeText(text, x + 9, y - 9); pen.fillText(text, x + 9, y - 9);
   }
 
   // The aircraft at a place of the canvas, -1 for none.

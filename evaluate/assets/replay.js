@@ -40,13 +40,14 @@ class Panel {
     let flying = 0;
     for (let i = 0; i < flight.count; i++) flying += flight.flies(step, i);
     this.status.textContent = isOver ? `all have ended; ${events} LoS in all`
-      : `${flying} flying, ${flight.conflicts[step].length} pairs in conflict, ${flight.losses[step].length} LoS now, ` +
-        `${events} so far`;
+      : `${flying} flying, ${flight.conflicts[step].length} pairs in conflict, ` +
+        `${flight.losses[step].length} LoS now, ${events} so far`;
     this.ownship.hidden = ownship < 0;
     if (ownship < 0) return;
     const decision = flight.decision(step, ownship);
     this.note.textContent = !decision ? `Aircraft ${ownship} has ended its flight here.`
-      : flight.heads ? `Aircraft ${ownship} looks at:` : `Aircraft ${ownship}. This contender has no attention to show.`;
+      : flight.heads ? `Aircraft ${ownship} looks at:`
+        : `Aircraft ${ownship}. This contender has no attention to show.`;
     this.tellHeads(flight.heads, hidden, toggle);
     const cells = decision ? [decision.flown, decision.mvp].map((each) => [inTurn(each.turn), inSpeed(each)]) : [];
     for (const [number, row] of [...this.decisions.rows].entries()) {
@@ -69,24 +70,26 @@ class Panel {
     this.heads.querySelectorAll("input").forEach((box, head) => { box.checked = !hidden.has(head); });
   }
 
+  // A row per intruder, and one for all others; there are always as many, so that nothing jumps while it plays.
   tellLooks(step, flight, ownship) {
     this.looks.hidden = !flight.heads || !flight.flies(step, ownship);
     if (this.looks.hidden) return;
-    const looks = flight.looks(step, ownship), [head, body] = [this.looks.tHead, this.looks.tBodies[0]];
-    if (head.rows[0].cells.length !== flight.heads + 2) {
-      const names = ["intruder", "away", ...Array.from({ length: flight.heads }, (_, i) => `head ${i + 1}`)];
-      fill(head.rows[0], names);
-    }
-    const rest = Array.from({ length: flight.heads }, (_, i) => 1 - looks.slice(0, ROWS).reduce((sum, look) => sum + look.weights[i], 0));
-    for (let place = 0; place <= ROWS; place++) {
-      const row = body.rows[place] ?? body.insertRow(), look = looks[place];
-      row.dataset.intruder = place < ROWS && look ? look.intruder : "";
-      const weights = place === ROWS ? (looks.length ? rest : []) : look ? look.weights : [];
-      const what = place === ROWS ? (looks.length ? "others" : "nobody") : look ? this.called(flight, step, ownship, look.intruder) : "";
-      const distance = place < ROWS && look ? `${Math.round(flight.distance(step, ownship, look.intruder))} m` : "";
-      fill(row, [what, distance, ...Array.from({ length: flight.heads }, (_, i) => weights.length ? percent(weights[i]) : "")]);
-      [...row.cells].slice(2).forEach((cell, i) => cell.style.setProperty("--weight", weights[i] ? Math.max(weights[i], 0) : 0));
-    }
+    const heads = [...Array(flight.heads).keys()], looks = flight.looks(step, ownship), top = looks.slice(0, ROWS);
+    fill(this.looks.tHead.rows[0], ["intruder", "away", ...heads.map((head) => `head ${head + 1}`)]);
+    const rows = top.map(({ intruder, weights }) => ({
+      intruder, weights,
+      what: this.called(flight, step, ownship, intruder),
+      away: `${Math.round(flight.distance(step, ownship, intruder))} m`,
+    }));
+    const rest = heads.map((head) => top.reduce((left, look) => Math.max(0, left - look.weights[head]), 1));
+    while (rows.length < ROWS) rows.push({ what: "", away: "", weights: [] });
+    rows.push(looks.length ? { what: "others", away: "", weights: rest } : { what: "nobody", away: "", weights: [] });
+    rows.forEach(({ intruder = "", what, away, weights }, place) => {
+      const row = this.looks.tBodies[0].rows[place] ?? this.looks.tBodies[0].insertRow();
+      row.dataset.intruder = intruder;
+      fill(row, [what, away, ...heads.map((head) => weights.length ? percent(weights[head]) : "")]);
+      heads.forEach((head) => row.cells[head + 2].style.setProperty("--weight", weights[head] ?? 0));
+    });
   }
 
   called(flight, step, one, other) {
@@ -95,7 +98,7 @@ class Panel {
   }
 }
 
-const percent = (share) => `${Math.round(100 * Math.max(share, 0))} %`;
+const percent = (share) => `${Math.round(100 * share)} %`;
 const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 
 function inTurn(angle) {
@@ -119,7 +122,9 @@ function lineSample(head) {
   svg.setAttribute("class", "sample");
   const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
   line.setAttribute("d", "M0 6H44");
-  line.setAttribute("style", `stroke: var(${colour}); stroke-width: ${headWidth(head, 0.8)}; stroke-dasharray: ${dashes.join(" ") || "none"}`);
+  line.style.stroke = `var(${colour})`;
+  line.style.strokeWidth = headWidth(head, 0.8);
+  line.style.strokeDasharray = dashes.join(" ") || "none";
   svg.append(line);
   return svg;
 }
@@ -127,9 +132,13 @@ function lineSample(head) {
 class Replay {
   constructor(section, replay) {
     const byId = (name) => document.getElementById("replay-" + name);
-    Object.assign(this, { section, replay, time: 0, isPlaying: false, last: 0, steps: 0, aircraft: -1, hidden: new Set() });
-    for (const name of ["play", "scrub", "clock", "speed", "scenario", "ownship", "conflict", "zoom"]) this[name] = byId(name);
-    this.panels = [...section.querySelectorAll(".replay-panel")].map((element) => new Panel(element, replay, (time) => this.seek(time)));
+    Object.assign(this, { section, replay, hidden: new Set(), aircraft: -1 });
+    Object.assign(this, { time: 0, steps: 0, last: 0, isPlaying: false });
+    for (const name of ["play", "scrub", "clock", "speed", "scenario", "ownship", "conflict", "zoom"]) {
+      this[name] = byId(name);
+    }
+    const seek = (time) => this.seek(time);
+    this.panels = [...section.querySelectorAll(".replay-panel")].map((element) => new Panel(element, replay, seek));
     this.palette = new Palette();
     this.listen();
     this.begin();
@@ -181,8 +190,8 @@ class Replay {
       "+": () => this.changeSpeed(1),
       "-": () => this.changeSpeed(-1),
     };
-    const head = Number(event.key) - 1;
-    const action = actions[event.key] ?? (head >= 0 && head < 9 && event.key !== " " ? () => this.toggleHead(head) : null);
+    const head = "123456789".indexOf(event.key);
+    const action = actions[event.key] ?? (head >= 0 ? () => this.toggleHead(head) : null);
     if (!action) return;
     event.preventDefault();
     action();
@@ -259,11 +268,12 @@ class Replay {
   }
 
   render() {
-    const { time, steps, hidden, palette, aircraft: ownship } = this, layout = this.replay.scenarios[this.scenario.selectedIndex];
+    const { time, steps, hidden, palette, aircraft: ownship } = this, number = this.scenario.selectedIndex;
+    const layout = this.replay.scenarios[number];
     const isZoomed = this.zoom.checked, toggle = (head) => this.toggleHead(head);
     const most = Math.max(4, ...this.flights().map((flight) => flight.mostConflicts));
     for (const panel of this.panels) {
-      const flight = panel.flight(this.scenario.selectedIndex);
+      const flight = panel.flight(number);
       panel.draw({ flight, layout, time, steps, most, ownship, hidden, isZoomed, palette, toggle });
     }
     this.scrub.value = String(time);

@@ -74,6 +74,7 @@ def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
 
     def open_it(width: int = 1100, height: int = 900, **options: Any) -> Any:
         page = browser.new_page(viewport={"width": width, "height": height}, **options)
+        page.set_default_timeout(120_000)  # of a machine that others keep busy too
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))

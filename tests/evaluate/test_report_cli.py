@@ -19,14 +19,12 @@ def _call(command, *arguments):
     return result
 
 
-def test_an_own_scenario_is_reported_again_without_its_file_and_its_run(make_run, tmp_path):
-    run, own, out = make_run(tmp_path / "run"), tmp_path / "own.scn", tmp_path / "out"
+def test_an_own_scenario_is_reported_again_without_its_file(tmp_path):
+    own, out = tmp_path / "own.scn", tmp_path / "out"
     own.write_text(OWN)
-    _call(evaluate, run, "--scenario", f"file:{own}", "--bootstrap", 100, "--out", out)
+    _call(evaluate, "--scenario", f"file:{own}", "--bootstrap", 100, "--out", out)
     page = (out / "report.html").read_bytes()
     own.unlink()
-    for path in run.iterdir():
-        path.unlink()
     (out / "evaluation.json").unlink()
     again = tmp_path / "deep" / "page.html"
     assert f"Report: {again}" in _call(report, out, "--out", again).stderr
