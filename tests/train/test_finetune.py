@@ -9,6 +9,17 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from finetuning_runs import (
+    LEFT,
+    WORLD,
+    assert_same_end,
+    figures,
+    finetuned,
+    make_clone,
+    quiet,
+    state,
+    weights_hash,
+)
 
 from skyclone.collect import reward
 from skyclone.collect.configuration import WorldConfig
@@ -25,7 +36,6 @@ from skyclone.train.finetune_configuration import FinetuneConfig, load_config
 from skyclone.train.ppo import PPOConfig
 from skyclone.train.rollout import Crew
 
-WORLD = WorldConfig(aircraft=5, max_steps=40, sector_radius_m=300.0, sector_area_m2=150_000.0)
 CONFIG = FinetuneConfig(
     steps=1000,
     envs=4,
@@ -36,32 +46,10 @@ CONFIG = FinetuneConfig(
     anchor=0.1,
     ppo=PPOConfig(minibatch=64, epochs=2, lr=1e-3),
 )
-SIZES = {
-    "pairwise": {"hidden": 8, "width": 8, "heads": 1, "head_size": 4},
-    "attention-additive": {"hidden": 8, "heads": 2},
-}
-
-
-def quiet(line: str) -> None:
-    """Say nothing."""
-
-
-def make_clone(folder: Path, name: str = "pairwise", view: str = "ego:intruders=3", seed: int = 0) -> Path:
-    """Write a clone that has learned nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    seen = View.parse(view)
-    network = networks.make(name, seen, seed=seed, **SIZES[name])
-    checkpoint.save(folder / "best", network, seen, {"stage": "clone", "world": WORLD.to_json(), "teacher": "mvp"})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clone(tmp_path_factory.mktemp("clone"))
 
 
 def run(source: Path | None, out: Path, config: FinetuneConfig = CONFIG, **options: Any) -> dict[str, Any]:
-    return Finetuning(source, out, config, **{"device": "cpu", "say": quiet, **options}).train()
+    return finetuned(source, out, config, **options)
 
 
 @pytest.fixture(scope="module")
@@ -70,29 +58,6 @@ def undisturbed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out: Path = tmp_path_factory.mktemp("undisturbed") / "run"
     run(clone, out)
     return out
-
-
-def weights_hash(run_or_file: Path, which: str = "best") -> str:
-    return str(checkpoint.load(run_or_file, which).meta["weights_sha256"])
-
-
-def figures(out: Path) -> list[dict[str, Any]]:
-    """The metrics without what depends on the clock."""
-    timed = ("steps_per_second", "seconds")
-    return [{k: v for k, v in r.to_json().items() if k not in timed} for r in read_metrics(out / "metrics.jsonl")]
-
-
-def state(out: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.read_tensors(out / "last.state.safetensors")[0]
-
-
-def assert_same_end(out: Path, other: Path) -> None:
-    assert figures(out) == figures(other)
-    for which in ("best", "last"):
-        assert weights_hash(out, which) == weights_hash(other, which)
-    one, two = state(out), state(other)
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.parametrize(("name", "view"), [("pairwise", "ego:intruders=3"), ("attention-additive", "seed")])
@@ -110,9 +75,7 @@ def test_before_the_first_update_the_policy_is_the_clone(tmp_path: Path, name: s
 
 def test_what_a_run_leaves(clone: Path, undisturbed: Path) -> None:
     there = {path.name for path in undisturbed.iterdir()}
-    checkpoints = {f"{name}.{suffix}" for name in ("best", "last", "clone") for suffix in ("safetensors", "json")}
-    others = {"config.json", "last.state.safetensors", "metrics.jsonl", "summary.json", "tensorboard"}
-    assert there == checkpoints | others
+    assert there == LEFT
     rounds = read_metrics(undisturbed / "metrics.jsonl")
     assert [each.iteration for each in rounds] == list(range(1, len(rounds) + 1))
     assert [each.is_warmup for each in rounds] == [True] + [False] * (len(rounds) - 1)
