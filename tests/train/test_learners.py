@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from finetuning_runs import LEFT, assert_same_end, figures, finetuned, make_clone, quiet, state, weights_hash
 
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
+from skyclone.datasets.observation import Observation
 from skyclone.train import analytic, checkpoint
 from skyclone.train.analytic import AnalyticConfig, Costs
 from skyclone.train.cloning import TrainingError
@@ -21,6 +22,7 @@ from skyclone.train.curve import read_metrics
 from skyclone.train.finetune import Finetuning
 from skyclone.train.finetune_cli import finetune
 from skyclone.train.finetune_configuration import FinetuneConfig, load_config
+from skyclone.train.learners import KL_ROWS, thinned
 from skyclone.train.ppo import PPOConfig
 from skyclone.train.rollout import TRAINING_EPISODES, Crew
 
@@ -70,6 +72,15 @@ def test_it_improves_what_it_minimises(clone: Path, tmp_path: Path) -> None:
     run(clone, tmp_path / "run", config)
     costs = [each["learning"]["cost"] for each in figures(tmp_path / "run")]
     assert sum(costs[-8:]) < 0.5 * sum(costs[:8])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 511, 512, 513, 5000])
+def test_the_distance_to_the_clone_is_measured_on_some_rows_of_all_the_rollout(rows: int) -> None:
+    numbers = torch.arange(float(rows))
+    seen, action = thinned(Observation(*(numbers.unsqueeze(-1) for _ in range(3))), numbers.unsqueeze(-1))
+    assert all(torch.equal(part, action) for part in seen)
+    assert len(action) == rows if rows <= KL_ROWS else KL_ROWS / 2 < len(action) <= KL_ROWS
+    assert not rows or action[-1] > rows - 1 - -(-rows // KL_ROWS)
 
 
 @pytest.mark.parametrize(("name", "view"), [("attention-additive", "seed"), ("pairwise", "cpa:intruders=2")])
