@@ -18,7 +18,8 @@ SIZES = {
     "attention-additive": {"hidden": 8, "heads": 2},
 }
 CHECKPOINTS = {f"{name}.{suffix}" for name in ("best", "last", "clone") for suffix in ("safetensors", "json")}
-LEFT = CHECKPOINTS | {"config.json", "last.state.safetensors", "metrics.jsonl", "summary.json", "tensorboard"}
+FILES = {"config.json", "last.state.safetensors", "metrics.jsonl", "summary.json", "tensorboard"}
+LEFT = CHECKPOINTS | FILES | {"los.png", "los.svg"}
 """What a finished run leaves in its folder."""
 
 
