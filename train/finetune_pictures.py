@@ -39,14 +39,14 @@ def safety(history: Sequence[Round], clone: Mapping[str, float], kind: str = "pn
         way.set_ylabel("extra distance\non the gate")
         _training(training, history)
         training.set_ylabel("LoS in training\n(s per flight hour)")
-        training.legend(loc="best", fontsize=8.5)
+        training.legend(loc="upper right", fontsize=8.5)
         training.set_xlabel("agent-steps flown")
         training.xaxis.set_major_formatter(EngFormatter(sep=" "))
         warmup = max((each.steps for each in history if each.is_warmup), default=0)
         for axes in (los, way, training) if warmup else ():
             axes.axvspan(0, warmup, color="#eeeeee", zorder=0)
         if warmup:
-            training.annotate("critic only", (0, 0), (3, 3), textcoords="offset points", fontsize=8)
+            los.annotate("critic only", (0, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
         los.set_ylim(bottom=0)
         training.set_ylim(bottom=0)
         training.set_xlim(0, history[-1].steps * 1.02)

@@ -3,6 +3,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from math import exp, log, pi
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from finetuning_runs import (
     state,
     weights_hash,
 )
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skyclone.collect import reward
 from skyclone.collect.configuration import WorldConfig
@@ -96,6 +98,24 @@ def test_it_learns(undisturbed: Path) -> None:
     assert weights_hash(undisturbed, "last") != weights_hash(undisturbed, "clone")
     assert figures(undisturbed)[-1]["learning"]["kl_to_clone"] > 0
     assert figures(undisturbed)[0]["learning"]["kl_to_clone"] == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_watched(undisturbed: Path) -> None:
+    learning = {"kl", "kl_to_clone", "clip_fraction", "entropy", "std", "explained_variance", "anchor", "lr"}
+    judged = {"los_events", "extra_distance", "waypoint_rate", "mean_speed_mps", "is_best", "los_events_difference"}
+    first, *rest = figures(undisturbed)
+    assert all(learning <= set(each["learning"]) for each in (first, *rest))
+    assert all(judged <= set(each["gate"]) for each in rest if each["gate"])
+    assert first["learning"]["entropy"] == pytest.approx(2 * (CONFIG.log_std + 0.5 + 0.5 * log(2 * pi)), rel=1e-5)
+    assert first["learning"]["std"] == pytest.approx(exp(CONFIG.log_std), rel=1e-5)
+    board = EventAccumulator(str(undisturbed / "tensorboard"))
+    board.Reload()
+    for group, name in (*(("learning", name) for name in sorted(learning)), ("gate", "los_events")):
+        told = [each for each in (first, *rest) if each[group]]
+        shown = board.Scalars(f"{group}/{name}")
+        assert [each.step for each in shown] == [each["steps"] for each in told]
+        values = [each[group][name] for each in told]
+        assert [each.value for each in shown] == pytest.approx(values, rel=1e-5, abs=1e-9)
 
 
 def test_a_finetuned_run_can_be_finetuned(undisturbed: Path, tmp_path: Path) -> None:
@@ -201,6 +221,55 @@ def test_a_known_problem_is_learned_to_its_known_return(
     rewards = [each["rollout"]["reward"] for each in figures(tmp_path / "run")]
     assert rewards[0] < -0.1
     assert rewards[-1] > -0.06  # exploring with a standard deviation of 0.22 costs 0.05 by itself
+
+
+def clone_at_its_best(folder: Path) -> Path:
+    """A clone that turns by 0.3 and keeps its speed (in action units), whatever it sees."""
+    source = checkpoint.load(make_clone(folder))
+    with torch.no_grad():
+        last: Any = source.network.action[-1]
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([0.3, 0.0]))
+    checkpoint.save(folder / "best", source.network, source.view, {"stage": "clone", "world": WORLD.to_json()})
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("warmup", "std", "collapses"), [(0, 0.6, True), (8, 0.6, True), (8, 0.05, False)])
+def test_a_good_policy_collapses_when_its_standard_deviation_is_reset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: int, std: float, collapses: bool
+) -> None:
+    """The clone is at the optimum, so all that learning can do is to lose it.
+
+    The critic's warm-up alone does not save it: what is lost, is lost to the noise. (Without warm-up, but with the
+    small deviation, it stays as well: the critic begins in the units of the returns, next to their mean.)
+    """
+
+    def turning(config: WorldConfig, before: Traffic, after: Traffic, *rest: Any) -> torch.Tensor:
+        turn = torch.remainder(after.track_rad - before.track_rad + torch.pi, 2 * torch.pi) - torch.pi
+        change = (after.speed_mps - before.speed_mps) / config.speed_change_mps
+        lost = (turn / config.turn_rad - 0.3).square() + change.square()
+        return -lost.masked_fill(~before.is_flying, 0.0)
+
+    monkeypatch.setitem(reward.REWARDS, "turning", turning)
+    update = PPOConfig(minibatch=128, lr=1e-3, critic_lr=3e-3, target_kl=0, smoothing=0.95)
+    config = replace(
+        CONFIG, reward="turning", steps=14_000, envs=8, warmup=warmup, log_std=log(std), anchor=0.0,
+        gate_every=1000, gate_scenarios=2, save_every=100, ppo=update,
+    )  # fmt: skip
+    source = clone_at_its_best(tmp_path / "clone")
+    run(source, tmp_path / "run", config)
+    flown = [each["rollout"]["reward"] for each in figures(tmp_path / "run")]
+    policy = checkpoint.load(tmp_path / "run", "last")
+    seen = observe_all(World(WORLD, 3, range(20)).traffic, policy.view).flatten()
+    with torch.no_grad():
+        away = (policy.network(seen) - torch.tensor([0.3, 0.0])).square().mean().sqrt()  # type: ignore[operator]
+    if collapses:
+        assert min(flown) < -0.3  # flying straight on would give -0.09
+        assert away > 0.1
+    else:
+        assert min(flown) > -0.02  # the noise alone costs 2 * 0.05^2
+        assert away < 0.05
 
 
 def test_nan_stops_the_run_and_the_last_good_state_is_kept(
