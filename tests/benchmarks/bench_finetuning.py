@@ -8,8 +8,7 @@ Theirs is given one slot per aircraft on our batched world, no process and no Py
 
 An agent-step is one flying aircraft in one step, on both sides. A slot-step is one place for an aircraft in one
 step, also after its flight has ended: Stable-Baselines3 flies and learns those too, ours does not. Both counts are
-printed for both; the ratio is of agent-steps, and the one of slot-steps is nearly the same, for the same world has
-as many slots per flying aircraft on both sides. Processor time counts, so that others on the machine do not.
+printed for both; the ratio that counts is of agent-steps, per processor second (others may use the machine).
 A second turn of theirs uses their own MlpPolicy (2 x 256). Their package is optional: install `stable-baselines3`
 beside skyclone to see that half.
 """
