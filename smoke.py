@@ -2,8 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from .collect import teachers
 from .collect.configuration import WorldConfig
 from .collect.flight import advise
 from .collect.recording import record
+from .collect.workers import one_thread
 from .collect.world import World
 from .datasets.errors import SkycloneError
 from .datasets.observation import View, observe_all
@@ -165,17 +165,6 @@ CHECKS: dict[str, Check] = {
     "fine-tuning": check_finetuning,
     "evaluation": check_evaluation,
 }
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Use one thread: these tensors are small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @click.command()

@@ -19,13 +19,11 @@ from tqdm import tqdm
 
 from ..datasets.dataset import Dataset
 from ..datasets.errors import CheckpointError, ConfigurationError, SkycloneError
-from ..datasets.loader import Batch, Loader
+from ..datasets.loader import Batch
 from ..datasets.publication import clean, publish
-from ..datasets.snapshots import Snapshots
-from ..datasets.streaming import Stream
-from . import checkpoint
+from . import checkpoint, material
 from .configuration import CloningConfig, check_same, describe, save_config
-from .device import choose_device, free_memory, settle_data, torch_threads
+from .device import choose_device, torch_threads
 from .heldout import HeldOut, measure
 from .interruption import Interruption, remembered
 from .iteration import Iteration
@@ -42,7 +40,6 @@ SUMMARY_NAME = "summary.json"
 PLOT_NAMES = ("loss.png", "loss.svg")
 SAVE_EVERY = 200  # batches between two saved states: a few seconds of work are lost at most
 CHECK_EVERY = 50  # batches between two looks at what a GPU has computed; a look waits for it
-HELDOUT_BATCH = 4096
 READING, LOADING, LEARNING = "reading", "loading", "forward and backward"
 EVALUATING, SAVING = "evaluation", "saving"
 
@@ -95,7 +92,12 @@ class Cloning:
         is_there = self.processes.from_first(lambda: self._is_there(described, resume))
         self.progress, self.clock = Progress(), Stopwatch()
         with self.clock.measure(READING):
-            self.processes.together(lambda: self._read(datasets))
+            part = (self.processes.rank, self.processes.size)
+            self.loader, self.heldout = self.processes.together(
+                lambda: material.read(datasets, config, self.device, part, self._say)
+            )
+        self._all_batches = min(len(self.loader) * config.epochs, config.max_batches or 2**63)
+        self._iterations = -(-self._all_batches // len(self.loader))
         self.network: Network = config.network().to(self.device)
         self._meta = {
             "stage": "clone",
@@ -133,29 +135,6 @@ class Cloning:
         self.run.mkdir(parents=True, exist_ok=True)
         save_config(self.run, self.config, described)
 
-    def _read(self, datasets: Sequence[Dataset]) -> None:
-        """Read training and held-out rows into memory, or count them to stream them."""
-        config = self.config
-        pure = [each for each in datasets if each.manifest.pilot == "teacher" and each.manifest.noise == 0]
-        if not pure:
-            self._say("No dataset was flown by the pure teacher: held-out figures are on what was flown.")
-        source: type[Snapshots] | type[Stream] = Stream if config.stream else Snapshots
-        parts = [
-            source.of(datasets, "train", config.heldout),
-            source.of(pure or datasets, "heldout", config.heldout),
-        ]
-        if self.device.type == "cuda":
-            parts = self._settled(parts)
-        here: dict[str, Any] = {
-            "device": self.device,
-            "part": (self.processes.rank, self.processes.size),
-        }
-        weights: dict[str, Any] = {"conflict_weight": config.conflict_weight, "mix": config.shares}
-        self.loader = Loader(parts[0], config.view, config.batch_size, config.seed, **weights, **here)
-        self.heldout = Loader(parts[1], config.view, HELDOUT_BATCH, shuffle=False, **here)
-        self._all_batches = min(len(self.loader) * config.epochs, config.max_batches or 2**63)
-        self._iterations = -(-self._all_batches // len(self.loader))
-
     def _adopt(self, parent: str | Path) -> None:
         """Take the weights of a trained network of the same kind."""
         loaded = checkpoint.load(parent, view=self.config.view)
@@ -166,13 +145,6 @@ class Cloning:
             )
         self.network.load_state_dict(loaded.network.state_dict())
         self._meta["parent"] = {"path": str(parent), "weights_sha256": loaded.meta["weights_sha256"]}
-
-    def _settled(self, parts: Sequence[Any]) -> list[Any]:
-        """Return the data on the GPU if they can be there."""
-        if self.config.stream:
-            self._say("--stream: the data stay on the disk, and each batch's rows cross over to the GPU.")
-            return list(parts)
-        return list(settle_data(parts, self.device, free_memory(self.device), self._say))
 
     def train(self) -> dict[str, Any]:
         """Train to the end, and return the summary that is also written to `RUN/summary.json`.

@@ -19,11 +19,12 @@ from ..datasets.errors import CheckpointError
 from ..datasets.loader import Loader
 from ..datasets.publication import publish
 from . import checkpoint, gate, heldout
-from .cloning import HELDOUT_BATCH, SUMMARY_NAME, Cloning, choose_device, is_run, torch_threads
+from .cloning import SUMMARY_NAME, Cloning, choose_device, is_run, torch_threads
 from .configuration import CloningConfig, describe
 from .dagger_configuration import DaggerConfig, check_same, load_config, save_config
 from .gate import Flown
 from .heldout import HeldOut
+from .material import HELDOUT_BATCH, flown_by_the_teacher
 from .mixed_pilot import MixedPilotLoader
 from .monitor import METRICS_NAME
 from .policy import load_policy
@@ -237,8 +238,8 @@ class Dagger:
         policy = load_policy(path)
         own = self._fly(folder / PROBE_NAME, "student", path, config.probe, config.seed_of(0))
         first = open_dataset(self.run / ROUNDS_NAME / "0" / PROBE_NAME)
-        pure = [each for each in self.datasets if each.manifest.pilot == "teacher" and each.manifest.noise == 0]
-        rows = Loader.of(pure or self.datasets, "heldout", view=self.view, batch_size=HELDOUT_BATCH, shuffle=False)
+        pure = flown_by_the_teacher(self.datasets) or self.datasets
+        rows = Loader.of(pure, "heldout", view=self.view, batch_size=HELDOUT_BATCH, shuffle=False)
         with torch_threads(config.threads):
             figures = heldout.measure(policy.network, rows)
             parts = {

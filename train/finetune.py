@@ -4,7 +4,7 @@ How is learned is the learner's business (`learners`); here is the run around it
 
 A run is a folder like that of a clone: `config.json` (what it shall do), `clone.*` (a copy of what it started
 from), `last.state.safetensors` (all else that is needed to go on), `best.*` and `last.*` (checkpoints),
-`metrics.jsonl` and `tensorboard/` (figures), `summary.json` (the end).
+`metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `los.png` (the end).
 """
 
 import json
@@ -35,6 +35,7 @@ from .stopwatch import Stopwatch
 
 GATE, SAVING = "gate", "saving"
 CLONE_NAME = "clone"
+PLOT_NAMES = ("los.png", "los.svg")
 
 
 class Finetuning:
@@ -303,10 +304,15 @@ class Finetuning:
         self._say(f"Going on after iteration {self.progress.iteration}{done}.")
 
     def _finish(self, curve: Curve, trouble: str | None = None) -> dict[str, Any]:
-        """Write the summary, and say how it went."""
+        """Write the summary and the plot of LoS, and say how it went."""
+        from . import finetune_pictures  # pulls in matplotlib, which takes a second
+
         is_saved = (self.run / "best.safetensors").exists()
         summary = summarise(curve, self.progress.best_iteration, self._flown, self.clock.seconds, is_saved, trouble)
         publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+        for name in PLOT_NAMES if curve.history else ():
+            picture = finetune_pictures.safety(curve.history, summary["gate"]["clone"], name.rpartition(".")[2])
+            publish(self.run / name, picture)
         for line in summary_lines(summary):
             self._say(line)
         self._say(f"Where the time went: {self.clock.line()}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..collect.configuration import WorldConfig
-from ..datasets.observation import View
+from ..datasets.observation import Observation, View
 from . import analytic, ppo
 from .critic import Critic, in_parts
 from .finetune_configuration import FinetuneConfig
@@ -23,7 +23,7 @@ from .stopwatch import Stopwatch
 
 NETWORKS, LEARNING, FLYING = "networks", "learning", "flying"
 _EPISODES_EACH = 2**32  # of each crew, so that no two fly the same
-KL_ROWS = 4096  # rows on which the distance to the clone is measured where it is not needed for learning
+KL_ROWS = 512  # rows on which the distance to the clone is measured, at most, where learning does not need it
 
 
 @dataclass
@@ -118,6 +118,12 @@ def make_learner(
     return kind(config, clone, view, crews, device, clock)
 
 
+def thinned(observation: Observation, action: Tensor) -> tuple[Observation, Tensor]:
+    """Return every so many-th row of observations (M rows) and actions (M, A): `KL_ROWS` at most."""
+    every = max(1, -(-len(action) // KL_ROWS))
+    return Observation(*(tensor[::every] for tensor in observation)), action[::every]
+
+
 class PPOLearner:
     """Proximal policy optimisation with a critic; see `ppo`.
 
@@ -207,8 +213,7 @@ class PPOLearner:
         """Return the clone's means (M, A), if they are needed, and the mean KL(policy || clone) of the rollout."""
         observation, mean = rollout.observation, rollout.mean
         if not needs_all:
-            every = max(1, len(mean) // KL_ROWS)
-            observation, mean = type(observation)(*(tensor[::every] for tensor in observation)), mean[::every]
+            observation, mean = thinned(observation, mean)
         clone_mean = in_parts(self.clone, observation)
         log_std = self.actor.log_std.detach()
         kl = ppo.kl_divergence(mean, log_std, clone_mean, torch.full_like(log_std, self.config.log_std))
@@ -247,7 +252,8 @@ class AnalyticLearner:
         with self.clock.measure(LEARNING):
             norm = analytic.update(self.network, self.optimizer, window, config.analytic)
         with self.clock.measure(NETWORKS):
-            difference = window.action - in_parts(self.clone, window.observation)
+            observation, action = thinned(window.observation, window.action)
+            difference = action - in_parts(self.clone, observation)
         to_clone = float(difference.square().mean().sqrt()) if len(difference) else 0.0
         learning = {
             "cost": float(window.cost.detach()),

@@ -21,7 +21,7 @@ from ..datasets.traffic import Traffic
 from .iteration import Iteration
 from .networks import Network
 
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "skyclone",
     "axes.spines.top": False,
@@ -67,7 +67,7 @@ def losses(history: Sequence[Iteration], kind: str = "png") -> bytes:
     """
     numbers = [each.iteration for each in history]
     has_sharpness = any(each.heldout.sharpness is not None for each in history)
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(7.0, 5.6 if has_sharpness else 4.2))
         grid = figure.add_gridspec(2, 1, height_ratios=(3, 1)) if has_sharpness else figure.add_gridspec(1, 1)
         axes = figure.add_subplot(grid[0])
@@ -96,7 +96,7 @@ def losses(history: Sequence[Iteration], kind: str = "png") -> bytes:
             axes = below
         axes.set_xlabel("iteration")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        return _saved(figure, kind)
+        return saved(figure, kind)
 
 
 def _line(
@@ -127,7 +127,7 @@ def attention(network: Network, view: View) -> np.ndarray | None:
     columns = min(heads, 3)
     rows = -(-heads // columns)
     # fixed margins: to solve for a layout would take longer than to draw
-    with matplotlib.rc_context({**_SETTINGS, "axes.grid": False, "figure.constrained_layout.use": False}):
+    with matplotlib.rc_context({**SETTINGS, "axes.grid": False, "figure.constrained_layout.use": False}):
         figure = Figure(figsize=(3.6 * columns, 3.7 * rows), dpi=80)
         figure.subplots_adjust(
             left=0.13 / columns, right=0.99, bottom=0.09 / rows, top=1 - 0.09 / rows, wspace=0.12
@@ -136,7 +136,7 @@ def attention(network: Network, view: View) -> np.ndarray | None:
             axes = figure.add_subplot(rows, columns, head + 1)
             _draw_head(axes, weights[head].tolist())
             axes.set_title(f"head {head}: largest weight {weights[head].max():.2f}", fontsize=10)
-        with io.BytesIO(_saved(figure, "rgba")) as file:
+        with io.BytesIO(saved(figure, "rgba")) as file:
             width, height = (int(length) for length in figure.get_size_inches() * figure.dpi)
             return np.frombuffer(file.read(), np.uint8).reshape(height, width, 4)[..., :3]
 
@@ -190,7 +190,7 @@ def _draw_head(axes: Axes, weights: Sequence[float]) -> None:
     axes.set_yticks((-300, 0, 300), ("S", "0", "N"), fontsize=8)
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
+def saved(figure: Figure, kind: str) -> bytes:
     """Return the figure as a file's bytes, the same for the same figure."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else None

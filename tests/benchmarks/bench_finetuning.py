@@ -1,12 +1,16 @@
-"""Fine-tuning beside Stable-Baselines3's PPO: agent-steps/s, learning included, one core, ratios in one run.
+"""Fine-tuning beside Stable-Baselines3's PPO: agent-steps per processor second, learning included, one core.
 
-`python tests/benchmarks/bench_finetuning.py` takes turns, every turn a process of its own; medians are printed.
-Both fly the same world with the same two networks (actor and critic, the seed's `attention-additive`, 256
-wide), the same number of epochs and the same rows per gradient step. Ours is the whole command, files
-included, without the gate, which Stable-Baselines3 has not. Theirs is given one slot per aircraft on our
-batched world, no process and no Python loop per environment, and every slot counts, also those whose aircraft
-has landed: the kindest way to count for them. A second turn of theirs uses their own MlpPolicy (2 x 256).
-Their package is optional: install `stable-baselines3` beside skyclone to see that half.
+`python tests/benchmarks/bench_finetuning.py` takes turns, every turn a process of its own; printed are medians, and
+of the ratio of two neighbouring turns also the least and the most. Both fly the same world with the same two
+networks (actor and critic, the seed's `attention-additive`, 256 wide), the same number of epochs and the same rows
+per gradient step. Ours is the whole command, files included, without the gate, which Stable-Baselines3 has not.
+Theirs is given one slot per aircraft on our batched world, no process and no Python loop per environment.
+
+An agent-step is one flying aircraft in one step, on both sides. A slot-step is one place for an aircraft in one
+step, also after its flight has ended: Stable-Baselines3 flies and learns those too, ours does not. Both counts are
+printed for both; the ratio that counts is of agent-steps, per processor second (others may use the machine).
+A second turn of theirs uses their own MlpPolicy (2 x 256). Their package is optional: install `stable-baselines3`
+beside skyclone to see that half.
 """
 
 import importlib.util
@@ -21,7 +25,7 @@ from typing import Any
 
 ENVS, HORIZON, EPOCHS, MINIBATCH = 64, 64, 4, 2048
 NETWORK, VIEW = "attention-additive", "seed"
-TURNS = 3
+TURNS = 5
 
 
 def one_core() -> None:
@@ -59,15 +63,28 @@ def ours() -> dict[str, float]:
     """Fine-tune for some hundred thousand agent-steps; the first rollouts, of little traffic, do not count."""
     from skyclone.train.finetune import Finetuning
 
+    ends: list[float] = []
+
+    def note(line: str) -> None:
+        """Look at the clock at the end of each iteration."""
+        if line.startswith("Stage 2 - Iter"):
+            ends.append(time.process_time())
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config, source = config_of(400_000), make_source(folder)
-        summary = Finetuning(source, folder / "run", config, device="cpu", say=lambda line: None).train()
+        tuning = Finetuning(source, folder / "run", config, device="cpu", say=note)
+        summary = tuning.train()
         rounds = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    first, last = rounds[3], rounds[-2]  # the last one flies through the gate
-    rate = (last["steps"] - first["steps"]) / (last["seconds"] - first["seconds"])
-    seconds = {key: value for key, value in summary["seconds"].items() if key != "gate"}
-    return {"rate": rate, "learning": seconds["learning"] / sum(seconds.values())}
+    first, last = 3, len(rounds) - 2  # the last one flies through the gate
+    seconds = ends[last] - ends[first]
+    slots = (last - first) * HORIZON * ENVS * tuning.worlds[0].aircraft
+    spent = {key: value for key, value in summary["seconds"].items() if key != "gate"}
+    return {
+        "flying": (rounds[last]["steps"] - rounds[first]["steps"]) / seconds,
+        "slots": slots / seconds,
+        "learning": spent["learning"] / sum(spent.values()),
+    }
 
 
 def matmul() -> dict[str, float]:
@@ -83,10 +100,10 @@ def matmul() -> dict[str, float]:
     left, right = torch.randn(MINIBATCH, 256), torch.randn(256, 256)
     rates = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(50):
             torch.mm(left, right)
-        rates.append(50 * 2 * MINIBATCH * 256 * 256 / (time.perf_counter() - start))
+        rates.append(50 * 2 * MINIBATCH * 256 * 256 / (time.process_time() - start))
     view = View.parse(VIEW)
     network = networks.make(NETWORK, view)
     actor, critic = ppo.Actor(network, -3.0), Critic(view, network.spec, 0)
@@ -99,9 +116,9 @@ def matmul() -> dict[str, float]:
     optimizer, generator = ppo.make_optimizer(actor, critic, settings), torch.Generator()
 
     def learn() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         ppo.update(actor, critic, optimizer, batch, settings, generator)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     learn()
     seconds = min(learn() for _ in range(3))
@@ -140,10 +157,10 @@ def theirs(own_network: bool) -> dict[str, float]:
     rows = ENVS * slots.aircraft * HORIZON
     model.learn(rows)
     slots.flown = 0
-    start = time.perf_counter()
+    start = time.process_time()
     model.learn(3 * rows, reset_num_timesteps=False)
-    seconds = time.perf_counter() - start
-    return {"rate": 3 * rows / seconds, "flying": slots.flown / seconds}
+    seconds = time.process_time() - start
+    return {"flying": slots.flown / seconds, "slots": 3 * rows / seconds}
 
 
 def turn(name: str) -> dict[str, float]:
@@ -157,33 +174,47 @@ def turn(name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Take turns and print the medians."""
+    """Take turns and print what they came to."""
     has_theirs = importlib.util.find_spec("stable_baselines3") is not None
-    names = ["ours", *(["sb3", "sb3-mlp"] if has_theirs else [])]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    titles = {"ours": "skyclone finetune"}
+    if has_theirs:
+        titles |= {"sb3": "SB3 PPO, the same networks", "sb3-mlp": "SB3 PPO, its MlpPolicy"}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in titles}
+    machines = []
     for _ in range(TURNS):
-        for name in names:
-            found[name].append(turn(name))
-    median = {
-        name: {key: statistics.median(each[key] for each in turns) for key in turns[0]}
-        for name, turns in found.items()
-    }
-    mine, machine = median["ours"], turn("matmul")
-    print(f"skyclone finetune            {mine['rate']:9,.0f} agent-steps/s ({mine['learning']:.0%} learning)")
-    for name, title in (("sb3", "SB3 PPO, the same networks"), ("sb3-mlp", "SB3 PPO, its MlpPolicy")):
-        if has_theirs:
-            each = median[name]
-            print(
-                f"{title:<28} {each['rate']:9,.0f} slot-steps/s ({each['flying']:,.0f} flying): "
-                f"{mine['rate'] / each['rate']:.2f} times that (flying: {mine['rate'] / each['flying']:.2f})"
-            )
+        for name, turns in found.items():
+            turns.append(turn(name))
+        machines.append(turn("matmul"))
+    print(f"{'':<28} agent-steps/s  slot-steps/s  (per processor second, median of {TURNS})")
+    for name, title in titles.items():
+        flying, slots = (_median(found[name], key) for key in ("flying", "slots"))
+        print(f"{title:<28} {flying:13,.0f} {slots:13,.0f}{_ratio(found['ours'], found[name], name)}")
+    print(f"{_median(found['ours'], 'learning'):.0%} of ours is learning.")
     if not has_theirs:
         print("Stable-Baselines3 is not installed: pip install stable-baselines3 beside skyclone to compare.")
+    shares = sorted(each["learning"] / each["machine"] for each in machines)
     print(
-        f"matrix multiply              {machine['machine']:9.1f} GF/s here; learning reaches "
-        f"{machine['learning']:.1f} ({machine['flop_per_row'] / 1e3:,.0f} kFLOP a row and epoch), "
-        f"{machine['share']:.0%} of its time in them"
+        f"Matrix multiply: {_median(machines, 'machine'):.0f} GF/s here; learning reaches "
+        f"{_median(machines, 'learning'):.0f}, {statistics.median(shares):.0%} of that ({shares[0]:.0%} to "
+        f"{shares[-1]:.0%}; {_median(machines, 'flop_per_row') / 1e3:,.0f} kFLOP a row and epoch), "
+        f"{_median(machines, 'share'):.0%} of its time in them"
     )
+
+
+def _median(turns: list[dict[str, float]], key: str) -> float:
+    """Return the median of a figure."""
+    return statistics.median(each[key] for each in turns)
+
+
+def _ratio(ours: list[dict[str, float]], theirs: list[dict[str, float]], name: str) -> str:
+    """Return by how much ours is faster, turn by turn, as text; nothing for ours itself."""
+    if name == "ours":
+        return ""
+    parts = []
+    for key, unit in (("flying", "agent-steps"), ("slots", "slot-steps")):
+        ratios = sorted(mine[key] / each[key] for mine, each in zip(ours, theirs))
+        parts.append(f"{statistics.median(ratios):.2f} times in {unit} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    return "  ours is " + ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Fixtures of the training tests: a small dataset, flown once."""
+"""Fixtures of the training tests: a small dataset, flown once, and a small clone."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from finetuning_runs import make_clone
 
 from skyclone.collect.collector import Collection, collect
 from skyclone.collect.configuration import WorldConfig
@@ -28,6 +29,12 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder: Path = tmp_path_factory.mktemp("data") / "mvp"
     collect(folder, Collection(WorldConfig(aircraft=10, max_steps=40), episodes=24, episodes_per_shard=8))
     return open_dataset(folder)
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone that has learned nothing, to fine-tune from; tests only read it."""
+    return make_clone(tmp_path_factory.mktemp("clone"))
 
 
 def _relabelled(dataset: Dataset, folder: Path, relabel: Callable[[Table], None]) -> Dataset:

@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from finetuning_runs import LEFT, assert_same_end, figures, finetuned, make_clone, quiet, state, weights_hash
 
-from skyclone.collect.configuration import WorldConfig
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
-from skyclone.datasets.observation import View
-from skyclone.train import analytic, checkpoint, networks
+from skyclone.datasets.observation import Observation
+from skyclone.train import analytic, checkpoint
 from skyclone.train.analytic import AnalyticConfig, Costs
 from skyclone.train.cloning import TrainingError
 from skyclone.train.curve import read_metrics
 from skyclone.train.finetune import Finetuning
 from skyclone.train.finetune_cli import finetune
 from skyclone.train.finetune_configuration import FinetuneConfig, load_config
+from skyclone.train.learners import KL_ROWS, thinned
 from skyclone.train.ppo import PPOConfig
 from skyclone.train.rollout import TRAINING_EPISODES, Crew
 
-WORLD = WorldConfig(aircraft=5, max_steps=40, sector_radius_m=300.0, sector_area_m2=150_000.0)
 CONFIG = FinetuneConfig(
     method="analytic",
     steps=700,
@@ -37,27 +37,8 @@ CONFIG = FinetuneConfig(
 )
 
 
-def quiet(line: str) -> None:
-    """Say nothing."""
-
-
-def make_clone(folder: Path, name: str = "pairwise", view: str = "ego:intruders=3") -> Path:
-    """Write a clone that has learned nothing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    seen = View.parse(view)
-    sizes = {"pairwise": {"hidden": 8, "width": 8, "heads": 1, "head_size": 4}, "attention-additive": {"hidden": 8}}
-    network = networks.make(name, seen, seed=0, **sizes[name])
-    checkpoint.save(folder / "best", network, seen, {"stage": "clone", "world": WORLD.to_json(), "teacher": "mvp"})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clone(tmp_path_factory.mktemp("clone"))
-
-
 def run(source: Path | None, out: Path, config: FinetuneConfig = CONFIG, **options: Any) -> dict[str, Any]:
-    return Finetuning(source, out, config, **{"device": "cpu", "say": quiet, **options}).train()
+    return finetuned(source, out, config, **options)
 
 
 @pytest.fixture(scope="module")
@@ -68,34 +49,9 @@ def undisturbed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def weights_hash(run_or_file: Path, which: str = "best") -> str:
-    return str(checkpoint.load(run_or_file, which).meta["weights_sha256"])
-
-
-def figures(out: Path) -> list[dict[str, Any]]:
-    """The metrics without what depends on the clock."""
-    timed = ("steps_per_second", "seconds")
-    return [{k: v for k, v in r.to_json().items() if k not in timed} for r in read_metrics(out / "metrics.jsonl")]
-
-
-def state(out: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.read_tensors(out / "last.state.safetensors")[0]
-
-
-def assert_same_end(out: Path, other: Path) -> None:
-    assert figures(out) == figures(other)
-    for which in ("best", "last"):
-        assert weights_hash(out, which) == weights_hash(other, which)
-    one, two = state(out), state(other)
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
 def test_what_a_run_leaves(clone: Path, undisturbed: Path) -> None:
     there = {path.name for path in undisturbed.iterdir()}
-    checkpoints = {f"{name}.{suffix}" for name in ("best", "last", "clone") for suffix in ("safetensors", "json")}
-    others = {"config.json", "last.state.safetensors", "metrics.jsonl", "summary.json", "tensorboard"}
-    assert there == checkpoints | others
+    assert there == LEFT
     rounds = read_metrics(undisturbed / "metrics.jsonl")
     assert [each.iteration for each in rounds] == list(range(1, len(rounds) + 1))
     assert rounds[-1].steps >= CONFIG.steps > rounds[-2].steps
@@ -116,6 +72,15 @@ def test_it_improves_what_it_minimises(clone: Path, tmp_path: Path) -> None:
     run(clone, tmp_path / "run", config)
     costs = [each["learning"]["cost"] for each in figures(tmp_path / "run")]
     assert sum(costs[-8:]) < 0.5 * sum(costs[:8])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 511, 512, 513, 5000])
+def test_the_distance_to_the_clone_is_measured_on_some_rows_of_all_the_rollout(rows: int) -> None:
+    numbers = torch.arange(float(rows))
+    seen, action = thinned(Observation(*(numbers.unsqueeze(-1) for _ in range(3))), numbers.unsqueeze(-1))
+    assert all(torch.equal(part, action) for part in seen)
+    assert len(action) == rows if rows <= KL_ROWS else KL_ROWS / 2 < len(action) <= KL_ROWS
+    assert not rows or action[-1] > rows - 1 - -(-rows // KL_ROWS)
 
 
 @pytest.mark.parametrize(("name", "view"), [("attention-additive", "seed"), ("pairwise", "cpa:intruders=2")])

@@ -133,15 +133,16 @@ class _AdditivePool(torch.autograd.Function):
         heads, size = score.shape
         grad = torch.zeros_like(weights) if grad_weights is None else grad_weights.clone()  # (H, K, M)
         if grad_pooled is not None:
-            grad += (grad_pooled.unsqueeze(2) * intruders).sum(1)  # (H, F, K, M) -> (H, K, M)
+            for feature in range(features):  # one by one: (H, F, K, M) at once would not stay in the cache
+                grad.addcmul_(grad_pooled[:, feature].unsqueeze(1), intruders[feature])
         # softmax: ds_k = a_k (da_k - sum_j a_j da_j)
         grad = grad.sub_((weights * grad).sum(1, keepdim=True)).mul_(weights).view(heads, 1, count * rows)
         grad_score = torch.bmm(grad, hidden.view(heads, size, -1).transpose(1, 2)).view(heads, size)
-        grad_hidden = (score.unsqueeze(2) * grad).view(heads * size, count * rows)
-        grad_hidden = torch.ops.aten.sigmoid_backward(grad_hidden, hidden)
-        grad_query = grad_hidden.view(heads, size, count, rows).sum(2)  # (H, D, M)
-        grad_key = torch.mm(grad_hidden, intruders.view(features, -1).T).view_as(key)
-        return grad_query, grad_key, grad_score, None, None
+        slope = torch.addcmul(hidden, hidden, hidden, value=-1).view(heads, size, count * rows)  # of the sigmoid
+        grad_hidden = slope.mul_(grad)  # v is left out here, and multiplied below where it is smaller
+        grad_query = grad_hidden.view(heads, size, count, rows).sum(2).mul_(score.unsqueeze(2))  # (H, D, M)
+        grad_key = torch.mm(grad_hidden.view(heads * size, -1), intruders.view(features, -1).T).view_as(key)
+        return grad_query, grad_key.mul_(score.unsqueeze(2)), grad_score, None, None
 
 
 def attention_sharpness(attention: Tensor, is_present: Tensor) -> tuple[Tensor, Tensor]:
