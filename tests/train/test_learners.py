@@ -15,13 +15,14 @@ from finetuning_runs import LEFT, assert_same_end, figures, finetuned, make_clon
 
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.datasets.observation import Observation
-from skyclone.train import analytic, checkpoint
+from skyclone.train import analytic, checkpoint, load_policy
 from skyclone.train.analytic import AnalyticConfig, Costs
 from skyclone.train.cloning import TrainingError
 from skyclone.train.curve import read_metrics
 from skyclone.train.finetune import Finetuning
 from skyclone.train.finetune_cli import finetune
 from skyclone.train.finetune_configuration import FinetuneConfig, load_config
+from skyclone.train.gate import fly_gate, paired_interval
 from skyclone.train.learners import KL_ROWS, thinned
 from skyclone.train.ppo import PPOConfig
 from skyclone.train.rollout import TRAINING_EPISODES, Crew
@@ -187,6 +188,29 @@ def test_nan_stops_the_run_and_the_last_good_state_is_kept(
 
 
 # --- several densities ---
+
+
+def test_at_no_point_is_the_published_best_worse_than_the_clone(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in the folder is flown again each time it changes, on the gate's scenarios."""
+    publish, flights = Finetuning._publish, []
+
+    def watched(self: Finetuning, name: str, *rest: Any) -> None:
+        publish(self, name, *rest)
+        if name == "best":
+            pilot = load_policy(self.run).pilot
+            flights.append(fly_gate(pilot, self.worlds[0], self.config.seed, self.config.gate_scenarios))
+
+    monkeypatch.setattr(Finetuning, "_publish", watched)
+    run(clone, tmp_path / "run", replace(CONFIG, steps=2500, gate_every=2))
+    first = flights[0].figures()
+    assert len(flights) > 1
+    for flown in flights[1:]:
+        assert flown.figures()["los_events"] <= first["los_events"]
+        assert flown.figures()["waypoint_rate"] >= first["waypoint_rate"]
+        is_safer = paired_interval(flown.los_events - flights[0].los_events)[1] < 0
+        assert is_safer or flown.figures()["extra_distance"] <= first["extra_distance"]
 
 
 @pytest.mark.parametrize("method", ["ppo", "analytic"])
