@@ -13,7 +13,7 @@ from bluesky.traffic.asas import ConflictResolution
 from ..datasets.errors import SkycloneError
 from .deployment import AirTraffic, Deployment, named, require
 
-DEFAULT_RUN = "pretrained:clone"
+DEFAULT_RUN = "pretrained:tuned"
 _AHEAD_DEG = 0.1  # where an aircraft without a route flies: straight on, beyond any policy's scale
 
 

@@ -31,7 +31,7 @@ def plugin(folder: Path) -> None:
     click.echo(
         "In BlueSky, or in a scenario file:\n"
         "  PLUGIN LOAD SKYCLONE     (or add 'skyclone' to enabled_plugins in settings.cfg)\n"
-        "  SKYCLONE runs/clone      (a trained policy; without it pretrained:clone)\n"
+        "  SKYCLONE runs/clone      (a trained policy; without it pretrained:tuned)\n"
         "  RESO SKYCLONE            (RESO OFF gives back control)",
         err=True,
     )
