@@ -142,7 +142,8 @@ def _digest(content: Any) -> str | None:
 def write(report: Any) -> bytes:
     """Return the file that holds a report's content."""
     content = encode(report)
-    return _text({"format": FORMAT, "version": VERSION, "sha256": _digest(content), "report": content}).encode() + b"\n"
+    file = {"format": FORMAT, "version": VERSION, "sha256": _digest(content), "report": content}
+    return _text(file).encode() + b"\n"
 
 
 def read(folder: Path, kind: Callable[..., Any]) -> Any:
