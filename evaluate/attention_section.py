@@ -65,6 +65,8 @@ def _policy(figures: Attention, name: str, prefix: str) -> str:
 
 def findings(figures: Attention) -> list[str]:
     """Say in sentences whether the intruders looked at are those that matter, and whether heads differ."""
+    if not isfinite(figures.uniform_sharpness):
+        return ["No ownship ever had two intruders in view: there was nobody to choose between."]
     texts = [_matters(figures.masking, "")] if figures.masking else []
     if figures.masking_in_conflict:
         texts.append(_matters(figures.masking_in_conflict, " in conflict"))

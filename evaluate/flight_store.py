@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
@@ -28,7 +29,7 @@ VERSION = 1
 """Of the files' form."""
 _FLYING = ("datasets/**/*.py", "collect/**/*.py", "train/**/*.py", "evaluate/contenders.py", "evaluate/figures.py")
 """The code that decides what comes out of a flight."""
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @cache

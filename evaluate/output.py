@@ -90,5 +90,5 @@ def write(
     clean(folder)
     publish(folder / recording.NAME, recording.write(content))
     publish(folder / JSON_NAME, json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
-    publish(folder / REPORT_NAME, page.encode())
+    publish(folder / REPORT_NAME, report.encoded(page))
     return result

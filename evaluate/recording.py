@@ -131,11 +131,19 @@ def _text(content: Any) -> str:
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
+def _digest(content: Any) -> str | None:
+    """Return the sha256 of JSON; None if it holds a number that no recording does, as 1e999 is."""
+    try:
+        return hashlib.sha256(_text(content).encode()).hexdigest()
+    except ValueError:
+        return None
+
+
 def write(report: Any) -> bytes:
     """Return the file that holds a report's content."""
     content = encode(report)
-    digest = hashlib.sha256(_text(content).encode()).hexdigest()
-    return _text({"format": FORMAT, "version": VERSION, "sha256": digest, "report": content}).encode() + b"\n"
+    file = {"format": FORMAT, "version": VERSION, "sha256": _digest(content), "report": content}
+    return _text(file).encode() + b"\n"
 
 
 def read(folder: Path, kind: Callable[..., Any]) -> Any:
@@ -168,7 +176,7 @@ def read(folder: Path, kind: Callable[..., Any]) -> Any:
             f"that wrote it, or: {again}"
         )
     content = data.get("report")
-    if hashlib.sha256(_text(content).encode()).hexdigest() != data.get("sha256"):
+    if (digest := _digest(content)) is None or digest != data.get("sha256"):
         raise RecordingError(f"{path} is damaged: what it holds has another sha256 than it says. {again}")
     try:
         return decode(kind, content)

@@ -90,6 +90,11 @@ def render(report: Report) -> str:
     )
 
 
+def encoded(page: str) -> bytes:
+    """Return the file of a page; names of files that are no UTF-8 are written with escapes."""
+    return page.encode(errors="backslashreplace")
+
+
 def _items(texts: Iterable[str]) -> str:
     """Return list items."""
     return "".join(f"<li>{escape(text)}</li>" for text in texts)

@@ -13,12 +13,17 @@ def report(folder: Path, out: Path | None) -> None:
 
     Neither the policies nor the scenarios' files are needed for it, only DIR/recording.json.
     """
+    from ..datasets.errors import ConfigurationError
     from ..datasets.publication import publish
     from . import output, recording
-    from .report import Report, render
+    from .report import Report, encoded, render
 
     path = out or folder / output.REPORT_NAME
+    if path.is_dir():
+        raise ConfigurationError(
+            f"expected the report's file, got the folder {path}. Try --out {path / output.REPORT_NAME}"
+        )
     content = recording.read(folder, Report)
     output.check_folder(path.parent)
-    publish(path, render(content).encode())
+    publish(path, encoded(render(content)))
     click.echo(f"Report: {path}", err=True)

@@ -13,6 +13,8 @@ CONFIG_NAME = "config.json"
 Config = TypeVar("Config")
 STAGES = {"clone": "cloning", "finetune": "fine-tuning", "dagger": "DAgger"}
 
+_HASH = {"datasets": "content_hash", "parent": "weights_sha256"}
+
 
 def check_keys(data: Mapping[str, Any], kind: type) -> None:
     """Raise unless an object has exactly the fields of a dataclass.
@@ -70,6 +72,10 @@ def load(
             )
         if lacking:
             raise ValueError(f"expected {', '.join(lacking)} in it, found only {', '.join(data) or 'nothing'}")
+        for key in sources:
+            for source in data[key] if key == "datasets" else [data[key]]:
+                if source is not None and not {"path", _HASH[key]} <= set(source):
+                    raise ValueError(f"expected path and {_HASH[key]} in {key}, got {source!r}")
         return read(data["config"]), [data[key] for key in sources]
     except FileNotFoundError:
         raise CheckpointError(

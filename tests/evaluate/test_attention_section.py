@@ -13,6 +13,8 @@ from skyclone.train import Policy, networks
 
 CONFIG = WorldConfig(aircraft=5, max_steps=60, sector_radius_m=300.0, sector_area_m2=1.4e5)
 
+TWO = WorldConfig(aircraft=2, max_steps=60, sector_radius_m=300.0, sector_area_m2=1.4e5)
+
 
 @pytest.fixture(scope="module")
 def figures():
@@ -60,3 +62,10 @@ def test_one_head_to_which_nobody_matters(figures):
     assert findings(quiet) == ["Masking an intruder never changes the velocity by more than 0.1 m/s."]
     assert attention_plots.largest_change(quiet, "x") == attention_plots.change(None, "x") == ""
     assert render({"run": quiet}, {"run": "run"}).count("<figure>") == 3
+
+
+def test_two_aircraft_leave_nobody_to_choose_between():
+    view = View("ego", intruders=3)
+    figures = watch(Policy(networks.make("pairwise", view, width=8, hidden=8), view), TWO, 0, range(2))
+    assert findings(figures) == ["No ownship ever had two intruders in view: there was nobody to choose between."]
+    assert "nan" not in render({"run": figures}, {"run": "run"})

@@ -95,6 +95,18 @@ def test_a_damaged_file_is_flown_again(store, figures):
     assert path.read_bytes() == whole
 
 
+def test_whatever_bit_of_the_archive_s_headers_flips_nothing_is_raised(store, figures):
+    (path,) = store.folder.iterdir()
+    whole = path.read_bytes()
+    entry = whole.index(b"PK\x01\x02")  # the first of the directory at the end: flags (encrypted?), method, sizes
+    for bit in range(8 * (entry + 4), 8 * (entry + 46)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        back = store.read(MVP, range(4, 7))
+        assert back is None or np.array_equal(back.flown_m, figures.flown_m)
+
+
 def test_a_file_under_another_s_name_is_not_taken(store, figures):
     (first,) = store.folder.iterdir()
     store.keep({"teacher": "none"}, range(4, 7), figures)

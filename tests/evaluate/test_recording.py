@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from math import inf, isnan, nan
 from typing import Any, NamedTuple
 
@@ -119,6 +120,12 @@ def _changed(change):
     return write
 
 
+def _too_large(path):
+    text = path.read_text()
+    assert '"seconds":{' in text
+    path.write_text(re.sub(r'("seconds":{"[^"]*":)[^,}]*', r"\g<1>1e999", text, count=1))
+
+
 def _renamed(data):
     data["report"]["evaluation"]["plan"]["sedd"] = data["report"]["evaluation"]["plan"].pop("seed")
     text = json.dumps(data["report"], separators=(",", ":"))
@@ -139,9 +146,10 @@ def _renamed(data):
         (lambda path: path.write_text('{"version": 1}'), "expected a recorded evaluation, got another file"),
         (_changed(lambda data: data.update(version=2)), "expected version 1 of the recording, got 2. Take the"),
         (_changed(lambda data: data["report"].update(command="x")), "is damaged: .* another sha256 than it says"),
+        (_too_large, "is damaged: .* another sha256 than it says"),
         (_changed(_renamed), r"written by another skyclone: report.evaluation.plan: expected .*seed.* got .*sedd"),
     ],
-    ids=["missing", "cut", "deep", "binary", "nan", "another file", "version", "changed", "renamed"],
+    ids=["missing", "cut", "deep", "binary", "nan", "another file", "version", "changed", "large", "renamed"],
 )
 def test_damage_is_told(folder, damage, message):
     damage(folder / recording.NAME)

@@ -40,6 +40,19 @@ def test_it_is_written_beside_the_recording(tmp_path, monkeypatch):
     assert (tmp_path / "report.html").read_text() == "<p>what was recorded"
 
 
+def test_a_folder_is_not_taken_for_the_report_s_file(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"expected the report's file, got the folder .*report\.html"):
+        _call(report, tmp_path, "--out", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_no_utf_8_are_written_with_escapes(tmp_path, monkeypatch):
+    monkeypatch.setattr("skyclone.evaluate.recording.read", lambda folder, kind: "d\udcff")
+    monkeypatch.setattr("skyclone.evaluate.report.render", lambda content: f"<p>{content}")
+    _call(report, tmp_path)
+    assert (tmp_path / "report.html").read_text() == r"<p>d\udcff"
+
+
 def test_a_folder_without_a_recording(tmp_path):
     with pytest.raises(RecordingError, match=r"there is none. Evaluate again: skyclone evaluate"):
         _call(report, tmp_path)

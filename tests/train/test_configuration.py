@@ -81,3 +81,9 @@ def test_wrong_file(tmp_path: Path, text: str | None, message: str) -> None:
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=message):
         load_config(tmp_path)
+
+
+def test_datasets_without_their_hash_are_told(tmp_path: Path) -> None:
+    save_config(tmp_path, CloningConfig(), [{"path": "data"}])
+    with pytest.raises(CheckpointError, match="is damaged: expected path and content_hash in datasets"):
+        load_config(tmp_path)
