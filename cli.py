@@ -17,14 +17,18 @@ from .datasets.errors import SkycloneError
 COMMANDS = {
     "collect": ("skyclone.collect.cli", "collect", "Fly the teacher and write a dataset."),
     "datasets": ("skyclone.datasets.cli", "datasets", "Look at datasets, check and convert them."),
-    "train": ("skyclone.train.cli", "train", "Clone the teacher: fit a network to a dataset."),
-    "dagger": ("skyclone.train.dagger_cli", "dagger", "Fly the clone, label what it meets, train on (DAgger)."),
-    "finetune": ("skyclone.train.finetune_cli", "finetune", "Fine-tune a clone online."),
+    "train": ("skyclone.train.cloning.cli", "train", "Clone the teacher: fit a network to a dataset."),
+    "dagger": ("skyclone.train.dagger.cli", "dagger", "Fly the clone, label what it meets, train on (DAgger)."),
+    "finetune": ("skyclone.train.finetuning.cli", "finetune", "Fine-tune a clone online."),
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
-    "report": ("skyclone.evaluate.report_cli", "report", "Make an evaluation's report again, without flying."),
-    "compare": ("skyclone.evaluate.compare_cli", "compare", "Train variants alike, and put them in one table."),
-    "export": ("skyclone.evaluate.export_cli", "export", "Write a policy as ONNX, checked against torch."),
-    "plugin": ("skyclone.evaluate.plugin_cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
+    "report": ("skyclone.evaluate.report.cli", "report", "Make an evaluation's report again, without flying."),
+    "compare": ("skyclone.evaluate.comparison.cli", "compare", "Train variants alike, and put them in one table."),
+    "export": (
+        "skyclone.evaluate.deployment.export_cli",
+        "export",
+        "Write a policy as ONNX, checked against torch.",
+    ),
+    "plugin": ("skyclone.evaluate.deployment.plugin_cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }
 
@@ -58,7 +62,7 @@ def load_pilot(run: str) -> Any:
 
 def export_minari(*arguments: Any) -> Any:
     """Export a dataset to Minari; handed down to `datasets`, which knows no world."""
-    return import_module("skyclone.collect.minari_export").export_minari(*arguments)
+    return import_module("skyclone.collect.collector.minari_export").export_minari(*arguments)
 
 
 @click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,22 +10,24 @@ import click
 import torch
 
 from .collect import teachers
-from .collect.configuration import WorldConfig
-from .collect.flight import advise
-from .collect.recording import record
-from .collect.workers import one_thread
-from .collect.world import World
+from .collect.airspace.world_config import WorldConfig
+from .collect.collector.labelling import record
+from .collect.collector.workers import one_thread
+from .collect.flying.flight import advise
+from .collect.flying.world import World
 from .datasets.errors import SkycloneError
-from .datasets.observation import View, observe_all
-from .datasets.record import check_table
-from .datasets.traffic import Traffic
-from .evaluate.contenders import name_all
-from .evaluate.evaluation import evaluate
-from .evaluate.plan import Plan
-from .train import checkpoint, networks, ppo
-from .train.critic import Critic
+from .datasets.traffic.observation import observe_all
+from .datasets.traffic.record import check_table
+from .datasets.traffic.state import Traffic
+from .datasets.traffic.view import View
+from .evaluate.evaluation.contenders import name_all
+from .evaluate.evaluation.evaluation import evaluate
+from .evaluate.evaluation.plan import Plan
+from .train import checkpoint, networks
+from .train.finetuning import ppo
+from .train.finetuning.critic import Critic
+from .train.finetuning.rollout import Crew, estimate, returns
 from .train.policy import load_policy
-from .train.rollout import Crew, estimate, returns
 
 Check = Callable[[], str]
 

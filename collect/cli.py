@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ..datasets.manifest import SUFFIXES
-from ..datasets.storage import Folder, as_folder
+from ..datasets.files.manifest import SUFFIXES
+from ..datasets.files.storage import Folder, as_folder
 
 
 class _ShardRange(click.ParamType):
@@ -99,8 +99,8 @@ def collect(
 
     Broken off or damaged, the same command goes on: it keeps the shards that are sound and makes the others.
     """
-    from .collector import Collection
-    from .scenarios import count_of
+    from .collector.collector import Collection
+    from .scenarios.registry import count_of
 
     world = world_of(options)
     options["episodes"] = options["episodes"] or count_of(world.scenario) or 1000
@@ -114,7 +114,7 @@ def _run(
     """Collect with a progress bar, and say in the end what came about and where the time went."""
     from tqdm import tqdm
 
-    from .collector import collect as run
+    from .collector.collector import collect as run
 
     progress = _Progress()
     try:

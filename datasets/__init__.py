@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .dataset import Dataset, Problem, open_dataset
     from .errors import DatasetError, SkycloneError
-    from .loader import Batch, Loader
-    from .manifest import Manifest, ShardEntry
-    from .observation import Observation, View
-    from .snapshots import Snapshots
+    from .files.manifest import Manifest, ShardEntry
+    from .loading.loader import Batch, Loader
+    from .loading.snapshots import Snapshots
+    from .traffic.observation import Observation
+    from .traffic.view import View
 
 __all__ = [
     "Batch",

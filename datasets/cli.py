@@ -5,8 +5,8 @@ import sys
 
 import click
 
-from .manifest import SUFFIXES
-from .storage import Folder, as_folder
+from .files.manifest import SUFFIXES
+from .files.storage import Folder, as_folder
 
 
 @click.group("datasets")
@@ -22,8 +22,8 @@ _FOLDER = click.argument("folder", metavar="DIR", type=as_folder)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def info(folder: Folder, as_json: bool) -> None:
     """Say what the dataset in DIR holds, how it was made, how safe its traffic is and what its labels are."""
-    from .card import describe, facts
     from .dataset import open_dataset
+    from .files.card import describe, facts
 
     dataset = open_dataset(folder, allow_incomplete=True)
     if as_json:

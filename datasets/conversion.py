@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from .dataset import Dataset
 from .errors import DatasetError
-from .manifest import SUFFIXES, Manifest
-from .shards import write_shard
-from .storage import Folder
-from .writer import DatasetWriter, Report, cannot_write
+from .files.manifest import SUFFIXES, Manifest
+from .files.shards import write_shard
+from .files.storage import Folder
+from .files.writer import DatasetWriter, Report, cannot_write
 
 
 def convert(

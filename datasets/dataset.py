@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .errors import DatasetError, RecordError
-from .manifest import SHARD_FOLDER, Manifest, load_manifest
-from .publication import is_temporary
-from .record import COLUMN_NAMES, Table, content_hash
-from .shards import REMEDY, ForeignShardError, adopt_shard, check_bytes, read_shard
-from .storage import Folder, RemoteFolder, as_folder, sizes
+from .files.atomic import is_temporary
+from .files.manifest import SHARD_FOLDER, Manifest, load_manifest
+from .files.shards import REMEDY, ForeignShardError, adopt_shard, check_bytes, read_shard
+from .files.storage import Folder, RemoteFolder, as_folder, sizes
+from .traffic.record import COLUMN_NAMES, Table, content_hash
 
 if TYPE_CHECKING:
-    from .loader import Loader
+    from .loading.loader import Loader
 
 
 class Problem(NamedTuple):
@@ -95,7 +95,7 @@ class Dataset:
         Args:
             **options: Those of `Loader.of`: `view`, `batch_size`, `seed`, `split`, `stream`, ...
         """
-        from .loader import Loader  # torch takes seconds to import
+        from .loading.loader import Loader  # torch takes seconds to import
 
         return Loader.of([self], **options)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .dataset import Dataset
 from .errors import DatasetError
-from .record import Table
+from .traffic.record import Table
 
 LABELS = ("teacher_turn", "teacher_speed")
 EDGES = np.linspace(-1.0, 1.0, 12)  # eleven bins: one lies around 0

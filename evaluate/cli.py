@@ -63,9 +63,9 @@ def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> N
 
 def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, Any]) -> None:
     """Fly, write, print, and say where the time went."""
-    from . import output
-    from .evaluation import by_density
-    from .table import render
+    from .evaluation.evaluation import by_density
+    from .evaluation.table import render
+    from .report import output
 
     start = time.perf_counter()
     if out is not None:
@@ -94,10 +94,10 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
 
 def _prepare(**options: Any) -> list[Any]:
     """Return the plans, one for each number of aircraft."""
-    from ..collect.scenarios import count_of, world_for
-    from ..train.cloning import choose_device
-    from .contenders import name_all
-    from .plan import Plan
+    from ..collect.scenarios.registry import count_of, world_for
+    from ..train.cloning.run import choose_device
+    from .evaluation.contenders import name_all
+    from .evaluation.plan import Plan
 
     contenders = name_all(options.pop("runs"), options.pop("baselines"))
     first, *others = options["aircraft"] or (None,)
@@ -114,9 +114,9 @@ def _fly(plan: Any, loaded: Any, workers: int, out: Path | None) -> Any:
     """Fly what is not kept from before, with a progress bar."""
     from tqdm import tqdm
 
-    from . import output
-    from .evaluation import evaluate as run
-    from .flight_store import FlightStore
+    from .evaluation.evaluation import evaluate as run
+    from .evaluation.flight_store import FlightStore
+    from .report import output
 
     store = FlightStore(out / output.FLOWN_NAME, plan.world, plan.seed, plan.device) if out else None
     total = plan.scenarios * len(plan.flown)
@@ -132,7 +132,7 @@ def _fly(plan: Any, loaded: Any, workers: int, out: Path | None) -> Any:
 
 def _say_times(found: list[Any], seconds: dict[str, float], total_s: float) -> None:
     """Say where the time went."""
-    from .contenders import UNRESOLVED
+    from .evaluation.contenders import UNRESOLVED
 
     first = found[0]
     flown = [

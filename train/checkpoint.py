@@ -19,9 +19,9 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from ..datasets.errors import CheckpointError, SkycloneError
-from ..datasets.observation import View
+from ..datasets.files.atomic import publish
 from ..datasets.provenance import code_version, package_versions
-from ..datasets.publication import publish
+from ..datasets.traffic.view import View
 from . import networks
 from .networks import Network
 

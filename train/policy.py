@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from ..datasets.errors import ObservationError
-from ..datasets.observation import Observation, View, observe
-from ..datasets.traffic import Pairs, Traffic
+from ..datasets.traffic.observation import Observation, observe
+from ..datasets.traffic.pairs import Pairs
+from ..datasets.traffic.state import Traffic
+from ..datasets.traffic.view import View
 from . import checkpoint
 from .networks import Network
 

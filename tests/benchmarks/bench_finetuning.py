@@ -38,8 +38,8 @@ def one_core() -> None:
 
 def config_of(steps: int) -> Any:
     """Return the configuration of our run."""
-    from skyclone.train.finetune_configuration import FinetuneConfig
-    from skyclone.train.ppo import PPOConfig
+    from skyclone.train.finetuning.config import FinetuneConfig
+    from skyclone.train.finetuning.ppo import PPOConfig
 
     update = PPOConfig(epochs=EPOCHS, minibatch=MINIBATCH, target_kl=0.0)
     return FinetuneConfig(
@@ -49,8 +49,8 @@ def config_of(steps: int) -> Any:
 
 def make_source(folder: Path) -> Path:
     """Write a checkpoint to start from; what it has learned does not matter here."""
-    from skyclone.collect.configuration import WorldConfig
-    from skyclone.datasets.observation import View
+    from skyclone.collect.airspace.world_config import WorldConfig
+    from skyclone.datasets.traffic.state.view import View
     from skyclone.train import checkpoint, networks
 
     view = View.parse(VIEW)
@@ -61,7 +61,7 @@ def make_source(folder: Path) -> Path:
 
 def ours() -> dict[str, float]:
     """Fine-tune for some hundred thousand agent-steps; the first rollouts, of little traffic, do not count."""
-    from skyclone.train.finetune import Finetuning
+    from skyclone.train.finetuning.run import Finetuning
 
     ends: list[float] = []
 
@@ -93,9 +93,11 @@ def matmul() -> dict[str, float]:
     from torch.profiler import ProfilerActivity, profile
     from torch.utils.flop_counter import FlopCounterMode
 
-    from skyclone.datasets.observation import Observation, View
-    from skyclone.train import networks, ppo
-    from skyclone.train.critic import Critic
+    from skyclone.datasets.traffic.state.observation import Observation
+    from skyclone.datasets.traffic.state.view import View
+    from skyclone.train import networks
+    from skyclone.train.finetuning import ppo
+    from skyclone.train.finetuning.critic import Critic
 
     left, right = torch.randn(MINIBATCH, 256), torch.randn(256, 256)
     rates = []

@@ -12,12 +12,12 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
-from skyclone.collect.configuration import WorldConfig
-from skyclone.evaluate import statistics
-from skyclone.evaluate.contenders import BLUESKY_MVP, UNRESOLVED, name_all
-from skyclone.evaluate.evaluation import Plan, evaluate
-from skyclone.evaluate.metrics import METRICS, Flown, compute
-from skyclone.evaluate.statistics import Estimate, Ratio
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.evaluate.evaluation.evaluation.contenders import BLUESKY_MVP, UNRESOLVED, name_all
+from skyclone.evaluate.evaluation.evaluation.evaluation import Plan, evaluate
+from skyclone.evaluate.metrics.formulas.formulas import METRICS, Flown, compute
+from skyclone.train.runs import intervals as statistics
+from skyclone.train.runs.intervals import Estimate, Ratio
 
 SHOWN = (
     *("los_events", "los_merged", "conflicts", "ipr", "extra_distance"),

@@ -26,13 +26,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from torch import nn
 
-from skyclone.collect.collector import Collection, collect
+from skyclone.collect.collector.collector.collector import Collection, collect
 from skyclone.datasets import Dataset, open_dataset
-from skyclone.datasets.loader import Batch
-from skyclone.datasets.observation import Observation
-from skyclone.train.cloning import Cloning
-from skyclone.train.configuration import CloningConfig
-from skyclone.train.interruption import Interruption
+from skyclone.datasets.loading.loader import Batch
+from skyclone.datasets.traffic.state.observation import Observation
+from skyclone.train.cloning.run.config import CloningConfig
+from skyclone.train.cloning.run.run import Cloning
+from skyclone.train.runs.interruption import Interruption
 
 BATCH, BATCHES, TURNS, EPISODES = 1024, 15, 15, 64
 IMITATION_ELSEWHERE = "imitation 1.0 is not installed; on a core where the bare loop does 170,000, it does 37,000"

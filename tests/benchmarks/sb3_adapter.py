@@ -9,9 +9,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from skyclone.collect.configuration import WorldConfig
-from skyclone.collect.world import World
-from skyclone.datasets.observation import Observation, View, observe_all
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.world import World
+from skyclone.datasets.traffic.state.observation import Observation, observe_all
+from skyclone.datasets.traffic.state.view import View
 from skyclone.train import networks
 
 

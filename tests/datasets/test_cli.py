@@ -8,8 +8,8 @@ from click.testing import CliRunner, Result
 from skyclone.datasets.cli import datasets
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import DatasetError
-from skyclone.datasets.manifest import Manifest
-from skyclone.datasets.writer import DatasetWriter
+from skyclone.datasets.files.manifest import Manifest
+from skyclone.datasets.files.writer import DatasetWriter
 
 
 def _run(*arguments: object) -> Result:

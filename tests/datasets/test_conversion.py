@@ -6,8 +6,8 @@ import pytest
 from skyclone.datasets.conversion import convert
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import DatasetError
-from skyclone.datasets.manifest import Manifest
-from skyclone.datasets.writer import DatasetWriter
+from skyclone.datasets.files.manifest import Manifest
+from skyclone.datasets.files.writer import DatasetWriter
 
 
 def test_there_and_back_keeps_every_byte(dataset: Dataset, tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skyclone.cli import main
-from skyclone.datasets import parquet
 from skyclone.datasets.dataset import open_dataset
 from skyclone.datasets.errors import DatasetError
-from skyclone.datasets.manifest import Manifest, save_manifest
-from skyclone.datasets.record import COLUMNS, Table
-from skyclone.datasets.writer import DatasetWriter
+from skyclone.datasets.files import parquet
+from skyclone.datasets.files.manifest import Manifest, save_manifest
+from skyclone.datasets.files.writer import DatasetWriter
+from skyclone.datasets.traffic.state.record import COLUMNS, Table
 
 Fill = Callable[..., DatasetWriter]
 MakeManifest = Callable[..., Manifest]

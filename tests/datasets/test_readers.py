@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from skyclone.datasets.dataset import Dataset, open_dataset
-from skyclone.datasets.manifest import Manifest
-from skyclone.datasets.writer import DatasetWriter
+from skyclone.datasets.files.manifest import Manifest
+from skyclone.datasets.files.writer import DatasetWriter
 
 ROOT = Path(__file__).parents[2]
 

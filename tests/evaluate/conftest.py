@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from skyclone.collect.configuration import WorldConfig
-from skyclone.collect.flight import Step
-from skyclone.collect.world import StepResult
-from skyclone.datasets.observation import View
-from skyclone.datasets.traffic import Traffic, pairs_of
-from skyclone.evaluate.contenders import Loaded, name_all
-from skyclone.evaluate.evaluation import Evaluation, evaluate
-from skyclone.evaluate.figures import Figures
-from skyclone.evaluate.plan import Plan
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.figures import Figures
+from skyclone.collect.flying.flight import Step
+from skyclone.collect.flying.world import StepResult
+from skyclone.datasets.traffic.state.pairs import pairs_of
+from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.datasets.traffic.state.view import View
+from skyclone.evaluate.evaluation.evaluation.contenders import Loaded, name_all
+from skyclone.evaluate.evaluation.evaluation.evaluation import Evaluation, evaluate
+from skyclone.evaluate.evaluation.evaluation.plan import Plan
 from skyclone.train import checkpoint, networks
 
 Row = tuple[float, float, float, float, float, float]

@@ -113,7 +113,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(monkeypatch, capsys,
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skyclone.evaluate.batches.fly_scenarios", interrupt)
+    monkeypatch.setattr("skyclone.evaluate.evaluation.batches.fly_scenarios", interrupt)
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", "--baselines", "none", "--scenarios", "2", "--out", str(tmp_path / "out")])
     assert stop.value.code == 1

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from skyclone.collect.configuration import WorldConfig
-from skyclone.datasets.observation import View
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.datasets.traffic.state.view import View
 from skyclone.train import checkpoint, networks
-from skyclone.train.curve import read_metrics
-from skyclone.train.finetune import Finetuning
-from skyclone.train.finetune_configuration import FinetuneConfig
+from skyclone.train.finetuning.config import FinetuneConfig
+from skyclone.train.finetuning.curve import read_metrics
+from skyclone.train.finetuning.run import Finetuning
 
 WORLD = WorldConfig(aircraft=5, max_steps=40, sector_radius_m=300.0, sector_area_m2=150_000.0)
 SIZES = {

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from skyclone.datasets import Dataset
-from skyclone.datasets.loader import Batch
+from skyclone.datasets.loading.loader import Batch
 from skyclone.train import checkpoint
-from skyclone.train.cloning import Cloning
-from skyclone.train.configuration import CloningConfig
-from skyclone.train.monitor import read_metrics
+from skyclone.train.cloning.run.config import CloningConfig
+from skyclone.train.cloning.run.monitor import read_metrics
+from skyclone.train.cloning.run.run import Cloning
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 MODELS = ("attention-additive", "pairwise")

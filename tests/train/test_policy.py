@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from skyclone.collect.configuration import WorldConfig
-from skyclone.collect.flight import fly
-from skyclone.collect.world import World
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.flight import fly
+from skyclone.collect.flying.world import World
 from skyclone.datasets.errors import ObservationError
-from skyclone.datasets.observation import Observation, View, observe_all
-from skyclone.datasets.traffic import pairs_of
+from skyclone.datasets.traffic.state.observation import Observation, observe_all
+from skyclone.datasets.traffic.state.pairs import pairs_of
+from skyclone.datasets.traffic.state.view import View
 from skyclone.train import Policy, checkpoint, load_pilot, load_policy, networks
 
 VIEW = View.parse("ego:intruders=4")

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from skyclone.collect import teachers
-from skyclone.collect.configuration import WorldConfig
-from skyclone.collect.flight import advise, fly, teacher_pilot
-from skyclone.collect.world import World
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.flight import advise, fly, teacher_pilot
+from skyclone.collect.flying.world import World
 from skyclone.train import Policy, load_policy
 from skyclone.train.checkpoint import PRETRAINED
-from skyclone.train.gate import fly_gate
+from skyclone.train.runs.gate import fly_gate
 
 WORLD = WorldConfig()
 

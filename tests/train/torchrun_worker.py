@@ -14,12 +14,12 @@ from torch import Tensor
 
 from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import DatasetError
-from skyclone.datasets.loader import Batch
-from skyclone.train import cloning
-from skyclone.train.cloning import Cloning
-from skyclone.train.configuration import CloningConfig
-from skyclone.train.learner import Learner
-from skyclone.train.processes import joined
+from skyclone.datasets.loading.loader import Batch
+from skyclone.train.cloning.run import run as cloning
+from skyclone.train.cloning.run.config import CloningConfig
+from skyclone.train.cloning.run.run import Cloning
+from skyclone.train.cloning.run.update import Learner
+from skyclone.train.runs.processes import joined
 
 LOSSES: list[float] = []
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import torch
 
 from ...datasets.errors import ConfigurationError
-from ...datasets.observation import View
+from ...datasets.traffic.view import View
 from .additive import AdditiveNetwork
 from .context import ContextNetwork
 from .deepsets import DeepSetsNetwork

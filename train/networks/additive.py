@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from ...datasets.observation import Observation, View
+from ...datasets.traffic.observation import Observation
+from ...datasets.traffic.view import View
 from .attention import additive_heads, projection, projection_bias
 from .network import Network, Output, Parameters, action_layers
 

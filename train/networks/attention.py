@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ...datasets.observation import Observation
+from ...datasets.traffic.observation import Observation
 
 
 def masked_softmax(scores: Tensor, is_present: Tensor, dim: int) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from ...datasets.observation import Observation, View
+from ...datasets.traffic.observation import Observation
+from ...datasets.traffic.view import View
 from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
 from .network import Network, Output, Parameters, action_layers, no_attention
 from .order import blank

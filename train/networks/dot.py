@@ -13,7 +13,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from ...datasets.observation import Observation, View
+from ...datasets.traffic.observation import Observation
+from ...datasets.traffic.view import View
 from .attention import features_first, masked_softmax, project_ownship, projection, projection_bias
 from .network import Network, Output, Parameters, action_layers
 

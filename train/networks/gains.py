@@ -7,7 +7,7 @@ would see everything that matters near zero, where it is almost linear (`train/L
 import torch
 from torch import Tensor
 
-from ...datasets.observation import FEATURE_NAMES, View
+from ...datasets.traffic.view import FEATURE_NAMES, View
 
 LENGTH_GAIN, SPEED_GAIN = 5.0, 2.0
 

@@ -17,7 +17,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ...datasets.observation import Observation, View
+from ...datasets.traffic.observation import Observation
+from ...datasets.traffic.view import View
 from .network import Network, Output, Parameters, action_layers, no_attention
 from .order import arrange
 

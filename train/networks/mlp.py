@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...datasets.observation import Observation, View
+from ...datasets.traffic.observation import Observation
+from ...datasets.traffic.view import View
 from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
 from .network import Network, Output, Parameters, action_layers, no_attention
 from .order import arrange

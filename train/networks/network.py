@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ...datasets.observation import Observation, View
+from ...datasets.traffic.observation import Observation
+from ...datasets.traffic.view import View
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...datasets.observation import Observation
+from ...datasets.traffic.observation import Observation
 
 SCRAMBLE = 256.0
 """What a distance is multiplied by before all but its fraction is dropped: a period of 3.7 m."""

@@ -1,0 +1,1 @@
+"""The airspace: units, the world's numbers, sector, dynamics, conflicts and rewards."""

@@ -1,0 +1,299 @@
+"""The collector: ranges of episodes in, shards of a dataset out, by one process or several.
+
+A shard is flown as one batch and written whole or not at all, so whatever happens to the collector, the
+same command goes on from the shards that are there, and ends with the same content.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from ...datasets.errors import ConfigurationError, DatasetError
+from ...datasets.files.manifest import SHARD_FOLDER, SUFFIXES, Manifest, ShardEntry
+from ...datasets.files.shards import write_shard
+from ...datasets.files.storage import Folder, sizes
+from ...datasets.files.writer import DatasetWriter, Report, cannot_write
+from ...datasets.provenance import code_version, package_versions
+from .. import scenarios, simulators, teachers
+from ..airspace.world_config import WorldConfig
+from ..flying.flight import Pilot
+from . import ray_engine as cluster
+from .labelling import record
+from .workers import one_thread, work
+
+LoadPilot = Callable[[str], Pilot]
+"""Makes a pilot from the name of a checkpoint; picklable. A pilot may have a `fingerprint` of its weights."""
+TEACHER = "teacher"
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What shall be collected.
+
+    Attributes:
+        world: The world, its scenario included.
+        teacher: Who gives the labels, such as `mvp:margin=1.15`.
+        pilot: Who flies: `teacher`, or a checkpoint.
+        noise: Standard deviation of Gaussian noise on the flown action, in action units.
+        seed: With an episode's number it fixes that episode.
+        episodes: How many.
+        episodes_per_shard: How many are flown as one batch and lie in one shard.
+        format: `parquet` or `hdf5`.
+    """
+
+    world: WorldConfig = field(default_factory=WorldConfig)
+    teacher: str = "mvp"
+    pilot: str = TEACHER
+    noise: float = 0.0
+    seed: int = 0
+    episodes: int = 1000
+    episodes_per_shard: int = 128
+    format: str = "parquet"
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ConfigurationError(f"expected 1 or more episodes, got {self.episodes}. Use --episodes 1000.")
+        if not 1 <= self.episodes_per_shard <= 2**14:
+            raise ConfigurationError(f"expected 1 to {2**14} episodes per shard, got {self.episodes_per_shard}")
+        if self.seed < 0:
+            raise ConfigurationError(f"expected a seed from 0 on, got {self.seed}")
+        if not 0 <= self.noise < 100:
+            raise ConfigurationError(
+                f"expected noise from 0 on (standard deviation in action units), got {self.noise}. Use --noise 0.1."
+            )
+        if self.format not in SUFFIXES:
+            raise ConfigurationError(f"unknown format '{self.format}'. There are: {', '.join(SUFFIXES)}.")
+        scenarios.check(self.world.scenario)
+        simulators.check(self.world.simulator)
+        teachers.parse(self.teacher, self.world)
+
+    def manifest(self, fingerprint: str = "") -> Manifest:
+        """Return the manifest this collection begins with.
+
+        Args:
+            fingerprint: Of the pilot's weights: the same name may later stand for others.
+        """
+        return Manifest(
+            format=self.format,
+            world=self.world.to_json(),
+            scenario=self.world.scenario,
+            teacher=self.teacher,
+            pilot=f"{self.pilot}#{fingerprint}" if fingerprint else self.pilot,
+            noise=self.noise,
+            seed=self.seed,
+            episodes=self.episodes,
+            episodes_per_shard=self.episodes_per_shard,
+            code=code_version(),
+            packages={**package_versions(), **simulators.packages_of(self.world)},
+        )
+
+
+class Made(NamedTuple):
+    """A shard that was made, and how long it took.
+
+    Attributes:
+        entry: For the manifest.
+        flying_s: Flying and recording.
+        writing_s: Checking, encoding, hashing and publishing.
+    """
+
+    entry: ShardEntry
+    flying_s: float
+    writing_s: float
+
+
+@dataclass(frozen=True)
+class ShardMaker:
+    """Makes the shards of one dataset: a picklable unit of work, the same anywhere.
+
+    Attributes:
+        folder: The dataset's.
+        collection: What is collected.
+        manifest: Of the dataset; its shards do not matter.
+        load_pilot: Makes the pilot, if the teacher does not fly itself.
+    """
+
+    folder: Folder
+    collection: Collection
+    manifest: Manifest
+    load_pilot: LoadPilot | None = None
+
+    def __call__(self, index: int) -> Made:
+        """Fly the episodes of a shard and publish its file; the manifest stays as it is."""
+        start = time.perf_counter()
+        wanted = self.collection
+        table, figures = record(
+            wanted.world,
+            wanted.seed,
+            self.manifest.shard_episodes(index),
+            teachers.parse(wanted.teacher, wanted.world),
+            self._pilot,
+            wanted.noise,
+        )
+        flown = time.perf_counter()
+        entry = write_shard(self.folder, self.manifest, index, table, figures)
+        return Made(entry, flown - start, time.perf_counter() - flown)
+
+    @cached_property
+    def _pilot(self) -> Pilot | None:
+        """The pilot, loaded once in each process; None for the teacher."""
+        return None if self.load_pilot is None else self.load_pilot(self.collection.pilot)
+
+
+@dataclass
+class Times:
+    """Where the time of a run went.
+
+    Attributes:
+        checking_s: Opening the folder and checking the shards in it.
+        flying_s: Flying and recording, summed over the workers.
+        writing_s: Encoding, hashing and publishing, summed over the workers.
+        total_s: From begin to end.
+        rows: Made in this run.
+        kept: Shards that were there before.
+        made: Shards made in this run.
+    """
+
+    checking_s: float = 0.0
+    flying_s: float = 0.0
+    writing_s: float = 0.0
+    total_s: float = 0.0
+    rows: int = 0
+    kept: int = 0
+    made: int = 0
+
+    def add(self, made: Made) -> None:
+        """Add a shard that was made."""
+        self.flying_s += made.flying_s
+        self.writing_s += made.writing_s
+        self.rows += made.entry.rows
+        self.made += 1
+
+    def text(self, workers: int | None) -> str:
+        """Say it in a line.
+
+        Args:
+            workers: How many there were; None if that is not known.
+        """
+        if not self.made:
+            return f"Nothing to do: all {self.kept} shards are sound (checked in {self.checking_s:.1f} s)."
+        rest = self.total_s - self.checking_s - (self.flying_s + self.writing_s) / (workers or math.inf)
+        waiting = f", starting and waiting {max(rest, 0.0):.1f} s" if workers else ""
+        return (
+            f"{self.rows:,} rows in {self.total_s:.1f} s ({self.rows / self.total_s:,.0f} rows/s), "
+            f"{self.made} shards made, {self.kept} kept. Time, summed over {workers or 'all'} worker(s): "
+            f"flying {self.flying_s:.1f} s, writing {self.writing_s:.1f} s; "
+            f"checking {self.checking_s:.1f} s{waiting}."
+        )
+
+
+def collect(
+    folder: Folder,
+    collection: Collection,
+    *,
+    engine: str = "local",
+    workers: int | None = 1,
+    shards: range | None = None,
+    load_pilot: LoadPilot | None = None,
+    command: str = "",
+    report: Report = lambda line: None,
+    progress: Callable[[Made | int], None] = lambda made: None,
+) -> tuple[Manifest, Times]:
+    """Collect a dataset, or go on with one.
+
+    Args:
+        folder: Where.
+        collection: What.
+        engine: `local`, processes of this machine; or `ray`, tasks of a Ray cluster.
+        workers: How many processes, 1 works in this one; or tasks at once, None for all the cluster can take.
+        shards: Which shards to make; all by default.
+        load_pilot: Makes the pilot from its name, if the teacher does not fly itself.
+        command: What the user called, for the card.
+        report: Is told what was found and done, a line at a time.
+        progress: Is told the number of episodes to fly, once, and then each shard made.
+
+    Returns:
+        The manifest, and where the time went.
+
+    Raises:
+        ConfigurationError: Part of the collection makes no sense.
+        DatasetError: The folder holds something else, cannot be written, or a worker died.
+    """
+    times, start = Times(), time.perf_counter()
+    load_pilot = None if collection.pilot == TEACHER else load_pilot
+    _check_engine(engine)
+    writer = DatasetWriter(folder, _wanted(collection, load_pilot, shards), report)
+    numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
+    missing = writer.missing(numbers)
+    times.kept = len(numbers) - len(missing)
+    times.checking_s = time.perf_counter() - start
+    progress(sum(len(writer.manifest.shard_episodes(index)) for index in missing))
+    maker = ShardMaker(folder.resolve(), collection, writer.manifest, load_pilot)
+    ray = engine == "ray"
+    making = cluster.work(maker, missing, workers, report) if ray else work(maker, missing, workers or 1)
+    try:
+        with closing(making) as shards_made:
+            for made in shards_made:
+                writer.add(made.entry)
+                times.add(made)
+                progress(made)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    finally:
+        writer.clean()
+    manifest = writer.finish(command)
+    if ray:
+        _check_shared(folder, manifest)
+    times.total_s = time.perf_counter() - start
+    return manifest, times
+
+
+def _wanted(collection: Collection, load_pilot: LoadPilot | None, shards: range | None) -> Manifest:
+    """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
+    wanted = collection.manifest(_fingerprint(collection, load_pilot))
+    _check_range(shards, wanted)
+    with one_thread():  # the very first episode: can it be laid out?
+        scenarios.lay_out(collection.world, collection.seed, 0)
+    return wanted
+
+
+def _fingerprint(collection: Collection, load_pilot: LoadPilot | None) -> str:
+    """Return the fingerprint of the pilot's weights, "" of the teacher; a bad checkpoint is an error here."""
+    if collection.pilot == TEACHER:
+        return ""
+    if load_pilot is None:
+        raise ConfigurationError(f"pilot '{collection.pilot}': expected 'teacher', nothing else can be loaded here")
+    return str(getattr(load_pilot(collection.pilot), "fingerprint", ""))
+
+
+def _check_engine(engine: str) -> None:
+    """Raise unless the engine exists and is installed."""
+    if engine not in ENGINES:
+        raise ConfigurationError(f"unknown engine '{engine}'. There are: {', '.join(ENGINES)}.")
+    if engine == "ray":
+        cluster.import_ray()
+
+
+def _check_shared(folder: Folder, manifest: Manifest) -> None:
+    """Raise unless the shards that the nodes of a cluster published are where this process looks for them."""
+    found = sizes(folder / SHARD_FOLDER)
+    absent = [entry.name for entry in manifest.shards if entry.name not in found]
+    if absent:
+        raise DatasetError(
+            f"{folder}: {len(absent)} shards ({absent[0]}, ...) were made by Ray nodes but are not here: the nodes "
+            "have a folder of this name of their own. Name one that all share, or s3://bucket/folder."
+        )
+
+
+def _check_range(shards: range | None, manifest: Manifest) -> None:
+    """Raise unless the shards asked for exist."""
+    if shards is not None and not 0 <= shards.start < shards.stop <= manifest.shard_count:
+        raise ConfigurationError(
+            f"expected shards A:B with 0 <= A < B <= {manifest.shard_count} ({manifest.episodes} episodes, "
+            f"{manifest.episodes_per_shard} a shard), got {shards.start}:{shards.stop}"
+        )

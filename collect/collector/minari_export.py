@@ -1,0 +1,263 @@
+"""Export to Minari: each flight of a dataset becomes one Minari episode of one aircraft. Needs `skyclone[minari]`.
+
+It lies on this floor because a Minari episode has one observation more than steps: the state after the last
+step is flown with the world's dynamics, and the environment is recovered from its specification. Stored as
+HDF5, since Minari 0.5's Arrow reader cuts episodes at 32,767 steps (Minari issue 351).
+
+Notation: R rows of one episode, E rows and the ends of flights, N aircraft, T steps of a flight.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...datasets.dataset import Dataset
+from ...datasets.errors import ConfigurationError, DatasetError
+from ...datasets.files.atomic import is_temporary, locked
+from ...datasets.traffic.observation import observe
+from ...datasets.traffic.pairs import pairs_of_rows
+from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
+from ...datasets.traffic.state import Traffic
+from ...datasets.traffic.view import View
+from ..airspace.dynamics import advance
+from ..airspace.world_config import WorldConfig
+from ..environments.ownship import environment_spec, flat_space, flatten
+
+_STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
+
+
+def export_minari(
+    dataset: Dataset,
+    dataset_id: str,
+    view: View | str = "seed",
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Path:
+    """Write a dataset into Minari's folder, shard by shard, so that memory does not grow with it.
+
+    Minari finds its folder by `MINARI_DATASETS_PATH`, else it is `~/.minari/datasets`. Everything is written
+    under a temporary name there and renamed in the end: broken off, the id stays free.
+
+    Args:
+        dataset: A complete one.
+        dataset_id: Such as `skyclone/mvp-v0`.
+        view: What the aircraft observe.
+        progress: Is told the rows of each shard written.
+
+    Returns:
+        The folder of the Minari dataset.
+
+    Raises:
+        ConfigurationError: Minari is not installed, or the id is malformed.
+        DatasetError: The id is taken, or a shard is damaged.
+        OSError: It cannot be written.
+    """
+    view = View.parse(view) if isinstance(view, str) else view
+    root, final = _destination(dataset_id)
+    config = WorldConfig.from_json(dict(dataset.manifest.world))
+    with _temporary_folder(root) as folder:
+        _write(dataset, dataset_id, config, view, folder / "data", progress)
+        for path in sorted((folder / "data").iterdir()):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        _make_namespace(dataset_id)
+        try:
+            os.rename(folder, final)
+        except OSError:
+            if final.exists():
+                raise _taken(dataset_id, root) from None
+            raise
+    return final
+
+
+def _destination(dataset_id: str) -> tuple[Path, Path]:
+    """Return Minari's folder and that of the new dataset in it."""
+    try:
+        import h5py  # noqa: F401
+        import PIL  # noqa: F401
+        from minari.dataset.minari_dataset import parse_dataset_id
+        from minari.storage import get_dataset_path
+    except ImportError as error:
+        raise ConfigurationError(
+            f"Exporting to Minari needs the package '{error.name}', which is not installed. "
+            "Install the extra: pip install 'skyclone[minari]'"
+        ) from None
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError):
+        raise ConfigurationError(
+            f"'{dataset_id}' is no Minari id: expected NAMESPACE/NAME-vVERSION, such as skyclone/mvp-v0"
+        ) from None
+    root, final = get_dataset_path(), get_dataset_path(dataset_id)
+    if final.exists():
+        raise _taken(dataset_id, root)
+    return root, final
+
+
+def _taken(dataset_id: str, root: Path) -> DatasetError:
+    """Return the error for an id that exists."""
+    name, _, version = dataset_id.rpartition("-v")
+    return DatasetError(
+        f"Minari has a dataset '{dataset_id}' already, in {root}. Nothing was changed. Take another id, such as "
+        f"{name}-v{int(version) + 1}, or delete that one: minari delete {dataset_id}"
+    )
+
+
+def _make_namespace(dataset_id: str) -> None:
+    """Make the folders above the dataset's as Minari does."""
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.namespace import create_namespace, list_local_namespaces
+
+    namespace = parse_dataset_id(dataset_id)[0]
+    if namespace is not None and namespace not in list_local_namespaces():
+        create_namespace(namespace)
+
+
+@contextmanager
+def _temporary_folder(root: Path) -> Iterator[Path]:
+    """Make a hidden folder and remove it unless it was renamed; also those that dead processes left."""
+    with locked(root):
+        for path in root.iterdir():
+            if is_temporary(path.name) and not path.is_symlink() and path.is_dir() and (lock := _lock(path)):
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
+        folder = root / f".skyclone-{token_hex(8)}.tmp"
+        (folder / "data").mkdir(parents=True)
+        handle = _lock(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if handle:
+            os.close(handle)
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder and return the handle that holds the lock, 0 if another process does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return 0
+    return handle
+
+
+def _write(
+    dataset: Dataset,
+    dataset_id: str,
+    config: WorldConfig,
+    view: View,
+    folder: Path,
+    progress: Callable[[int], None],
+) -> None:
+    """Write all flights and the metadata."""
+    import minari
+    from gymnasium import spaces
+    from minari.dataset.minari_storage import MinariStorage
+
+    manifest = dataset.manifest
+    storage = MinariStorage.new(
+        folder,
+        observation_space=flat_space(config, view),
+        action_space=spaces.Box(-1.0, 1.0, (2,), np.float32),
+        env_spec=environment_spec(config, view, manifest.teacher),
+        data_format="hdf5",
+    )
+    flown = "by itself" if manifest.pilot == "teacher" else f"by {manifest.pilot}"
+    storage.update_metadata(
+        {
+            "dataset_id": dataset_id,
+            "minari_version": minari.__version__,
+            "algorithm_name": manifest.teacher,
+            "description": (
+                f"Air traffic labelled by the teacher {manifest.teacher}, flown {flown} with noise "
+                f"{manifest.noise:g}; scenario {manifest.scenario}, {config.aircraft} aircraft. One episode per "
+                "aircraft. Actions are those flown; the teacher's are in infos/teacher_action (last one: NaN)."
+            ),
+            "requirements": ["skyclone"],
+            "skyclone_content_hash": manifest.content_hash,
+            "skyclone_code": manifest.code,
+            "skyclone_observation": str(view),
+            "skyclone_recipe": _recipe(dataset),
+        }
+    )
+    for table in dataset.tables():
+        storage.update_episodes(_flights(table, config, view, manifest.seed))
+        progress(len(table["episode"]))
+
+
+def _recipe(dataset: Dataset) -> dict[str, Any]:
+    """Return what decides every value in the dataset."""
+    names = ("world", "scenario", "teacher", "pilot", "noise", "seed", "episodes")
+    return {name: getattr(dataset.manifest, name) for name in names}
+
+
+def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterator[Any]:
+    """Yield the flights of a shard as Minari's buffers, in order of episode and aircraft."""
+    from minari.data_collector import EpisodeBuffer
+
+    _, starts = np.unique(table["episode"], return_index=True)
+    for start, stop in zip(starts, [*starts[1:], len(table["episode"])], strict=True):
+        rows = {name: values[start:stop] for name, values in table.items()}
+        observations, aircraft = observe_flights(rows, config, view)
+        for number in np.unique(rows["aircraft"]):
+            here = rows["aircraft"] == number
+            outcome = rows["outcome"][here]
+            labels = np.stack([rows["teacher_turn"][here], rows["teacher_speed"][here]], axis=1)
+            yield EpisodeBuffer(
+                seed=seed,
+                options={"episode": int(rows["episode"][0]), "aircraft": int(number)},
+                observations=observations[aircraft == number],
+                actions=np.stack([rows["pilot_turn"][here], rows["pilot_speed"][here]], axis=1),
+                rewards=rows["reward"][here],
+                terminations=(outcome != FLYING) & (outcome != TIME_LIMIT),
+                truncations=outcome == TIME_LIMIT,
+                infos={"teacher_action": np.concatenate([labels, np.full((1, 2), np.nan, np.float32)])},
+            )
+
+
+def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Observe one episode from every aircraft at every step, and once more after its last one.
+
+    Args:
+        rows: (R,) each, the rows of one episode.
+        config: The world.
+        view: What is seen.
+
+    Returns:
+        Observations (E, 7 + K F + K), by step and then by aircraft, and the aircraft (E,) each is of.
+    """
+    ends = np.flatnonzero(rows["outcome"] != FLYING)
+    action = torch.from_numpy(np.stack([rows["pilot_turn"][ends], rows["pilot_speed"][ends]], axis=1))
+    ended = torch.ones(len(ends), dtype=torch.bool)
+    last = advance(Traffic(*[*_columns(rows, ends), ended]), action, config)
+    step = np.concatenate([rows["step"], rows["step"][ends] + 1]).astype(np.int64)
+    aircraft = np.concatenate([rows["aircraft"], rows["aircraft"][ends]]).astype(np.int64)
+    is_seen = np.concatenate([np.ones(len(rows["step"]), bool), rows["outcome"][ends] == TIME_LIMIT])
+    shape = (int(step.max()) + 1, max(config.aircraft, int(aircraft.max()) + 1))
+    states = []
+    for name, values in zip(_STATES, _columns(rows, slice(None)), strict=True):
+        grid = torch.zeros(shape)  # (steps, N)
+        grid[step, aircraft] = torch.cat([values, getattr(last, name)])
+        states.append(grid)
+    is_flying = torch.zeros(shape, dtype=torch.bool)
+    is_flying[step, aircraft] = torch.from_numpy(is_seen)
+    order = np.lexsort((aircraft, step))
+    aircraft, ownship = aircraft[order], torch.from_numpy(aircraft[order])
+    traffic = Traffic(*[*states, is_flying]).map(lambda grid: grid[torch.from_numpy(step[order])])
+    traffic.is_flying[torch.arange(len(ownship)), ownship] = True  # who has just ended looks back once
+    own, pairs = pairs_of_rows(traffic, ownship)
+    return flatten(observe(own, pairs, view)).numpy(), aircraft
+
+
+def _columns(rows: Table, which: Any) -> list[torch.Tensor]:
+    """Return the states of some rows, (...,) each."""
+    return [torch.from_numpy(rows[name][which]) for name in _STATES]

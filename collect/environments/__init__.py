@@ -1,0 +1,58 @@
+"""The world for people who come from online reinforcement learning: Gymnasium and PettingZoo.
+
+Three doors to the same flights: `SectorVectorEnv` (a batch of episodes at once, the fast one), `SectorEnv`
+(one episode) and `SectorParallelEnv` (PettingZoo, one agent per aircraft; needs `skyclone[pettingzoo]`). All
+aircraft act in each; ended ones are zeros. The teacher's action for the very state that was observed is in
+`infos["teacher_action"]`.
+
+    >>> from skyclone.collect.airspace.world_config import WorldConfig
+    >>> from skyclone.collect.environments import SectorVectorEnv
+    >>> envs = SectorVectorEnv(num_envs=2, config=WorldConfig(aircraft=5), view="ego:intruders=3")
+    >>> observation, infos = envs.reset(seed=1)
+    >>> observation["intruders"].shape  # (num_envs, N, K, F)
+    (2, 5, 3, 5)
+    >>> observation, reward, terminated, truncated, infos = envs.step(infos["teacher_action"])
+    >>> infos["aircraft_reward"].shape
+    (2, 5)
+
+RLlib, one policy shared by all aircraft:
+`ParallelPettingZooEnv(SectorParallelEnv())`. Through Gymnasium's registry: `register_environments()`, then
+`gymnasium.make("skyclone/Sector-v0")` or `gymnasium.make_vec("skyclone/Sector-v0", num_envs=64)`; and
+`skyclone/Ownship-v0`, one flat-observation aircraft among others that the teacher flies.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+from . import ownship
+from .ownship import OwnshipEnv
+from .vector import SectorEnv, SectorVectorEnv
+
+if TYPE_CHECKING:
+    from .parallel import SectorParallelEnv
+
+__all__ = ["OwnshipEnv", "SectorEnv", "SectorParallelEnv", "SectorVectorEnv", "register_environments"]
+
+ENVIRONMENT_ID = "skyclone/Sector-v0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the PettingZoo environment only when it is asked for."""
+    if name == "SectorParallelEnv":
+        from .parallel import SectorParallelEnv
+
+        return SectorParallelEnv
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def register_environments() -> None:
+    """Make Gymnasium know `skyclone/Sector-v0` and `skyclone/Ownship-v0`; calling it again does no harm."""
+    if ENVIRONMENT_ID not in gymnasium.registry:
+        gymnasium.register(
+            ENVIRONMENT_ID,
+            entry_point="skyclone.collect.environments:SectorEnv",
+            vector_entry_point="skyclone.collect.environments:SectorVectorEnv",
+        )
+    if ownship.ENVIRONMENT_ID not in gymnasium.registry:
+        gymnasium.register(ownship.ENVIRONMENT_ID, entry_point=ownship.ENTRY_POINT)

@@ -1,0 +1,169 @@
+"""A batch of episodes as the environments hand them out: NumPy in, NumPy out.
+
+Notation: B episodes flown at once, N aircraft, K intruders seen, F features per intruder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from ...datasets.errors import ConfigurationError
+from ...datasets.traffic.observation import observe_all
+from ...datasets.traffic.pairs import pairs_of
+from ...datasets.traffic.view import View
+from ..airspace.reward import reward_named
+from ..airspace.world_config import WorldConfig
+from ..flying.flight import advise
+from ..flying.world import World
+from ..scenarios.registry import check
+from ..teachers.registry import parse
+
+Arrays = dict[str, np.ndarray]
+
+
+class Flown(NamedTuple):
+    """What one step of a batch brought, as NumPy arrays.
+
+    Attributes:
+        aircraft_reward: (B, N) float32.
+        outcome: (B, N) int8, see `datasets.record.OUTCOMES`.
+        terminated: (B,) bool, the last aircraft reached its waypoint or left the sector.
+        truncated: (B,) bool, the time limit ended the last flights.
+    """
+
+    aircraft_reward: np.ndarray
+    outcome: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+    @property
+    def reward(self) -> np.ndarray:
+        """Sum over the aircraft, (B,) float64."""
+        return self.aircraft_reward.sum(axis=1, dtype=np.float64)
+
+
+class EpisodeBatch:
+    """A batch of episodes as environments hand them out: NumPy in, NumPy out.
+
+    Slot i flies the episodes first[i], first[i] + every, first[i] + 2 every, ...: what a slot flies depends on
+    the seed and its own resets alone, never on the other slots.
+
+    Args:
+        config: The world.
+        view: What aircraft see; a `View` or its text.
+        teacher: Whose actions stand in the infos, such as `mvp:margin=1.15`; None for nobody's.
+        first: (B,) the first episode of each slot.
+        every: Distance between the episodes of a slot.
+        device: Where the tensors live.
+    """
+
+    def __init__(
+        self,
+        config: WorldConfig | None,
+        view: View | str,
+        teacher: str | None,
+        first: Sequence[int],
+        every: int,
+        device: str,
+    ) -> None:
+        self.config = config or WorldConfig()
+        self.view = View.parse(view) if isinstance(view, str) else view
+        self.first, self.every, self.device = list(first), every, device
+        self._teacher = None if teacher is None else parse(teacher, self.config)
+        check(self.config.scenario)  # an unknown name is reported now, not at the first reset
+        reward_named(self.config.reward)
+        self._world: World | None = None
+        self._is_cut = torch.zeros(0)
+
+    @property
+    def world(self) -> World:
+        """The world; there is none before the first reset."""
+        if self._world is None:
+            raise ConfigurationError("expected reset() before step(), got step() first. Call reset(seed=0).")
+        return self._world
+
+    def reset(self, seed: int | None, fallback_seed: int) -> None:
+        """Start every slot: at its first episode if there is a seed (or no world yet), else at its next one."""
+        if seed is not None or self._world is None:
+            self._world = World(self.config, fallback_seed if seed is None else seed, self.first, self.device)
+            self._is_cut = torch.zeros_like(self._world.traffic.is_flying)
+        else:
+            self.restart(np.ones(len(self.first), bool))
+
+    def restart(self, is_chosen: np.ndarray) -> None:
+        """Start the next episode in the chosen (B,) slots."""
+        slots = np.flatnonzero(is_chosen).tolist()
+        self.world.restart(slots, [self.world.episodes[slot] + self.every for slot in slots])
+        self._is_cut[slots] = False
+
+    def step(self, actions: Any) -> Flown:
+        """Fly one step with actions (B, N, 2).
+
+        Raises:
+            ConfigurationError: Actions of another shape, or not finite.
+        """
+        shape = (len(self.first), self.config.aircraft, 2)
+        given = np.asarray(actions, dtype=np.float32)
+        if given.shape != shape or not np.isfinite(given).all():
+            found = "NaN or infinite ones" if given.shape == shape else f"an array of shape {given.shape}"
+            raise ConfigurationError(
+                f"expected finite actions of shape {shape} (episodes, aircraft, turn and speed change), got {found}"
+            )
+        result = self.world.step(torch.from_numpy(given).to(self.device))
+        self._is_cut = result.truncated
+        is_over, is_cut = self.world.is_over, result.truncated.any(-1)
+        has_flown = (result.outcome != 0).any(-1)  # an episode ends only once
+        return Flown(
+            result.reward.cpu().numpy(),
+            result.outcome.cpu().numpy(),
+            (is_over & has_flown & ~is_cut).cpu().numpy(),
+            (is_over & is_cut).cpu().numpy(),
+        )
+
+    def look(self) -> tuple[Arrays, Arrays]:
+        """Observe the present state: the observation, and `teacher_action` (B, N, 2) float32 for it.
+
+        Aircraft stopped by the time limit are still seen in their last state, for it is no real end (a critic has
+        to value it); those that reached their waypoint or left the sector are zeros.
+        """
+        traffic, pairs = self.world.traffic, self.world.pairs
+        if bool(self._is_cut.any()):
+            traffic = replace(traffic, is_flying=traffic.is_flying | self._is_cut)
+            pairs = pairs_of(traffic)
+        seen = observe_all(traffic, self.view, pairs)
+        flying = traffic.is_flying.unsqueeze(-1)  # (B, N, 1)
+        observation = {
+            "ownship": (seen.ownship * flying).cpu().numpy(),
+            "intruders": seen.intruders.cpu().numpy(),
+            "is_present": seen.is_present.cpu().numpy(),
+            "is_flying": traffic.is_flying.cpu().numpy().copy(),
+        }
+        if self._teacher is None:
+            return observation, {}
+        advice = advise(self._teacher, self.config, traffic, pairs).action * flying
+        return observation, {"teacher_action": advice.cpu().numpy()}
+
+
+def observation_space(config: WorldConfig, view: View, leading: tuple[int, ...] = ()) -> spaces.Dict:
+    """Return the space of observations: ownship (..., 7), intruders (..., K, F), is_present (..., K).
+
+    Each feature is bounded by two aircraft at opposite ends of the sector, one step outside of it.
+
+    Args:
+        config: The world.
+        view: What aircraft see.
+        leading: The leading dimensions: () for one aircraft, (N,) for an episode.
+    """
+    reach_m = 1.01 * (config.sector_radius_m + config.outside_m + config.max_speed_mps * config.step_s)
+    bound = max(2.0, 2 * reach_m / view.length_m, 2 * config.max_speed_mps / view.speed_mps)
+    seen = view.seen(config.aircraft)
+    boxes: dict[str, spaces.Space[Any]] = {
+        "ownship": spaces.Box(-bound, bound, (*leading, view.ownship_features), np.float32),
+        "intruders": spaces.Box(-bound, bound, (*leading, seen, view.intruder_features), np.float32),
+        "is_present": spaces.Box(0, 1, (*leading, seen), np.bool_),
+    }
+    return spaces.Dict(boxes)

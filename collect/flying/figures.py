@@ -1,0 +1,196 @@
+"""What an episode comes to: the sums over aircraft and steps that every metric is made of.
+
+Notation: S scenarios (episodes), B episodes flown at once, B' those still flying, N aircraft.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
+from ...datasets.traffic.state import Traffic
+from ..airspace.world_config import WorldConfig
+from .events import EventCounter
+from .flight import Pilot, Step, fly
+from .world import World
+
+Progress = Callable[[int], object]
+"""Told how many more scenarios are done."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Sums per scenario, each (S,) float64; metrics are ratios of their totals.
+
+    Attributes:
+        aircraft: Aircraft at the start.
+        conflicts: Conflict events of pairs, re-entries counted again.
+        conflicts_merged: Pairs that were ever in conflict.
+        los_events: Losses of separation of pairs, re-entries counted again.
+        los_merged: Pairs that ever lost separation.
+        conflict_steps: Pair-steps in conflict.
+        los_steps: Pair-steps in loss of separation.
+        depth: Sum over the pairs that lost separation of (R - smallest distance) / R.
+        least_m: Smallest distance of any pair; infinite if there was none.
+        steps: Aircraft-steps flown.
+        flight_s: Aircraft-seconds flown.
+        flown_m: Distance flown.
+        progress_m: Distance to the waypoint at the start minus that at the end of the flight.
+        straight_m: Distance from the start to the edge of the waypoint's radius.
+        at_waypoint: Aircraft that reached their waypoint.
+        left_sector: Aircraft that left the sector.
+        time_limit: Aircraft that ran into the time limit.
+        effort: Sum over aircraft-steps of the mean of |turn| and |speed change| in action units.
+        nearest_m: (S, N) smallest distance of each aircraft to any other; infinite where there was none.
+    """
+
+    aircraft: np.ndarray
+    conflicts: np.ndarray
+    conflicts_merged: np.ndarray
+    los_events: np.ndarray
+    los_merged: np.ndarray
+    conflict_steps: np.ndarray
+    los_steps: np.ndarray
+    depth: np.ndarray
+    least_m: np.ndarray
+    steps: np.ndarray
+    flight_s: np.ndarray
+    flown_m: np.ndarray
+    progress_m: np.ndarray
+    straight_m: np.ndarray
+    at_waypoint: np.ndarray
+    left_sector: np.ndarray
+    time_limit: np.ndarray
+    effort: np.ndarray
+    nearest_m: np.ndarray
+
+    def __len__(self) -> int:
+        """Return S."""
+        return len(self.aircraft)
+
+
+def join(parts: Sequence[Figures]) -> Figures:
+    """Return the figures of several batches as those of one."""
+    return Figures(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Figures)))
+
+
+def distance_flown(before: Traffic, after: Traffic, config: WorldConfig) -> Tensor:
+    """Return the distance flown in a step, (B, N) m: the integral of the speed.
+
+    The speed changes at the acceleration limit a for |c|/a, c = new - old, and is constant then, so the
+    distance is new T - c |c| / (2 a). The chord between two positions would miss the curve of a turn.
+    """
+    change = after.speed_mps - before.speed_mps
+    return after.speed_mps * config.step_s - change * change.abs() / (2 * config.acceleration_mps2)
+
+
+def distance_to_go(traffic: Traffic) -> Tensor:
+    """Return the distance to the waypoint, (B, N) m."""
+    return torch.hypot(traffic.waypoint_east_m - traffic.east_m, traffic.waypoint_north_m - traffic.north_m)
+
+
+class FigureCounter:
+    """Adds up the steps of one batch of episodes.
+
+    Args:
+        config: The world.
+        start: (B, N) traffic at the start.
+    """
+
+    def __init__(self, config: WorldConfig, start: Traffic) -> None:
+        self.config = config
+        device = start.east_m.device
+        episodes = start.east_m.shape[0]
+        self._events = EventCounter(config, episodes, device)
+        straight = (distance_to_go(start) - config.waypoint_radius_m).clamp_min(0.0)
+        self._aircraft = start.is_flying.sum(-1).double()
+        self._straight_m = (straight.double() * start.is_flying).sum(-1)
+        self._sums = torch.zeros((7, episodes), dtype=torch.float64, device=device)
+        self._nearest_m = torch.full_like(start.east_m, torch.inf)
+
+    def count(self, step: Step, after: Traffic) -> None:
+        """Add one step.
+
+        Args:
+            step: The step; `B'` episodes of the batch.
+            after: (B', N) where it led, ended aircraft where their flight ended.
+        """
+        slots, before, outcome = step.slots, step.traffic, step.result.outcome
+        self._events.count(before, step.pairs, slots)
+        self._nearest_m[slots] = torch.minimum(self._nearest_m[slots], step.pairs.nearest_m())
+        is_flying = before.is_flying
+        sums = (
+            is_flying,
+            distance_flown(before, after, self.config) * is_flying,
+            (distance_to_go(before) - distance_to_go(after)) * is_flying,
+            step.action.clamp(-1.0, 1.0).abs().mean(-1) * is_flying,
+            outcome == WAYPOINT,
+            outcome == LEFT_SECTOR,
+            outcome == TIME_LIMIT,
+        )
+        for row, values in enumerate(sums):
+            self._sums[row, slots] += values.sum(-1, dtype=torch.float64)
+
+    def result(self) -> Figures:
+        """Return the figures so far."""
+        safety = self._events.result()
+        steps, flown, progress, effort, at_waypoint, left_sector, time_limit = self._sums
+        columns = {
+            "aircraft": self._aircraft,
+            "conflicts": safety.conflicts,
+            "conflicts_merged": safety.conflicts_merged,
+            "los_events": safety.los_events,
+            "los_merged": safety.los_merged,
+            "conflict_steps": safety.conflict_steps,
+            "los_steps": safety.los_steps,
+            "depth": safety.severity,
+            "least_m": safety.least_m,
+            "steps": steps,
+            "flight_s": steps * self.config.step_s,
+            "flown_m": flown,
+            "progress_m": progress,
+            "straight_m": self._straight_m,
+            "at_waypoint": at_waypoint,
+            "left_sector": left_sector,
+            "time_limit": time_limit,
+            "effort": effort,
+            "nearest_m": self._nearest_m.double(),
+        }
+        return Figures(**{name: column.cpu().numpy() for name, column in columns.items()})
+
+
+def fly_scenarios(
+    pilot: Pilot,
+    config: WorldConfig,
+    seed: int,
+    episodes: Sequence[int],
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> Figures:
+    """Fly one batch of scenarios to their end.
+
+    Args:
+        pilot: Who flies.
+        config: The world.
+        seed: Seed of the scenarios; with the episode's number it fixes the scenario.
+        episodes: Their numbers.
+        device: Where to compute.
+        progress: Told about scenarios that are done.
+
+    Returns:
+        Their figures, in the order of `episodes`.
+    """
+    world = World(config, seed, episodes, device)
+    counter = FigureCounter(config, world.traffic)
+    flying = len(world.episodes)
+    for step in fly(world, pilot):
+        counter.count(step, world.traffic)
+        if progress and len(step.slots) < flying:
+            progress(flying - len(step.slots))
+            flying = len(step.slots)
+    if progress:
+        progress(flying)
+    return counter.result()

@@ -1,0 +1,82 @@
+"""Flying: the one loop that collecting, evaluating and filming share."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...datasets.traffic.pairs import Pairs
+from ...datasets.traffic.state import Traffic
+from ..airspace.conflicts import Conflicts, find
+from ..airspace.world_config import WorldConfig
+from ..teachers.registry import Teacher, action_towards
+from .world import StepResult, World
+
+Pilot = Callable[[Traffic, Pairs], Tensor]
+"""Maps (B, N) traffic and its (B, N, N) pairs to actions (B, N, 2) in [-1, 1]."""
+
+
+class Step(NamedTuple):
+    """One decision step of a batch.
+
+    Attributes:
+        slots: (B',) int64, which episodes of the batch these are; finished ones have dropped out.
+        steps: (B',) int64, number of the step in its episode, from 0.
+        traffic: (B', N) before the action.
+        pairs: (B', N, N) of that state.
+        action: (B', N, 2) what was flown; not what the pilot asked for where the simulator resolves itself.
+        result: What it brought.
+    """
+
+    slots: Tensor
+    steps: Tensor
+    traffic: Traffic
+    pairs: Pairs
+    action: Tensor
+    result: StepResult
+
+
+def fly(world: World, pilot: Pilot) -> Iterator[Step]:
+    """Fly a batch until every episode is over, yielding each step; finished episodes drop out on the way.
+
+    A pilot with a `resolution` (see `simulators.Resolution`) has the simulator resolve conflicts itself.
+    """
+    world.simulator.resolve_with(getattr(pilot, "resolution", None))
+    slots = torch.arange(len(world.episodes), device=world.device)
+    while True:
+        is_over = world.is_over
+        over = int(is_over.sum())
+        if over == len(slots):
+            return
+        if over > len(slots) // 8:  # dropping episodes costs copies: not for each single one
+            kept = (~is_over).nonzero().squeeze(-1)
+            world.keep(kept)
+            slots = slots[kept]
+        steps, traffic, pairs = world.steps, world.traffic, world.pairs
+        action = pilot(traffic, pairs)
+        result = world.step(action)
+        yield Step(slots, steps, traffic, pairs, world.simulator.flown(action), result)
+
+
+class Advice(NamedTuple):
+    """What a teacher says about a state: its action (B, N, 2) and the conflicts it acts on."""
+
+    action: Tensor
+    conflicts: Conflicts
+
+
+def advise(teacher: Teacher, world_config: WorldConfig, traffic: Traffic, pairs: Pairs) -> Advice:
+    """Ask a teacher about (B, N) traffic."""
+    conflicts = find(pairs, teacher.protected_zone_m, teacher.lookahead_s)
+    velocity = teacher.velocity(traffic, conflicts)
+    return Advice(action_towards(traffic, velocity, world_config), conflicts)
+
+
+def teacher_pilot(teacher: Teacher, world_config: WorldConfig) -> Pilot:
+    """Return a pilot that flies what the teacher says."""
+
+    def pilot(traffic: Traffic, pairs: Pairs) -> Tensor:
+        return advise(teacher, world_config, traffic, pairs).action
+
+    return pilot

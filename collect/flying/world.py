@@ -1,0 +1,147 @@
+"""The world: B episodes of N aircraft flown at once, in torch, moved by the embedded simulator or another.
+
+No global random state: what an episode looks like is a function of (seed, episode); flying draws nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...datasets.traffic.pairs import Pairs, pairs_of
+from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
+from ...datasets.traffic.state import Traffic
+from ..airspace.reward import reward_named
+from ..airspace.sector import inner_radius, is_outside
+from ..airspace.world_config import WorldConfig
+from ..scenarios.registry import lay_out, stack
+from ..simulators import simulator_of
+
+
+class StepResult(NamedTuple):
+    """What a step brought, each (B, N); zero or False for aircraft that did not fly before it.
+
+    Attributes:
+        reward: float32.
+        outcome: int8, see `datasets.record.OUTCOMES`.
+        terminated: bool, reached the waypoint or left the sector.
+        truncated: bool, ran into the time limit.
+    """
+
+    reward: Tensor
+    outcome: Tensor
+    terminated: Tensor
+    truncated: Tensor
+
+
+class World:
+    """A batch of episodes.
+
+    Args:
+        config: Its parameters.
+        seed: Seed of the run.
+        episodes: Number of each episode in the batch; B is their count.
+        device: Where the tensors live.
+
+    Attributes:
+        traffic: (B, N) the present state; ended aircraft do not fly.
+        pairs: (B, N, N) pairs of the present state.
+        simulator: What moves the aircraft.
+        steps: (B,) int64, steps flown in each episode.
+        episodes: The number of each episode.
+
+    Raises:
+        ConfigurationError: Unknown scenario, reward or simulator, or aircraft that do not fit into the sector.
+    """
+
+    def __init__(
+        self, config: WorldConfig, seed: int, episodes: Sequence[int], device: str | torch.device = "cpu"
+    ) -> None:
+        self.config = config
+        self.seed = seed
+        self.device = torch.device(device)
+        self._reward = reward_named(config.reward)
+        self.episodes = list(episodes)
+        layouts = [lay_out(config, seed, episode) for episode in self.episodes]
+        traffic, corners = stack(layouts, config)
+        self.traffic = traffic.map(self._here)
+        self.corners_m = self._here(corners)  # (B, C, 2)
+        self._inner_m = inner_radius(self.corners_m)  # (B,)
+        self.steps = torch.zeros(len(self.episodes), dtype=torch.int64, device=self.device)
+        self.pairs = pairs_of(self.traffic)
+        self.simulator = simulator_of(config)
+        self.simulator.lay_out(self.traffic)
+
+    def _here(self, tensor: Tensor) -> Tensor:
+        """Move a tensor to the world's device."""
+        return tensor.to(self.device)
+
+    @property
+    def is_over(self) -> Tensor:
+        """(B,) bool, True where nobody flies any more."""
+        return ~self.traffic.is_flying.any(-1)
+
+    def step(self, action: Tensor) -> StepResult:
+        """Fly one decision step.
+
+        Args:
+            action: (B, N, 2) turn and speed change in action units; clipped to [-1, 1].
+        """
+        before = self.traffic
+        after = self.simulator.advance(before, action)
+        self.steps = self.steps + 1
+        outcome = self._outcome(before, after)
+        after.is_flying = before.is_flying & (outcome == FLYING)
+        self.pairs = pairs_of(after)
+        self.traffic = after
+        reward = self._reward(self.config, before, after, self.pairs, outcome)
+        is_truncated = outcome == TIME_LIMIT
+        return StepResult(reward, outcome, (outcome != FLYING) & ~is_truncated, is_truncated)
+
+    def _outcome(self, before: Traffic, after: Traffic) -> Tensor:
+        """Return what became of each aircraft, (B, N) int8: waypoint before left_sector before time_limit."""
+        config = self.config
+        to_go = torch.hypot(after.waypoint_east_m - after.east_m, after.waypoint_north_m - after.north_m)
+        outcome = torch.zeros_like(after.is_flying, dtype=torch.int8)
+        outcome.masked_fill_((self.steps >= config.max_steps).unsqueeze(-1), TIME_LIMIT)
+        has_left = is_outside(after, self.corners_m, self._inner_m, config.outside_m)
+        outcome.masked_fill_(has_left, LEFT_SECTOR)
+        outcome.masked_fill_(to_go <= config.waypoint_radius_m, WAYPOINT)
+        return outcome.masked_fill_(~before.is_flying, FLYING)
+
+    def restart(self, slots: Sequence[int], episodes: Sequence[int]) -> None:
+        """Lay out new episodes in some slots of the batch; the others go on undisturbed."""
+        if not len(slots):
+            return
+        layouts = [lay_out(self.config, self.seed, episode) for episode in episodes]
+        traffic, corners = stack(layouts, self.config, corners=self.corners_m.shape[1])
+        index = torch.tensor(list(slots), device=self.device)
+        if corners.shape[1] > self.corners_m.shape[1]:
+            missing = corners.shape[1] - self.corners_m.shape[1]
+            last = self.corners_m[:, -1:].expand(-1, missing, -1)
+            self.corners_m = torch.cat((self.corners_m, last), dim=1)
+        self.corners_m[index] = self._here(corners)
+        self._inner_m = inner_radius(self.corners_m)
+        fresh = self.traffic.clone()
+        for name in vars(fresh):
+            getattr(fresh, name)[index] = self._here(getattr(traffic, name))
+        self.traffic = fresh
+        self.steps = self.steps.index_fill(0, index, 0)
+        for slot, episode in zip(slots, episodes, strict=True):
+            self.episodes[slot] = episode
+        self.pairs = pairs_of(self.traffic)
+        self.simulator.restart(index, traffic)
+
+    def keep(self, slots: Tensor) -> None:
+        """Keep only some episodes of the batch, so that finished ones cost nothing.
+
+        Args:
+            slots: (B',) int64, the slots to keep, in order.
+        """
+        self.traffic = self.traffic.map(lambda tensor: tensor[slots])
+        self.pairs = Pairs(*(quantity[slots] for quantity in self.pairs))
+        self.corners_m, self._inner_m = self.corners_m[slots], self._inner_m[slots]
+        self.steps = self.steps[slots]
+        self.episodes = [self.episodes[slot] for slot in slots.tolist()]
+        self.simulator.keep(slots)

@@ -1,0 +1,32 @@
+"""Scenarios: how the traffic of an episode is laid out. Generated ones register themselves when imported here."""
+
+from . import generated  # noqa: F401 (its scenarios register themselves)
+from .layout import Layout
+from .registry import (
+    LAYOUT_STREAM,
+    NOISE_STREAM,
+    check,
+    count_of,
+    generator_of,
+    lay_out,
+    names,
+    register,
+    stack,
+    warnings_about,
+    world_for,
+)
+
+__all__ = [
+    "LAYOUT_STREAM",
+    "NOISE_STREAM",
+    "Layout",
+    "check",
+    "count_of",
+    "generator_of",
+    "lay_out",
+    "names",
+    "register",
+    "stack",
+    "warnings_about",
+    "world_for",
+]

@@ -1,0 +1,119 @@
+"""Generated scenarios: traffic at random in a sector, on a circle, in crossing streams."""
+
+from math import pi
+
+import numpy as np
+
+from ...datasets.errors import ConfigurationError
+from ..airspace.sector import Corners, along_perimeter, contains, random_polygon
+from ..airspace.world_config import WorldConfig
+from .layout import Layout
+from .registry import register
+
+
+@register("sector")
+def sector(generator: np.random.Generator, config: WorldConfig) -> Layout:
+    """Random convex polygon, uniform positions a start separation apart, waypoints along the perimeter."""
+    return _random_traffic(generator, config, config.aircraft)
+
+
+@register("random-n")
+def random_n(generator: np.random.Generator, config: WorldConfig, low: float = 2) -> Layout:
+    """As `sector`, the number of aircraft uniform from `low` to the world's number."""
+    low = int(min(max(low, 1), config.aircraft))
+    return _random_traffic(generator, config, int(generator.integers(low, config.aircraft + 1)))
+
+
+def _random_traffic(generator: np.random.Generator, config: WorldConfig, aircraft: int) -> Layout:
+    """Lay out so many aircraft at random in a random polygon."""
+    corners = random_polygon(generator, config.sector_radius_m, config.sector_area_m2)
+    position = _scatter(generator, corners, aircraft, config)
+    waypoint = along_perimeter(corners, generator.uniform(size=aircraft))
+    return Layout(corners, position, waypoint)
+
+
+def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig) -> np.ndarray:
+    """Draw positions (n, 2) uniformly in the polygon, each at least the start separation from the others."""
+    radius, gap2 = config.sector_radius_m, config.start_separation_m**2
+    chosen = np.empty((0, 2))
+    for _ in range(200):
+        candidates = generator.uniform(-radius, radius, (4 * aircraft, 2))
+        points = np.concatenate((chosen, candidates[contains(corners, candidates)]))
+        east, north = points[:, 0], points[:, 1]
+        is_close = (east[:, None] - east) ** 2 + (north[:, None] - north) ** 2 < gap2
+        is_taken = np.zeros(len(points), bool)
+        kept = []
+        for index in range(len(points)):  # in the order drawn, each that is far from all kept before
+            if not is_taken[index]:
+                kept.append(index)
+                is_taken |= is_close[index]
+                if len(kept) == aircraft:
+                    return points[kept]
+        chosen = points[kept]
+    raise ConfigurationError(
+        f"could not place {aircraft} aircraft {config.start_separation_m:g} m apart in the sector "
+        f"(placed {len(chosen)}). Ask for fewer aircraft, a larger sector or a smaller start separation."
+    )
+
+
+@register("circle")
+def circle(generator: np.random.Generator, config: WorldConfig, jitter_m: float = 10.0) -> Layout:
+    """Superconflict: evenly spaced on a circle, each waypoint opposite, all meet in the centre.
+
+    Starts are moved by up to `jitter_m` along each axis, so that no two episodes are the same.
+    """
+    angles = generator.uniform(0, 2 * pi) + np.arange(config.aircraft) * 2 * pi / config.aircraft
+    ring = config.sector_radius_m - config.outside_m
+    direction = np.stack((np.cos(angles), np.sin(angles)), axis=-1)
+    position = ring * direction + generator.uniform(-jitter_m, jitter_m, direction.shape)
+    gap = 2 * ring * np.sin(pi / config.aircraft) - 2.9 * jitter_m if config.aircraft > 1 else np.inf
+    if gap < config.protected_zone_m:
+        raise ConfigurationError(
+            f"scenario 'circle': {config.aircraft} aircraft on a circle of {ring:.0f} m would start within "
+            f"{config.protected_zone_m:g} m of each other. Ask for fewer aircraft or a larger sector."
+        )
+    return Layout(_disc(config), position, -ring * direction)
+
+
+@register("crossing")
+def crossing(generator: np.random.Generator, config: WorldConfig, angle_deg: float = 90.0) -> Layout:
+    """Two streams that cross in the centre at an angle; aircraft of a stream are spread along and across it."""
+    radius = config.sector_radius_m
+    half = np.array([config.aircraft - config.aircraft // 2, config.aircraft // 2])
+    heading = generator.uniform(0, 2 * pi) + np.array([0.0, np.radians(angle_deg)])
+    positions: list[np.ndarray] = []
+    waypoints: list[np.ndarray] = []
+    for count, angle in zip(half, heading):
+        along = np.array([np.cos(angle), np.sin(angle)])
+        across = np.array([-along[1], along[0]])
+        for _ in range(int(count)):
+            positions.append(_stream_start(generator, config, along, across, positions))
+            offset = float(positions[-1] @ across)
+            waypoints.append(along * np.sqrt(radius**2 - offset**2) + across * offset)
+    return Layout(_disc(config), np.array(positions), np.array(waypoints))
+
+
+def _stream_start(
+    generator: np.random.Generator,
+    config: WorldConfig,
+    along: np.ndarray,
+    across: np.ndarray,
+    taken: list[np.ndarray],
+) -> np.ndarray:
+    """Draw a start in a stream's first 60 %, far enough from those already placed."""
+    radius = config.sector_radius_m
+    for _ in range(2000):
+        offset = generator.uniform(-0.35, 0.35) * radius
+        start = -along * generator.uniform(0.2, 0.95) * np.sqrt(radius**2 - offset**2) + across * offset
+        if not taken or min(np.hypot(*(start - other)) for other in taken) >= config.start_separation_m:
+            return start
+    raise ConfigurationError(
+        f"scenario 'crossing': could not place {config.aircraft} aircraft {config.start_separation_m:g} m apart. "
+        "Ask for fewer aircraft or a larger sector."
+    )
+
+
+def _disc(config: WorldConfig) -> Corners:
+    """Return a 36-cornered polygon on the sector's circle."""
+    angles = np.arange(36) * 2 * pi / 36
+    return config.sector_radius_m * np.stack((np.cos(angles), np.sin(angles)), axis=-1)

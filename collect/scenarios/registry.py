@@ -1,0 +1,158 @@
+"""Scenarios: how the traffic of an episode is laid out, from (seed, episode) alone.
+
+A scenario is a function (generator, config, **parameters) -> Layout, registered by name. Another run,
+another batch, another worker: the same seed and episode give the same layout.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...datasets.errors import ConfigurationError
+from ...datasets.spec import parse_parameters
+from ...datasets.traffic.state import Traffic
+from ..airspace.world_config import EMBEDDED, WorldConfig
+from . import scn_files as scenario_files
+from .layout import Layout as Layout
+
+LAYOUT_STREAM, NOISE_STREAM = 0, 1
+"""Which of an episode's independent random streams: its layout, the pilot's noise."""
+REFERENCE = WorldConfig()
+
+
+Scenario = Callable[..., Layout]
+_SCENARIOS: dict[str, Scenario] = {}
+
+
+def register(name: str) -> Callable[[Scenario], Scenario]:
+    """Register a scenario under a name."""
+
+    def add(scenario: Scenario) -> Scenario:
+        _SCENARIOS[name] = scenario
+        return scenario
+
+    return add
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all scenarios."""
+    return tuple(sorted(_SCENARIOS))
+
+
+def generator_of(seed: int, episode: int, stream: int) -> np.random.Generator:
+    """Return the random generator of one stream of an episode: a function of its arguments only."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, episode, stream))))
+
+
+def check(text: str) -> None:
+    """Raise ConfigurationError unless the text names a scenario and its parameters, or files that can be read."""
+    if scenario_files.is_file(text):
+        scenario_files.read_all(text)
+    else:
+        _find(text)
+
+
+def count_of(text: str) -> int | None:
+    """Return how many scenarios there are, None where there is no end of them."""
+    return len(scenario_files.read_all(text)) if scenario_files.is_file(text) else None
+
+
+def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBEDDED) -> WorldConfig:
+    """Return the reference world for a scenario as named on the command line.
+
+    For files, their content becomes part of the scenario's name, the number of aircraft is that of the largest
+    file, and the time limit grows with the way: three times the longest straight line at cruise speed.
+
+    Raises:
+        ConfigurationError: A number of aircraft that is not the file's, or anything else that makes no sense.
+    """
+    if not scenario_files.is_file(scenario):
+        count = REFERENCE.aircraft if aircraft is None else aircraft
+        return WorldConfig(aircraft=count, scenario=scenario, simulator=simulator)
+    layouts = [each.layout for each in scenario_files.read_all(scenario)]
+    most = max(len(layout.position_m) for layout in layouts)
+    if aircraft not in (None, most):
+        raise ConfigurationError(
+            f"scenario '{scenario}' has {most} aircraft, got --aircraft {aircraft}. Leave --aircraft out."
+        )
+    longest_m = max(float(np.hypot(*(each.waypoint_m - each.position_m).T).max()) for each in layouts)
+    steps = int(3 * longest_m / REFERENCE.cruise_mps / REFERENCE.step_s) + 1
+    world = WorldConfig(
+        aircraft=most,
+        scenario=scenario_files.pinned(scenario),
+        simulator=simulator,
+        max_steps=min(max(steps, REFERENCE.max_steps), 32_000),
+    )
+    for number in range(len(layouts)):
+        lay_out(world, 0, number)  # so that what cannot be flown is said at once
+    return world
+
+
+def warnings_about(text: str) -> list[str]:
+    """Return what was left out of a scenario's files, or is flown otherwise than written there."""
+    if not scenario_files.is_file(text):
+        return []
+    return [warning for each in scenario_files.read_all(text) for warning in each.warnings]
+
+
+def _find(text: str) -> tuple[Scenario, dict[str, float]]:
+    """Return the scenario function and its parameters."""
+    name, parameters = parse_parameters(text, "scenario")
+    if name not in _SCENARIOS:
+        raise ConfigurationError(f"unknown scenario '{name}'. There are: {', '.join(names())}.")
+    known = list(inspect.signature(_SCENARIOS[name]).parameters)[2:]
+    for key in parameters:
+        if key not in known:
+            raise ConfigurationError(
+                f"scenario '{name}' has no parameter '{key}'. It has: {', '.join(known) or 'none'}."
+            )
+    return _SCENARIOS[name], parameters
+
+
+def lay_out(config: WorldConfig, seed: int, episode: int) -> Layout:
+    """Lay out one episode.
+
+    Raises:
+        ConfigurationError: Unknown scenario, or the aircraft do not fit into the sector.
+    """
+    if scenario_files.is_file(config.scenario):
+        return scenario_files.layout_of(config, episode)
+    scenario, parameters = _find(config.scenario)
+    return scenario(generator_of(seed, episode, LAYOUT_STREAM), config, **parameters)
+
+
+def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> tuple[Traffic, Tensor]:
+    """Make one batch of layouts.
+
+    Args:
+        layouts: B layouts of at most N aircraft each.
+        config: The world; N is `config.aircraft`.
+        corners: Pad polygons to at least so many corners.
+
+    Returns:
+        Traffic (B, N) float32 with aircraft heading for their waypoints at cruise speed, unless the layout says
+        otherwise (missing ones do not fly), and the polygons (B, C, 2) float32.
+    """
+    count = max([corners, *(len(layout.corners_m) for layout in layouts)])
+    polygons = np.zeros((len(layouts), count, 2), np.float32)
+    state = np.zeros((6, len(layouts), config.aircraft), np.float32)
+    is_flying = np.zeros((len(layouts), config.aircraft), bool)
+    for index, layout in enumerate(layouts):
+        polygons[index] = layout.corners_m[-1]
+        polygons[index, : len(layout.corners_m)] = layout.corners_m
+        n = len(layout.position_m)
+        state[0:2, index, :n], state[4:6, index, :n] = layout.position_m.T, layout.waypoint_m.T
+        is_flying[index, :n] = True
+    heading = (state[4] - state[0], state[5] - state[1])
+    state[2], state[3] = np.arctan2(*heading), config.cruise_mps
+    for index, layout in enumerate(layouts):
+        for row, values in ((2, layout.track_rad), (3, layout.speed_mps)):
+            if values is not None:
+                state[row, index, : len(values)] = values
+    east, north, track, speed, waypoint_east, waypoint_north = torch.from_numpy(state).unbind(0)
+    flying = torch.from_numpy(is_flying)
+    traffic = Traffic(east, north, track, speed, waypoint_east, waypoint_north, flying)
+    return traffic, torch.from_numpy(polygons)

@@ -1,0 +1,100 @@
+"""BlueSky's scenario files as scenarios: `file:PATH` is one .scn file, or a folder of them.
+
+Which files, whether they have changed, and which of them an episode flies; `scenario_parser` reads a single one.
+"""
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ...datasets.errors import ConfigurationError
+from ..airspace.units import KNOT_MPS
+from ..airspace.world_config import WorldConfig
+from .layout import Layout
+from .scn_parser import ScenarioFile, read
+
+PREFIX = "file:"
+
+
+def is_file(scenario: str) -> bool:
+    """Return whether a scenario is a file or a folder of them."""
+    return scenario.startswith(PREFIX)
+
+
+def read_all(scenario: str) -> tuple[ScenarioFile, ...]:
+    """Read the scenarios of `file:PATH`, in order of their names; `file:PATH#digest` only if nothing has changed.
+
+    Raises:
+        ConfigurationError: There is none, one cannot be read or flown, or they have changed.
+    """
+    name, digest = _split(scenario)
+    found, there = _files(Path(name))
+    if digest and digest != there:
+        raise ConfigurationError(
+            f"{name} has changed since this was begun with it. Put the files back, or begin in another folder."
+        )
+    return _read_cached(found, there)
+
+
+def pinned(scenario: str) -> str:
+    """Return the scenario with the absolute path of its files and the digest of what stands in them."""
+    name = Path(_split(scenario)[0])
+    return f"{PREFIX}{name.resolve()}#{_files(name)[1]}"
+
+
+def _split(scenario: str) -> tuple[str, str]:
+    """Return the path, and the digest if there is one."""
+    path, mark, digest = scenario.removeprefix(PREFIX).rpartition("#")
+    if mark and re.fullmatch("[0-9a-f]{12}", digest):
+        return path, digest
+    return scenario.removeprefix(PREFIX), ""
+
+
+def layout_of(config: WorldConfig, episode: int) -> Layout:
+    """Return the layout of an episode; after the last file comes the first again.
+
+    Raises:
+        ConfigurationError: The world cannot fly it.
+    """
+    scenarios = read_all(config.scenario)
+    scenario = scenarios[episode % len(scenarios)]
+    layout, low, high = scenario.layout, config.min_speed_mps, config.max_speed_mps
+    count = len(layout.position_m)
+    if count > config.aircraft:
+        raise ConfigurationError(f"{scenario.path} has {count} aircraft, more than the world's {config.aircraft}.")
+    speeds = layout.speed_mps if layout.speed_mps is not None else np.array([config.cruise_mps])
+    outside = speeds[(speeds < low) | (speeds > high)]
+    if len(outside):
+        raise ConfigurationError(
+            f"{scenario.path}: {len(outside)} of {count} aircraft start at speeds such as {outside[0]:.0f} m/s "
+            f"({outside[0] / KNOT_MPS:.0f} kt); expected {low:g} to {high:g} m/s, what an M600 can fly. "
+            "Scenarios of other aircraft are flown in BlueSky itself, not here."
+        )
+    return layout
+
+
+def _files(path: Path) -> tuple[tuple[Path, ...], str]:
+    """Return the .scn files of a path, and the digest of their names and contents."""
+    if path.is_dir():
+        found = tuple(sorted(each for each in path.iterdir() if each.suffix.lower() == ".scn"))
+        if not found:
+            raise ConfigurationError(f"scenario '{PREFIX}{path}': expected .scn files in the folder, found none.")
+    elif path.is_file():
+        found = (path,)
+    else:
+        raise ConfigurationError(
+            f"scenario '{PREFIX}{path}': there is no such file. Name a BlueSky .scn file, or a folder of them."
+        )
+    digest = hashlib.sha256()
+    for each in found:
+        digest.update(each.name.encode() + b"\0" + each.read_bytes() + b"\0")
+    return found, digest.hexdigest()[:12]
+
+
+@lru_cache(maxsize=8)
+def _read_cached(files: tuple[Path, ...], digest: str) -> tuple[ScenarioFile, ...]:
+    """Read files once as long as nothing changes in them."""
+    return tuple(read(each) for each in files)

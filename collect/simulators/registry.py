@@ -1,0 +1,56 @@
+"""Simulators, by name."""
+
+import inspect
+from collections.abc import Callable
+
+from ...datasets.errors import ConfigurationError
+from ...datasets.spec import parse_parameters
+from ..airspace.world_config import EMBEDDED, WorldConfig
+from .bluesky import BlueSkySimulator
+from .bluesky_process import bluesky_version
+from .simulator import Embedded, Simulator
+
+_SIMULATORS: dict[str, Callable[..., Simulator]] = {EMBEDDED: Embedded, "bluesky": BlueSkySimulator}
+
+
+def simulator_of(config: WorldConfig) -> Simulator:
+    """Make the simulator of a world.
+
+    Raises:
+        ConfigurationError: There is none of that name, it has no such parameter, or it is not installed.
+    """
+    make, parameters = _find(config.simulator)
+    return make(config, **parameters)
+
+
+def check(text: str) -> None:
+    """Raise ConfigurationError unless the text names a simulator that is installed, and its parameters."""
+    _find(text)
+
+
+def packages_of(config: WorldConfig) -> dict[str, str]:
+    """Return the packages, and their versions, that fly a world beside our own."""
+    if is_embedded(config):
+        return {}
+    return {"bluesky-simulator": bluesky_version()}
+
+
+def is_embedded(config: WorldConfig) -> bool:
+    """Return whether a world is flown by the embedded simulator."""
+    return config.simulator == EMBEDDED
+
+
+def _find(text: str) -> tuple[Callable[..., Simulator], dict[str, float]]:
+    """Return what makes the simulator, and its parameters."""
+    name, parameters = parse_parameters(text, "simulator")
+    if name not in _SIMULATORS:
+        raise ConfigurationError(f"unknown simulator '{name}'. There are: {', '.join(_SIMULATORS)}.")
+    known = list(inspect.signature(_SIMULATORS[name]).parameters)[1:]
+    for key in parameters:
+        if key not in known:
+            raise ConfigurationError(
+                f"simulator '{name}' has no parameter '{key}'. It has: {', '.join(known) or 'none'}."
+            )
+    if name != EMBEDDED:
+        bluesky_version()
+    return _SIMULATORS[name], parameters

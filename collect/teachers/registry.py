@@ -1,0 +1,122 @@
+"""Teachers: rule-based conflict resolution, mapping a state of traffic to target velocities.
+
+A teacher is a plug: a class registered by name, whose constructor takes numbers and whose `velocity` takes
+(B, N) traffic. Shipped: `none`, `mvp` and `rvo`.
+
+    @register("mine")
+    class Mine:
+        def __init__(self, config: WorldConfig, margin: float = 1.0) -> None: ...
+        def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity: ...
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ...datasets.errors import ConfigurationError
+from ...datasets.spec import parse_parameters
+from ...datasets.traffic.state import Traffic, wrap_angle
+from ..airspace.conflicts import Conflicts
+from ..airspace.world_config import WorldConfig
+
+
+class Velocity(NamedTuple):
+    """A target velocity per aircraft, each (B, N) m/s."""
+
+    east_mps: Tensor
+    north_mps: Tensor
+
+
+class Teacher(Protocol):
+    """What every teacher has.
+
+    Attributes:
+        protected_zone_m: Radius within which the teacher sees a conflict (R times its margin).
+        lookahead_s: Its look-ahead time.
+    """
+
+    protected_zone_m: float
+    lookahead_s: float
+
+    def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
+        """Return target velocities for (B, N) traffic; `conflicts` of this state if they are at hand."""
+
+
+_TEACHERS: dict[str, Callable[..., Teacher]] = {}
+
+
+def register(name: str) -> Callable[[Any], Any]:
+    """Register a teacher class under a name."""
+
+    def add(teacher: Any) -> Any:
+        _TEACHERS[name] = teacher
+        return teacher
+
+    return add
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all teachers."""
+    return tuple(sorted(_TEACHERS))
+
+
+def make(name: str, config: WorldConfig | None = None, **parameters: float) -> Teacher:
+    """Make a teacher.
+
+    Args:
+        name: One of `names()`.
+        config: The world it flies in; the reference world by default.
+        **parameters: The teacher's own, such as `margin=1.15, lookahead_s=20` for `mvp`.
+
+    Raises:
+        ConfigurationError: Unknown teacher or parameter.
+    """
+    if name not in _TEACHERS:
+        raise ConfigurationError(f"unknown teacher '{name}'. There are: {', '.join(names())}.")
+    known = [key for key in inspect.signature(_TEACHERS[name]).parameters if key != "config"]
+    for key in parameters:
+        if key not in known:
+            raise ConfigurationError(
+                f"teacher '{name}' has no parameter '{key}'. It has: {', '.join(known) or 'none'}."
+            )
+    return _TEACHERS[name](config or WorldConfig(), **parameters)
+
+
+def parse(text: str, config: WorldConfig) -> Teacher:
+    """Make a teacher from text such as `mvp:margin=1.15:lookahead_s=20`.
+
+    Raises:
+        ConfigurationError: Unknown teacher or parameter, or not a number.
+    """
+    name, parameters = parse_parameters(text, "teacher")
+    return make(name, config, **parameters)
+
+
+def to_waypoint(state: Traffic, config: WorldConfig) -> Velocity:
+    """Return the velocity straight to the own waypoint at cruise speed."""
+    bearing = state.bearing_rad
+    return Velocity(config.cruise_mps * torch.sin(bearing), config.cruise_mps * torch.cos(bearing))
+
+
+def action_towards(state: Traffic, velocity: Velocity, config: WorldConfig) -> Tensor:
+    """Return the action (B, N, 2) towards a target velocity: turn and speed change, clipped to [-1, 1].
+
+    A target speed of zero keeps the track.
+    """
+    target_mps = torch.hypot(velocity.east_mps, velocity.north_mps)
+    turn = wrap_angle(torch.atan2(velocity.east_mps, velocity.north_mps) - state.track_rad)
+    turn = turn.masked_fill(target_mps == 0, 0.0)
+    speed = target_mps - state.speed_mps
+    return torch.stack((turn / config.turn_rad, speed / config.speed_change_mps), dim=-1).clamp_(-1.0, 1.0)
+
+
+def check_detection(name: str, margin: float, lookahead_s: float) -> None:
+    """Raise unless margin and look-ahead time make sense."""
+    if not (0 < margin < 100 and 0 < lookahead_s < 10_000):
+        raise ConfigurationError(
+            f"teacher '{name}': expected margin and lookahead_s above 0, got {margin} and {lookahead_s}. "
+            "Example: mvp:margin=1.1:lookahead_s=15"
+        )

@@ -1,0 +1,302 @@
+"""The manifest: what a dataset holds and how it was made, `dataset.json` in the dataset's folder."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+from ..errors import DatasetError
+from ..traffic.record import COLUMNS
+from .atomic import publish
+from .storage import Folder
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "dataset.json"
+SHARD_FOLDER = "shards"
+SUFFIXES = {"parquet": ".parquet", "hdf5": ".h5"}
+RECIPE = ("format_version", "world", "scenario", "teacher", "pilot", "noise", "seed", "episodes_per_shard")
+"""The fields that, with the number of episodes, decide every value in a dataset."""
+
+_DERIVED = ("rows", "content_hash", "complete")
+_MAXIMUM = 2**31 - 1  # episodes are int32
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard as the manifest knows it.
+
+    Attributes:
+        name: File name in `shards/`.
+        first_episode: First episode in it.
+        last_episode: The one after its last episode.
+        rows: Number of rows.
+        bytes: Size of the file.
+        sha256: Hash of the file's bytes.
+        content_hash: Hash of the rows, the same in every format.
+        figures: Counts of the traffic in it (conflicts, LoS events, ...), which add up over shards.
+    """
+
+    name: str
+    first_episode: int
+    last_episode: int
+    rows: int
+    bytes: int
+    sha256: str
+    content_hash: str
+    figures: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        for key in ("first_episode", "last_episode", "rows", "bytes"):
+            _check_integer(f"{key} of shard {self.name!r}", getattr(self, key), 0)
+        for key in ("sha256", "content_hash"):
+            value = getattr(self, key)
+            if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
+                raise DatasetError(f"{key} of shard {self.name!r}: expected 64 hexadecimal digits, got {value!r}")
+        if not isinstance(self.figures, Mapping) or not all(
+            isinstance(key, str) and _is_number(value) for key, value in self.figures.items()
+        ):
+            raise DatasetError(
+                f"figures of shard {self.name!r}: expected names and finite numbers, got {self.figures!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a dataset holds and how it was made.
+
+    Attributes:
+        format: `parquet` or `hdf5`.
+        world: The world's parameters, a JSON object.
+        scenario: How the traffic was laid out.
+        teacher: Who gave the labels.
+        pilot: Who flew: `teacher`, or the checkpoint of a student.
+        noise: Standard deviation of the noise on the flown action, in action units.
+        seed: With an episode's number it fixes that episode.
+        episodes: How many there are when the dataset is complete, numbered from 0.
+        episodes_per_shard: How many episodes are flown as one batch and lie in one shard.
+        shards: The shards there are, in order.
+        code: Version of skyclone that began the dataset.
+        packages: Versions of the packages it ran on.
+        format_version: Version of this file and of the shards.
+    """
+
+    format: str
+    world: Mapping[str, Any]
+    scenario: str
+    teacher: str
+    pilot: str
+    noise: float
+    seed: int
+    episodes: int
+    episodes_per_shard: int = 128
+    shards: tuple[ShardEntry, ...] = ()
+    code: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        _check_version(self.format_version)
+        if not isinstance(self.format, str) or self.format not in SUFFIXES:
+            raise DatasetError(f"unknown format {self.format!r}. There are: {', '.join(SUFFIXES)}.")
+        for key in ("scenario", "teacher", "pilot", "code"):
+            if not isinstance(getattr(self, key), str):
+                raise DatasetError(f"{key}: expected text, got {getattr(self, key)!r}")
+        for key in ("world", "packages"):
+            if not isinstance(getattr(self, key), Mapping):
+                raise DatasetError(f"{key}: expected an object, got {getattr(self, key)!r}")
+        if not _is_number(self.noise) or self.noise < 0:
+            raise DatasetError(f"noise: expected a number from 0 on, got {self.noise!r}")
+        _check_integer("seed", self.seed, 0, 2**63 - 1)
+        _check_integer("episodes", self.episodes, 1)
+        _check_integer("episodes_per_shard", self.episodes_per_shard, 1)
+        self._check_shards()
+
+    def _check_shards(self) -> None:
+        """Raise unless the shards are in order and each has the name and the episodes of its number."""
+        previous = -1
+        for entry in self.shards:
+            index = entry.first_episode // self.episodes_per_shard
+            if not previous < index < self.shard_count or entry.name != self.shard_name(index):
+                raise DatasetError(
+                    f"unknown shard {entry.name!r}: expected each name once, in order of the episodes, from "
+                    f"{self.shard_name(0)!r} to {self.shard_name(self.shard_count - 1)!r}"
+                )
+            episodes = self.shard_episodes(index)
+            if (entry.first_episode, entry.last_episode) != (episodes.start, episodes.stop):
+                raise DatasetError(
+                    f"shard {entry.name!r}: expected the episodes {episodes.start} to {episodes.stop}, "
+                    f"got {entry.first_episode} to {entry.last_episode}"
+                )
+            previous = index
+
+    @property
+    def shard_count(self) -> int:
+        """Number of shards of the complete dataset."""
+        return -(-self.episodes // self.episodes_per_shard)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all shards are there."""
+        return len(self.shards) == self.shard_count
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in the shards there are."""
+        return sum(entry.rows for entry in self.shards)
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all rows there are: the same for every format, number of workers and order of work."""
+        digest = hashlib.sha256()
+        for entry in self.shards:
+            digest.update(f"{entry.first_episode}:{entry.last_episode}:{entry.content_hash};".encode())
+        return digest.hexdigest()
+
+    @property
+    def recipe_hash(self) -> str:
+        """Hash of everything that decides the rows, written into each shard so that it knows where it belongs."""
+        recipe = {key: getattr(self, key) for key in RECIPE}
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures of all shards there are, added up."""
+        keys = dict.fromkeys(key for entry in self.shards for key in entry.figures)
+        return {key: math.fsum(entry.figures.get(key, 0) for entry in self.shards) for key in keys}
+
+    def shard_name(self, index: int) -> str:
+        """Return the file name of a shard."""
+        return f"{index:05d}{SUFFIXES[self.format]}"
+
+    def shard_episodes(self, index: int) -> range:
+        """Return the episodes of a shard; the last one may have fewer than the others."""
+        first = index * self.episodes_per_shard
+        return range(first, min(first + self.episodes_per_shard, self.episodes))
+
+    def entry(self, index: int) -> ShardEntry | None:
+        """Return the entry of a shard, None if it is not there yet."""
+        return self._entries.get(self.shard_name(index))
+
+    @cached_property
+    def _entries(self) -> dict[str, ShardEntry]:
+        """The shards by name."""
+        return {entry.name: entry for entry in self.shards}
+
+    def with_shard(self, entry: ShardEntry) -> "Manifest":
+        """Return the manifest with one shard added or replaced."""
+        others = [other for other in self.shards if other.name != entry.name]
+        return replace(self, shards=tuple(sorted([*others, entry], key=lambda shard: shard.first_episode)))
+
+    def with_episodes(self, episodes: int) -> "Manifest":
+        """Return the manifest for more episodes, without a last shard that has become too short."""
+        grown = replace(self, shards=(), episodes=episodes)
+        kept = [
+            entry
+            for index in range(self.shard_count)
+            if (entry := self.entry(index)) and self.shard_episodes(index) == grown.shard_episodes(index)
+        ]
+        return replace(grown, shards=tuple(kept))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        data = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "shards"}
+        data["columns"] = [asdict(column) for column in COLUMNS]
+        data.update({key: getattr(self, key) for key in _DERIVED})
+        data["shards"] = [asdict(entry) for entry in self.shards]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Manifest":
+        """Read what `to_json` made.
+
+        Raises:
+            DatasetError: A key is missing or unknown, a value is of the wrong type, or values contradict.
+        """
+        if isinstance(data, dict):
+            _check_version(data.get("format_version", FORMAT_VERSION))  # first: another one has other keys
+        own = [each.name for each in fields(cls)]
+        _check_keys("the manifest", data, [*own, "columns", *_DERIVED])
+        if data["columns"] != [asdict(column) for column in COLUMNS]:
+            raise DatasetError("columns: expected those of the traffic record, got others")
+        if not isinstance(data["shards"], list):
+            raise DatasetError(f"shards: expected a list, got {data['shards']!r}")
+        for entry in data["shards"]:
+            _check_keys("a shard's entry", entry, [each.name for each in fields(ShardEntry)])
+        shards = tuple(ShardEntry(**entry) for entry in data["shards"])
+        manifest = cls(**{**{key: data[key] for key in own}, "shards": shards})
+        for key in _DERIVED:
+            if data[key] != getattr(manifest, key) or type(data[key]) is not type(getattr(manifest, key)):
+                raise DatasetError(
+                    f"{key}: expected {getattr(manifest, key)!r} from the shards listed, got {data[key]!r}"
+                )
+        return manifest
+
+
+def load_manifest(folder: Folder) -> Manifest:
+    """Read the manifest of a dataset's folder.
+
+    Raises:
+        DatasetError: There is no dataset, or the manifest was cut or edited.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        text = path.read_bytes().decode()
+    except (FileNotFoundError, NotADirectoryError):
+        what = "it holds no dataset.json" if folder.is_dir() else "there is no such folder"
+        raise DatasetError(
+            f"{folder} is no dataset: {what}. Make one with `skyclone collect --out {folder}`."
+        ) from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        raise DatasetError(f"{path} is damaged: expected JSON text. {_REMEDY}") from None
+    try:
+        return Manifest.from_json(json.loads(text, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path} is damaged: {str(error) or 'nested too deeply'}. {_REMEDY}") from None
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error} {_REMEDY}") from None
+
+
+def save_manifest(folder: Folder, manifest: Manifest) -> None:
+    """Write the manifest of a folder, atomically."""
+    text = json.dumps(manifest.to_json(), indent=1, allow_nan=False)
+    publish(folder / MANIFEST_NAME, text.encode() + b"\n")
+
+
+_REMEDY = "If it was changed by hand, put the original back; otherwise collect into another folder."
+
+
+def _refuse_constant(name: str) -> float:
+    """Refuse NaN and Infinity, which are no JSON."""
+    raise ValueError(f"expected numbers, got {name}")
+
+
+def _check_version(version: Any) -> None:
+    """Raise unless the format version is this one."""
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise DatasetError(
+            f"expected format version {FORMAT_VERSION}, got {version!r}. "
+            "Use the version of skyclone that made the dataset, or collect into another folder."
+        )
+
+
+def _check_keys(what: str, data: Any, expected: list[str]) -> None:
+    """Raise unless data is an object with exactly these keys."""
+    if not isinstance(data, dict):
+        raise DatasetError(f"{what}: expected an object, got {type(data).__name__}.")
+    missing, unknown = sorted(set(expected) - set(data)), sorted(set(data) - set(expected))
+    if missing or unknown:
+        raise DatasetError(f"{what}: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}.")
+
+
+def _check_integer(what: str, value: Any, low: int, high: int = _MAXIMUM) -> None:
+    """Raise unless value is an integer from low to high."""
+    if type(value) is not int or not low <= value <= high:
+        raise DatasetError(f"{what}: expected a whole number from {low} to {high}, got {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

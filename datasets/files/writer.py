@@ -1,0 +1,219 @@
+"""A dataset's folder while it is being filled: begun or gone on with, healed, and at last complete."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError, RecordError
+from .atomic import clean, is_temporary, locked
+from .card import write_card
+from .manifest import MANIFEST_NAME, RECIPE, SHARD_FOLDER, Manifest, ShardEntry, load_manifest, save_manifest
+from .shards import ForeignShardError, adopt_shard, check_bytes
+from .storage import Folder, sizes
+
+Report = Callable[[str], None]
+"""Takes one line for people."""
+
+
+class DatasetWriter:
+    """Fills a dataset's folder; what is published in it is whole at every moment.
+
+    Args:
+        folder: Where; made if there is none. One that holds the same dataset is gone on with.
+        wanted: The manifest of what shall come about; its shards do not matter.
+        report: Is told what was found and done, one line at a time.
+
+    Attributes:
+        manifest: What there is by now.
+
+    Raises:
+        DatasetError: The folder holds something else, or a dataset made otherwise; nothing is touched.
+    """
+
+    def __init__(self, folder: Folder, wanted: Manifest, report: Report) -> None:
+        self.folder = folder
+        self._report = report
+        try:
+            _check_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder):
+                self.manifest = self._begin(replace(wanted, shards=()))
+            (folder / SHARD_FOLDER).mkdir(exist_ok=True)
+            removed = clean(folder) + clean(folder / SHARD_FOLDER)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        if removed:
+            report(f"Removed {removed} unfinished file(s) of a run that was broken off.")
+
+    def _begin(self, wanted: Manifest) -> Manifest:
+        """Write the first manifest, or check and go on with the one that is there."""
+        if not (self.folder / MANIFEST_NAME).exists():
+            save_manifest(self.folder, wanted)
+            return wanted
+        found = load_manifest(self.folder)
+        _check_same(self.folder, found, wanted)
+        if found.episodes == wanted.episodes:
+            return found
+        grown = found.with_episodes(wanted.episodes)
+        self._report(
+            f"Extending the dataset from {found.episodes} to {wanted.episodes} episodes; "
+            f"{len(grown.shards)} shards are kept."
+        )
+        if len(grown.shards) < len(found.shards):
+            self._report(f"Shard {found.shards[-1].name} was short and is made again with more episodes.")
+        save_manifest(self.folder, grown)
+        return grown
+
+    def missing(self, shards: Iterable[int]) -> list[int]:
+        """Return which of these shards have to be made, after a check of every byte of the others.
+
+        A sound shard without an entry is taken in; a damaged one counts as missing.
+
+        Raises:
+            DatasetError: A file bears the name of a shard but belongs to another dataset.
+        """
+        return [index for index in shards if not self._is_there(index)]
+
+    def _is_there(self, index: int) -> bool:
+        """Return whether a shard is there and sound, taking it in if it has no entry."""
+        entry, name = self.manifest.entry(index), self.manifest.shard_name(index)
+        path = self.folder / SHARD_FOLDER / name
+        if entry is not None:
+            try:
+                check_bytes(self.folder, entry)
+            except DatasetError as error:
+                self._report(f"Shard {name} is {error}. It is made again.")
+                return False
+            return True
+        if not path.exists():
+            return False
+        return self._take_in(index)
+
+    def _take_in(self, index: int) -> bool:
+        """Enter a shard that lies there without an entry, if it is sound; return whether it is."""
+        name = self.manifest.shard_name(index)
+        try:
+            entry = adopt_shard(self.folder, self.manifest, index)
+        except ForeignShardError as error:
+            path = self.folder / SHARD_FOLDER / name
+            raise DatasetError(f"{path} is not of this dataset: {error}. Move it out of the folder.") from None
+        except (DatasetError, RecordError) as error:
+            self._report(f"Shard {name} has no entry and cannot be used ({error}). It is made again.")
+            return False
+        self.add(entry)
+        self._report(f"Shard {name} had no entry in the manifest; it is sound and was taken in.")
+        return True
+
+    def add(self, entry: ShardEntry) -> None:
+        """Enter a published shard into the manifest.
+
+        Raises:
+            DatasetError: The manifest has meanwhile become that of another dataset, or cannot be written.
+        """
+        try:
+            with locked(self.folder):
+                found = load_manifest(self.folder)  # other processes may have added theirs
+                _check_same(self.folder, found, self.manifest)
+                before = found.entry(entry.first_episode // found.episodes_per_shard)
+                self.manifest = found.with_shard(entry)
+                save_manifest(self.folder, self.manifest)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from None
+        if before is not None and before.content_hash != entry.content_hash:
+            self._report(
+                f"Shard {entry.name} was made again with other rows than before: the code, its packages or "
+                "the processor differ from those that made the dataset. Its content hash changes."
+            )
+
+    def clean(self) -> None:
+        """Remove the unfinished files of processes that are gone."""
+        with suppress(OSError):
+            clean(self.folder / SHARD_FOLDER)
+
+    def finish(self, command: str) -> Manifest:
+        """Take in what lost its entry, write the card and return the manifest.
+
+        Where there are no locks, the manifest of one writer may replace that of another. Shards are published
+        before their entries, so each of two writers that looks here after its own last entry sees the other's
+        shards, and the later one puts back what is missing.
+
+        Args:
+            command: What the user called, for the card.
+
+        Raises:
+            DatasetError: A file bears the name of a shard but belongs to another dataset.
+        """
+        try:
+            tried: set[int] = set()
+            while lost := self._without_entry() - tried:
+                tried |= lost
+                for index in sorted(lost):
+                    self._take_in(index)
+            with locked(self.folder):
+                self.manifest = load_manifest(self.folder)
+                write_card(self.folder, self.manifest, command)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from None
+        return self.manifest
+
+    def _without_entry(self) -> set[int]:
+        """Return the numbers of the shards that lie in the folder but have no entry in the manifest there."""
+        self.manifest = load_manifest(self.folder)
+        found = sizes(self.folder / SHARD_FOLDER)
+        numbers = range(self.manifest.shard_count)
+        return {i for i in numbers if self.manifest.entry(i) is None and self.manifest.shard_name(i) in found}
+
+
+def _check_folder(folder: Folder) -> None:
+    """Raise unless a folder can become, or is, a dataset's."""
+    if not folder.exists() or (folder / MANIFEST_NAME).exists():
+        return
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is a file; expected a folder, or a name that is free.")
+    others = [name for name in sizes(folder) if not is_temporary(name)]
+    if others:
+        raise DatasetError(
+            f"{folder} is not empty and holds no dataset.json (but {', '.join(others[:3])}"
+            f"{', ...' if len(others) > 3 else ''}). Name an empty folder, or one that does not exist yet."
+        )
+
+
+def _check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
+    """Raise unless both manifests are of the same dataset, and the wanted one is at least as long."""
+    differences = []
+    for key in ("format", *RECIPE):
+        old, new = getattr(found, key), getattr(wanted, key)
+        if key == "world" and old != new:
+            for name in sorted(set(old) | set(new)):
+                if old.get(name) != new.get(name):
+                    differences.append(f"{name} {_said(old, name)} there, {_said(new, name)} now")
+        elif old != new:
+            differences.append(f"{key} {old!r} there, {new!r} now")
+    if differences:
+        raise DatasetError(
+            f"{folder} holds another dataset: {'; '.join(differences)}. Nothing was changed. "
+            "Name another folder, or call with the values the dataset was made with."
+        )
+    if wanted.episodes < found.episodes:
+        raise DatasetError(
+            f"{folder} holds a dataset of {found.episodes} episodes, more than the {wanted.episodes} asked for. "
+            f"Nothing was changed. Call with --episodes {found.episodes} to go on with it, or name another folder."
+        )
+
+
+def _said(world: Mapping[str, Any], name: str) -> str:
+    """Return a parameter as text; one that is not named has its default value."""
+    return repr(world[name]) if name in world else "as by default"
+
+
+def cannot_write(folder: Folder, error: OSError) -> DatasetError:
+    """Return the error that says why a folder cannot be written, and what to do."""
+    if isinstance(error, PermissionError):
+        todo = "Name a folder you may write to."
+    else:
+        todo = "Finished shards are kept; put it right (free space?) and call the same command again."
+    path = Path(error.filename or str(folder))
+    path = path.parent if is_temporary(path.name) else path
+    return DatasetError(f"Cannot write to {path}: {error.strerror or error}. {todo}")

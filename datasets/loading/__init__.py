@@ -1,0 +1,1 @@
+"""Loading: shuffled batches of observations and labels, from memory or streamed from disk."""

@@ -1,0 +1,253 @@
+"""Snapshots: whole datasets in memory, compact enough for a hundred million rows in 4 GB.
+
+A snapshot is the traffic of one episode at one step. A row is one flying aircraft in one snapshot, with the
+teacher's action. Rows lie in the order of the traffic record, so a snapshot is a run of rows: nothing is
+stored for aircraft that do not fly. Observations are computed from snapshots when a batch is asked for.
+
+Notation: R rows, N aircraft at the most, M rows of a batch.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DatasetError
+from ..traffic.record import Table
+from ..traffic.state import Traffic
+
+if TYPE_CHECKING:
+    from ..dataset import Dataset
+
+STATES = ("east_m", "north_m", "track_rad", "speed_mps")
+OWN = ("waypoint_east_m", "waypoint_north_m", "teacher_turn", "teacher_speed")
+MOST_AIRCRAFT = 2**15  # aircraft are int16
+SPLITS = ("all", "train", "heldout")
+
+
+class Rows(NamedTuple):
+    """Some rows, each with the snapshot it is in, copied out: all that their observations need.
+
+    Attributes:
+        states: (M, N, 4) float32, the `STATES` of the snapshot's aircraft, the flying ones first.
+        flying: (M,) int16, how many of them fly; what lies behind means nothing.
+        ownship: (M,) int32, which of them the row is.
+        own: (M, 4) float32, the `OWN` of the row.
+        in_conflict: (M,) bool, True where the teacher acts on a conflict.
+    """
+
+    states: Tensor
+    flying: Tensor
+    ownship: Tensor
+    own: Tensor
+    in_conflict: Tensor
+
+    def to(self, device: torch.device | str) -> "Rows":
+        """Return the same rows on a device."""
+        return Rows(*(column.to(device, non_blocking=True) for column in self))
+
+    def traffic(self) -> tuple[Traffic, Tensor]:
+        """Return the snapshots, and which aircraft of it each row is.
+
+        Returns:
+            Traffic (M, N), the flying ones first, in the order of their numbers; each snapshot has the
+            waypoint of its row's aircraft for all, since nobody sees the waypoints of others. And the
+            ownships (M,) int64.
+        """
+        aircraft = self.states.shape[1]
+        east, north, track, speed = self.states.permute(2, 0, 1).contiguous().unbind(0)  # (M, N) each
+        waypoint = self.own[:, :2].unsqueeze(-1).expand(-1, -1, aircraft)
+        is_flying = torch.arange(aircraft, device=self.flying.device) < self.flying.unsqueeze(-1)
+        traffic = Traffic(east, north, track, speed, waypoint[:, 0], waypoint[:, 1], is_flying)
+        return traffic, self.ownship.long()
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Traffic and labels of one or several datasets.
+
+    Attributes:
+        states: (R + N - 1, 4) float32, the `STATES` of each row; the last N - 1 are padding.
+        own: (R, 4) float32, the `OWN` of each row.
+        first: (R,) int32, the first row of the snapshot a row is in.
+        count: (R,) int16, how many rows are in that snapshot.
+        in_conflict: (R,) bool, True where the teacher acts on a conflict.
+        aircraft: N.
+        sizes: Rows of each dataset, which lie one behind the other.
+    """
+
+    states: Tensor
+    own: Tensor
+    first: Tensor
+    count: Tensor
+    in_conflict: Tensor
+    aircraft: int
+    sizes: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Return the number of rows R."""
+        return len(self.first)
+
+    @property
+    def action(self) -> Tensor:
+        """The teacher's turn and speed change, (R, 2) float32."""
+        return self.own[:, 2:]
+
+    @property
+    def bytes(self) -> int:
+        """Size in memory."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.states.device
+
+    def to(self, device: torch.device | str) -> "Snapshots":
+        """Return the same snapshots on a device; these themselves if they are there."""
+        if self.device == torch.device(device):
+            return self
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def pick(self, rows: Tensor) -> Rows:
+        """Copy some rows and the snapshots they are in.
+
+        Args:
+            rows: (M,) int64 or int32, in any order, on the device of the snapshots.
+        """
+        first = self.first.index_select(0, rows)
+        # Every N rows on end, as a view: one copy for each snapshot, whatever its number of aircraft.
+        width = len(STATES) * self.aircraft
+        windows = self.states.as_strided((len(self), width), (len(STATES), 1))  # (R, N * 4)
+        return Rows(
+            windows.index_select(0, first).view(len(rows), self.aircraft, len(STATES)),
+            self.count.index_select(0, rows),
+            rows.int() - first,
+            self.own.index_select(0, rows),
+            self.in_conflict.index_select(0, rows),
+        )
+
+    def traffic(self, rows: Tensor) -> tuple[Traffic, Tensor]:
+        """Return the snapshots (M, N) some rows (M,) are in, and which aircraft of it each row is (M,)."""
+        return self.pick(rows).traffic()
+
+    @classmethod
+    def of(cls, datasets: "Dataset | Sequence[Dataset]", split: str = "all", heldout: float = 0.1) -> "Snapshots":
+        """Read datasets into memory, one behind the other.
+
+        Args:
+            datasets: One or several; N is the largest number of aircraft in any of them.
+            split: `all`, `train` or `heldout`: whole episodes, chosen by hash, so that an episode stays on
+                its side in every dataset with the same seed.
+            heldout: Fraction of the episodes that is held out.
+
+        Raises:
+            DatasetError: A shard is damaged, or no episode falls into the split.
+        """
+        check_split(split)
+        several = list(datasets) if isinstance(datasets, Sequence) else [datasets]
+        most_rows = sum(dataset.rows for dataset in several)
+        aircraft = max(aircraft_of(dataset) for dataset in several)
+        store, rows, sizes = Store(most_rows, MOST_AIRCRAFT), 0, []
+        for dataset in several:
+            begin = rows
+            for table in dataset.tables():
+                chosen = choose(table, dataset.manifest.seed, split, heldout)
+                aircraft = max(aircraft, most_aircraft(chosen))
+                rows += store.put(chosen, rows)
+            sizes.append(rows - begin)
+        if not rows:
+            raise empty_split(several, split, heldout)
+        return store.snapshots(rows, aircraft, tuple(sizes))
+
+
+def check_split(split: str) -> None:
+    """Raise unless there is such a split."""
+    if split not in SPLITS:
+        raise DatasetError(f"unknown split '{split}'. There are: {', '.join(SPLITS)}.")
+
+
+def empty_split(datasets: "Sequence[Dataset]", split: str, heldout: float) -> DatasetError:
+    """Return the error that no episode of the datasets is in a split."""
+    episodes = sum(dataset.episodes for dataset in datasets)
+    return DatasetError(
+        f"no episode is in the split '{split}' ({episodes} episodes, {heldout:.0%} held out by hash). "
+        "Collect more episodes."
+    )
+
+
+def aircraft_of(dataset: "Dataset") -> int:
+    """Return how many aircraft the world of a dataset has, 0 if it does not say."""
+    aircraft = dataset.manifest.world.get("aircraft", 0)
+    return min(aircraft, MOST_AIRCRAFT) if isinstance(aircraft, int) else 0
+
+
+def most_aircraft(table: Table) -> int:
+    """Return how many aircraft a network must be ready for to see all rows of a table."""
+    return int(table["aircraft"].max()) + 1 if len(table["aircraft"]) else 0
+
+
+def is_heldout(seed: int, episode: int, fraction: float) -> bool:
+    """Return whether an episode is held out: a stable function of its arguments."""
+    digest = hashlib.sha256(f"{seed}:{episode}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * 2.0**64
+
+
+def choose(table: Table, seed: int, split: str, heldout: float) -> Table:
+    """Return the rows of the episodes in a split: whole episodes, by hash."""
+    if split == "all":
+        return table
+    episodes, place = np.unique(table["episode"], return_inverse=True)
+    chosen = np.array([is_heldout(seed, int(e), heldout) == (split == "heldout") for e in episodes], bool)
+    rows = chosen[place]
+    return {name: column[rows] for name, column in table.items()}
+
+
+class Store:
+    """Memory for rows, reserved at once and all zero; what is not used costs nothing.
+
+    Args:
+        rows: How many rows it takes.
+        aircraft: The largest N it will be read with.
+    """
+
+    def __init__(self, rows: int, aircraft: int) -> None:
+        self.states = _zeros((rows + aircraft - 1, len(STATES)), np.float32)
+        self.own = _zeros((rows, len(OWN)), np.float32)
+        self.first, self.count = _zeros((rows,), np.int32), _zeros((rows,), np.int16)
+        self.in_conflict = _zeros((rows,), np.bool_)
+
+    def put(self, table: Table, at: int) -> int:
+        """Write the rows of a sorted table from row `at` on; return how many they are."""
+        rows = len(table["episode"])
+        if not rows:
+            return 0
+        here = slice(at, at + rows)
+        is_new = np.ones(rows, bool)
+        is_new[1:] = (np.diff(table["episode"]) != 0) | (np.diff(table["step"]) != 0)
+        starts = np.flatnonzero(is_new)
+        counts = np.diff(starts, append=rows)
+        self.first.numpy()[here] = np.repeat(starts + at, counts)
+        self.count.numpy()[here] = np.repeat(counts, counts)
+        for target, names in ((self.states, STATES), (self.own, OWN)):
+            for number, name in enumerate(names):
+                target.numpy()[here, number] = table[name]
+        self.in_conflict.numpy()[here] = table["conflicts"] > 0
+        return rows
+
+    def snapshots(self, rows: int, aircraft: int, sizes: tuple[int, ...]) -> Snapshots:
+        """Return the first rows, sharing the memory."""
+        columns = {name: getattr(self, name)[:rows] for name in ("own", "first", "count", "in_conflict")}
+        return Snapshots(states=self.states[: rows + aircraft - 1], aircraft=aircraft, sizes=sizes, **columns)
+
+
+def _zeros(shape: tuple[int, ...], dtype: type) -> Tensor:
+    """Return zeros that cost memory only once they are written (numpy's do, torch's do not)."""
+    return torch.from_numpy(np.zeros(shape, dtype))

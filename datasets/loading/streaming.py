@@ -1,0 +1,260 @@
+"""Streaming: datasets larger than memory, read shard by shard and mixed through a buffer of some shards.
+
+An epoch is a circle. In each dataset the shards stand around it in an order drawn from (seed, epoch); the rows of
+a shard, shuffled, are dealt out evenly over the stretch of `span` shards that begins where the shard stands. So
+at any place just `span` shards are dealt from, also at the seam, where shards that reach over it are read twice.
+The circle is cut into slots; the rows dealt in a slot are shuffled together, and batches are cut from what comes.
+With a span of all shards, every batch is drawn from all rows.
+
+All of this follows from (seed, epoch) and the number of rows of each shard, so an epoch can be entered at any
+batch, and one reader feeds any number of workers.
+
+Notation: D datasets, P shards with rows in the split, T slots, R rows of an epoch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..errors import DatasetError
+from ..traffic.record import Table
+from .mixture import Mixture, draw, times
+from .snapshots import Rows, Store, aircraft_of, check_split, choose, empty_split, most_aircraft
+
+if TYPE_CHECKING:
+    from ..dataset import Dataset
+
+BUFFER_SHARDS = 16
+_ORDER, _DRAW, _SLOT = range(3)  # what a random generator is for
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Datasets that are read while they are used.
+
+    Attributes:
+        datasets: Where the rows are.
+        split: Which of them are wanted.
+        heldout: Fraction of the episodes held out.
+        buffer_shards: How many shards are in memory at once, all datasets together; one more of each at times,
+            and at least one of each.
+        shards: (P, 2) int64, dataset and number of each shard with rows in the split.
+        counts: (P, 2) int64, its rows in the split: free, in conflict.
+        aircraft: N.
+    """
+
+    datasets: "tuple[Dataset, ...]"
+    split: str
+    heldout: float
+    buffer_shards: int
+    shards: np.ndarray
+    counts: np.ndarray
+    aircraft: int
+
+    @classmethod
+    def of(
+        cls,
+        datasets: "Dataset | Sequence[Dataset]",
+        split: str = "all",
+        heldout: float = 0.1,
+        buffer_shards: int = BUFFER_SHARDS,
+    ) -> "Stream":
+        """Read every shard once, to count rows; damage is found now, not hours later.
+
+        Args:
+            datasets: One or several.
+            split: `all`, `train` or `heldout`, as for `Snapshots.of`.
+            heldout: Fraction of the episodes held out.
+            buffer_shards: How many shards may be in memory at once.
+
+        Raises:
+            DatasetError: A shard is damaged, no episode falls into the split, or the buffer holds nothing.
+        """
+        check_split(split)
+        if buffer_shards < 1:
+            raise DatasetError(f"expected a buffer of 1 shard or more, got {buffer_shards}")
+        several = tuple(datasets) if isinstance(datasets, Sequence) else (datasets,)
+        aircraft = max(aircraft_of(dataset) for dataset in several)
+        shards, counts = [], []
+        for number, dataset in enumerate(several):
+            for shard in dataset.shards:
+                table = choose(dataset.table(shard), dataset.manifest.seed, split, heldout)
+                rows, in_conflict = len(table["episode"]), int(np.count_nonzero(table["conflicts"] > 0))
+                aircraft = max(aircraft, most_aircraft(table))
+                if rows:
+                    shards.append((number, shard))
+                    counts.append((rows - in_conflict, in_conflict))
+        if not shards:
+            raise empty_split(several, split, heldout)
+        return cls(
+            several, split, heldout, buffer_shards, np.array(shards, np.int64), np.array(counts, np.int64), aircraft
+        )
+
+    def __len__(self) -> int:
+        """Return the number of rows in the split."""
+        return int(self.counts.sum())
+
+    def kinds(self) -> np.ndarray:
+        """Return the rows of each dataset, (D, 2) int64: free, in conflict."""
+        kinds = np.zeros((len(self.datasets), 2), np.int64)
+        np.add.at(kinds, self.shards[:, 0], self.counts)
+        return kinds
+
+    def table(self, piece: int) -> Table:
+        """Read a shard, checked as always, and return its rows in the split."""
+        number, shard = self.shards[piece].tolist()
+        dataset = self.datasets[number]
+        return choose(dataset.table(shard), dataset.manifest.seed, self.split, self.heldout)
+
+
+class Schedule:
+    """What is dealt when in one epoch.
+
+    Args:
+        stream: The shards.
+        mixture: How often each kind of row comes.
+        seed: With the epoch it fixes everything.
+        epoch: From 0.
+        shuffle: False deals the rows in the order of the datasets.
+    """
+
+    def __init__(self, stream: Stream, mixture: Mixture, seed: int, epoch: int, shuffle: bool) -> None:
+        self.key, self.shuffle = (seed, epoch), shuffle
+        self.repetitions = mixture.repetitions(stream.kinds())[stream.shards[:, 0]]  # (P, 2)
+        self.drawn = times(stream.counts, self.repetitions)  # (P, 2)
+        self._rows = self.drawn.sum(1)  # (P,)
+        owner = stream.shards[:, 0]
+        if not shuffle:
+            owner = np.zeros_like(owner)
+        sizes = np.bincount(owner)
+        self.slots = int(sizes.max())
+        spans = spans_of(stream.buffer_shards, sizes, np.bincount(owner, self._rows)) if shuffle else sizes // sizes
+        self.most_held = int((spans + 2).sum())  # a slot may begin and end within a shard
+        # The circle's length is T * size of the dataset, so that slots and shards begin at whole numbers.
+        self._circle = self.slots * sizes[owner]
+        self._stretch = self.slots * spans[owner]
+        self._slot = sizes[owner]
+        self._start = np.empty_like(owner)
+        for number, size in enumerate(sizes):
+            order = self.random(_ORDER, number).permutation(size) if shuffle else np.arange(size)
+            self._start[owner == number] = order * self.slots
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return int(self._rows.sum())
+
+    def random(self, *purpose: int) -> np.random.Generator:
+        """Return the generator for one purpose in this epoch."""
+        return np.random.default_rng(np.random.SeedSequence((*self.key, *purpose)))
+
+    def dealt(self, slot: int) -> np.ndarray:
+        """Return how many rows of each shard are dealt before a slot begins, (P,) int64."""
+        now = slot * self._slot
+        after_seam = np.clip(self._circle - self._start, 0, self._stretch)  # dealt up to the seam
+        here = np.clip(now - self._start, 0, self._stretch)
+        over = np.clip(now - self._start + self._circle, 0, self._stretch) - after_seam
+        return self._rows * (here + over) // self._stretch
+
+    def slot_of(self, row: int) -> tuple[int, int]:
+        """Return the slot the epoch's row number `row` is dealt in, and its place in it."""
+        low, high = 0, self.slots
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.dealt(middle).sum() <= row else (low, middle)
+        return low, row - int(self.dealt(low).sum())
+
+
+def spans_of(buffer_shards: int, sizes: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Divide the buffer among datasets by what is drawn of them; no more than each has, at least 1, (D,) int64."""
+    spans = np.clip(np.floor(buffer_shards * drawn / drawn.sum() + 0.5).astype(np.int64), 1, sizes)
+    for number in np.argsort(spans - sizes, kind="stable"):  # what some cannot use goes to those that lack most
+        spans[number] = min(sizes[number], spans[number] + max(buffer_shards - spans.sum(), 0))
+    return spans
+
+
+class Buffer:
+    """The shards that are dealt from, in memory reserved once.
+
+    Args:
+        stream: Where the rows are.
+        schedule: Which of them are drawn, and in which slot.
+    """
+
+    def __init__(self, stream: Stream, schedule: Schedule) -> None:
+        self._stream, self._schedule = stream, schedule
+        self._room = int(stream.counts.sum(1).max())
+        cells = min(schedule.most_held, len(stream.shards))
+        rows = cells * self._room
+        if rows >= 2**31:
+            raise DatasetError(f"expected a buffer of less than {2**31} rows, got {rows}. Buffer fewer shards.")
+        self._store = Store(rows, stream.aircraft)
+        self._snapshots = self._store.snapshots(rows, stream.aircraft, (rows,))
+        self._free = list(range(cells))[::-1]
+        self._cells: dict[int, int] = {}  # piece: cell
+        self._drawn: dict[int, np.ndarray] = {}  # piece: its rows in the buffer, in the order they are dealt
+
+    def rows(self, slot: int) -> np.ndarray:
+        """Return the rows dealt in a slot, int32; shards that lack are read, and those done with let go."""
+        begin, end = self._schedule.dealt(slot), self._schedule.dealt(slot + 1)
+        pieces = np.flatnonzero(end > begin).tolist()
+        for piece in set(self._cells) - set(pieces):
+            self._free.append(self._cells.pop(piece))
+            del self._drawn[piece]
+        for piece in pieces:
+            if piece not in self._cells:
+                self._read(piece)
+        parts = [self._drawn[piece][begin[piece] : end[piece]] for piece in pieces]
+        rows = np.concatenate(parts)
+        if self._schedule.shuffle:
+            self._schedule.random(_SLOT, slot).shuffle(rows)
+        return rows
+
+    def pick(self, rows: np.ndarray) -> Rows:
+        """Copy rows out."""
+        return self._snapshots.pick(torch.from_numpy(rows))
+
+    def _read(self, piece: int) -> None:
+        """Read a shard into a free cell and draw from it."""
+        cell = self._free.pop()
+        table, at = self._stream.table(piece), cell * self._room
+        self._store.put(table, at)
+        drawn = np.arange(len(table["episode"]), dtype=np.int32)
+        if self._schedule.shuffle:
+            random = self._schedule.random(_DRAW, *self._stream.shards[piece].tolist())
+            drawn = draw(table["conflicts"] > 0, self._schedule.repetitions[piece], random)
+            random.shuffle(drawn)
+        self._cells[piece], self._drawn[piece] = cell, drawn + np.int32(at)
+
+
+def deal(stream: Stream, schedule: Schedule, batch_size: int, start_batch: int) -> Iterator[Rows]:
+    """Yield an epoch's batches from one on; the last may be smaller.
+
+    Raises:
+        DatasetError: A shard was damaged since it was counted.
+    """
+    if start_batch * batch_size >= schedule.rows:
+        return
+    buffer = Buffer(stream, schedule)
+    first, skip = schedule.slot_of(start_batch * batch_size)
+    parts: list[Rows] = []
+    lacking = batch_size
+    for slot in range(first, schedule.slots):
+        rows = buffer.rows(slot)[skip if slot == first else 0 :]
+        while len(rows):
+            part, rows = rows[:lacking], rows[lacking:]
+            parts.append(buffer.pick(part))
+            lacking -= len(part)
+            if not lacking:
+                yield _joined(parts)
+                parts, lacking = [], batch_size
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    """Return several lots of rows as one."""
+    return parts[0] if len(parts) == 1 else Rows(*(torch.cat(column) for column in zip(*parts)))

@@ -1,0 +1,1 @@
+"""Traffic: its record, its state, its pairs, and what an aircraft observes of it."""

@@ -1,0 +1,68 @@
+"""The state of traffic.
+
+Positions east and north of the
+sector's centre in m; tracks in rad clockwise from north, so velocity east = speed sin(track).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from math import pi
+
+import torch
+from torch import Tensor
+
+
+def wrap_angle(angle_rad: Tensor) -> Tensor:
+    """Return the angle in [-pi, pi), any shape."""
+    return torch.remainder(angle_rad + pi, 2 * pi) - pi
+
+
+@dataclass
+class Traffic:
+    """States of aircraft, one tensor of shape (..., N) per quantity.
+
+    Attributes:
+        east_m: Position east of the sector's centre.
+        north_m: Position north of the sector's centre.
+        track_rad: Direction of travel over ground, clockwise from north.
+        speed_mps: Ground speed.
+        waypoint_east_m: Waypoint, east of the sector's centre.
+        waypoint_north_m: Waypoint, north of the sector's centre.
+        is_flying: True where there is an aircraft; ended and padded ones are False.
+    """
+
+    east_m: Tensor
+    north_m: Tensor
+    track_rad: Tensor
+    speed_mps: Tensor
+    waypoint_east_m: Tensor
+    waypoint_north_m: Tensor
+    is_flying: Tensor
+
+    @property
+    def velocity_east_mps(self) -> Tensor:
+        """Velocity east, (..., N) m/s."""
+        return self.speed_mps * torch.sin(self.track_rad)
+
+    @property
+    def velocity_north_mps(self) -> Tensor:
+        """Velocity north, (..., N) m/s."""
+        return self.speed_mps * torch.cos(self.track_rad)
+
+    @property
+    def bearing_rad(self) -> Tensor:
+        """Direction to the own waypoint, (..., N) rad clockwise from north."""
+        return torch.atan2(self.waypoint_east_m - self.east_m, self.waypoint_north_m - self.north_m)
+
+    @property
+    def drift_rad(self) -> Tensor:
+        """Track minus the direction to the waypoint, (..., N) rad in [-pi, pi)."""
+        return wrap_angle(self.track_rad - self.bearing_rad)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Traffic":
+        """Return new traffic whose every tensor is function(tensor)."""
+        return Traffic(*(function(getattr(self, field.name)) for field in fields(self)))
+
+    def clone(self) -> "Traffic":
+        """Return a copy that shares no memory."""
+        return self.map(torch.clone)

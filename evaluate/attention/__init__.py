@@ -1,0 +1,1 @@
+"""What the attention of a policy looks at."""

@@ -1,0 +1,1 @@
+"""The comparison: network variants trained alike, measured and flown."""

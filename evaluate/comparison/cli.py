@@ -1,0 +1,82 @@
+"""The command `skyclone compare`: it parses and prints, the work is done elsewhere."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...datasets.files.storage import Folder, as_folder
+
+
+@click.command(
+    "compare",
+    epilog="Example: skyclone compare --data data/mvp --out compare --models attention-additive,lstm,"
+    "pairwise:width=96@cpa:intruders=8 --observation ego:intruders=8 --lr 1e-3,4e-3",
+)
+@click.option("--data", required=True, type=as_folder, metavar="DIR", help="Dataset they all learn from.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder for runs and table."
+)
+@click.option("--models", default="", help="MODEL[@VIEW], with commas between them.  [default: every network]")
+@click.option("--observation", default="seed", show_default=True, help="View of the models that name none.")
+@click.option("--seeds", default="3", show_default=True, help="How many, or which: 0,1,5 (7, for one).")
+@click.option(
+    "--steps", type=click.IntRange(0), default=2000, show_default=True, help="Equal steps; 0: no such table."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Equal processor seconds (wall clock of an idle machine); 0: none.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=1024, show_default=True, help="Rows per step.")
+@click.option(
+    "--lr", "rates", default="1e-3", show_default=True, help="Learning rate; of several, the best for each."
+)
+@click.option("--schedule", default="cosine", show_default=True, help="Learning rate: constant or cosine.")
+@click.option("--conflict-weight", default=1.0, show_default=True, help="How often rows in conflict come.")
+@click.option("--reference", default="attention-additive", show_default=True, help="Model held against the others.")
+@click.option("--scenarios", type=click.IntRange(2), default=200, show_default=True, help="Flown by each network.")
+@click.option("--scenario-seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Their seed.")
+@click.option("--bootstrap", type=click.IntRange(100), default=2000, show_default=True, help="Resamples.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes side by side.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table's JSON on stdout, and nothing else there.")
+def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any) -> None:
+    """Train variants on one dataset with one budget and several seeds, fly them, and make one table.
+
+    Each training is an ordinary run below --out that `evaluate` can fly. Broken off, the same command goes on: what
+    is finished is not done again, and further models or seeds are added to what is there.
+    """
+    from ..report.output import check_folder
+    from .comparison import compare as run
+    from .output import STEM, to_markdown, write
+    from .plan import ComparePlan, parse_budgets, parse_rates, parse_seeds, parse_variants
+    from .table import tabulate
+
+    plan = ComparePlan(
+        variants=parse_variants(options.pop("models"), options.pop("observation")),
+        budgets=parse_budgets(options.pop("steps"), options.pop("seconds")),
+        seeds=parse_seeds(options.pop("seeds")),
+        rates=parse_rates(options.pop("rates")),
+        **options,
+    )
+    check_folder(out)
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    try:
+        table = tabulate(run(data, out, plan, workers, say))
+    except KeyboardInterrupt:
+        raise click.Abort("Interrupted: what was trained is kept; the same command goes on from there.") from None
+    result = write(out, table)
+    if as_json:
+        click.echo(json.dumps(result, allow_nan=False))
+        for line in result["answer"]:
+            say(line)
+    else:
+        click.echo(to_markdown(table))
+    names = ", ".join(f"{STEM}.{end}" for end in ("json", "csv", "md", "png"))
+    say(f"Wrote {names} into {out}")

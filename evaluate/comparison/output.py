@@ -1,0 +1,123 @@
+"""What a comparison leaves in its folder: `compare.json`, `compare.csv`, `compare.md` and `compare.png`."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from ...datasets.files.atomic import clean, publish
+from ...train.runs.intervals import Estimate
+from ..metrics.formulas import METRICS
+from ..metrics.numerals import NOTHING, with_interval
+from .answer import answer
+from .table import FLOWN, NOTES, TRAINED, Row, Table, to_json
+
+STEM = "compare"
+_SHOWN = ("heldout_mse", "heldout_mse_conflict", "heldout_mse_free", "sharpness", "samples_per_processor_second")
+_SPENT = ("steps", "processor_s", "wall_s")
+
+
+def write(folder: Path, table: Table) -> dict[str, Any]:
+    """Write the four files, each whole or not at all, and return the JSON object."""
+    from .plot import draw  # matplotlib takes a second to import
+
+    result = to_json(table, answer(table))
+    clean(folder)
+    publish(folder / f"{STEM}.json", json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
+    publish(folder / f"{STEM}.csv", to_csv(table).encode())
+    publish(folder / f"{STEM}.md", to_markdown(table).encode())
+    publish(folder / f"{STEM}.png", draw(table))
+    return result
+
+
+def to_csv(table: Table) -> str:
+    """Return a row for each budget and variant and for each reference; empty where there is no figure."""
+    names = (*TRAINED, *METRICS)
+    head = ["budget", "variant", "model", "observation", "lr", "parameters", "seeds", "failed_seeds"]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*head, *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))])
+    for row in table.rows:
+        variant, seeds = row.variant, table.comparison.plan.seeds
+        known = [row.budget.name, variant.name, variant.model, variant.observation, row.lr, row.parameters]
+        counts = [" ".join(map(str, seeds)), " ".join(map(str, row.failed))]
+        estimates = {name: spread.estimate for name, spread in row.figures.items()}
+        writer.writerow([*known, *counts, *_cells(estimates, names)])
+    for name, estimates in table.references.items():
+        writer.writerow(["", name, *[""] * (len(head) - 2), *_cells(estimates, names)])
+    return buffer.getvalue()
+
+
+def _cells(estimates: dict[str, Estimate], names: tuple[str, ...]) -> list[str]:
+    """Return value, low and high of each figure."""
+    nothing = dict.fromkeys(("value", "low", "high"))
+    parts = [estimates[name].to_json() if name in estimates else nothing for name in names]
+    return ["" if value is None else f"{value:.6g}" for part in parts for value in part.values()]
+
+
+def to_markdown(table: Table) -> str:
+    """Return a table for each budget, for a README, and the answer below."""
+    lines = []
+    for budget in table.comparison.plan.budgets:
+        rows = [row for row in table.rows if row.budget == budget]
+        lines += [f"**Equal budget: {budget.name}** ({_conditions(table)})", "", *_table(table, rows), ""]
+    lines += [f"- {line}" for line in (*answer(table), *_failures(table), *NOTES)]
+    return "\n".join(lines) + "\n"
+
+
+def _failures(table: Table) -> list[str]:
+    """Say which trainings are left out of the table."""
+    failed = [(f"{row.variant.name} after {row.budget.name}", row.failed) for row in table.rows if row.failed]
+    return [
+        f"{name} met NaN or infinity with seed {', '.join(map(str, seeds))}: left out." for name, seeds in failed
+    ]
+
+
+def _conditions(table: Table) -> str:
+    """Say on what the figures rest."""
+    plan = table.comparison.plan
+    chosen = "learning rate chosen for each" if table.comparison.sweep else f"learning rate {plan.rates[0]:g}"
+    weighted = f"rows in conflict {plan.conflict_weight:g} times as often, " if plan.conflict_weight != 1 else ""
+    return (
+        f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}, batch {plan.batch_size}, {plan.schedule}, "
+        f"{weighted}"
+        f"{chosen}; {plan.scenarios} scenarios of {table.comparison.world.aircraft} aircraft"
+    )
+
+
+def _table(table: Table, rows: list[Row]) -> list[str]:
+    """Return the lines of a budget's table."""
+    heads = ["variant", "lr", "weights", *(TRAINED[name] for name in _SHOWN)]
+    heads += ["steps / processor s / wall s", *(METRICS[name].heading for name in FLOWN)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        cells = [f"{row.variant.model} on {row.variant.observation}", f"{row.lr:g}", f"{row.parameters:,}"]
+        cells += [_trained(row.figures[name].estimate) for name in _SHOWN]
+        cells.append(" / ".join(_whole(row.figures[name].estimate) for name in _SPENT))
+        cells += [_flown(row.figures[name].estimate, name) for name in FLOWN]
+        lines.append("| " + " | ".join(cells) + " |")
+    for name, estimates in table.references.items():
+        cells = [name, *[""] * (3 + len(_SHOWN)), *(_flown(estimates[key], key) for key in FLOWN)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _trained(estimate: Estimate) -> str:
+    """Return a figure of the training with half the width of its interval."""
+    if estimate.value != estimate.value:
+        return NOTHING
+    if estimate.value >= 1000:
+        return f"{estimate.value:,.0f}"
+    half = (estimate.high - estimate.low) / 2
+    return f"{estimate.value:.3g}" + ("" if half != half else f" ± {half:.1g}")
+
+
+def _whole(estimate: Estimate) -> str:
+    """Return a whole number."""
+    return NOTHING if estimate.value != estimate.value else f"{estimate.value:,.0f}"
+
+
+def _flown(estimate: Estimate, name: str) -> str:
+    """Return a closed-loop figure with its interval."""
+    return " ".join(with_interval(estimate, METRICS[name])).strip()

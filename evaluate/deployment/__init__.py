@@ -1,0 +1,1 @@
+"""Deployment: ONNX, and the BlueSky plugin."""

@@ -1,0 +1,226 @@
+"""Deployment: a trained policy flies aircraft given in degrees and metres, on the scale it was trained on.
+
+Aircraft that a policy cannot know (airliners, other protected zones, climbing ones) are left alone, with a reason.
+
+Notation: N aircraft, M of them flown.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ...collect.airspace.geodesy import EARTH_RADIUS_M
+from ...collect.airspace.units import KNOT_MPS, NAUTICAL_MILE_M
+from ...collect.airspace.world_config import WorldConfig
+from ...datasets.errors import ConfigurationError
+from ...datasets.traffic.observation import observe
+from ...datasets.traffic.pairs import Pairs
+from ...datasets.traffic.state import Traffic
+from ...train.policy import Policy, load_policy
+
+_ZONE_TOLERANCE = 0.02
+_LEVEL_MPS = 0.5
+_SPEED_TOLERANCE_MPS = 0.1
+
+
+@dataclass(frozen=True)
+class AirTraffic:
+    """Aircraft as a simulator has them, each (N,) float64.
+
+    Attributes:
+        latitude_deg: Of each aircraft.
+        longitude_deg: Of each aircraft.
+        track_deg: Over ground, clockwise from north.
+        speed_mps: Over ground.
+        altitude_m: Above sea level.
+        climb_mps: Vertical speed.
+        waypoint_latitude_deg: Of the waypoint it flies to.
+        waypoint_longitude_deg: Of the waypoint it flies to.
+        zone_m: Radius of its protected zone.
+        zone_height_m: Vertical separation; whoever is farther above or below is no intruder.
+        slowest_mps: Least speed it can fly.
+        fastest_mps: Highest speed it can fly.
+        is_avoided: (N,) bool, False for those whom nobody shall avoid.
+    """
+
+    latitude_deg: np.ndarray
+    longitude_deg: np.ndarray
+    track_deg: np.ndarray
+    speed_mps: np.ndarray
+    altitude_m: np.ndarray
+    climb_mps: np.ndarray
+    waypoint_latitude_deg: np.ndarray
+    waypoint_longitude_deg: np.ndarray
+    zone_m: np.ndarray
+    zone_height_m: np.ndarray
+    slowest_mps: np.ndarray
+    fastest_mps: np.ndarray
+    is_avoided: np.ndarray
+
+
+class Orders(NamedTuple):
+    """What the aircraft shall fly next.
+
+    Attributes:
+        is_flown: (N,) bool, True where the policy flies.
+        track_deg: (N,) in [0, 360).
+        speed_mps: (N,).
+        reasons: Why others are left alone, and which (N,) bool.
+    """
+
+    is_flown: np.ndarray
+    track_deg: np.ndarray
+    speed_mps: np.ndarray
+    reasons: dict[str, np.ndarray]
+
+
+class Deployment:
+    """A policy that is at work; the centre of its sector is the middle of the first traffic it flies.
+
+    Its view holds the place in the sector and the waypoint. Beyond the scale of its training both are seen in
+    their direction, at the sector's radius and diameter, so that a route of any length can be flown.
+
+    Args:
+        policy: The policy.
+        name: Where it comes from, for messages.
+    """
+
+    def __init__(self, policy: Policy, name: str) -> None:
+        self.policy, self.name = policy, name
+        saved = policy.meta.get("world")
+        self.config = WorldConfig.from_json(saved) if saved else WorldConfig()
+        self.centre_deg: tuple[float, float] | None = None
+
+    @classmethod
+    def load(cls, run: str) -> "Deployment":
+        """Load a checkpoint.
+
+        Raises:
+            CheckpointError: There is none, or it is damaged.
+            ConfigurationError: Its world is damaged.
+        """
+        return cls(load_policy(run), run)
+
+    @property
+    def scale(self) -> str:
+        """Say in one line what it was trained for."""
+        config = self.config
+        return (
+            f"{config.cruise_mps:g} m/s cruise, up to {config.max_speed_mps:g} m/s, protected zone "
+            f"{config.protected_zone_m:g} m (ZONER {config.protected_zone_m / NAUTICAL_MILE_M:.4f}), "
+            f"sectors of {config.sector_radius_m:g} m, level flight"
+        )
+
+    def fly(self, air: AirTraffic) -> Orders:
+        """Return what each aircraft shall fly until the next decision."""
+        reasons = self._reasons(air)
+        is_flown = ~np.any(list(reasons.values()), axis=0)
+        track, speed = air.track_deg % 360.0, air.speed_mps.copy()
+        rows = np.flatnonzero(is_flown)
+        if len(rows):
+            own, pairs = self._seen(air, rows)
+            view = self.policy.view
+            action = np.asarray(self.policy.act(observe(own, pairs, view)), np.float64)  # (M, 2)
+            config = self.config
+            track[rows] = (track[rows] + np.degrees(action[:, 0] * config.turn_rad)) % 360.0
+            low = np.maximum(air.slowest_mps[rows], config.min_speed_mps)
+            high = np.minimum(air.fastest_mps[rows], config.max_speed_mps)
+            speed[rows] = np.clip(speed[rows] + action[:, 1] * config.speed_change_mps, low, high)
+        return Orders(is_flown, track, speed, {reason: who for reason, who in reasons.items() if who.any()})
+
+    def _reasons(self, air: AirTraffic) -> dict[str, np.ndarray]:
+        """Return what puts aircraft beyond the policy's scale, and which, (N,) bool each; one reason for each."""
+        config = self.config
+        zone = config.protected_zone_m
+        reasons = {
+            f"faster than the {config.max_speed_mps:g} m/s ({config.max_speed_mps / KNOT_MPS:.0f} kt) it was "
+            "trained for": air.speed_mps > config.max_speed_mps + _SPEED_TOLERANCE_MPS,
+            f"of a type that cannot fly its cruise speed of {config.cruise_mps:g} m/s": (
+                (air.slowest_mps > config.cruise_mps) | (air.fastest_mps < config.cruise_mps)
+            ),
+            f"with a protected zone other than the {zone:g} m it was trained for: set ZONER "
+            f"{zone / NAUTICAL_MILE_M:.4f}": np.abs(air.zone_m - zone) > _ZONE_TOLERANCE * zone,
+            "climbing or descending, while it flies on one level": np.abs(air.climb_mps) > _LEVEL_MPS,
+        }
+        is_told = np.zeros(len(air.speed_mps), bool)
+        for reason, who in reasons.items():
+            reasons[reason] = who & ~is_told
+            is_told |= who
+        return reasons
+
+    def _seen(self, air: AirTraffic, rows: np.ndarray) -> tuple[Traffic, Pairs]:
+        """Return the flown aircraft as ownships (M,), and all others around each of them, (M, N)."""
+        if self.centre_deg is None:
+            first = air.longitude_deg[rows[0]]
+            mean = first + _wrapped(air.longitude_deg[rows] - first).mean()  # also across the date line
+            self.centre_deg = (float(air.latitude_deg[rows].mean()), float(mean))
+        radius = self.config.sector_radius_m
+        latitude, longitude = air.latitude_deg, air.longitude_deg
+        east, north = _clipped(*_offset(*self.centre_deg, latitude[rows], longitude[rows]), radius)
+        to_go = _offset(
+            latitude[rows], longitude[rows], air.waypoint_latitude_deg[rows], air.waypoint_longitude_deg[rows]
+        )
+        ahead_east, ahead_north = _clipped(*to_go, 2 * radius)
+        track = _wrapped(air.track_deg) * math.pi / 180.0
+        speed = air.speed_mps
+        own = (east, north, track[rows], speed[rows], east + ahead_east, north + ahead_north)
+        flying = np.ones(len(rows), bool)
+
+        d_east, d_north = _offset(latitude[rows, None], longitude[rows, None], latitude[None], longitude[None])
+        velocity = speed * np.sin(track), speed * np.cos(track)
+        d_velocity = [part[None] - part[rows, None] for part in velocity]
+        level = np.maximum(air.zone_height_m[rows, None], air.zone_height_m[None])
+        is_pair = np.abs(air.altitude_m[None] - air.altitude_m[rows, None]) < level
+        is_pair &= air.is_avoided[None] & (np.arange(len(speed))[None] != rows[:, None])
+        distance2 = np.where(is_pair, d_east**2 + d_north**2, np.inf)
+        around = (d_east, d_north, d_velocity[0], d_velocity[1], distance2)
+        return Traffic(*_tensors(*own, flying)), Pairs(*_tensors(*around, is_pair))
+
+
+def named(callsigns: Sequence[str], is_meant: np.ndarray) -> str:
+    """Return the first few of the aircraft that are meant, (N,) bool."""
+    found = [callsigns[place] for place in np.flatnonzero(is_meant).tolist()]
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def require(run: str) -> Deployment:
+    """Load a checkpoint, or say what else to name.
+
+    Raises:
+        ConfigurationError: Nothing was named.
+        CheckpointError: There is none of that name, or it is damaged.
+    """
+    if not run.strip():
+        raise ConfigurationError(
+            "expected the folder of a trained policy, or pretrained:NAME. Try SKYCLONE runs/clone"
+        )
+    return Deployment.load(run.strip().strip("'\""))
+
+
+def _wrapped(degrees: np.ndarray) -> np.ndarray:
+    """Return angles in [-180, 180)."""
+    return (degrees + 180.0) % 360.0 - 180.0
+
+
+def _offset(
+    latitude: np.ndarray | float, longitude: np.ndarray | float, to_latitude: np.ndarray, to_longitude: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the way from one point to another, east and north, m, on a flat earth between them."""
+    middle = np.radians((latitude + to_latitude) / 2)
+    east = EARTH_RADIUS_M * np.radians(_wrapped(to_longitude - longitude)) * np.cos(middle)
+    return east, EARTH_RADIUS_M * np.radians(to_latitude - latitude)
+
+
+def _clipped(east: np.ndarray, north: np.ndarray, most_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return vectors no longer than `most_m`, in their direction."""
+    factor = np.minimum(1.0, most_m / np.maximum(np.hypot(east, north), 1e-9))
+    return east * factor, north * factor
+
+
+def _tensors(*values: np.ndarray) -> list[Any]:
+    """Return values as tensors, float64 as float32."""
+    return [torch.from_numpy(each if each.dtype == bool else each.astype(np.float32)) for each in values]

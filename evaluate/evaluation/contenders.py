@@ -1,0 +1,180 @@
+"""Contenders: teachers and trained policies, each flying every aircraft of a scenario."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...collect import simulators, teachers
+from ...collect.airspace.world_config import WorldConfig
+from ...collect.flying.flight import Pilot, teacher_pilot
+from ...collect.simulators.simulator import Resolution
+from ...datasets.errors import ConfigurationError
+from ...datasets.spec import parse_parameters
+from ...datasets.traffic.pairs import Pairs
+from ...datasets.traffic.state import Traffic
+from ...train.checkpoint import weights_hash
+from ...train.policy import Policy, load_policy
+
+UNRESOLVED = "none"
+"""The teacher that resolves nothing: the DEP needs it flown whatever the contenders."""
+BLUESKY_MVP = "bluesky-mvp"
+"""The baseline that leaves resolving to BlueSky's own MVP."""
+_FREE_IN_WORLD = (
+    "aircraft",
+    "scenario",
+    "reward",
+    "simulator",
+)  # a policy may well be evaluated with others of these
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Somebody who flies.
+
+    Attributes:
+        name: As given on the command line.
+        is_run: Whether it is a trained policy rather than a teacher.
+    """
+
+    name: str
+    is_run: bool
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A contender that is ready to fly.
+
+    Attributes:
+        contender: Who.
+        pilot: Its pilot.
+        policy: Its policy, if it is a trained one.
+    """
+
+    contender: Contender
+    pilot: Pilot
+    policy: Policy | None = field(default=None)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Where a trained policy comes from, as its checkpoint says; empty for teachers."""
+        if self.policy is None:
+            return {}
+        return {"observation": str(self.policy.view), "network": self.policy.network.spec, **self.policy.meta}
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decides how it flies, as JSON: a teacher's name, or a policy's weights, network and observation."""
+        if self.policy is None:
+            return {"teacher": self.contender.name}
+        network = self.policy.network
+        return {
+            "weights_sha256": weights_hash(network.state_dict()),
+            "network": network.spec,
+            "observation": self.policy.view.to_json(),
+        }
+
+
+def name_all(runs: Sequence[str], baselines: str) -> list[Contender]:
+    """Return the contenders in the order of the table: baselines first.
+
+    Args:
+        runs: Folders or `pretrained:NAME`.
+        baselines: Teachers, comma-separated; may be empty.
+
+    Raises:
+        ConfigurationError: A name appears twice, or there is nobody.
+    """
+    named = [text.strip() for text in baselines.split(",")]
+    contenders = [Contender(name, False) for name in named if name] + [Contender(run, True) for run in runs]
+    names = [contender.name for contender in contenders]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(
+                f"'{name}' is given twice. Name each contender once; a folder called like a teacher is ./{name}."
+            )
+    if not contenders:
+        raise ConfigurationError("expected a RUN or a baseline to evaluate, got none. Try --baselines none,mvp.")
+    return contenders
+
+
+def load(contender: Contender, config: WorldConfig, device: str | torch.device = "cpu") -> Loaded:
+    """Make a contender ready to fly.
+
+    Raises:
+        ConfigurationError: Unknown teacher or parameter.
+        CheckpointError: The checkpoint is missing or damaged.
+    """
+    if contender.is_run:
+        policy = load_policy(contender.name, device=device)
+        return Loaded(contender, policy.pilot, policy)
+    if contender.name.partition(":")[0] == BLUESKY_MVP:
+        return Loaded(contender, _bluesky_mvp(contender.name, config))
+    return Loaded(contender, teacher_pilot(teachers.parse(contender.name, config), config))
+
+
+@dataclass(frozen=True)
+class SelfResolving:
+    """A pilot who flies straight to the waypoint and has the simulator resolve conflicts itself.
+
+    Attributes:
+        resolution: How.
+        straight: The pilot without resolution.
+    """
+
+    resolution: Resolution
+    straight: Pilot
+
+    def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
+        """Return the actions towards the waypoints, (B, N, 2)."""
+        return self.straight(traffic, pairs)
+
+
+def _bluesky_mvp(text: str, config: WorldConfig) -> SelfResolving:
+    """Return BlueSky's own MVP: detection on the protected zone, resolution on `margin` times it.
+
+    The margin is BlueSky's RFACH, by default 1.05 as in its settings; the look-ahead time its DTLOOK.
+    """
+    _, parameters = parse_parameters(text, "baseline")
+    known = {"margin": 1.05, "lookahead_s": config.lookahead_s}
+    for key, value in parameters.items():
+        if key not in known or not 0 < value < 10_000:
+            raise ConfigurationError(
+                f"baseline '{text}': expected the parameters {' and '.join(known)}, above 0, got {key}={value:g}"
+            )
+    resolution = Resolution("MVP", **{**known, **parameters})
+    if simulators.is_embedded(config):
+        simulators.simulator_of(config).resolve_with(resolution)  # which says where it can be flown
+    return SelfResolving(resolution, teacher_pilot(teachers.make(UNRESOLVED, config), config))
+
+
+def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
+    """Return what speaks against taking a trained policy's figures at face value.
+
+    Args:
+        loaded: The policy; nothing is said about teachers.
+        config: The world of the evaluation.
+        seed: Seed of its scenarios.
+    """
+    name, meta, warnings = loaded.contender.name, loaded.meta, []
+    if seed in _seeds_in(meta):
+        warnings.append(
+            f"{name} was trained on scenarios of seed {seed}, and is evaluated on them here: its figures are too "
+            "good. Take another --seed."
+        )
+    world = meta.get("world") or {}
+    here = config.to_json()
+    others = [key for key in world if key in here and key not in _FREE_IN_WORLD and world[key] != here[key]]
+    if others:
+        changes = ", ".join(f"{key} {world[key]} there, {here[key]} here" for key in others)
+        warnings.append(f"{name} was trained in another world: {changes}.")
+    return warnings
+
+
+def _seeds_in(meta: dict[str, Any]) -> set[int]:
+    """Return the seeds of a policy's datasets. Fine-tuning flies episodes numbered beyond any evaluation's."""
+    entries = [entry for entry in meta.get("datasets") or [] if isinstance(entry, dict)]
+    return {entry["seed"] for entry in entries if isinstance(entry.get("seed"), int)}

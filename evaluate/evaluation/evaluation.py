@@ -1,0 +1,171 @@
+"""The evaluation: all contenders on the same scenarios, their metrics, and the differences between them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...collect import simulators
+from ...collect.flying.figures import Figures, Progress
+from ...datasets.provenance import code_version, package_versions
+from ...train.runs import intervals as statistics
+from ...train.runs.intervals import Estimate, Ratio
+from ..metrics import formulas
+from . import front
+from .batches import fly_all
+from .contenders import UNRESOLVED, Contender, Loaded, warnings_about
+from .flight_store import FlightStore
+from .front import Front
+from .plan import Plan
+
+VERSION = 1
+"""Of the JSON's form."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        plan: What was evaluated.
+        figures: Figures of every contender flown, by name.
+        estimates: Metrics with intervals, by contender and metric; those shown only.
+        differences: Contender minus reference, by contender, reference and metric.
+        warnings: What speaks against the figures.
+        meta: Where each trained policy comes from, by name.
+        seconds: What each contender's flying took, by name, and `intervals`.
+        front: The front of the MVP family, if it was wanted.
+        by_aircraft: Metrics with intervals by number of aircraft, contender and metric; empty for one number only.
+    """
+
+    plan: Plan
+    figures: dict[str, Figures]
+    estimates: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, dict[str, Estimate]]]
+    warnings: list[str]
+    meta: dict[str, dict[str, Any]]
+    seconds: dict[str, float]
+    front: Front | None = None
+    by_aircraft: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of `evaluate --json`, version 1."""
+        plan = self.plan
+        return {
+            "version": VERSION,
+            "contenders": {name: _json_of(estimates) for name, estimates in self.estimates.items()},
+            "differences": {
+                name: {reference: _json_of(estimates) for reference, estimates in against.items()}
+                for name, against in self.differences.items()
+            },
+            "front": self.front.to_json() if self.front else None,
+            "by_aircraft": {
+                count: {name: _json_of(estimates) for name, estimates in contenders.items()}
+                for count, contenders in self.by_aircraft.items()
+            },
+            "nearest_m": {
+                name: formulas.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
+            },
+            "world": plan.world.to_json(),
+            "simulator": plan.world.simulator,
+            "seed": plan.seed,
+            "scenarios": plan.scenarios,
+            "batch": plan.batch,
+            "bootstrap": plan.bootstrap,
+            "confidence": statistics.CONFIDENCE,
+            "runs": self.meta,
+            "warnings": self.warnings,
+            "code": code_version(),
+            "packages": {**package_versions(), **simulators.packages_of(plan.world)},
+        }
+
+
+def _json_of(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    """Return estimates as JSON."""
+    return {name: estimate.to_json() for name, estimate in estimates.items()}
+
+
+def references(contenders: Sequence[Contender]) -> dict[str, list[str]]:
+    """Return against whom each contender is held.
+
+    Everybody against the first `mvp` (else the first baseline that resolves); that one against `none`;
+    every further run against the first run too, so that one sees what fine-tuning has changed.
+    """
+    baselines = [c.name for c in contenders if not c.is_run]
+    runs = [c.name for c in contenders if c.is_run]
+    resolving = [name for name in baselines if name != UNRESOLVED]
+    first = next((name for name in resolving if name.partition(":")[0] == "mvp"), None)
+    main = first or next(iter([*resolving, *baselines]), None)
+    against: dict[str, list[str]] = {}
+    for name in [*resolving, *runs]:
+        others = [main] if main and main != name else []
+        if name == main and UNRESOLVED in baselines:
+            others = [UNRESOLVED]
+        if name in runs[1:]:
+            others.append(runs[0])
+        if others:
+            against[name] = others
+    return against
+
+
+def evaluate(
+    plan: Plan,
+    loaded: dict[str, Loaded],
+    workers: int = 1,
+    progress: Progress | None = None,
+    store: FlightStore | None = None,
+) -> Evaluation:
+    """Fly every contender on the same scenarios and compute its metrics.
+
+    Args:
+        plan: What to evaluate.
+        loaded: The contenders, from `plan.load()`.
+        workers: Processes; 1 works in this one. The figures do not depend on it.
+        progress: Told about scenarios that are done.
+        store: Where batches are kept; those it has are not flown again.
+    """
+    figures, seconds = fly_all(plan, loaded, workers, progress, store)
+    start = time.perf_counter()
+    ratios = {
+        name: formulas.compute(formulas.Flown(each, figures[UNRESOLVED], plan.world))
+        for name, each in figures.items()
+    }
+    weights = statistics.resample(plan.scenarios, plan.bootstrap, plan.seed)
+    estimates = {
+        contender.name: {
+            name: statistics.estimate(ratio, weights) for name, ratio in ratios[contender.name].items()
+        }
+        for contender in plan.contenders
+    }
+    differences = {
+        name: {other: _differences(ratios[name], ratios[other], weights) for other in others}
+        for name, others in references(plan.contenders).items()
+    }
+    runs = [contender.name for contender in plan.contenders if contender.is_run]
+    found = front.find(ratios, runs, weights) if plan.front else None
+    seconds["intervals"] = time.perf_counter() - start
+    shown = [loaded[contender.name] for contender in plan.contenders]
+    return Evaluation(
+        plan,
+        figures,
+        estimates,
+        differences,
+        warnings=[text for each in shown if each.policy for text in warnings_about(each, plan.world, plan.seed)],
+        meta={each.contender.name: each.meta for each in shown if each.policy},
+        seconds=seconds,
+        front=found,
+    )
+
+
+def by_density(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the first of several evaluations of the same contenders, with the metrics of all of them."""
+    first = evaluations[0]
+    if len(evaluations) == 1:
+        return first
+    ordered = sorted(evaluations, key=lambda each: each.plan.world.aircraft)
+    return replace(first, by_aircraft={str(each.plan.world.aircraft): each.estimates for each in ordered})
+
+
+def _differences(one: dict[str, Ratio], other: dict[str, Ratio], weights: Any) -> dict[str, Estimate]:
+    """Return the difference in every metric."""
+    return {name: statistics.difference(one[name], other[name], weights) for name in one}

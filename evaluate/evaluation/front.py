@@ -1,0 +1,170 @@
+"""The front of the MVP family: the best that its settings reach, in losses of separation against extra distance.
+
+MVP's margin and look-ahead trade one for the other, so beating one setting of it says little. Two settings can
+also be mixed, one in some of the scenarios and the other in the rest, which reaches every point on the line between
+them: so what the family can do at all is the lower convex hull of its members, straight flight among them.
+
+Notation: S scenarios, R resamples, C members of the family.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...train.runs import intervals as statistics
+from ...train.runs.intervals import Estimate, Ratio
+from .contenders import UNRESOLVED
+
+MARGINS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4)
+LOOKAHEADS_S = (10.0, 15.0, 20.0, 30.0, 40.0)
+FAMILY = (
+    UNRESOLVED,
+    *(f"mvp:margin={margin:g}:lookahead_s={seconds:g}" for margin in MARGINS for seconds in LOOKAHEADS_S),
+)
+LOSSES = "los_per_flight_hour"
+COSTS = ("extra_distance", "extra_time")
+"""What safety is paid with; the front is drawn against each."""
+
+
+class Member(NamedTuple):
+    """One setting of MVP.
+
+    Attributes:
+        name: As on the command line.
+        losses: Losses of separation per flight hour.
+        costs: Extra distance and extra time, by metric.
+        is_on_front: Whether it lies on the front of losses against extra distance.
+    """
+
+    name: str
+    losses: Estimate
+    costs: dict[str, Estimate]
+    is_on_front: bool
+
+
+class Position(NamedTuple):
+    """Where a contender lies.
+
+    Attributes:
+        front: Losses per flight hour of the front at the contender's cost.
+        difference: The contender's losses minus those; below 0 it lies ahead of the front.
+    """
+
+    front: float
+    difference: Estimate
+
+
+class Front(NamedTuple):
+    """What came out.
+
+    Attributes:
+        members: The family.
+        positions: By contender and cost.
+    """
+
+    members: tuple[Member, ...]
+    positions: dict[str, dict[str, Position]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return {
+            "losses": LOSSES,
+            "members": {
+                member.name: {
+                    LOSSES: member.losses.to_json(),
+                    **{name: cost.to_json() for name, cost in member.costs.items()},
+                    "is_on_front": member.is_on_front,
+                }
+                for member in self.members
+            },
+            "positions": {
+                name: {
+                    cost: {"front": position.front, "difference": position.difference.to_json()}
+                    for cost, position in positions.items()
+                }
+                for name, positions in self.positions.items()
+            },
+        }
+
+
+def find(ratios: dict[str, dict[str, Ratio]], runs: Sequence[str], weights: np.ndarray) -> Front:
+    """Find the front, and where contenders lie beside it.
+
+    Args:
+        ratios: Metrics by contender; those of the whole family are among them.
+        runs: Whose positions are wanted.
+        weights: (R, S) from `statistics.resample`.
+    """
+    hull = lower_hull(*_points(ratios, COSTS[0]))
+    members = tuple(
+        Member(
+            name,
+            statistics.estimate(ratios[name][LOSSES], weights),
+            {cost: statistics.estimate(ratios[name][cost], weights) for cost in COSTS},
+            number in hull,
+        )
+        for number, name in enumerate(FAMILY)
+    )
+    return Front(members, {run: {cost: _position(ratios, run, cost, weights) for cost in COSTS} for run in runs})
+
+
+def lower_hull(costs: np.ndarray, losses: np.ndarray) -> list[int]:
+    """Return the members on the lower convex hull, from the cheapest to the safest.
+
+    Monotone chain (Andrew 1979) over members sorted by cost, ended at the safest one.
+
+    Args:
+        costs: (C,).
+        losses: (C,).
+    """
+    order = np.lexsort((losses, costs))
+    safest = losses.min()
+    hull: list[int] = []
+    for point in order.tolist():
+        if hull and losses[point] >= losses[hull[-1]]:
+            continue  # dearer and no safer
+        while len(hull) >= 2 and _is_above(costs[[*hull[-2:], point]], losses[[*hull[-2:], point]]):
+            hull.pop()
+        hull.append(point)
+        if losses[point] <= safest:
+            break
+    return hull
+
+
+def losses_at(cost: float, costs: np.ndarray, losses: np.ndarray) -> float:
+    """Return the front's losses at a cost: on the hull, and level beyond its two ends."""
+    hull = lower_hull(costs, losses)
+    return float(np.interp(cost, costs[hull], losses[hull]))
+
+
+def _is_above(costs: np.ndarray, losses: np.ndarray) -> bool:
+    """Return whether the middle one of three points lies on or above the line between the other two."""
+    rise = (losses[1] - losses[0]) * (costs[2] - costs[0])
+    return bool(rise >= (losses[2] - losses[0]) * (costs[1] - costs[0]))
+
+
+def _points(ratios: dict[str, dict[str, Ratio]], cost: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return cost and losses of the family, (C,) each."""
+    found = [[statistics.value_of(ratios[name][metric]) for name in FAMILY] for metric in (cost, LOSSES)]
+    return np.array(found[0]), np.array(found[1])
+
+
+def _position(ratios: dict[str, dict[str, Ratio]], run: str, cost: str, weights: np.ndarray) -> Position:
+    """Return where a contender lies; the front is found anew in each resample."""
+    count = len(FAMILY)
+
+    def gap(values: np.ndarray) -> np.ndarray:
+        """Return own losses minus the front's, for rows of (cost, losses, costs (C), losses (C))."""
+        return np.array(
+            [
+                own - losses_at(spent, row[:count], row[count:])
+                for spent, own, *rest in values
+                for row in [np.array(rest)]
+            ]
+        )
+
+    members = [ratios[name][metric] for metric in (cost, LOSSES) for name in FAMILY]
+    difference = statistics.combine([ratios[run][cost], ratios[run][LOSSES], *members], gap, weights)
+    own = statistics.value_of(ratios[run][LOSSES])
+    return Position(own - difference.value, difference)

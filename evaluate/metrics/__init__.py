@@ -1,0 +1,1 @@
+"""The metrics: their formulas, and how their values are written."""

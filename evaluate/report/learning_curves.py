@@ -1,0 +1,106 @@
+"""Learning curves, read from what a run left in `metrics.jsonl`."""
+
+import json
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...train.cloning.monitor import METRICS_NAME
+
+
+class Curve(NamedTuple):
+    """One line of a picture; there are two points or more.
+
+    Attributes:
+        name: For the legend.
+        x: What has been spent.
+        y: What came of it.
+        x_label: What x is.
+        y_label: What y is.
+    """
+
+    name: str
+    x: list[float]
+    y: list[float]
+    x_label: str
+    y_label: str
+
+
+# Pictures by title; in each: the axis across, the axis up, and the lines: (name, where in a line of metrics.jsonl).
+_Lines = tuple[tuple[str, tuple[str, ...]], ...]
+_PICTURES: dict[str, tuple[tuple[str, str], str, _Lines]] = {
+    "imitation": (
+        ("iteration", "iteration"),
+        "mean squared error to the teacher",
+        (
+            ("training", ("train_loss",)),
+            ("held out", ("heldout", "mse")),
+            ("held out, in conflict", ("heldout", "mse_conflict")),
+            ("held out, free", ("heldout", "mse_free")),
+        ),
+    ),
+    "reward in training": (
+        ("steps", "agent-steps"),
+        "reward per agent-step",
+        (("reward", ("rollout", "reward")),),
+    ),
+    "safety in training": (
+        ("steps", "agent-steps"),
+        "LoS seconds per flight hour",
+        (("LoS", ("rollout", "los_s_per_flight_hour")),),
+    ),
+    "safety on the gate": (
+        ("steps", "agent-steps"),
+        "LoS per scenario",
+        (("LoS", ("gate", "los_events")),),
+    ),
+    "route length on the gate": (
+        ("steps", "agent-steps"),
+        "extra distance (fraction)",
+        (("extra distance", ("gate", "extra_distance")),),
+    ),
+}
+
+
+def read(run: str) -> dict[str, list[Curve]]:
+    """Return a run's curves by the title of their picture; none for pretrained weights or without such a file."""
+    path = Path(run)
+    folder = path.parent if path.suffix == ".safetensors" else path
+    try:
+        text = (folder / METRICS_NAME).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    entries = [entry for entry in map(_parsed, text.splitlines()) if entry]
+    pictures = {title: _curves(entries, *spec) for title, spec in _PICTURES.items()}
+    return {title: curves for title, curves in pictures.items() if curves}
+
+
+def _curves(entries: Sequence[Any], across: tuple[str, str], up: str, lines: _Lines) -> list[Curve]:
+    """Return the lines of a picture for which there are two figures or more."""
+    curves = []
+    for name, place in lines:
+        points = [(_number(entry, (across[0],)), _number(entry, place)) for entry in entries]
+        there = [(x, y) for x, y in points if x is not None and y is not None]
+        if len(there) >= 2:
+            curves.append(Curve(name, [x for x, _ in there], [y for _, y in there], across[1], up))
+    return curves
+
+
+def _parsed(line: str) -> Any:
+    """Return a line's object; None for a line that was cut."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _number(entry: Any, place: Sequence[str]) -> float | None:
+    """Return the number at a place in an object, None if there is none."""
+    for key in place:
+        if not isinstance(entry, dict):
+            return None
+        entry = entry.get(key)
+    if isinstance(entry, bool) or not isinstance(entry, int | float) or not isfinite(entry):
+        return None
+    return float(entry)

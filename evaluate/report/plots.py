@@ -1,0 +1,354 @@
+"""Pictures for the report, as SVG that takes its colours from the page, so that it suits dark and light.
+
+Contenders differ in marker and dashes as well as in colour: nothing depends on colour vision.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from ..evaluation.contenders import UNRESOLVED
+from .learning_curves import Curve
+from ..evaluation.evaluation import Evaluation
+from ..evaluation.front import LOSSES, lower_hull
+from ..metrics.formulas import METRICS
+from ..metrics.numerals import scaled
+from ...train.runs.intervals import Estimate
+from ..evaluation.table import shortened
+
+# Stand-ins: matplotlib draws in them, `to_svg` puts the page's colours in their place.
+INK, MUTED, GRID, CARD = "#010203", "#040506", "#070809", "#0c0d0e"
+_SERIES = tuple(f"#0a0b{index:02x}" for index in range(7))
+_NAMES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    CARD: "card",
+    **{stand: f"c{i}" for i, stand in enumerate(_SERIES)},
+}
+
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "skyclone",
+    "text.parse_math": False,
+    "font.size": 10.0,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9.0,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (2, 1.5)),
+    (0, (6, 2, 1.5, 2)),
+    (0, (9, 3)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+class Mark(NamedTuple):
+    """How a series looks: colour (a stand-in), marker and dashes."""
+
+    colour: str
+    marker: str
+    dashes: Any
+
+
+def mark(index: int) -> Mark:
+    """Return how the series of that number looks: 36 are different, in shape as well as in colour where few."""
+    place, turn = index % 6, index // 6
+    return Mark(_SERIES[1 + place], _MARKERS[(place + turn) % 6], _DASHES[(place + turn) % 6])
+
+
+def marks_of(names: Sequence[str]) -> dict[str, Mark]:
+    """Return how each contender looks: grey crosses without resolution, a colour each for the others."""
+    others = [name for name in names if name != UNRESOLVED]
+    return {
+        name: Mark(_SERIES[0], "X", (0, (1, 1.5))) if name == UNRESOLVED else mark(others.index(name))
+        for name in names
+    }
+
+
+_SWATCHES = {
+    "o": '<circle cx="17" cy="7" r="4.5"/>',
+    "s": '<rect x="13" y="3" width="8" height="8"/>',
+    "^": '<path d="M17 1.5 22 11.5H12z"/>',
+    "D": '<path d="M17 1 23 7 17 13 11 7z"/>',
+    "v": '<path d="M17 12.5 22 2.5H12z"/>',
+    "P": '<path d="M15 2h4v3h3v4h-3v3h-4v-3h-3v-4h3z"/>',
+    "X": '<path d="M13 1 17 5 21 1 23 3 19 7 23 11 21 13 17 9 13 13 11 11 15 7 11 3z"/>',
+}  # fmt: skip
+
+
+def swatch(look: Mark) -> str:
+    """Return a small inline picture of a series' line and marker, for tables."""
+    dashes = (
+        "" if look.dashes == "-" else ' stroke-dasharray="' + " ".join(f"{1.5 * d:g}" for d in look.dashes[1]) + '"'
+    )
+    colour = f"var(--{_NAMES[look.colour]})"
+    return (
+        f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true" style="fill:{colour};stroke:{colour}">'
+        f'<path d="M0 7H34" stroke-width="1.6"{dashes}/><g stroke="none">{_SWATCHES[look.marker]}</g></svg> '
+    )
+
+
+def new_axes(height: float = 3.1) -> tuple[Figure, Axes]:
+    """Return a figure of the report's width and its axes."""
+    figure = Figure(figsize=(5.0, height))
+    axes = figure.add_subplot()
+    return figure, axes
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Return an inline SVG whose colours are the page's variables and whose ids are its own."""
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the page's fonts draw the text, not matplotlib's
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    for stand, variable in _NAMES.items():
+        svg = svg.replace(stand, f"var(--{variable})")
+    return svg
+
+
+def safety_against_distance(evaluation: Evaluation) -> str:
+    """Draw losses of separation against extra distance, both with intervals."""
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
+        highest = 0.0
+        for name, estimates in evaluation.estimates.items():
+            across, up = (scaled(estimates[key], METRICS[key]) for key in ("extra_distance", "los_events"))
+            if not (isfinite(across.value) and isfinite(up.value)):
+                continue
+            look = marks[name]
+            axes.errorbar(
+                across.value, up.value, xerr=arms(across), yerr=arms(up), fmt=look.marker, color=look.colour,
+                markersize=7, capsize=3, linewidth=1.5,
+            )  # fmt: skip
+            axes.plot([], [], look.marker, color=look.colour, markersize=7, label=_label(names[name]))
+            highest = max(highest, up.value, up.high if isfinite(up.high) else 0.0)
+        _losses_scale(axes, highest)
+        axes.set_xlabel("extra distance (%)")
+        axes.set_ylabel("LoS per scenario")
+        add_legend(figure, axes)
+        return to_svg(figure, "tradeoff")
+
+
+def density(evaluation: Evaluation, name: str) -> str:
+    """Draw a metric against the number of aircraft; nothing if only one number was flown."""
+    if not evaluation.by_aircraft:
+        return ""
+    metric = METRICS[name]
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    counts = [int(count) for count in evaluation.by_aircraft]
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
+        highest = 0.0
+        for contender, look in marks.items():
+            values = [scaled(each[contender][name], metric) for each in evaluation.by_aircraft.values()]
+            axes.errorbar(
+                counts, [value.value for value in values], yerr=np.hstack([arms(value) for value in values]),
+                color=look.colour, linestyle=look.dashes, marker=look.marker, markersize=6, capsize=3,
+                linewidth=1.5, label=_label(names[contender]),
+            )  # fmt: skip
+            highest = max([highest, *(value.value for value in values if isfinite(value.value))])
+        if name in (LOSSES, "los_events"):
+            _losses_scale(axes, highest)
+        axes.set_xticks(counts)
+        axes.set_xlabel("aircraft in the sector")
+        axes.set_ylabel(metric.heading)
+        add_legend(figure, axes)
+        return to_svg(figure, f"density-{name}")
+
+
+def front(evaluation: Evaluation, cost: str) -> str:
+    """Draw the MVP family, its front, and the runs: losses of separation against what safety costs."""
+    assert evaluation.front is not None
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    members = [member for member in evaluation.front.members if isfinite(member.losses.value)]
+    across = np.array([100 * member.costs[cost].value for member in members])
+    up = np.array([member.losses.value for member in members])
+    hull = lower_hull(across, up)
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes(3.6)
+        axes.plot(across, up, "o", color=MUTED, markersize=3.5, label="MVP, 35 settings, and none")
+        fine = np.linspace(across[hull[0]], across[hull[-1]], 400)
+        axes.plot(fine, np.interp(fine, across[hull], up[hull]), color=INK, linewidth=1.4, label="their front")
+        highest = float(up.max())
+        runs = list(evaluation.front.positions)
+        for name in runs:
+            look, estimates = marks[name], evaluation.estimates[name]
+            x, y = (scaled(estimates[key], METRICS[key]) for key in (cost, LOSSES))
+            axes.errorbar(
+                x.value, y.value, xerr=arms(x), yerr=arms(y), fmt=look.marker, color=look.colour, markersize=8,
+                capsize=3, linewidth=1.5,
+            )  # fmt: skip
+            axes.plot([], [], look.marker, color=look.colour, markersize=7, label=_label(names[name]))
+            highest = max(highest, y.value)
+        _losses_scale(axes, highest)
+        furthest = max([across[hull[-1]], *(100 * evaluation.estimates[run][cost].value for run in runs)])
+        cheapest = min([0.0, *(100 * evaluation.estimates[run][cost].value for run in runs)])
+        axes.set_xlim(cheapest - furthest * 0.05, furthest * 1.15)
+        _label_members(axes, [(members[number].name, across[number], up[number]) for number in hull[1:]])
+        axes.set_xlabel(METRICS[cost].heading)
+        axes.set_ylabel("LoS per flight hour")
+        add_legend(figure, axes)
+        return to_svg(figure, f"front-{cost}")
+
+
+def _label_members(axes: Axes, members: Sequence[tuple[str, float, float]]) -> None:
+    """Write margin and look-ahead beside members, where there is room for it."""
+    last = np.array([-np.inf, np.inf])
+    for name, x, y in members:
+        place = axes.transData.transform((x, y))
+        if abs(place[0] - last[0]) < 70 and abs(place[1] - last[1]) < 14:
+            continue
+        text = name.removeprefix("mvp:").replace("margin=", "").replace(":lookahead_s=", " / ")
+        axes.annotate(f"{text} s", (x, y), (4, 4), textcoords="offset points", fontsize=7.5, color=MUTED)
+        last = place
+
+
+def _losses_scale(axes: Axes, highest: float) -> None:
+    """Scale the upright axis for losses of separation: logarithmic, but with a place for none at all."""
+    axes.set_yscale("symlog", linthresh=0.1, linscale=0.7)
+    ticks = [0, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]
+    ticks = ticks[: 1 + next((i for i, tick in enumerate(ticks) if tick >= highest), len(ticks))]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(-0.01, max(highest * 1.15, ticks[-1]))
+
+
+def _label(name: str) -> str:
+    """Return a name for a picture; one with a leading underscore would be left out of the legend."""
+    text = shortened(name, 28)
+    return f"\u200b{text}" if text.startswith("_") else text
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend under the picture, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels), default=0)
+    columns = max(1, min(len(labels), 68 // (longest + 8)))
+    figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(labels) // columns)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def arms(estimate: Estimate) -> Any:
+    """Return the lengths of an error bar's two arms, (2, 1)."""
+    low, high = estimate.value - estimate.low, estimate.high - estimate.value
+    return np.nan_to_num(np.array([[max(low, 0.0)], [max(high, 0.0)]]))
+
+
+def nearest(evaluation: Evaluation) -> str:
+    """Draw how near each aircraft came to another one: the share below a distance."""
+    zone = evaluation.plan.world.protected_zone_m
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
+        axes.axvspan(0, zone, color=GRID, linewidth=0, alpha=0.5)
+        for name in evaluation.estimates:
+            distances = evaluation.figures[name].nearest_m.ravel()
+            values = np.sort(distances[np.isfinite(distances)])
+            if not len(values):
+                continue
+            look, share = marks[name], np.arange(1, len(values) + 1) / len(values) * 100
+            picked = np.unique(np.linspace(0, len(values) - 1, 400).astype(int))
+            axes.plot(
+                values[picked], share[picked], color=look.colour, linestyle=look.dashes, marker=look.marker,
+                markevery=(0.05, 0.12), markersize=5, linewidth=1.6, label=_label(names[name]),
+            )  # fmt: skip
+        axes.set_xlim(0, 4 * zone)
+        axes.set_ylim(0, 100)
+        axes.text(zone * 0.5, 97, "LoS", ha="center", va="top", fontsize=9, color=MUTED)
+        axes.set_xlabel("smallest distance to any other aircraft (m)")
+        axes.set_ylabel("aircraft that came nearer (%)")
+        add_legend(figure, axes)
+        return to_svg(figure, "nearest")
+
+
+def differences(evaluation: Evaluation, name: str, label: str) -> str:
+    """Draw the paired differences in one metric with their intervals, a row each."""
+    metric = METRICS[name]
+    rows = [
+        (subject, reference, scaled(estimates[name], metric))
+        for subject, against in evaluation.differences.items()
+        for reference, estimates in against.items()
+        if reference != UNRESOLVED and isfinite(estimates[name].low)
+    ]
+    if not rows:
+        return ""
+    marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes(1.1 + 0.55 * len(rows))
+        axes.axvline(0, color=INK, linewidth=1.2)
+        for row, (subject, reference, estimate) in enumerate(rows):
+            look = marks[subject]
+            axes.errorbar(
+                estimate.value, -row, xerr=arms(estimate), fmt=look.marker, color=look.colour, markersize=7,
+                capsize=4, linewidth=2,
+            )  # fmt: skip
+            text = f"{_label(names[subject])} minus {_label(names[reference])}"
+            axes.text(
+                0.0, -row + 0.32, text, transform=axes.get_yaxis_transform(), fontsize=9,
+                bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1.0},
+            )  # fmt: skip
+        axes.set_ylim(-len(rows) + 0.5, 0.75)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(label)
+        return to_svg(figure, f"difference-{name}")
+
+
+def learning(curves: Sequence[Curve], name: str) -> str:
+    """Draw a run's learning curves, all of one quantity."""
+    with matplotlib.rc_context(SETTINGS):
+        figure, axes = new_axes()
+        for index, curve in enumerate(curves):
+            look = mark(index)
+            axes.plot(
+                curve.x, curve.y, color=look.colour, linestyle=look.dashes, linewidth=1.6, label=curve.name,
+                marker=look.marker, markersize=4, markevery=max(len(curve.x) // 10, 1),
+            )  # fmt: skip
+        if len(curves) > 1 and all(min(curve.y) > 0 for curve in curves):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel(curves[0].x_label)
+        axes.set_ylabel(curves[0].y_label)
+        if len(curves) > 1:
+            add_legend(figure, axes)
+        return to_svg(figure, name)

@@ -1,0 +1,296 @@
+"""Flights recorded for the report: a few scenarios, every contender, what was decided in each step, and why.
+
+Its form is described in `evaluate/README.md`, too; what reads it is `assets/flight.js`.
+
+Notation: B' episodes still flying, N aircraft, M rows (an ownship in a step), K intruders seen, H heads, k of the
+intruders kept.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import ceil, pi
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...collect import teachers
+from ...collect.airspace.world_config import WorldConfig
+from ...collect.airspace.conflicts import detect
+from ...collect.flying.flight import Step, advise, fly
+from ...collect.scenarios.registry import lay_out
+from ...collect.teachers.registry import Teacher
+from ...collect.flying.world import World
+from ...datasets.traffic.observation import nearest, observe
+from ...datasets.traffic.pairs import Pairs
+from ...train.policy import Policy
+from ..evaluation.contenders import Loaded
+
+VERSION = 1
+"""Of the recording's form."""
+GONE = -32768
+"""Stands for an aircraft that does not fly; positions are int16."""
+NOBODY = 65535
+"""Stands where fewer intruders were seen than are kept."""
+KEPT = 8
+"""Intruders kept per ownship, those that a head weighs most."""
+MOST_BYTES = 6 * 2**20
+"""Of all flights, before base64 makes them a third longer: where there are more, only every n-th step is kept."""
+DECISION = np.dtype(
+    [("track", "<u2"), ("speed", "u1"), ("turn", "i1"), ("change", "i1"), ("mvp_turn", "i1"), ("mvp_change", "i1")]
+)
+"""One ownship in one step: its state, the action it flew, and MVP's."""
+
+
+class Attention(NamedTuple):
+    """Whom ownships look at.
+
+    Attributes:
+        heads: H.
+        kept: k.
+        intruders: base64 of uint16 (M, k), heaviest first, `NOBODY` where there were fewer.
+        weights: base64 of uint8 (M, H, k), 255 is a weight of 1.
+    """
+
+    heads: int
+    kept: int
+    intruders: str
+    weights: str
+
+
+class Flight(NamedTuple):
+    """One contender in one scenario, T steps; rows are the flying aircraft of each step, step by step.
+
+    Attributes:
+        steps: T.
+        positions: base64 of int16 (T, N, 2), east and north in units, `GONE` for who does not fly.
+        decisions: base64 of `DECISION` (M,).
+        attention: None for a contender without.
+        conflicts: Pairs i < j per step, coded (step * N + i) * N + j.
+    """
+
+    steps: int
+    positions: str
+    decisions: str
+    attention: Attention | None
+    conflicts: list[int]
+
+
+class Filmed(NamedTuple):
+    """A contender's name and its flights, one per scenario."""
+
+    name: str
+    flights: list[Flight]
+
+
+class Scenario(NamedTuple):
+    """A scenario's number, its sector's corners and the aircraft's waypoints, east and north."""
+
+    number: int
+    corners_m: list[list[float]]
+    waypoints_m: list[list[float]]
+
+
+class Replay(NamedTuple):
+    """The recording.
+
+    Attributes:
+        version: Of its form.
+        zone_m: R.
+        step_s: Time between two steps of the recording.
+        unit_m: Of positions.
+        speed_mps: What 255 stands for in a speed, the highest that is flown.
+        least_speed_mps: The lowest that is flown.
+        turn_rad: What 127 stands for in a turn.
+        change_mps: What 127 stands for in a speed change.
+        aircraft: N.
+        mvp: The teacher that was asked what it would have done.
+        scenarios: The scenarios.
+        contenders: The contenders.
+    """
+
+    version: int
+    zone_m: float
+    step_s: float
+    unit_m: float
+    speed_mps: float
+    least_speed_mps: float
+    turn_rad: float
+    change_mps: float
+    aircraft: int
+    mvp: str
+    scenarios: list[Scenario]
+    contenders: list[Filmed]
+
+
+class _Frame(NamedTuple):
+    """One step of one episode; M are its flying aircraft, in order."""
+
+    positions: np.ndarray  # (N, 2) <i2
+    decisions: np.ndarray  # (M,) DECISION
+    intruders: np.ndarray  # (M, k) <u2
+    weights: np.ndarray  # (M, H, k) u1
+    conflicts: list[int]  # pairs i < j, coded i * N + j
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.positions.nbytes + self.decisions.nbytes + self.intruders.nbytes + self.weights.nbytes
+
+
+@dataclass(frozen=True)
+class _Film:
+    """The frames of one contender's scenarios."""
+
+    name: str
+    frames: list[list[_Frame]] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames."""
+        return sum(frame.nbytes for frames in self.frames for frame in frames)
+
+
+def record(
+    loaded: Sequence[Loaded],
+    config: WorldConfig,
+    seed: int,
+    episodes: Sequence[int],
+    device: str | torch.device = "cpu",
+    most_bytes: int = MOST_BYTES,
+) -> Replay:
+    """Let every contender fly some scenarios again.
+
+    What MVP would have done is asked of the first `mvp` among the contenders, else of `mvp` as it is by default.
+    """
+    layouts = [lay_out(config, seed, episode) for episode in episodes]
+    reach = max(float(np.abs(part).max()) for lay in layouts for part in (lay.corners_m, lay.position_m))
+    unit = 2.0 * (reach + 2 * config.outside_m) / -GONE  # the page shows half of what int16 can hold
+    names = [each.contender.name for each in loaded]
+    teacher = next((name for name in names if name.partition(":")[0] == "mvp"), "mvp")
+    camera = _Camera(config, unit, teachers.parse(teacher, config))
+    films = [camera.film(each, World(config, seed, episodes, device)) for each in loaded]
+    every = max(1, ceil(sum(film.nbytes for film in films) / most_bytes))
+    return Replay(
+        VERSION,
+        config.protected_zone_m,
+        config.step_s * every,
+        unit,
+        config.max_speed_mps,
+        config.min_speed_mps,
+        config.turn_rad,
+        config.speed_change_mps,
+        config.aircraft,
+        teacher,
+        [
+            Scenario(episode, layout.corners_m.round(1).tolist(), layout.waypoint_m.round(1).tolist())
+            for episode, layout in zip(episodes, layouts, strict=True)
+        ],
+        [Filmed(film.name, [_coded(frames[::every], config.aircraft) for frames in film.frames]) for film in films],
+    )
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """Films contenders.
+
+    Attributes:
+        config: The world.
+        unit_m: Of the positions.
+        teacher: The MVP that is asked what it would have done.
+    """
+
+    config: WorldConfig
+    unit_m: float
+    teacher: Teacher
+
+    def film(self, loaded: Loaded, world: World) -> _Film:
+        """Fly and film one contender's scenarios."""
+        film = _Film(loaded.contender.name, [[] for _ in world.episodes])
+        for step in fly(world, loaded.pilot):
+            flying = step.traffic.is_flying
+            decisions = self._decisions(step)
+            intruders, weights = _looks(loaded.policy, step)
+            ends = flying.sum(-1).cumsum(0).tolist()
+            positions = self._positions(step)
+            conflicts = self._conflicts(step)
+            for row, (slot, start, end) in enumerate(zip(step.slots.tolist(), [0, *ends], ends)):
+                if end > start:
+                    part = slice(start, end)
+                    frame = _Frame(
+                        positions[row], decisions[part], intruders[part], weights[part], conflicts.get(row, [])
+                    )
+                    film.frames[slot].append(frame)
+        return film
+
+    def _positions(self, step: Step) -> np.ndarray:
+        """Return the positions (B', N, 2) int16."""
+        traffic = step.traffic
+        place = torch.stack((traffic.east_m, traffic.north_m), -1) / self.unit_m
+        rounded = place.round().clamp(GONE + 1, -GONE - 1).masked_fill(~traffic.is_flying.unsqueeze(-1), GONE)
+        return rounded.to(torch.int16).cpu().numpy().astype("<i2")
+
+    def _decisions(self, step: Step) -> np.ndarray:
+        """Return state and actions of the flying aircraft, (M,) DECISION."""
+        traffic, flying = step.traffic, step.traffic.is_flying
+        advised = advise(self.teacher, self.config, traffic, step.pairs).action
+        rows = np.zeros(int(flying.sum()), DECISION)
+        rows["track"] = _numbers(traffic.track_rad[flying].remainder(2 * pi) * (65536 / (2 * pi))) % 65536
+        rows["speed"] = _numbers(traffic.speed_mps[flying] * (255 / self.config.max_speed_mps)).clip(0, 255)
+        for action, names in ((step.action, ("turn", "change")), (advised, ("mvp_turn", "mvp_change"))):
+            for column, name in enumerate(names):
+                rows[name] = _numbers(action[flying][:, column].clamp(-1.0, 1.0) * 127)
+        return rows
+
+    def _conflicts(self, step: Step) -> dict[int, list[int]]:
+        """Return the pairs i < j in conflict by row of the step, coded i * N + j."""
+        found = detect(step.pairs, self.config.protected_zone_m, self.config.lookahead_s).triu(1).cpu().nonzero()
+        conflicts: dict[int, list[int]] = {}
+        for row, one, other in found.tolist():
+            conflicts.setdefault(row, []).append(one * self.config.aircraft + other)
+        return conflicts
+
+
+def _numbers(tensor: Tensor) -> np.ndarray:
+    """Return a tensor rounded to whole numbers."""
+    return tensor.round().to(torch.int64).cpu().numpy()
+
+
+def _looks(policy: Policy | None, step: Step) -> tuple[np.ndarray, np.ndarray]:
+    """Return who is looked at (M, k) uint16, heaviest first, and the weights (M, H, k) uint8; H = 0 without any."""
+    flying = step.traffic.is_flying
+    rows = int(flying.sum())
+    if policy is None:
+        return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
+    own = step.traffic.map(lambda tensor: tensor[flying])  # (M,)
+    around = Pairs(*(tensor[flying] for tensor in step.pairs))  # (M, N)
+    observation = observe(own, around, policy.view)
+    weights = policy.attention(observation)  # (M, H, K)
+    if not weights.shape[1]:
+        return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
+    order = nearest(around.distance2_m2, weights.shape[-1]).masked_fill(~observation.is_present, NOBODY)  # (M, K)
+    most = weights.amax(1).masked_fill(~observation.is_present, -1.0)
+    kept = most.topk(min(KEPT, most.shape[-1]), dim=-1).indices  # (M, k)
+    heaviest = weights.gather(-1, kept.unsqueeze(1).expand(-1, weights.shape[1], -1))
+    return _numbers(order.gather(-1, kept)).astype("<u2"), _numbers(heaviest * 255).astype("u1")
+
+
+def _coded(frames: Sequence[_Frame], aircraft: int) -> Flight:
+    """Return a flight as text."""
+    heads, kept = frames[0].weights.shape[1:]
+    intruders, weights = (_base64(getattr(frame, name) for frame in frames) for name in ("intruders", "weights"))
+    pairs = aircraft * aircraft
+    return Flight(
+        len(frames),
+        _base64(frame.positions for frame in frames),
+        _base64(frame.decisions for frame in frames),
+        Attention(heads, kept, intruders, weights) if heads else None,
+        [step * pairs + pair for step, frame in enumerate(frames) for pair in frame.conflicts],
+    )
+
+
+def _base64(arrays: Iterable[np.ndarray]) -> str:
+    """Return the bytes of arrays, one after the other."""
+    return base64.b64encode(b"".join(array.tobytes() for array in arrays)).decode()

@@ -1,0 +1,124 @@
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.collector.collector import ray_engine as cluster
+from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.datasets import open_dataset
+from skyclone.datasets.errors import ConfigurationError, DatasetError
+
+MANY = ["--episodes", "16", "--episodes-per-shard", "1", "--aircraft", "3", "--seed", "7"]
+WANTED = Collection(world=WorldConfig(aircraft=3), episodes=16, episodes_per_shard=1, seed=7)
+
+
+def test_without_ray_people_are_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigurationError, match=r"needs Ray, .* pip install 'skyclone\[ray\]', here and on every"):
+        collect(tmp_path / "data", WANTED, engine="ray")
+    with pytest.raises(ConfigurationError, match=r"unknown engine 'spark'\. There are: local, ray"):
+        collect(tmp_path / "data", WANTED, engine="spark")
+    assert not (tmp_path / "data").exists()
+
+
+class _TaskError(Exception):
+    cause: Any = None
+
+
+class _RayError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected", "message"),
+    [
+        (DatasetError("cut"), DatasetError, "cut"),
+        (OSError(28, "No space left on device"), OSError, "No space left"),
+        (ZeroDivisionError("a bug"), ZeroDivisionError, "a bug"),
+        (FileNotFoundError(2, "No such file", "/data/x"), DatasetError, "A Ray node does not see /data/x. Name a"),
+        (None, DatasetError, "Ray gave up on a shard: node died. Is skyclone installed on every node"),
+    ],
+)
+def test_what_goes_wrong_on_a_node_comes_through(
+    cause: Exception | None, expected: type[Exception], message: str
+) -> None:
+    def get(reference: object) -> None:
+        error = _RayError("node died.\nmore") if cause is None else _TaskError()
+        error.cause = cause  # type: ignore[union-attr]
+        raise error
+
+    ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(RayTaskError=_TaskError, RayError=_RayError))
+    with pytest.raises(expected, match=message):
+        cluster._take(ray, None)
+
+
+def test_a_node_with_other_versions_makes_nothing() -> None:
+    assert cluster._make(lambda number: number * 2, 4, cluster._versions()) == 8
+    with pytest.raises(ConfigurationError, match="expected the driver's versions on every Ray node"):
+        cluster._make(lambda number: number, 4, {**cluster._versions(), "torch": "0.1"})
+
+
+def test_a_wrong_address_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(
+        ConfigurationError,
+        match=r"expected a Ray cluster at 127\.0\.0\.1:1 \(RAY_ADDRESS\), got: .*refused.* `ray start --head`",
+    ):
+        cluster._connect(None)
+
+
+_CLUSTER = """
+import sys, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from skyclone.cli import main
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+other = cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+
+def kill_a_node(folder):
+    while len(list((folder / "shards").glob("0*"))) < 2:
+        time.sleep(0.01)
+    cluster.remove_node(other, allow_graceful=False)
+
+import os
+os.environ["RAY_ADDRESS"] = cluster.address
+arguments, folders = sys.argv[1].split(), sys.argv[2:]
+try:
+    main(["collect", "--out", folders[0], "--shards", "3:5", *arguments])
+    Path(folders[0], "shards", "00004.parquet").write_bytes(b"damaged")
+    main(["collect", "--out", folders[0], *arguments])
+    threading.Thread(target=kill_a_node, args=[Path(folders[1])], daemon=True).start()
+    main(["collect", "--out", folders[1], *arguments])
+finally:
+    cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_two_nodes_makes_the_same_content_and_loses_a_node(tmp_path: Path) -> None:
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'skyclone[ray]'")
+    folders = [tmp_path / "whole", tmp_path / "killed"]
+    done = subprocess.run(
+        [sys.executable, "-c", _CLUSTER, " ".join([*MANY, "--engine", "ray"]), *map(str, folders)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"},
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Ray cluster: 2 node(s), 2 processors." in done.stderr
+    assert "Shard 00004.parquet is cut" in done.stderr
+    expected, _ = collect(tmp_path / "local", WANTED)
+    for folder in folders:
+        dataset = open_dataset(folder)
+        assert dataset.content_hash == expected.content_hash
+        assert dataset.verify() == []

@@ -1,0 +1,84 @@
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.environments.vector.ownship import OwnshipEnv, environment_spec, flat_space, flatten
+from skyclone.collect.environments.vector.vector import SectorEnv, register_environments
+from skyclone.datasets.errors import ConfigurationError
+from skyclone.datasets.traffic.state.observation import Observation
+from skyclone.datasets.traffic.state.view import View
+
+SHORT = WorldConfig(aircraft=3, scenario="random-n:low=1", max_steps=40)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"config": WorldConfig(aircraft=1)}, {"config": SHORT, "view": "cpa:intruders=2", "teacher": "rvo"}],
+)
+def test_gymnasiums_checker(options):
+    register_environments()
+    check_env(gymnasium.make("skyclone/Ownship-v0", **options).unwrapped)
+
+
+def test_an_observation_is_ownship_intruders_and_mask_in_a_row():
+    parts = Observation(
+        torch.arange(7.0)[None], torch.arange(10.0, 20.0).reshape(1, 2, 5), torch.tensor([[True, False]])
+    )
+    assert flatten(parts)[0].tolist() == [*range(7), *range(10, 20), 1, 0]
+    assert flat_space(WorldConfig(aircraft=3), View("seed")).shape == (7 + 2 * 5 + 2,)
+    assert flat_space(WorldConfig(aircraft=1), View("seed")).shape == (7,)
+
+
+def test_with_the_teachers_actions_it_flies_as_the_whole_sector_does():
+    whole, one = SectorEnv(SHORT, "ego"), OwnshipEnv(SHORT, "ego")
+    seen, infos = whole.reset(seed=3)
+    observation, own_infos = one.reset(seed=3, options={"aircraft": 0})
+    for _ in range(SHORT.max_steps):
+        expected = [np.ravel(seen[name][0]) for name in ("ownship", "intruders", "is_present")]
+        np.testing.assert_allclose(observation, np.concatenate(expected), atol=1e-5)
+        np.testing.assert_allclose(own_infos["teacher_action"], infos["teacher_action"][0], atol=1e-5)
+        seen, _, _, _, infos = whole.step(infos["teacher_action"])
+        observation, reward, terminated, truncated, own_infos = one.step(own_infos["teacher_action"])
+        assert reward == pytest.approx(infos["aircraft_reward"][0], abs=1e-5)
+        if terminated or truncated:
+            break
+    assert (terminated, truncated) == (False, True)
+    assert own_infos["outcome"] == "time_limit"
+    assert np.abs(observation[:7]).sum() > 0  # the last state is observed, whatever ended the flight
+
+
+def test_a_flight_is_found_again_by_seed_episode_and_aircraft():
+    register_environments()
+    env = OwnshipEnv(SHORT)
+    observation, infos = env.reset(seed=7, options={"episode": 5, "aircraft": 0})
+    assert (infos["episode"], infos["aircraft"]) == (5, 0)
+    _, infos = env.reset()
+    assert infos["episode"] == 6
+    again, _ = env.reset(seed=7, options={"episode": 5, "aircraft": 0})
+    np.testing.assert_array_equal(observation, again)
+
+
+def test_its_specification_survives_json():
+    spec = environment_spec(SHORT, View.parse("ego:intruders=2"), "mvp:margin=1.2")
+    env = gymnasium.make(EnvSpec.from_json(spec.to_json())).unwrapped
+    assert isinstance(env, OwnshipEnv)
+    assert env.config == SHORT
+    assert str(env.view) == "ego:intruders=2"
+
+
+def test_wrong_use_says_what_to_do():
+    env = OwnshipEnv(SHORT)
+    with pytest.raises(ConfigurationError, match=r"expected reset\(\) before step"):
+        env.step(np.zeros(2))
+    with pytest.raises(ConfigurationError, match="expected an aircraft from 0 to"):
+        env.reset(seed=0, options={"aircraft": 99})
+    with pytest.raises(ConfigurationError, match="expected episode to be a whole number from 0 on, got -1"):
+        env.reset(seed=0, options={"episode": -1})
+    env.reset(seed=0)
+    for action in (np.zeros(3), np.array([np.nan, 0.0])):
+        with pytest.raises(ConfigurationError, match="expected a finite action of shape"):
+            env.step(action)

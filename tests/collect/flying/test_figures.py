@@ -1,0 +1,91 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from skyclone.collect import teachers
+from skyclone.collect.airspace.dynamics import advance
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.figures import FigureCounter, distance_flown, fly_scenarios, join
+from skyclone.collect.flying.flight import teacher_pilot
+
+TWO = WorldConfig(aircraft=2)
+
+
+def test_a_straight_flight_by_hand(traffic_of, step_of):
+    # From 118.52 m before the waypoint to its edge: 100 m of straight line, flown at 9 m/s; it stands in the end.
+    east = [0.0, 9.0, 18.0]
+    flights = [traffic_of([(x, 0, math.pi / 2, 9, 118.52, 0)]) for x in east]
+    config = WorldConfig(aircraft=1, waypoint_radius_m=18.52)
+    counter = FigureCounter(config, flights[0])
+    counter.count(step_of(flights[0], [[0.5, -0.5]]), flights[1])
+    counter.count(step_of(flights[1], [[-1.0, 0.0]], outcome=[1]), flights[2])
+    figures = counter.result()
+    assert figures.straight_m == pytest.approx([100.0], rel=1e-6)
+    assert figures.flown_m == pytest.approx([18.0])
+    assert figures.progress_m == pytest.approx([18.0], rel=1e-5)
+    assert figures.steps == figures.flight_s == 2
+    assert figures.effort == pytest.approx([1.0])  # (0.5 + 0.5) / 2 + (1 + 0) / 2
+    assert (figures.aircraft, figures.at_waypoint, figures.left_sector, figures.time_limit) == (1, 1, 0, 0)
+    assert figures.nearest_m == math.inf
+    assert figures.least_m == math.inf
+
+
+def test_two_losses_of_one_pair(traffic_of, step_of):
+    gaps = [150, 90, 150, 80, 150]
+    states = [traffic_of([(0, 0, 0, 0, 900, 0), (gap, 0, 0, 0, 900, 0)]) for gap in gaps]
+    counter = FigureCounter(TWO, states[0])
+    for before, after in zip(states, states[1:] + states[-1:], strict=True):
+        counter.count(step_of(before, outcome=[2, 3] if before is states[-1] else None), after)
+    figures = counter.result()
+    assert (figures.los_events, figures.los_merged, figures.los_steps) == (2, 1, 2)
+    assert figures.depth == pytest.approx([0.2])
+    assert figures.least_m == 80
+    assert figures.nearest_m.tolist() == [[80, 80]]
+    assert (figures.at_waypoint, figures.left_sector, figures.time_limit) == (0, 1, 1)
+    assert figures.steps == 10
+
+
+@pytest.mark.parametrize("change", [0.0, 1.0, -1.0, 0.3])
+def test_the_distance_flown_is_the_integral_of_the_speed(traffic_of, change):
+    config = WorldConfig(aircraft=1)
+    before = traffic_of([(0, 0, 0.3, 9, 900, 900)])
+    after = advance(before, torch.tensor([[[0.0, change]]]), config)
+    times = np.linspace(0, 1, 100_001)
+    target = 9 + change * config.speed_change_mps
+    speed = 9 + np.sign(change) * np.minimum(config.acceleration_mps2 * times, abs(target - 9))
+    expected = np.trapezoid(speed, times)
+    assert distance_flown(before, after, config).item() == pytest.approx(expected, rel=1e-5)
+    chord = math.hypot(after.east_m.item(), after.north_m.item())
+    assert chord == pytest.approx(expected, rel=1e-5)  # no turn: as far as it got
+
+
+def test_a_turn_is_longer_than_its_chord(traffic_of):
+    before = traffic_of([(0, 0, 0, 9, 900, 900)])
+    after = advance(before, torch.tensor([[[1.0, 0.0]]]), WorldConfig(aircraft=1))
+    chord = math.hypot(after.east_m.item(), after.north_m.item())
+    half = after.track_rad.item() / 2
+    assert distance_flown(before, after, WorldConfig(aircraft=1)).item() == pytest.approx(9.0)
+    assert chord == pytest.approx(9.0 * math.sin(half) / half, rel=1e-3)
+
+
+def test_flying_straight_wastes_nothing():
+    config = WorldConfig(aircraft=5)
+    pilot = teacher_pilot(teachers.make("none", config), config)
+    figures = fly_scenarios(pilot, config, 1, range(3))
+    assert figures.at_waypoint.tolist() == [5, 5, 5]
+    assert figures.flown_m == pytest.approx(figures.progress_m, rel=1e-5)
+    assert figures.flown_m.sum() == pytest.approx(9 * figures.flight_s.sum(), rel=1e-5)
+
+
+def test_batches_do_not_matter():
+    config = WorldConfig(aircraft=6)
+    pilot = teacher_pilot(teachers.make("mvp", config), config)
+    whole = fly_scenarios(pilot, config, 3, range(5))
+    told: list[int] = []
+    parts = [fly_scenarios(pilot, config, 3, numbers, progress=told.append) for numbers in (range(2), range(2, 5))]
+    joined = join(parts)
+    assert sum(told) == len(joined) == 5
+    for name in whole.__dataclass_fields__:
+        assert getattr(joined, name) == pytest.approx(getattr(whole, name), rel=1e-5), name

@@ -1,0 +1,93 @@
+"""Scenarios by hand: what stands in the files is what flies, and what cannot be flown is said."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skyclone.collect import scenarios
+from skyclone.collect.airspace.sector import contains
+from skyclone.collect.airspace.units import KNOT_MPS
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios.registry.scn_geometry import hull
+from skyclone.datasets.errors import ConfigurationError
+
+EARTH_M = 6_371_000.0
+SMALL = """
+# two drones, head-on over Delft
+00:00:00.00>CRE D1,M600,52.000,4.370,0,100,17.5
+00:00:00.00>CRE D2, M600, 52.009, 4.370, 180, 100, 12
+00:00:00.00>DEST D1 52.009 4.370
+00:00:00.00>D2 ADDWPT 52.000,4.370
+"""
+
+
+def write(folder: Path, text: str, name: str = "own.scn") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_positions_tracks_speeds_and_waypoints(tmp_path: Path) -> None:
+    config = scenarios.world_for(f"file:{write(tmp_path, SMALL)}")
+    assert (config.aircraft, config.max_steps) == (2, 334)  # three times 1001 m at 9 m/s
+    layout = scenarios.lay_out(config, 0, 0)
+    half = EARTH_M * math.radians(0.0045)  # 500.4 m
+    np.testing.assert_allclose(layout.position_m, [[0, -half], [0, half]], atol=1e-6)
+    np.testing.assert_allclose(layout.waypoint_m, [[0, half], [0, -half]], atol=1e-6)
+    assert contains(layout.corners_m, layout.position_m).all()
+    assert hull(layout.corners_m).shape == layout.corners_m.shape, "the sector is convex"
+
+    traffic = World(config, 0, [0]).traffic
+    np.testing.assert_allclose(traffic.speed_mps[0], np.array([17.5, 12]) * KNOT_MPS, rtol=1e-6)
+    np.testing.assert_allclose(traffic.track_rad[0], [0, math.pi], rtol=1e-6)
+    assert scenarios.warnings_about(config.scenario) == []
+
+
+def test_airliners_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "0:0:0>CRE KL204,B744,52,4,0,FL300,250\n0:0:0>DEST KL204 52.01 4")
+    with pytest.raises(
+        ConfigurationError, match=r"start at speeds such as 129 m/s \(250 kt\); expected 0 to 18 m/s"
+    ):
+        scenarios.world_for(f"file:{path}")
+
+
+def test_a_folder_holds_several_and_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "own #1: traffic"
+    tmp_path.mkdir()
+    write(tmp_path, SMALL, "b.scn")
+    other = write(tmp_path, SMALL + "0:0:0>CRE D3,M600,52.004,4.38,0,100,17\n0:0:0>DEST D3 52 4.37", "a.scn")
+    (tmp_path / "notes.txt").write_text("no scenario")
+    config = scenarios.world_for(f"file:{tmp_path}")
+    assert scenarios.count_of(config.scenario) == 2
+    assert config.aircraft == 3
+    assert [len(scenarios.lay_out(config, 0, episode).position_m) for episode in range(3)] == [3, 2, 3]
+    assert World(config, 0, [0, 1]).traffic.is_flying.sum(-1).tolist() == [3, 2]
+    other.write_text(SMALL)
+    with pytest.raises(ConfigurationError, match="has changed since this was begun with it"):
+        scenarios.lay_out(config, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: f"file:{folder}/none.scn", "there is no such file. Name a BlueSky .scn file, or a folder"),
+        (lambda folder: f"file:{folder}", "expected .scn files in the folder, found none"),
+    ],
+)
+def test_files_that_are_not_there(tmp_path: Path, make: object, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        scenarios.world_for(make(tmp_path))  # type: ignore[operator]
+
+
+def test_the_number_of_aircraft_is_the_files(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL)
+    assert scenarios.world_for(f"file:{path}", 2).aircraft == 2
+    with pytest.raises(ConfigurationError, match=r"has 2 aircraft, got --aircraft 20. Leave --aircraft out"):
+        scenarios.world_for(f"file:{path}", 20)
+    assert scenarios.world_for("sector", None) == WorldConfig()
+    with pytest.raises(ConfigurationError, match="has 2 aircraft, more than the world's 1"):
+        scenarios.lay_out(WorldConfig(aircraft=1, scenario=f"file:{path}"), 0, 0)

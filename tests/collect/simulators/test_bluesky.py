@@ -1,0 +1,169 @@
+"""BlueSky as the simulator: the same flights as in the embedded one, whatever the batch does."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skyclone.collect import teachers
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector.labelling import record
+from skyclone.collect.flying.flight import fly, teacher_pilot
+from skyclone.collect.flying.world import World
+from skyclone.collect.simulators.simulator.simulator import Resolution
+from skyclone.datasets.errors import ConfigurationError, DatasetError
+
+EMBEDDED = WorldConfig(aircraft=5, sector_radius_m=300.0, sector_area_m2=1.5e5, start_separation_m=50.0)
+CONFIG = replace(EMBEDDED, simulator="bluesky")
+COARSE = replace(EMBEDDED, simulator="bluesky:simdt_s=0.25")  # where five times as fast is good enough
+pytestmark = pytest.mark.usefixtures("bluesky")
+
+
+def random_actions(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32))
+
+
+def positions(world: World) -> torch.Tensor:
+    return torch.stack((world.traffic.east_m, world.traffic.north_m), -1)  # (B, N, 2)
+
+
+def test_starts_as_laid_out_and_stays_with_the_embedded_simulator() -> None:
+    here, there = World(EMBEDDED, 3, range(4)), World(CONFIG, 3, range(4))
+    assert torch.equal(positions(here), positions(there))
+    worst = 0.0
+    for second in range(10):
+        action = random_actions(second, (4, 5, 2))
+        results = here.step(action), there.step(action)
+        assert torch.equal(results[0].outcome, results[1].outcome)
+        flying = here.traffic.is_flying
+        worst = max(worst, (positions(here) - positions(there))[flying].norm(dim=-1).max().item())
+        turned = torch.remainder(here.traffic.track_rad - there.traffic.track_rad + 3, 6.283185307) - 3
+        assert turned[flying].abs().max() < 0.02
+        torch.testing.assert_close(here.traffic.speed_mps[flying], there.traffic.speed_mps[flying])
+    print(f"10 s of random actions: {worst:.2f} m apart at most")
+    assert 0.001 < worst < 1.0, "they integrate differently, so 0 would mean that BlueSky has not flown"
+
+
+def test_straight_flight_is_exact() -> None:
+    world = World(CONFIG, 3, [0])
+    before = world.traffic
+    for _ in range(5):
+        world.step(torch.zeros(1, 5, 2))
+    ahead = 5 * CONFIG.cruise_mps
+    expected = before.east_m + ahead * torch.sin(before.track_rad)
+    torch.testing.assert_close(world.traffic.east_m, expected, atol=2e-3, rtol=0)
+
+
+def test_a_larger_time_step_of_bluesky_is_taken(bluesky: Any) -> None:
+    world = World(replace(CONFIG, simulator="bluesky:simdt_s=0.5"), 3, [0])
+    world.step(torch.zeros(1, 5, 2))
+    assert bluesky.sim.simt == 1.0
+    assert bluesky.sim.simdt == 0.5
+
+
+def test_ended_aircraft_are_deleted_from_bluesky(bluesky: Any) -> None:
+    world = World(COARSE, 5, range(6))
+    pilot = teacher_pilot(teachers.make("none", COARSE), COARSE)
+    seen = []
+    for step in fly(world, pilot):
+        flown = int(step.traffic.is_flying.sum())
+        assert bluesky.traf.ntraf == flown
+        seen.append((flown, len(step.slots)))
+    assert seen[0] == (30, 6)
+    assert seen[-1][1] < 6, "finished episodes have dropped out on the way"
+    assert world.is_over.all()
+
+
+def test_what_an_episode_does_depends_on_no_other_one() -> None:
+    """Alone, in a batch, and restarted in a slot: the same flight."""
+    alone = record(COARSE, 7, [2], teachers.make("mvp", COARSE))[0]
+    together = record(COARSE, 7, range(4), teachers.make("mvp", COARSE))[0]
+    own = together["episode"] == 2
+    for name in ("east_m", "north_m", "speed_mps", "teacher_turn", "outcome"):
+        np.testing.assert_allclose(together[name][own], alone[name], atol=2e-3, err_msg=name)
+
+    world = World(COARSE, 7, range(3))
+    for second in range(4):
+        world.step(random_actions(second, (3, 5, 2)))
+    untouched = positions(world)[[0, 2]]
+    world.restart([1], [2])
+    assert torch.equal(positions(world)[[0, 2]], untouched)
+    rows = {name: column[alone["step"] == 3] for name, column in alone.items()}
+    for _ in range(3):
+        advice = teacher_pilot(teachers.make("mvp", COARSE), COARSE)(world.traffic, world.pairs)
+        world.step(advice)
+    there = positions(world)[1][torch.from_numpy(rows["aircraft"]).long()]
+    np.testing.assert_allclose(there[:, 0], rows["east_m"], atol=2e-3)
+
+
+def test_the_same_recording_twice() -> None:
+    one, other = (record(COARSE, 1, range(3), teachers.make("mvp", COARSE), noise=0.2)[0] for _ in range(2))
+    for name, column in one.items():
+        np.testing.assert_array_equal(column, other[name])
+
+
+def head_on(config: WorldConfig) -> World:
+    """Two aircraft, 400 m from each other, waypoints behind each other."""
+    world = World(config, 0, [0])
+    traffic = world.traffic
+    traffic.is_flying[:] = False
+    for number, (north, track, goal) in enumerate([(-200.0, 0.0, 280.0), (200.0, np.pi, -280.0)]):
+        values = (0.0, north, track, 9.0, 0.0, goal, True)
+        for name, value in zip(vars(traffic), values, strict=True):
+            getattr(traffic, name)[0, number] = value
+    world.simulator.lay_out(traffic)
+    return world
+
+
+@pytest.mark.parametrize(("is_resolved", "margin"), [(False, 1.05), (True, 1.05), (True, 1.5)])
+def test_blueskys_own_mvp_resolves_a_head_on_conflict(is_resolved: bool, margin: float) -> None:
+    class Straight:
+        resolution = Resolution("MVP", margin, 15.0) if is_resolved else None
+        __call__ = staticmethod(teacher_pilot(teachers.make("none", COARSE), COARSE))
+
+    nearest, effort = np.inf, 0.0
+    for step in fly(head_on(COARSE), Straight()):
+        nearest = min(nearest, step.pairs.nearest_m().min().item())
+        effort += step.action[0, :2].abs().sum().item()
+    if is_resolved:  # it detects on R, and its pushes aim at the margin
+        assert 90 < nearest < margin * 100 + 15
+        assert effort > 1, "what BlueSky flew itself counts as flown"
+    else:
+        assert nearest < 10
+        assert effort < 1e-3
+
+
+def test_errors_say_what_to_do() -> None:
+    first = World(CONFIG, 0, [0])
+    World(CONFIG, 0, [1])
+    with pytest.raises(ConfigurationError, match=r"another world has taken over .* Fly them one after the other"):
+        first.step(torch.zeros(1, 5, 2))
+    with pytest.raises(ConfigurationError, match=r"whole number of steps of simdt_s, got 0\.3"):
+        World(replace(CONFIG, simulator="bluesky:simdt_s=0.3"), 0, [0])
+    with pytest.raises(ConfigurationError, match=r"flies its M600: expected max_speed_mps 18, got 30"):
+        World(replace(CONFIG, max_speed_mps=30.0), 0, [0]).step(torch.zeros(1, 5, 2))
+
+
+def test_resuming_in_another_simulator_is_refused(tmp_path: Path) -> None:
+    wanted = Collection(world=EMBEDDED, episodes=2)
+    collect(tmp_path / "data", wanted, workers=1)
+    with pytest.raises(DatasetError, match="simulator as by default there, 'bluesky' now"):
+        collect(tmp_path / "data", replace(wanted, world=CONFIG), workers=1)
+    manifest = Collection(world=CONFIG).manifest()
+    assert manifest.world["simulator"] == "bluesky"
+    assert manifest.packages["bluesky-simulator"][0].isdigit()
+
+
+@pytest.mark.slow
+def test_workers_and_resuming_keep_the_content_hash(tmp_path: Path) -> None:
+    wanted = Collection(world=COARSE, episodes=6, episodes_per_shard=2)
+    one, _ = collect(tmp_path / "one", wanted, workers=1)
+    two, _ = collect(tmp_path / "two", wanted, workers=2)
+    part, _ = collect(tmp_path / "part", wanted, workers=1, shards=range(1, 2))
+    assert not part.complete
+    whole, _ = collect(tmp_path / "part", wanted, workers=1)
+    assert one.content_hash == two.content_hash == whole.content_hash

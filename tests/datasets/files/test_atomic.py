@@ -1,0 +1,72 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from skyclone.datasets.files import atomic as publication
+from skyclone.datasets.files.atomic import clean, is_temporary, locked, publish
+
+
+def test_a_file_appears_whole_and_nothing_else_does(tmp_path: Path) -> None:
+    publish(tmp_path / "a", b"one")
+    publish(tmp_path / "a", b"two")
+    assert (tmp_path / "a").read_bytes() == b"two"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failure_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    publish(tmp_path / "a", b"old")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publication.os, failing, full)
+    with pytest.raises(OSError, match="No space left"):
+        publish(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_only_temporary_files_of_dead_processes_are_cleaned(tmp_path: Path) -> None:
+    left = tmp_path / ".skyclone-0123456789abcdef.tmp"
+    left.write_bytes(b"half")
+    others = ["a.tmp", ".skyclone-123.tmp", "00000.parquet", "skyclone-0123456789abcdef.tmp"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"")
+    live, file = publication._open_temporary(tmp_path)
+    with file:
+        assert clean(tmp_path) == 1
+        assert sorted(os.listdir(tmp_path)) == sorted([*others, live.name])
+    assert clean(tmp_path) == 1  # closed: nobody is writing it any more
+    assert is_temporary(left.name)
+    assert not any(is_temporary(name) for name in others)
+
+
+def test_a_temporary_file_that_was_cleaned_before_it_was_locked_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, calls = publication.fcntl.flock, []
+
+    def cleaned_first(handle: int, operation: int) -> None:
+        if not calls:
+            next(tmp_path.iterdir()).unlink()
+        calls.append(handle)
+        lock(handle, operation)
+
+    monkeypatch.setattr(publication.fcntl, "flock", cleaned_first)
+    publish(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert len(calls) == 2
+
+
+def test_the_lock_of_a_folder_is_held_by_one(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        handle = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            publication.fcntl.flock(handle, publication.fcntl.LOCK_EX | publication.fcntl.LOCK_NB)
+        os.close(handle)
+    with locked(tmp_path):
+        pass

@@ -1,0 +1,223 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skyclone.datasets.dataset import open_dataset
+from skyclone.datasets.errors import DatasetError
+from skyclone.datasets.files import writer as writer_module
+from skyclone.datasets.files.manifest import Manifest, load_manifest, save_manifest
+from skyclone.datasets.files.shards import write_shard
+from skyclone.datasets.files.writer import DatasetWriter
+from skyclone.datasets.traffic.state.record import Table
+
+Fill = Callable[..., DatasetWriter]
+MakeManifest = Callable[..., Manifest]
+
+
+def _everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_run_keeps_everything(
+    tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path / "a" / "b", make_manifest(format))
+    before = _everything(tmp_path)
+    again = fill(tmp_path / "a" / "b", make_manifest(format, code="newer"))
+    assert again.made == [] == again.lines  # type: ignore[attr-defined]
+    assert _everything(tmp_path) == before
+    assert sorted(before) == [
+        *("a/b/README.md", "a/b/dataset.json"),
+        *(f"a/b/shards/0000{i}{'.h5' if format == 'hdf5' else '.parquet'}" for i in range(3)),
+    ]
+
+
+def test_damaged_shards_are_made_again_bit_for_bit(
+    tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path, make_manifest(format, episodes=20))
+    before = _everything(tmp_path)
+    shards = sorted((tmp_path / "shards").iterdir())
+    shards[0].unlink()
+    shards[1].write_bytes(shards[1].read_bytes()[:100])
+    os.replace(shards[2], shards[3])  # 3 holds what 2 should hold
+    again = fill(tmp_path, make_manifest(format, episodes=20))
+    assert again.made == [0, 1, 2, 3]  # type: ignore[attr-defined]
+    for path, line in zip(shards, again.lines, strict=False):  # type: ignore[attr-defined]
+        assert line.startswith(f"Shard {path.name} is ")
+        assert line.endswith("It is made again.")
+    assert _everything(tmp_path) == before
+
+
+def test_parts_in_any_order_make_the_same_whole(tmp_path: Path, fill: Fill, make_manifest: MakeManifest) -> None:
+    fill(tmp_path / "whole", make_manifest(episodes=20))
+    for shards in (range(3, 5), range(0, 2), range(2, 3)):
+        fill(tmp_path / "parts", make_manifest(episodes=20), shards)
+        assert load_manifest(tmp_path / "parts").complete == (shards.start == 2)
+    assert _everything(tmp_path / "parts") == _everything(tmp_path / "whole")
+
+
+def test_parts_made_elsewhere_are_taken_in(
+    tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path / "whole", make_manifest(format))
+    fill(tmp_path / "one", make_manifest(format), range(0, 2))
+    fill(tmp_path / "two", make_manifest(format), range(2, 3))
+    for path in (tmp_path / "two" / "shards").iterdir():
+        path.rename(tmp_path / "one" / "shards" / path.name)
+    merged = fill(tmp_path / "one", make_manifest(format))
+    assert merged.made == []  # type: ignore[attr-defined]
+    assert "it is sound and was taken in" in merged.lines[0]  # type: ignore[attr-defined]
+    assert open_dataset(tmp_path / "one").content_hash == open_dataset(tmp_path / "whole").content_hash
+    assert _everything(tmp_path / "one") == _everything(tmp_path / "whole")
+
+
+def test_a_shard_published_just_before_the_manifest_is_taken_in(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    fill(tmp_path, make_manifest(), range(0, 2))
+    write_shard(tmp_path, make_manifest(), 2, make_table(range(8, 10)), {"conflicts": 3.0, "episodes": 4.0})
+    assert fill(tmp_path, make_manifest()).made == []  # type: ignore[attr-defined]
+    assert open_dataset(tmp_path).manifest.figures["conflicts"] == 9
+
+
+def test_a_damaged_file_without_an_entry_is_made_again(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path, make_manifest(), range(0, 2))
+    (tmp_path / "shards" / "00002.parquet").write_bytes(b"half of one")
+    again = fill(tmp_path, make_manifest())
+    assert again.made == [2]  # type: ignore[attr-defined]
+    assert "00002.parquet has no entry and cannot be used" in again.lines[0]  # type: ignore[attr-defined]
+    assert open_dataset(tmp_path).verify() == []
+
+
+def test_a_shard_of_another_dataset_is_refused_and_left_alone(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path / "a", make_manifest(), range(0, 2))
+    fill(tmp_path / "b", make_manifest(seed=1))
+    stranger = tmp_path / "a" / "shards" / "00002.parquet"
+    (tmp_path / "b" / "shards" / "00002.parquet").rename(stranger)
+    before = _everything(tmp_path / "a")
+    with pytest.raises(DatasetError, match=r"is not of this dataset: it belongs to another dataset.* Move it out"):
+        fill(tmp_path / "a", make_manifest())
+    assert _everything(tmp_path / "a") == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "seed 0 there, 1 now"),
+        ({"teacher": "none"}, "teacher 'mvp' there, 'none' now"),
+        ({"pilot": "runs/a"}, "pilot 'teacher' there, 'runs/a' now"),
+        ({"noise": 0.5}, "noise 0.0 there, 0.5 now"),
+        ({"scenario": "circle"}, "scenario 'sector' there, 'circle' now"),
+        ({"world": {"aircraft": 5, "step_s": 1.0}}, "aircraft 4 there, 5 now"),
+        ({"format": "hdf5"}, "format 'parquet' there, 'hdf5' now"),
+        ({"episodes_per_shard": 5}, "episodes_per_shard 4 there, 5 now"),
+        ({"episodes": 9}, "dataset of 10 episodes, more than the 9 asked for.* Call with --episodes 10"),
+    ],
+)
+def test_another_dataset_in_the_folder_is_not_touched(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, changes: dict, message: str
+) -> None:
+    fill(tmp_path, make_manifest())
+    (tmp_path / ".skyclone-0123456789abcdef.tmp").write_bytes(b"")
+    before = _everything(tmp_path)
+    with pytest.raises(DatasetError, match=message) as caught:
+        fill(tmp_path, make_manifest(**changes))
+    assert "Nothing was changed." in str(caught.value)
+    assert _everything(tmp_path) == before
+
+
+def test_more_episodes_extend_a_dataset(
+    tmp_path: Path, format: str, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path / "long", make_manifest(format, episodes=18))
+    fill(tmp_path / "short", make_manifest(format, episodes=10))
+    grown = fill(tmp_path / "short", make_manifest(format, episodes=18))
+    assert grown.made == [2, 3, 4]  # type: ignore[attr-defined]  # 2 held two episodes, now four
+    assert "Extending the dataset from 10 to 18 episodes; 2 shards are kept." in grown.lines  # type: ignore[attr-defined]
+    assert any("was short and is made again" in line for line in grown.lines)  # type: ignore[attr-defined]
+    assert _everything(tmp_path / "short") == _everything(tmp_path / "long")
+
+
+def test_what_a_dead_process_left_is_removed_and_nothing_else(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path, make_manifest())
+    (tmp_path / "shards" / "notes.txt").write_text("mine")
+    before = _everything(tmp_path)
+    for name in (".skyclone-0123456789abcdef.tmp", "shards/.skyclone-0123456789abcdef.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    again = fill(tmp_path, make_manifest())
+    assert again.lines == ["Removed 2 unfinished file(s) of a run that was broken off."]  # type: ignore[attr-defined]
+    assert _everything(tmp_path) == before
+
+
+def test_a_folder_with_other_things_is_not_touched(tmp_path: Path, fill: Fill, make_manifest: MakeManifest) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(
+        DatasetError, match=r"is not empty and holds no dataset\.json \(but thesis\.tex\)\. Name an"
+    ):
+        fill(tmp_path, make_manifest())
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+    with pytest.raises(DatasetError, match="is a file; expected a folder"):
+        fill(tmp_path / "thesis.tex", make_manifest())
+    with pytest.raises(DatasetError, match=r"Cannot write to .*thesis\.tex"):
+        fill(tmp_path / "thesis.tex" / "data", make_manifest())
+
+
+def test_a_run_that_died_before_its_first_manifest_is_begun_again(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    (tmp_path / ".skyclone-0123456789abcdef.tmp").write_bytes(b"half a manifest")
+    fill(tmp_path, make_manifest())
+    assert open_dataset(tmp_path).verify() == []
+
+
+def test_no_permission_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    def refuse(folder: Path, manifest: Manifest) -> None:
+        raise PermissionError(13, "Permission denied", str(folder / "dataset.json"))
+
+    monkeypatch.setattr(writer_module, "save_manifest", refuse)  # root may write anywhere
+    with pytest.raises(
+        DatasetError, match=r"Cannot write to .*dataset\.json: Permission denied\. Name a folder you"
+    ):
+        fill(tmp_path / "data", make_manifest())
+
+
+def test_two_writers_lose_no_entry(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    one = DatasetWriter(tmp_path, make_manifest(), print)
+    two = DatasetWriter(tmp_path, make_manifest(), print)
+    one.add(write_shard(tmp_path, one.manifest, 0, make_table(range(4))))
+    two.add(write_shard(tmp_path, two.manifest, 1, make_table(range(4, 8))))
+    one.add(write_shard(tmp_path, one.manifest, 2, make_table(range(8, 10))))
+    assert load_manifest(tmp_path).complete
+
+
+def test_a_folder_that_became_another_dataset_is_left_alone(
+    tmp_path: Path, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    writer = DatasetWriter(tmp_path, make_manifest(), print)
+    save_manifest(tmp_path, make_manifest(seed=7))
+    with pytest.raises(DatasetError, match="holds another dataset: seed 7 there, 0 now"):
+        writer.add(write_shard(tmp_path, writer.manifest, 0, make_table(range(4))))
+    assert load_manifest(tmp_path).shards == ()
+
+
+def test_a_shard_that_comes_out_otherwise_is_reported(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    fill(tmp_path, make_manifest())
+    lines: list[str] = []
+    writer = DatasetWriter(tmp_path, make_manifest(), lines.append)
+    writer.add(write_shard(tmp_path, writer.manifest, 0, make_table(range(4), seed=5)))
+    assert "00000.parquet was made again with other rows than before" in lines[0]

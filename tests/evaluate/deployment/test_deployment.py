@@ -1,0 +1,163 @@
+"""A policy at work on aircraft in degrees: on its scale it flies as in its own world, beyond it nobody."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.scenarios.registry.registry import lay_out, stack
+from skyclone.datasets.errors import CheckpointError, ConfigurationError
+from skyclone.datasets.traffic.state.pairs import pairs_of
+from skyclone.evaluate.deployment.deployment.deployment import AirTraffic, Deployment, named, require
+from skyclone.train.policy import load_policy
+
+EARTH_M = 6_371_000.0
+PLACES = [(0.0, 0.0), (52.0, 4.37), (-37.8, 179.999)]
+
+
+@pytest.fixture(scope="module", params=["seed", "ego:intruders=4"])
+def run(
+    request: pytest.FixtureRequest, make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return make_run(tmp_path_factory.mktemp("run") / "clone", view=request.param)
+
+
+def air_of(east: list[float], north: list[float], place: tuple[float, float] = (52.0, 4.37)) -> AirTraffic:
+    """M600s at 9 m/s heading north-east, each with a waypoint 500 m north of it, on the plane at a place."""
+    latitude = place[0] + np.degrees(np.array(north) / EARTH_M)
+    longitude = place[1] + np.degrees(np.array(east) / EARTH_M / math.cos(math.radians(place[0])))
+    longitude = (longitude + 180) % 360 - 180
+
+    def all_of(value: float) -> np.ndarray:
+        return np.full(len(east), value)
+
+    return AirTraffic(
+        latitude, longitude, all_of(45.0), all_of(9.0), all_of(30.0), all_of(0.0),
+        latitude + math.degrees(500 / EARTH_M), longitude,
+        all_of(100.0), all_of(300.0), all_of(-18.0), all_of(18.0), np.ones(len(east), bool),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_flies_as_in_its_own_world_anywhere_on_earth(run: Path, place: tuple[float, float]) -> None:
+    config = WorldConfig(aircraft=6, sector_radius_m=500.0, sector_area_m2=4e5)
+    traffic, _ = stack([lay_out(config, 0, 0)], config)
+    policy = load_policy(run)
+    action = policy.pilot(traffic, pairs_of(traffic))[0].double().numpy()  # (N, 2)
+
+    east, north, track, speed, goal_east, goal_north = (
+        getattr(traffic, name)[0].double().numpy() for name in list(vars(traffic))[:6]
+    )
+    at, goal = (air_of(list(e), list(n), place) for e, n in ((east, north), (goal_east, goal_north)))
+    air = replace(
+        at, track_deg=np.degrees(track) % 360, speed_mps=speed,
+        waypoint_latitude_deg=goal.latitude_deg, waypoint_longitude_deg=goal.longitude_deg,
+    )  # fmt: skip
+    deployment = Deployment(policy, "clone")
+    deployment.centre_deg = place
+    orders = deployment.fly(air)
+    assert orders.is_flown.all()
+    assert orders.reasons == {}
+    turn = (orders.track_deg - air.track_deg + 180) % 360 - 180
+    np.testing.assert_allclose(turn, np.degrees(action[:, 0] * config.turn_rad), atol=0.05)
+    np.testing.assert_allclose(orders.speed_mps - speed, action[:, 1] * config.speed_change_mps, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("speed_mps", 128.0, "faster than the 18 m/s (35 kt) it was trained for"),
+        ("slowest_mps", 60.0, "of a type that cannot fly its cruise speed of 9 m/s"),
+        ("fastest_mps", 5.0, "of a type that cannot fly its cruise speed of 9 m/s"),
+        ("zone_m", 9260.0, "with a protected zone other than the 100 m it was trained for: set ZONER 0.0540"),
+        ("climb_mps", -3.0, "climbing or descending, while it flies on one level"),
+    ],
+)
+def test_beyond_its_scale_it_leaves_an_aircraft_alone_and_says_why(
+    run: Path, column: str, value: float, reason: str
+) -> None:
+    air = air_of([0, 200, 400], [0, 0, 0])
+    getattr(air, column)[1] = value
+    orders = Deployment(load_policy(run), "clone").fly(air)
+    assert orders.is_flown.tolist() == [True, False, True]
+    assert {why: who.tolist() for why, who in orders.reasons.items()} == {reason: [False, True, False]}
+    assert orders.track_deg[1] == 45.0
+    assert orders.speed_mps[1] == air.speed_mps[1]
+
+
+def test_one_reason_for_each_aircraft(run: Path) -> None:
+    air = air_of([0], [0])
+    air.speed_mps[0], air.slowest_mps[0], air.zone_m[0] = 128.0, 60.0, 9260.0
+    orders = Deployment(load_policy(run), "clone").fly(air)
+    assert [why[:15] for why in orders.reasons] == ["faster than the"]
+
+
+def test_who_flies_above_or_is_not_avoided_is_not_seen(run: Path) -> None:
+    deployment = Deployment(load_policy(run), "clone")
+    deployment.centre_deg = (52.0, 4.37)
+    alone = deployment.fly(air_of([0], [0])).track_deg[0]
+    seen = deployment.fly(air_of([0, 110], [0, 30])).track_deg[0]
+    above = air_of([0, 110], [0, 30])
+    above.altitude_m[1] += 301.0
+    ignored = air_of([0, 110], [0, 30])
+    ignored.is_avoided[1] = False
+    assert seen != alone
+    for air in (above, ignored):
+        assert deployment.fly(air).track_deg[0] == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_long_route_is_seen_in_its_direction(run: Path) -> None:
+    """A waypoint at 30 km as at two sector radii; a place 30 km from the centre as on the sector's edge."""
+    deployment = Deployment(load_policy(run), "clone")
+    deployment.centre_deg = (52.0, 4.37)
+
+    def track(to_go_m: float, out_m: float) -> float:
+        air = air_of([0], [out_m])
+        goal = air.latitude_deg + math.degrees(to_go_m / EARTH_M)
+        return float(deployment.fly(replace(air, waypoint_latitude_deg=goal)).track_deg[0])
+
+    assert track(30_000, 0) == pytest.approx(track(2 * 935, 0), abs=1e-3)
+    assert track(500, 30_000) == pytest.approx(track(500, 935), abs=1e-3)
+    assert track(500, 0) != pytest.approx(track(500, 935), abs=1e-3)
+
+
+def test_the_centre_is_the_middle_of_the_first_traffic_it_flies(run: Path) -> None:
+    deployment = Deployment(load_policy(run), "clone")
+    airliner = air_of([0], [0])
+    airliner.speed_mps[0] = 200.0
+    assert not deployment.fly(airliner).is_flown.any()
+    assert deployment.centre_deg is None
+    deployment.fly(air_of([-100, 300], [0, 0], (10.0, 179.9999)))
+    assert deployment.centre_deg == pytest.approx(
+        (10.0, 179.9999 + math.degrees(100 / EARTH_M) / math.cos(0.1745)), abs=1e-6
+    )
+
+
+def test_nobody_to_fly(run: Path) -> None:
+    assert len(Deployment(load_policy(run), "clone").fly(air_of([], [])).is_flown) == 0
+
+
+def test_its_scale_is_that_of_its_world(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    world = WorldConfig(protected_zone_m=50.0, cruise_mps=12.0)
+    deployment = require(f" '{make_run(tmp_path / 'run', world=world.to_json())}' ")
+    assert deployment.scale.startswith("12 m/s cruise, up to 18 m/s, protected zone 50 m (ZONER 0.0270)")
+    assert not deployment.fly(air_of([0], [0])).is_flown.any(), "100 m is not its zone"
+
+
+def test_what_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"expected the folder of a trained policy, .* Try SKYCLONE runs/clone"
+    ):
+        require("  ")
+    with pytest.raises(CheckpointError, match="there is no such folder"):
+        require(str(tmp_path / "nowhere"))
+
+
+def test_only_a_few_are_named() -> None:
+    assert named(["A", "B", "C"], np.array([True, False, True])) == "A, C"
+    assert named(list("ABCDE"), torch.ones(5).bool().numpy()) == "A, B, C and 2 more"

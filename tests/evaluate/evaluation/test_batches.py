@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import pytest
+
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.datasets.errors import ConfigurationError
+from skyclone.evaluate.evaluation.evaluation import batches
+from skyclone.evaluate.evaluation.evaluation.batches import BatchFlyer
+from skyclone.evaluate.evaluation.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.evaluation.evaluation import evaluate
+from skyclone.evaluate.evaluation.evaluation.flight_store import FlightStore
+from skyclone.evaluate.evaluation.evaluation.plan import Plan
+
+WORLD = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5, max_steps=60)
+
+
+@pytest.fixture
+def plan(make_run, tmp_path):
+    return Plan(tuple(name_all([str(make_run(tmp_path / "run"))], "none,mvp")), WORLD, 5, batch=2, bootstrap=100)
+
+
+@pytest.fixture
+def flown(monkeypatch):
+    """What was flown since, as (first episode, number of episodes)."""
+    calls = []
+    fly_scenarios = batches.fly_scenarios
+
+    def record(pilot, config, seed, episodes, *rest):
+        calls.append((episodes[0], len(episodes)))
+        return fly_scenarios(pilot, config, seed, episodes, *rest)
+
+    monkeypatch.setattr(batches, "fly_scenarios", record)
+    return calls
+
+
+def _evaluate(plan, folder, progress=None):
+    store = FlightStore(folder, plan.world, plan.seed, plan.device)
+    return evaluate(plan, plan.load(), progress=progress, store=store).to_json()
+
+
+def test_batches_are_numbered_contender_by_contender(plan):
+    flyer = BatchFlyer(plan)
+    tasks = [(contender.name, list(episodes)) for contender, episodes in map(flyer.task, range(len(flyer)))]
+    assert tasks[:4] == [("none", [0, 1]), ("none", [2, 3]), ("none", [4]), ("mvp", [0, 1])]
+    assert len(tasks) == 9
+
+
+@pytest.mark.parametrize("done", [0, 1, 4, 8])
+def test_interrupted_it_goes_on_to_the_same_figures(plan, flown, tmp_path, monkeypatch, done):
+    whole = evaluate(plan, plan.load()).to_json()
+    flown.clear()
+
+    def interrupted(*arguments):
+        if len(flown) == done:
+            raise KeyboardInterrupt
+        return record(*arguments)
+
+    record = batches.fly_scenarios
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "fly_scenarios", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _evaluate(plan, tmp_path / "flown")
+    told = []
+    assert _evaluate(plan, tmp_path / "flown", told.append) == whole
+    assert len(flown) == 9
+    assert sum(told) == 15
+    assert told[0] == sum(count for _, count in flown[:done])
+
+
+def test_only_what_is_new_is_flown(plan, flown, make_run, tmp_path):
+    _evaluate(plan, tmp_path / "flown")
+    flown.clear()
+    _evaluate(replace(plan, contenders=plan.contenders[:2]), tmp_path / "flown")
+    assert flown == []
+    _evaluate(replace(plan, scenarios=6), tmp_path / "flown")  # the last batch is another one, for each contender
+    assert flown == [(4, 2)] * 3
+
+
+def test_other_weights_under_the_same_name_fly_again(plan, flown, make_run, tmp_path):
+    first = _evaluate(plan, tmp_path / "flown")
+    flown.clear()
+    make_run(tmp_path / "run", seed=1)
+    second = _evaluate(plan, tmp_path / "flown")
+    assert flown == [(0, 2), (2, 2), (4, 1)]
+    run = plan.contenders[-1].name
+    assert second["contenders"]["mvp"] == first["contenders"]["mvp"]
+    assert second["contenders"][run] != first["contenders"][run]
+    assert second == evaluate(plan, plan.load()).to_json()
+
+
+def test_another_seed_flies_again(plan, flown, tmp_path):
+    _evaluate(plan, tmp_path / "flown")
+    flown.clear()
+    _evaluate(replace(plan, seed=3), tmp_path / "flown")
+    assert len(flown) == 9
+
+
+def test_a_run_that_changes_meanwhile_is_an_error(plan, make_run, tmp_path):
+    identities = {name: each.identity for name, each in plan.load().items()}
+    assert BatchFlyer(plan, identities=identities)(8).figures.aircraft.tolist() == [4]
+    make_run(tmp_path / "run", seed=1)
+    with pytest.raises(ConfigurationError, match="has changed while it was evaluated: is it still being"):
+        BatchFlyer(plan, identities=identities)(8)

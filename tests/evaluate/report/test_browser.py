@@ -1,0 +1,380 @@
+"""The report in a real browser: headless Chromium, driven with playwright."""
+
+import base64
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.evaluate.report.page import replay
+from skyclone.evaluate.evaluation.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.evaluation.evaluation import Plan, evaluate
+from skyclone.evaluate.report.page.page import Report, render
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra 'dev')")
+
+NAME = '<img src=x onerror=alert(1)>&"'
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-first-run",
+]  # fmt: skip
+OVERFLOWING = """() => [...document.querySelectorAll("body *")]
+    .filter((each) => each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".scroll, pre, svg"))
+    .map((each) => each.tagName)"""
+
+
+@pytest.fixture(scope="session")
+def report(make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A report of none, mvp and two runs, one of which has a name that is not to be trusted."""
+    folder = tmp_path_factory.mktemp("browser")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        runs = [str(make_run(Path(name), seed)) for seed, name in enumerate(("clone", NAME))]
+        contenders = tuple(name_all(runs, "none,mvp"))
+        world = WorldConfig(aircraft=8, sector_radius_m=600.0, sector_area_m2=6e5, max_steps=90)
+        plan = Plan(contenders, world, scenarios=3, bootstrap=100)
+        loaded = plan.load()
+        flights = replay.record(list(loaded.values()), world, plan.seed, range(2))
+        return Report(evaluate(plan, loaded), "skyclone evaluate", "", replay=flights)
+
+
+@pytest.fixture(scope="session")
+def address(report: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the report is."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render(report), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests."""
+    if CHROMIUM is None:
+        pytest.skip("the browser tests need Chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens the report in a window; nothing may go wrong in it or leave it."""
+    said: list[str] = []
+    asked: list[str] = []
+    pages = []
+
+    def open_it(width: int = 1100, height: int = 900, **options: Any) -> Any:
+        page = browser.new_page(viewport={"width": width, "height": height}, **options)
+        page.set_default_timeout(120_000)  # of a machine that others keep busy too
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        pages.append(page)
+        return page
+
+    yield open_it
+    for page in pages:
+        page.close()
+    assert said == []
+    assert asked == [address] * len(pages)
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Any]) -> Any:
+    """The report in a wide window, the replay focused."""
+    page = open_page()
+    page.focus("#replay")
+    return page
+
+
+def _clock(page: Any) -> int:
+    return int(page.inner_text("#replay-clock").removesuffix(" s"))
+
+
+def _data(page: Any, panel: int = 1) -> dict[str, str]:
+    return page.locator(".picture").nth(panel).evaluate("each => ({...each.dataset})")
+
+
+def _pixels(page: Any, panel: int = 1) -> str:
+    return page.locator(".picture").nth(panel).evaluate("each => each.toDataURL()")
+
+
+def _flight(report: Report, contender: int, scenario: int = 0) -> replay.Flight:
+    assert report.replay
+    return report.replay.contenders[contender].flights[scenario]
+
+
+def test_it_opens_with_the_verdict_and_names_are_escaped(page):
+    assert NAME in page.inner_text("h1") + page.inner_text(".details")
+    assert page.locator("img").count() == 0
+    texts = page.locator(".replay-panel select").nth(1).locator("option").all_inner_texts()
+    assert texts == ["none", "mvp", "clone", NAME]
+    assert page.locator("h1").bounding_box()["y"] < 100
+
+
+def test_it_plays_and_pauses(page):
+    assert _clock(page) == 0
+    before = _pixels(page)
+    page.select_option("#replay-speed", "30")
+    page.click("#replay-play")
+    assert page.inner_text("#replay-play") == "Pause"
+    page.wait_for_function("() => parseInt(document.getElementById('replay-clock').textContent) >= 3")
+    page.click("#replay-play")
+    stopped = _clock(page)
+    assert _pixels(page) != before
+    page.wait_for_timeout(80)
+    assert _clock(page) == stopped >= 3
+
+
+def test_it_stops_at_the_end_and_plays_again_from_the_beginning(page, report):
+    page.keyboard.press("End")
+    steps = max(_flight(report, contender).steps for contender in (1, 3))
+    assert _clock(page) == steps
+    assert "all have ended" in page.locator(".status").nth(1).inner_text()
+    page.keyboard.press("ArrowLeft")
+    page.select_option("#replay-speed", "30")
+    page.click("#replay-play")
+    page.wait_for_function("() => document.getElementById('replay-play').textContent === 'Play'")
+    assert _clock(page) == steps
+    page.click("#replay-play")
+    assert _clock(page) < steps
+
+
+def test_it_scrubs(page):
+    page.locator("#replay-scrub").fill("7.5")
+    assert _clock(page) == 7
+    assert _data(page)["step"] == "7"
+    between = _pixels(page)
+    page.locator("#replay-scrub").fill("7")
+    assert _pixels(page) != between  # between two steps aircraft are drawn between their places
+
+
+def test_a_click_on_the_strip_goes_there(page, report):
+    steps = max(_flight(report, contender).steps for contender in (1, 3))
+    strip = page.locator(".strip").nth(1)
+    before = strip.evaluate("each => each.toDataURL()")
+    box = strip.bounding_box()
+    strip.click(position={"x": box["width"] / 2, "y": 9})
+    assert _clock(page) == pytest.approx(steps / 2, abs=1)
+    assert strip.evaluate("each => each.toDataURL()") != before
+
+
+def test_it_switches_scenario_and_contender(page, report):
+    page.keyboard.press("ArrowRight")
+    first = _pixels(page)
+    page.select_option("#replay-scenario", "1")
+    assert _clock(page) == 0
+    page.keyboard.press("Home")
+    second = _pixels(page)
+    assert second != first
+    page.locator("#replay-scrub").fill("9")
+    page.locator(".replay-panel select").nth(1).select_option("none")
+    flight = _flight(report, 0, 1)
+    frames = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, 8, 2)
+    flying = int((frames[9, :, 0] != replay.GONE).sum())
+    conflicts = sum(code // 64 == 9 for code in flight.conflicts)
+    assert (
+        page.locator(".status").nth(1).inner_text().startswith(f"{flying} flying, {conflicts} pairs in conflict, ")
+    )
+
+
+def test_losses_of_separation_are_counted_as_in_the_table(page, report):
+    page.locator(".replay-panel select").nth(0).select_option("none")
+    page.keyboard.press("End")
+    counted = int(re.search(r"(\d+) LoS in all", page.locator(".status").nth(0).inner_text()).group(1))
+    assert counted == report.evaluation.figures["none"].los_events[0] > 0
+
+
+def test_an_ownship_shows_its_attention_beside_what_mvp_would_have_done(page, report):
+    before = _pixels(page)
+    page.select_option("#replay-ownship", "2")
+    assert _pixels(page) != before
+    flight = _flight(report, 3)
+    weights = np.frombuffer(base64.b64decode(flight.attention.weights), "u1").reshape(-1, 3, 4)[
+        2
+    ]  # aircraft 2, step 0
+    intruders = np.frombuffer(base64.b64decode(flight.attention.intruders), "<u2").reshape(-1, 4)[2]
+    assert _data(page) == {"step": "0", "ownship": "2", "lines": str((weights / 255 >= 0.02).sum()), "arrows": "2"}
+    rows = page.locator(".replay-panel").nth(1).locator(".looks tbody tr")
+    for place, intruder in enumerate(intruders):
+        cells = rows.nth(place).locator("td").all_inner_texts()
+        assert cells[0].split(",")[0] == str(intruder)
+        assert cells[2:] == [f"{round(weight / 2.55)} %" for weight in weights[:, place].tolist()]
+    decision = np.frombuffer(base64.b64decode(flight.decisions), replay.DECISION)[2]
+    table = page.locator(".replay-panel").nth(1).locator(".decisions")
+    for row, name in enumerate(("turn", "mvp_turn")):
+        turn = float(decision[name]) / 127 * 45
+        side = "left" if turn < 0 else "right"
+        text = f"{abs(turn):.1f}° {side}" if round(abs(turn), 1) else "straight on"
+        assert table.locator("tbody tr").nth(row).locator("td").first.inner_text() == text
+
+
+def test_one_without_attention_shows_the_arrows_only(page):
+    page.select_option("#replay-ownship", "2")
+    assert _data(page, 0) | {"step": "0"} == {"step": "0", "ownship": "2", "lines": "0", "arrows": "2"}
+    assert "no attention to show" in page.locator(".note").nth(0).inner_text()
+    decisions = page.locator(".decisions").nth(0).locator("tbody tr")
+    assert decisions.nth(0).locator("td").all_inner_texts() == decisions.nth(1).locator("td").all_inner_texts()
+
+
+def test_heads_can_be_hidden_and_differ_in_more_than_colour(page):
+    page.select_option("#replay-ownship", "2")
+    lines = int(_data(page)["lines"])
+    seen = _pixels(page)
+    page.locator(".replay-panel").nth(1).get_by_label("head 2").uncheck()
+    assert int(_data(page)["lines"]) < lines
+    assert _pixels(page) != seen
+    looks = (
+        page.locator(".replay-panel")
+        .nth(1)
+        .locator(".sample path")
+        .evaluate_all(
+            "all => all.filter((each) => each.style.strokeDasharray).map((each) => "
+            "[each.style.strokeDasharray, each.style.strokeWidth])"
+        )
+    )
+    assert len(looks) == 3
+    assert all(len(set(column)) == 3 for column in zip(*looks, strict=True))
+
+
+def test_an_ownship_is_chosen_by_a_click_and_dropped_by_another(page, report):
+    flight = _flight(report, 3)
+    frame = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, 8, 2)[0]
+    box = page.locator(".picture").nth(1).bounding_box()
+    scale = box["width"] / 32768
+    place = {
+        "x": box["width"] / 2 + float(frame[4, 0]) * scale + 3,
+        "y": box["width"] / 2 - float(frame[4, 1]) * scale + 3,
+    }
+    page.locator(".picture").nth(1).click(position=place)
+    assert page.input_value("#replay-ownship") == "4"
+    assert _data(page, 0)["ownship"] == _data(page, 1)["ownship"] == "4"
+    page.locator(".picture").nth(1).click(position=place)
+    assert _data(page)["ownship"] == ""
+    assert page.locator(".ownship").nth(1).is_hidden()
+
+
+def test_everything_works_by_keyboard(page):
+    press = page.keyboard.press
+    press("ArrowRight")
+    assert _clock(page) == 1
+    press("Shift+ArrowRight")
+    assert _clock(page) == 11
+    press("ArrowLeft")
+    assert _clock(page) == 10
+    press("Home")
+    press("o")
+    assert _data(page)["ownship"] == "0"
+    press("o")
+    press("Shift+O")
+    assert _data(page)["ownship"] == "0"
+    lines, wide = int(_data(page)["lines"]), _pixels(page)
+    press("1")
+    assert int(_data(page)["lines"]) < lines
+    press("1")
+    press("z")
+    assert page.is_checked("#replay-zoom")
+    assert _pixels(page) != wide
+    press("Escape")
+    assert _data(page)["ownship"] == ""
+    speed = float(page.input_value("#replay-speed"))
+    press("+")
+    assert float(page.input_value("#replay-speed")) > speed
+    press(" ")
+    assert page.inner_text("#replay-play") == "Pause"
+    press(" ")
+    assert page.inner_text("#replay-play") == "Play"
+
+
+def test_controls_keep_their_own_keys_and_show_the_focus(page):
+    for name, key in (("play", "Enter"), ("zoom", " ")):
+        page.focus(f"#replay-{name}")
+        page.keyboard.press(key)
+    assert page.inner_text("#replay-play") == "Pause"
+    assert page.is_checked("#replay-zoom")
+    order = []
+    page.focus("#replay")
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        order.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    assert order[1:8] == [
+        f"replay-{name}" for name in ("play", "scrub", "scenario", "speed", "ownship", "zoom", "conflict")
+    ]
+
+
+def test_the_next_conflict_is_found(page, report):
+    page.locator(".replay-panel select").nth(1).select_option("mvp")
+    last: dict[int, int] = {}
+    begins: dict[int, set[int]] = {}
+    for code in _flight(report, 1).conflicts:
+        step, pair = divmod(code, 64)
+        if step - last.get(pair, -99) > 10:  # a pair that was not in conflict in the ten seconds before
+            begins.setdefault(step, set()).add(pair)
+        last[pair] = step
+    later = [step for step in begins if step]
+    assert len(later) >= 2
+    for step in later[:2]:
+        page.keyboard.press("c")
+        assert _clock(page) == step
+        assert int(_data(page)["ownship"]) in {pair // 8 for pair in begins[step]}
+    page.keyboard.press("End")
+    page.click("#replay-conflict")
+    assert _clock(page) == next(iter(begins))
+
+
+def test_in_a_narrow_window_nothing_overflows(open_page):
+    page = open_page(360, 740)
+    page.focus("#replay")
+    page.keyboard.press("c")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate(OVERFLOWING) == []
+    assert page.locator(".picture").nth(0).bounding_box()["width"] > 280
+    for cell in page.locator(".replay-panel td, .replay-panel th").all():
+        assert cell.evaluate("each => each.scrollWidth <= each.clientWidth + 1"), cell.inner_text()
+
+
+def test_dark_is_drawn_in_other_colours(open_page):
+    light, dark = (open_page(color_scheme=scheme) for scheme in ("light", "dark"))
+    colours = [page.evaluate("getComputedStyle(document.body).backgroundColor") for page in (light, dark)]
+    assert colours[0] != colours[1]
+    assert _pixels(light) != _pixels(dark)
+    light.emulate_media(color_scheme="dark")
+    assert _pixels(light) == _pixels(dark)
+
+
+@pytest.mark.slow
+def test_sixty_aircraft_are_drawn_smoothly(browser, report, tmp_path):
+    """What one frame costs the script; how often frames come depends on the machine, and is measured by hand."""
+    world = WorldConfig(aircraft=60)
+    plan = Plan(tuple(name_all(["pretrained:clone"], "mvp")), world, scenarios=1, bootstrap=100)
+    loaded = plan.load()
+    flights = replay.record([loaded[each.name] for each in plan.contenders], world, plan.seed, [0])
+    path = tmp_path / "report.html"
+    path.write_text(render(replace(report, evaluation=evaluate(plan, loaded), replay=flights)), encoding="utf-8")
+    assert len(json.dumps(flights)) < 2e6
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(path.as_uri())
+    page.focus("#replay")
+    page.keyboard.press("c")
+    costs = page.evaluate(
+        """() => Array.from({ length: 200 }, (_, i) => {
+            const scrub = document.getElementById("replay-scrub"), start = performance.now();
+            scrub.value = String(10 + 0.27 * i);
+            scrub.dispatchEvent(new Event("input"));
+            return performance.now() - start;
+        }).sort((a, b) => a - b)"""
+    )
+    page.close()
+    assert costs[100] < 8, "half of what a frame has at 60 frames/s"

@@ -1,0 +1,59 @@
+import pytest
+from click.testing import CliRunner
+
+from skyclone.datasets.errors import ConfigurationError
+from skyclone.evaluate.cli import evaluate
+from skyclone.evaluate.report.page.archive import RecordingError
+from skyclone.evaluate.report.page.cli import report
+
+OWN = """00:00:00.00>CRE D1,M600,52.000,4.370,0,100,17.5
+00:00:00.00>DEST D1 52.004 4.370
+00:00:00.00>CRE D2,M600,52.004,4.370,180,100,17.5
+00:00:00.00>DEST D2 52.000 4.370
+"""
+
+
+def _call(command, *arguments):
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def test_an_own_scenario_is_reported_again_without_its_file(tmp_path):
+    own, out = tmp_path / "own.scn", tmp_path / "out"
+    own.write_text(OWN)
+    _call(evaluate, "--scenario", f"file:{own}", "--bootstrap", 100, "--out", out)
+    page = (out / "report.html").read_bytes()
+    own.unlink()
+    (out / "evaluation.json").unlink()
+    again = tmp_path / "deep" / "page.html"
+    assert f"Report: {again}" in _call(report, out, "--out", again).stderr
+    assert again.read_bytes() == page
+    with pytest.raises(ConfigurationError, match=r"expected a folder that can be written into, got: .* Choose"):
+        _call(report, out, "--out", again / "page.html")
+
+
+def test_it_is_written_beside_the_recording(tmp_path, monkeypatch):
+    monkeypatch.setattr("skyclone.evaluate.report.archive.read", lambda folder, kind: "what was recorded")
+    monkeypatch.setattr("skyclone.evaluate.report.page.render", lambda content: f"<p>{content}")
+    _call(report, tmp_path)
+    assert (tmp_path / "report.html").read_text() == "<p>what was recorded"
+
+
+def test_a_folder_is_not_taken_for_the_report_s_file(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"expected the report's file, got the folder .*report\.html"):
+        _call(report, tmp_path, "--out", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_no_utf_8_are_written_with_escapes(tmp_path, monkeypatch):
+    monkeypatch.setattr("skyclone.evaluate.report.archive.read", lambda folder, kind: "d\udcff")
+    monkeypatch.setattr("skyclone.evaluate.report.page.render", lambda content: f"<p>{content}")
+    _call(report, tmp_path)
+    assert (tmp_path / "report.html").read_text() == r"<p>d\udcff"
+
+
+def test_a_folder_without_a_recording(tmp_path):
+    with pytest.raises(RecordingError, match=r"there is none. Evaluate again: skyclone evaluate"):
+        _call(report, tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,134 @@
+"""The JSON of `evaluate` is what `evaluate/README.md` says, key by key, type by type."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import skyclone.evaluate
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.datasets.traffic.state.view import View
+from skyclone.evaluate.report.page import output, page as report
+from skyclone.evaluate.evaluation.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.evaluation.evaluation import VERSION, by_density, evaluate
+from skyclone.evaluate.evaluation.evaluation.front import FAMILY
+from skyclone.evaluate.metrics.formulas.formulas import METRICS, PERCENTILES
+from skyclone.evaluate.evaluation.evaluation.plan import Plan
+from skyclone.train import checkpoint, networks
+from skyclone.train.checkpoint import META_KEYS
+
+README = (Path(skyclone.evaluate.__file__).parent / "README.md").read_text(encoding="utf-8")
+SECTION = README[README.index("## The JSON") :]
+ESTIMATE = {"value", "low", "high"}
+
+
+def _documented() -> dict[str, str]:
+    """Return the type of each documented key."""
+    rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", SECTION, re.MULTILINE)
+    assert len(dict(rows)) == len(rows), "a key is documented twice"
+    return {key: kind.strip() for key, kind in rows}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """The JSON of an evaluation that has everything: several densities, the front, attention."""
+    folder = tmp_path_factory.mktemp("json")
+    view = View("ego", intruders=4)
+    network = networks.make("pairwise", view, width=8, hidden=8)
+    with torch.no_grad():
+        network.action[-1].weight.mul_(5)  # an untrained network hardly acts on what it sees
+    checkpoint.save(folder / "best", network, view, {"stage": "clone"})
+    run = str(folder)
+    worlds = [
+        WorldConfig(aircraft=count, sector_radius_m=300.0, sector_area_m2=1.4e5, max_steps=25) for count in (3, 2)
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(report, "render", lambda *arguments: "")  # not looked at here
+        found = []
+        for world in worlds:
+            contenders = tuple(name_all([run], "none,mvp"))
+            plan = Plan(contenders, world, 2, bootstrap=100, front=world is worlds[0])
+            loaded = plan.load()
+            found.append((evaluate(plan, loaded), loaded))
+        evaluation = by_density([each for each, _ in found])
+        output.write(folder, evaluation, found[0][1], "skyclone evaluate run")
+    return json.loads((folder / output.JSON_NAME).read_text()), run
+
+
+def _names(run: str) -> dict[str, str]:
+    """Return what the README writes for a key that is a name, by the key's place."""
+    names = {run: "NAME", "none": "NAME", "mvp": "NAME", "3": "AIRCRAFT", "2": "AIRCRAFT"}
+    names |= dict.fromkeys(METRICS, "METRIC") | dict.fromkeys(map(str, PERCENTILES), "PERCENTILE")
+    names |= dict.fromkeys(("by_distance", "by_tcpa", "by_dcpa"), "PROFILE")
+    return names | dict.fromkeys(("masking", "masking_in_conflict"), "MASKING")
+
+
+def _leaves(value: object, path: tuple[str, ...], names: dict[str, str]) -> dict[str, set[str]]:
+    """Return the types found under each key, as the README writes keys and types."""
+    place = ".".join(path)
+    if isinstance(value, dict) and set(value) != ESTIMATE:
+        opaque = {"world": "PARAMETER", "packages": "PACKAGE", "runs.NAME": "KEY"}.get(place)
+        if opaque:
+            return {f"{place}.{opaque}": {"any"}}
+        if place == "front.members":
+            assert set(value) == set(FAMILY)
+        generic = "MEMBER" if place == "front.members" else ""
+        found: dict[str, set[str]] = {}
+        for key, part in value.items():
+            shown = generic or ("COST" if place == "front.positions.NAME" else names.get(key, key))
+            if place.startswith("front.members.") and key in METRICS:
+                shown = "METRIC"
+            if path[-1:] == ("MASKING",) and key in ("mean", "nearest"):
+                shown = "CHOICE"
+            for where, kinds in _leaves(part, (*path, shown), names).items():
+                found.setdefault(where, set()).update(kinds)
+        return found
+    if isinstance(value, list) and value and isinstance(value[0], dict) and set(value[0]) != ESTIMATE:
+        found = {}
+        for part in value:
+            last = "CHOICE" if path[-2] == "MASKING" else path[-1] + "[]"
+            for where, kinds in _leaves(part, (*path[:-1], last), names).items():
+                found.setdefault(where, set()).update(kinds)
+        return found
+    return {place: {_kind(value)}}
+
+
+def _kind(value: object) -> str:
+    """Return how the README calls a value's type."""
+    if isinstance(value, dict):
+        return "estimate"
+    if isinstance(value, list):
+        kinds = {_kind(part) for part in value} - {"null"}
+        return f"list of {kinds.pop().partition(' ')[0]}s" if kinds else "list"
+    return {bool: "boolean", int: "integer", float: "number", str: "text", type(None): "null"}[type(value)]
+
+
+def test_every_key_is_documented_with_its_type_and_nothing_else_is(result):
+    data, run = result
+    found = _leaves(data, (), _names(run))
+    assert found.pop("attention.NAME.MASKING", {"null"}) == {"null"}  # no row in conflict, in so few scenarios
+    documented = _documented()
+    assert sorted(found) == sorted(documented)
+    for key, kinds in found.items():
+        wanted = {part.strip() for part in documented[key].split(" or ")}
+        assert kinds - {"null", "list"} <= wanted, (key, kinds, documented[key])
+        if "null" in kinds:
+            assert "null" in wanted, key
+
+
+def test_the_version_and_the_names_stand_in_the_readme(result):
+    data, _ = result
+    assert data["version"] == VERSION
+    assert f"version {VERSION}" in SECTION
+    for name in (*METRICS, *META_KEYS):
+        assert f"`{name}`" in SECTION, name
+    assert set(data["world"]) == set(WorldConfig().to_json())
+
+
+def test_what_depends_on_the_options_may_be_missing_or_empty(evaluated):
+    data = output.describe(evaluated[0])
+    assert data["front"] is None
+    assert data["by_aircraft"] == {}
+    assert {"attention", "command"}.isdisjoint(data)

@@ -1,0 +1,168 @@
+import base64
+from math import degrees
+
+import numpy as np
+import pytest
+import torch
+
+from skyclone.collect import teachers
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.flight import advise, fly, teacher_pilot
+from skyclone.collect.flying.world import World
+from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.state.observation import observe_all
+from skyclone.evaluate.evaluation.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.evaluation.evaluation import Plan
+from skyclone.evaluate.report.page.replay import DECISION, GONE, KEPT, NOBODY, record
+
+
+def _array(text, kind, *shape):
+    return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
+
+
+@pytest.fixture(scope="module")
+def replay(evaluated):
+    evaluation, loaded = evaluated
+    return record(list(loaded.values()), evaluation.plan.world, evaluation.plan.seed, range(2))
+
+
+def test_a_flight_is_recorded_step_by_step(evaluated, replay):
+    evaluation, loaded = evaluated
+    count = evaluation.plan.world.aircraft
+    assert [each.name for each in replay.contenders] == list(loaded)
+    for name, flights in replay.contenders:
+        assert len(flights) == 2
+        for number, flight in enumerate(flights):
+            is_flying = _array(flight.positions, "<i2", flight.steps, count, 2)[..., 0] != GONE
+            assert is_flying[0].all()
+            assert is_flying.any(1).all()
+            assert is_flying.sum() == evaluation.figures[name].steps[number]
+            assert len(_array(flight.decisions, DECISION, -1)) == is_flying.sum()
+            assert all(0 <= code < flight.steps * count * count for code in flight.conflicts)
+            assert len(flight.conflicts) == evaluation.figures[name].conflict_steps[number]
+
+
+def test_positions_are_exact_to_a_few_centimetres(replay):
+    assert replay.unit_m < 0.1
+    flight = replay.contenders[0].flights[0]
+    frames = _array(flight.positions, "<i2", flight.steps, -1, 2)
+    step = np.diff(frames[:2].astype(float), axis=0) * replay.unit_m
+    assert np.hypot(*step[0].T) == pytest.approx(9.0, abs=0.1)
+
+
+def test_what_was_flown_and_what_mvp_would_have_done(evaluated, replay):
+    """The same flight once more, by hand, decision by decision."""
+    evaluation, loaded = evaluated
+    plan = evaluation.plan
+    run = plan.contenders[-1].name
+    teacher = teachers.make("mvp", plan.world)
+    rows = iter(_array(replay.contenders[-1].flights[0].decisions, DECISION, -1))
+    is_unlike = False
+    for step in fly(World(plan.world, plan.seed, [0]), loaded[run].pilot):
+        wanted = advise(teacher, plan.world, step.traffic, step.pairs).action
+        for aircraft in step.traffic.is_flying[0].nonzero().squeeze(-1).tolist():
+            row = next(rows)
+            track = degrees(step.traffic.track_rad[0, aircraft].item()) % 360
+            assert (float(row["track"]) * 360 / 65536 - track + 180) % 360 - 180 == pytest.approx(0, abs=0.01)
+            speed = step.traffic.speed_mps[0, aircraft].item()
+            assert float(row["speed"]) * replay.speed_mps / 255 == pytest.approx(speed, abs=0.04)
+            flown = np.array([row["turn"], row["change"]]) / 127
+            assert flown == pytest.approx(step.action[0, aircraft].numpy(), abs=0.005)
+            advised = np.array([row["mvp_turn"], row["mvp_change"]]) / 127
+            assert advised == pytest.approx(wanted[0, aircraft].numpy(), abs=0.005)
+            is_unlike |= abs(flown - advised).max() > 0.1
+    assert next(rows, None) is None
+    assert is_unlike
+
+
+def test_mvp_does_what_mvp_would_have_done(replay):
+    assert replay.mvp == "mvp"
+    flight = next(each for each in replay.contenders if each.name == "mvp").flights[0]
+    rows = _array(flight.decisions, DECISION, -1)
+    assert flight.attention is None
+    np.testing.assert_array_equal(rows["turn"], rows["mvp_turn"])
+    np.testing.assert_array_equal(rows["change"], rows["mvp_change"])
+
+
+def test_the_attention_is_that_of_the_intruders_it_names(evaluated, replay):
+    evaluation, loaded = evaluated
+    plan = evaluation.plan
+    run = plan.contenders[-1].name
+    policy = loaded[run].policy
+    flight = replay.contenders[-1].flights[0]
+    heads, kept = flight.attention.heads, flight.attention.kept
+    intruders = _array(flight.attention.intruders, "<u2", -1, kept)
+    weights = _array(flight.attention.weights, "u1", -1, heads, kept)
+    assert (heads, kept) == (3, 4)
+    sums = np.where(intruders[:, :1] == NOBODY, 0, 255).repeat(heads, 1)
+    assert weights.sum(-1) == pytest.approx(sums, abs=kept)
+    assert not weights.swapaxes(1, 2)[intruders == NOBODY].any()
+    world = World(plan.world, plan.seed, [0])
+    expected = policy.attention(observe_all(world.traffic, policy.view))[0]  # (N, H, K), nearest first
+    for aircraft in range(plan.world.aircraft):
+        nearest = world.pairs.distance2_m2[0, aircraft].argsort()[:kept].tolist()
+        place = {intruder: number for number, intruder in enumerate(intruders[aircraft].tolist())}
+        assert set(place) == set(nearest)
+        for number, intruder in enumerate(nearest):
+            found = weights[aircraft, :, place[intruder]] / 255
+            assert found == pytest.approx(expected[aircraft, :, number].numpy(), abs=0.003)
+        assert (np.diff(weights[aircraft].max(0).astype(int)) <= 0).all()  # the heaviest first
+
+
+def test_of_many_intruders_the_heaviest_are_kept(make_run, tmp_path):
+    run = str(make_run(tmp_path / "run", view="seed"))
+    plan = Plan(tuple(name_all([run], "none")), WorldConfig(aircraft=15, max_steps=3), scenarios=1)
+    loaded = plan.load()
+    flight = record([loaded[run]], plan.world, plan.seed, [0]).contenders[0].flights[0]
+    assert flight.attention.kept == KEPT
+    weights = _array(flight.attention.weights, "u1", -1, 3, KEPT)
+    traffic = World(plan.world, plan.seed, [0]).traffic
+    most = loaded[run].policy.attention(observe_all(traffic, View.parse("seed")))[0].amax(1)  # (N, 14)
+    kept = most.topk(KEPT).values.numpy()
+    assert weights[:15].max(1) / 255 == pytest.approx(kept, abs=0.003)
+
+
+def test_the_one_that_is_asked_is_the_mvp_among_the_contenders():
+    plan = Plan(tuple(name_all([], "none,mvp:margin=1.4")), WorldConfig(aircraft=6, max_steps=5), scenarios=1)
+    loaded = list(plan.load().values())
+    assert record(loaded, plan.world, 0, [0]).mvp == "mvp:margin=1.4"
+    assert record(loaded[:1], plan.world, 0, [0]).mvp == "mvp"
+
+
+def test_an_aircraft_alone_has_nobody_to_look_at(make_run, tmp_path):
+    run = str(make_run(tmp_path / "run"))
+    plan = Plan(tuple(name_all([run], "")), WorldConfig(aircraft=1, max_steps=3), scenarios=1)
+    flight = record([plan.load()[run]], plan.world, 0, [0]).contenders[0].flights[0]
+    assert (flight.attention.heads, flight.attention.kept, flight.attention.weights) == (3, 0, "")
+    assert flight.conflicts == []
+
+
+def test_a_long_recording_is_thinned():
+    config = WorldConfig(aircraft=4, max_steps=40)
+    plan = Plan(tuple(name_all([], "mvp")), config, scenarios=2)
+    loaded = [plan.load()["mvp"]]
+    whole, thin = (record(loaded, config, 0, range(2), most_bytes=most) for most in (10**6, 1500))
+    assert (whole.step_s, thin.step_s) == (1.0, 3.0)  # 40 steps x 2 x 4 aircraft x (4 + 7) bytes
+    for one, other in zip(whole.contenders[0].flights, thin.contenders[0].flights, strict=True):
+        frames = [_array(each.positions, "<i2", each.steps, 4, 2) for each in (one, other)]
+        np.testing.assert_array_equal(frames[0][::3], frames[1])
+        pairs = {code for code in one.conflicts if code // 16 % 3 == 0}
+        assert {code % 16 + 16 * 3 * (code // 16) for code in other.conflicts} == pairs
+
+
+def test_filming_changes_nothing(traffic_of):
+    """A pilot is asked once per step: what it flies does not depend on being filmed."""
+    config = WorldConfig(aircraft=3, max_steps=10)
+    asked: list[int] = []
+    mvp = teacher_pilot(teachers.make("mvp", config), config)
+
+    def pilot(traffic, pairs):
+        asked.append(1)
+        return mvp(traffic, pairs)
+
+    plan = Plan(tuple(name_all([], "mvp")), config, scenarios=1)
+    loaded = plan.load()["mvp"]
+    object.__setattr__(loaded, "pilot", pilot)
+    torch.manual_seed(0)
+    record([loaded], config, 0, [0])
+    assert len(asked) == 10

@@ -1,0 +1,89 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skyclone.datasets.errors import CheckpointError, SkycloneError
+from skyclone.train import networks
+from skyclone.train.cloning.run.config import CloningConfig, load_config, save_config
+
+
+def test_round_trip_through_the_file(tmp_path: Path) -> None:
+    config = CloningConfig(model="pairwise:width=32", observation="cpa:intruders=4", max_seconds=60.0)
+    save_config(tmp_path, config, [{"path": "data", "content_hash": "0"}])
+    assert load_config(tmp_path) == (config, [{"path": "data", "content_hash": "0"}])
+
+
+def test_defaults_are_the_contract() -> None:
+    config = CloningConfig()
+    assert (config.model, config.observation, config.epochs, config.batch_size, config.lr, config.seed) == (
+        "attention-additive",
+        "seed",
+        20,
+        1024,
+        1e-3,
+        0,
+    )
+
+
+def test_observation_is_written_one_way() -> None:
+    assert CloningConfig(observation="ego:length_m=935:intruders=8").observation == "ego:intruders=8"
+
+
+def test_cosine_goes_from_the_rate_to_zero_and_constant_stays() -> None:
+    cosine = CloningConfig(lr=0.4, schedule="cosine")
+    assert [cosine.learning_rate(done) for done in (0.0, 0.5, 1.0, 1.2)] == pytest.approx([0.4, 0.2, 0.0, 0.0])
+    assert replace(cosine, schedule="constant").learning_rate(0.9) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "mpl"}, f"unknown model 'mpl'. There are: {', '.join(networks.NAMES)}"),
+        ({"observation": "sead"}, "unknown observation 'sead'. There are: seed, ego, cpa"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'. There are: constant, cosine"),
+        ({"epochs": 0}, "expected epochs of 1 or more, got 0"),
+        ({"batch_size": -1}, "expected batch_size of 1 or more, got -1"),
+        ({"lr": 0.0}, "expected lr above 0, got 0"),
+        ({"lr": float("nan")}, "expected lr above 0, got nan"),
+        ({"max_seconds": 0.0}, "expected max_seconds above 0"),
+        ({"weight_decay": -0.1}, "expected weight_decay of 0 or more"),
+        ({"heldout": 1.0}, "expected a held-out fraction between 0 and 1"),
+        ({"seed": -1}, "expected seed of 0 or more"),
+        ({"conflict_weight": 0.0}, "expected a conflict weight above 0, got 0"),
+        ({"mix": "1,x"}, "expected a mix such as 1,3, got '1,x'"),
+        ({"mix": "1,0"}, "expected a mix of shares above 0"),
+    ],
+)
+def test_wrong_values(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SkycloneError, match=message.replace(".", r"\.")):
+        CloningConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"holds no cloning run: expected config.json in it. Leave out --resume"),
+        ("{", "config.json is damaged"),
+        ('{"stage": "finetune"}', "holds a run of the stage 'finetune', expected one of cloning"),
+        ("[]", "config.json is damaged"),
+        (json.dumps({"stage": "clone", "config": {}, "datasets": []}), "missing keys"),
+        (
+            json.dumps({"stage": "clone", "config": {**CloningConfig().to_json(), "colour": 1}, "datasets": []}),
+            r"unknown keys \['colour'\]",
+        ),
+    ],
+)
+def test_wrong_file(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        load_config(tmp_path)
+
+
+def test_datasets_without_their_hash_are_told(tmp_path: Path) -> None:
+    save_config(tmp_path, CloningConfig(), [{"path": "data"}])
+    with pytest.raises(CheckpointError, match="is damaged: expected path and content_hash in datasets"):
+        load_config(tmp_path)

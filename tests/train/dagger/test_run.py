@@ -1,0 +1,211 @@
+"""DAgger on a small dataset: what each round leaves, and that nothing is lost or done twice."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skyclone.datasets import Dataset, open_dataset
+from skyclone.datasets.errors import CheckpointError, ConfigurationError
+from skyclone.train import checkpoint, load_policy
+from skyclone.train.cloning.run.config import CloningConfig
+from skyclone.train.cloning.run.run import Cloning
+from skyclone.train.dagger.run import run as dagger
+from skyclone.train.dagger.run.config import DaggerConfig, load_config, save_config
+from skyclone.train.dagger.run.run import Dagger
+
+CLONE = CloningConfig(
+    model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=2, batch_size=512, lr=4e-3
+)
+CONFIG = DaggerConfig(rounds=2, episodes=4, batch_size=512, probe=3, gate_scenarios=2, control=True)
+
+
+def quiet(line: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def clone(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weak clone."""
+    out: Path = tmp_path_factory.mktemp("clone") / "run"
+    Cloning([small_dataset], out, CLONE, device="cpu", say=quiet).train()
+    return out
+
+
+def run(
+    clone: Path | None, data: Dataset, out: Path, config: DaggerConfig = CONFIG, **options: Any
+) -> dict[str, Any]:
+    return Dagger(clone, [data], out, config, device="cpu", **{"say": quiet, **options}).train()
+
+
+def weights(folder: Path, which: str = "last") -> str:
+    return str(checkpoint.load(folder, which).meta["weights_sha256"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clone: Path, small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was left alone."""
+    out: Path = tmp_path_factory.mktemp("undisturbed") / "run"
+    run(clone, small_dataset, out)
+    return out
+
+
+def test_what_a_run_leaves(undisturbed: Path, clone: Path, small_dataset: Dataset) -> None:
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert {"heldout_mse", "heldout_mse_conflict", "heldout_mse_free", "attention_sharpness"} <= set(summary)
+    assert [each["round"] for each in summary["rounds"]] == [0, 1, 2]
+    assert {"visited_mse_conflict", "common_mse_conflict", "los_events"} == set(summary["against_control"])
+    errors = [each["visited"]["mse_conflict"] for each in summary["rounds"]]
+    assert summary["best_round"] == errors.index(min(errors))
+    assert summary["rounds"][0]["visited"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    for folder in (undisturbed, undisturbed / "control"):
+        policy = load_policy(folder)
+        assert policy.meta["stage"] == "dagger"
+        assert policy.meta["parent"]["weights_sha256"] == weights(clone, "best")
+        assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+    assert checkpoint.load(undisturbed / "clone.safetensors").meta["weights_sha256"] == weights(clone, "best")
+    assert load_config(undisturbed)[0] == CONFIG
+
+
+def test_each_round_is_an_ordinary_dataset_flown_by_the_student_before(undisturbed: Path) -> None:
+    flown_by = [undisturbed / "clone.safetensors", undisturbed / "rounds/1/run/last.safetensors"]
+    seeds = set()
+    for number, student in enumerate(flown_by, 1):
+        data = open_dataset(undisturbed / f"rounds/{number}/data")
+        assert data.verify() == []
+        fingerprint = load_policy(student).fingerprint
+        assert data.manifest.pilot == f"student-{number - 1}#{fingerprint}"
+        assert data.manifest.teacher == "mvp"
+        assert data.episodes == CONFIG.episodes
+        seeds.add(data.manifest.seed)
+        probe = open_dataset(undisturbed / f"rounds/{number}/probe").manifest
+        assert probe.seed == CONFIG.seed_of(0)
+        seeds.add(probe.seed)
+    assert len(seeds) == 3, "no round shares scenarios with another, or with the probe"
+
+
+def test_each_round_goes_on_from_the_one_before_and_the_control_has_as_many_steps(undisturbed: Path) -> None:
+    for folder in (undisturbed, undisturbed / "control"):
+        before = undisturbed / "clone.safetensors"
+        for number in (1, 2):
+            last = folder / f"rounds/{number}/run"
+            parent = checkpoint.load(last, "last").meta["parent"]
+            assert parent["weights_sha256"] == checkpoint.load(before).meta["weights_sha256"]
+            before = last / "last.safetensors"
+    for number in (1, 2):
+        steps = [
+            json.loads((folder / f"rounds/{number}/run/summary.json").read_text())["batches"]
+            for folder in (undisturbed, undisturbed / "control")
+        ]
+        assert steps[0] == steps[1] > 0
+    data = [
+        [each["path"] for each in checkpoint.load(folder / "rounds/2/run").meta["datasets"]]
+        for folder in (undisturbed, undisturbed / "control")
+    ]
+    assert (len(data[0]), len(data[1])) == (3, 1)
+
+
+def test_killed_anywhere_it_ends_with_the_same_weights(
+    undisturbed: Path, clone: Path, small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while the second round's student is measured; then called again without naming what it began with."""
+    out, calls = tmp_path / "run", []
+    fly = dagger.gate.fly_gate
+
+    def die(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return fly(*arguments)
+
+    monkeypatch.setattr(dagger.gate, "fly_gate", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(clone, small_dataset, out)
+    run(None, small_dataset, out, resume=True)
+    assert len(calls) == 6, "what was measured before was measured again"
+    for folder in ("", "control"):
+        for which in ("best", "last"):
+            assert weights(out / folder, which) == weights(undisturbed / folder, which)
+
+
+def test_a_finished_run_resumed_does_nothing(
+    undisturbed: Path, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = weights(undisturbed)
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("this was done before")
+
+    for name in ("Cloning", "visit", "load_policy"):
+        monkeypatch.setattr(dagger, name, refuse)
+    summary = run(None, small_dataset, undisturbed, resume=True)
+    assert weights(undisturbed) == before
+    assert len(summary["rounds"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "message"),
+    [
+        ({}, {}, "already holds a run. Go on with it with --resume, or choose another --out"),
+        ({"resume": True}, {"lr": 0.1}, r"was begun with lr 0.002 \(got 0.1\)"),
+    ],
+)
+def test_a_run_is_not_written_over(
+    undisturbed: Path, clone: Path, small_dataset: Dataset, options: Any, changes: Any, message: str
+) -> None:
+    config = DaggerConfig(**{**CONFIG.to_json(), **changes})
+    with pytest.raises(CheckpointError, match=message):
+        run(clone, small_dataset, undisturbed, config, **options)
+
+
+def test_other_weights_cannot_go_on(undisturbed: Path, small_dataset: Dataset) -> None:
+    with pytest.raises(CheckpointError, match=r"begun with the weights of .* \(got others"):
+        run(undisturbed / "last.safetensors", small_dataset, undisturbed, resume=True)
+
+
+def test_the_rounds_share_is_shared_out(undisturbed: Path, small_dataset: Dataset) -> None:
+    one = Dagger(None, [small_dataset], undisturbed, CONFIG, resume=True, say=quiet)
+    assert one._mix(1) == "0.5,0.5"
+    assert one._mix(2) == "0.5,0.25,0.25"
+    saved = json.loads((undisturbed / "rounds/2/run/config.json").read_text())
+    assert saved["config"]["mix"] == "0.5,0.25,0.25"
+
+
+def test_beta_decays_from_the_original_data() -> None:
+    assert [DaggerConfig(beta=0.5).beta_of(number) for number in (0, 1, 2)] == [1.0, 0.5, 0.25]
+    assert DaggerConfig().beta_of(1) == 0.0
+    seeds = {DaggerConfig(seed=seed).seed_of(number) for seed in range(3) for number in range(101)}
+    assert len(seeds) == 303
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rounds": 0}, "expected rounds of 1 or more, got 0"),
+        ({"rounds": 101}, "expected at most 100 rounds, got 101"),
+        ({"episodes": 1}, "expected episodes of 2 or more"),
+        ({"share": 1.0}, "expected a share of the rounds' rows between 0 and 1, got 1.0. Use --share 0.5"),
+        ({"beta": 1.0}, "expected beta from 0 on and below 1, got 1.0: with 1 no student flies"),
+        ({"lr": 0.0}, "expected lr above 0, got 0"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'"),
+    ],
+)
+def test_wrong_values(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        DaggerConfig(**change)
+
+
+def test_a_damaged_or_foreign_configuration(tmp_path: Path, clone: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no DAgger run: expected config\.json in it"):
+        load_config(tmp_path)
+    with pytest.raises(CheckpointError, match="holds a run of the stage 'clone', expected one of DAgger"):
+        load_config(clone)
+    save_config(tmp_path, CONFIG, [], {"path": "clone", "weights_sha256": "0"})
+    assert load_config(tmp_path) == (CONFIG, [], {"path": "clone", "weights_sha256": "0"})
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"share"', '"portion"'))
+    with pytest.raises(CheckpointError, match=r"is damaged: .* missing keys \['share'\]"):
+        load_config(tmp_path)
+    assert set(os.listdir(tmp_path)) == {"config.json"}

@@ -1,0 +1,189 @@
+"""Rollouts are replayed here step by step in a world of their own, and every row is looked up again."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios.registry.registry import generator_of
+from skyclone.datasets.traffic.state.observation import Observation, observe_all
+from skyclone.datasets.traffic.state.view import View
+from skyclone.train import networks
+from skyclone.train.finetuning import ppo
+from skyclone.train.finetuning.critic import Critic
+from skyclone.train.finetuning.rollout import TRAINING_EPISODES, Crew, Rollout, estimate, returns
+from skyclone.train.runs.gate import GATE_EPISODES
+
+CONFIG = WorldConfig(aircraft=5, max_steps=30, sector_radius_m=300.0, sector_area_m2=150_000.0, reward="separation")
+VIEW = View("ego", intruders=3)
+EPISODES = 4
+
+
+def actor(log_std: float = -2.0) -> ppo.Actor:
+    network = networks.make("pairwise", VIEW, seed=1, hidden=16, width=8, heads=1, head_size=4)
+    return ppo.Actor(network, log_std)
+
+
+def crew(config: WorldConfig = CONFIG, seed: int = 0, spread: int | None = 0) -> Crew:
+    return Crew(config, seed, EPISODES, VIEW, spread_steps=spread)
+
+
+def flown(horizon: int = 70, config: WorldConfig = CONFIG) -> tuple[Crew, Rollout]:
+    torch.manual_seed(1)  # a global seed must not matter
+    pilots = crew(config)
+    return pilots, pilots.fly(actor(), horizon, torch.Generator().manual_seed(0))
+
+
+def test_rows_are_the_states_that_were_flown() -> None:
+    _, rollout = flown()
+    world = World(CONFIG, 0, range(TRAINING_EPISODES, TRAINING_EPISODES + EPISODES))
+    following, row, final_row = TRAINING_EPISODES + EPISODES, 0, 0
+    for step in range(len(rollout.reward)):
+        flying = world.traffic.is_flying
+        assert torch.equal(rollout.is_flying[step], flying.flatten())
+        rows = slice(row, row + int(flying.sum()))
+        for part, stored in zip(observe_all(world.traffic, VIEW, world.pairs), rollout.observation):
+            torch.testing.assert_close(stored[rows], part[flying], rtol=0, atol=0)
+        action = torch.zeros(EPISODES, 5, 2)
+        action[flying] = rollout.action[rows]
+        row = rows.stop
+        result = world.step(action)
+        assert torch.equal(rollout.reward[step], result.reward.flatten())
+        assert torch.equal(rollout.is_terminated[step], result.terminated.flatten())
+        assert torch.equal(rollout.is_truncated[step], result.truncated.flatten())
+        stopped = world.traffic.clone()
+        stopped.is_flying = result.truncated
+        finals = slice(final_row, final_row + int(result.truncated.sum()))
+        for part, stored in zip(observe_all(stopped, VIEW), rollout.final_observation):
+            torch.testing.assert_close(stored[finals], part[result.truncated], rtol=0, atol=0)
+        final_row = finals.stop
+        over = world.is_over.nonzero().flatten().tolist()
+        world.restart(over, range(following, following + len(over)))
+        following += len(over)
+    assert row == len(rollout.action)
+    assert final_row == len(rollout.final_observation.ownship) > 0
+    assert rollout.is_terminated.any()
+    assert following > TRAINING_EPISODES + 2 * EPISODES  # every slot began anew at least once
+    for part, stored in zip(observe_all(world.traffic, VIEW, world.pairs), rollout.last_observation):
+        torch.testing.assert_close(stored, part[world.traffic.is_flying], rtol=0, atol=0)
+
+
+def test_final_observations_show_the_others_that_were_stopped() -> None:
+    _, rollout = flown()
+    assert rollout.final_observation.is_present.any()
+
+
+def test_log_prob_is_that_of_the_unclipped_sample() -> None:
+    _, rollout = flown()
+    policy = actor()
+    with torch.no_grad():
+        again = ppo.log_prob(rollout.action, policy(rollout.observation), policy.log_std)
+    torch.testing.assert_close(rollout.log_prob, again, rtol=1e-4, atol=1e-4)
+    assert abs(float(rollout.action.std()) - 0.1353) < 0.2
+
+
+def test_estimates_are_those_of_each_aircraft_alone() -> None:
+    _, rollout = flown()
+    critic = Critic(VIEW, actor().network.spec, seed=3)
+    critic.calibrate(returns(rollout, 0.9))
+    estimates = estimate(rollout, critic, 0.9, 0.8)
+    with torch.no_grad():
+        values, finals = critic(rollout.observation), critic(rollout.final_observation)
+        lasts = critic(rollout.last_observation)
+    value = {place: float(v) for place, v in zip(map(tuple, rollout.is_flying.nonzero().tolist()), values)}
+    final = {place: float(v) for place, v in zip(map(tuple, rollout.is_truncated.nonzero().tolist()), finals)}
+    last = {slot: float(v) for slot, v in zip(rollout.is_flying_after.nonzero().flatten().tolist(), lasts)}
+    steps = len(rollout.reward)
+    advantage: dict[tuple[int, int], float] = {}
+    for step, slot in sorted(value, reverse=True):
+        here, carry = (step, slot), 0.0
+        if rollout.is_terminated[here]:
+            expected = 0.0
+        elif rollout.is_truncated[here]:
+            expected = final[here]
+        else:
+            expected = value[step + 1, slot] if step + 1 < steps else last[slot]
+            carry = advantage.get((step + 1, slot), 0.0)
+        advantage[here] = float(rollout.reward[here]) + 0.9 * expected - value[here] + 0.9 * 0.8 * carry
+    by_hand = torch.tensor([advantage[place] for place in sorted(value)])
+    torch.testing.assert_close(estimates.value, values)
+    torch.testing.assert_close(estimates.advantage, by_hand, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(estimates.target, by_hand + values, rtol=1e-4, atol=1e-4)
+
+
+def test_returns_add_up_the_discounted_rewards_of_a_flight() -> None:
+    _, rollout = flown()
+    total = torch.zeros_like(rollout.reward)
+    running = torch.zeros(rollout.reward.shape[1])
+    for step in range(len(total) - 1, -1, -1):
+        ends = rollout.is_terminated[step] | rollout.is_truncated[step]
+        running = rollout.reward[step] + 0.5 * running.masked_fill(ends | ~rollout.is_flying[step], 0.0)
+        total[step] = running
+    torch.testing.assert_close(returns(rollout, 0.5), total[rollout.is_flying])
+
+
+def test_the_same_seed_flies_the_same() -> None:
+    (_, one), (_, other) = flown(), flown()
+    assert torch.equal(one.action, other.action)
+    assert torch.equal(one.reward, other.reward)
+
+
+def test_another_seed_flies_otherwise() -> None:
+    one = crew(seed=0).fly(actor(), 5, torch.Generator().manual_seed(0))
+    other = crew(seed=1).fly(actor(), 5, torch.Generator().manual_seed(0))
+    assert not torch.equal(one.observation.ownship[:5], other.observation.ownship[:5])
+
+
+def test_restored_it_goes_on_bit_for_bit() -> None:
+    pilots, generator = crew(spread=20), torch.Generator().manual_seed(0)
+    pilots.fly(actor(), 17, generator)
+    tensors = {name: tensor.clone() for name, tensor in pilots.tensors().items()}
+    counters, random = pilots.counters(), generator.get_state()
+    expected = pilots.fly(actor(), 60, generator)
+    again = crew(spread=20)
+    again.restore(tensors, counters)
+    generator.set_state(random)
+    got = again.fly(actor(), 60, generator)
+    for one, other in zip(expected, got):
+        parts = zip(one, other) if isinstance(one, Observation) else [(one, other)]
+        for part, same in parts:
+            assert torch.equal(part, same) if isinstance(part, torch.Tensor) else part == same
+    assert again.world.episodes == pilots.world.episodes
+
+
+def test_episodes_begin_spread_out() -> None:
+    pilots = crew(spread=20)
+    rollout = pilots.fly(actor(), 20, torch.Generator().manual_seed(0))
+    begins = rollout.is_flying.view(20, EPISODES, 5).any(-1).int().argmax(0)
+    assert begins.tolist() == [0, 5, 10, 15]
+    assert not rollout.is_flying[0].view(EPISODES, 5)[1:].any()
+
+
+def test_by_default_they_are_spread_over_a_crossing_of_the_sector() -> None:
+    config = replace(CONFIG, max_steps=300)
+    assert crew(config, spread=None)._begins.tolist() == [0, 12, 25, 37]  # 1.5 * 300 m at 9 m/s: 50 s
+
+
+def test_figures_tell_what_happened() -> None:
+    _, rollout = flown()
+    figures = rollout.figures
+    assert figures["reward"] == pytest.approx(float(rollout.reward.sum() / rollout.is_flying.sum()), rel=1e-4)
+    ended = rollout.is_terminated.sum() + rollout.is_truncated.sum()
+    assert figures["time_limit_rate"] == pytest.approx(float(rollout.is_truncated.sum() / ended), rel=1e-5)
+    assert sum(figures[f"{name}_rate"] for name in ("waypoint", "left_sector", "time_limit")) == pytest.approx(1)
+    terms = [figures[f"reward_{name}"] for name in ("los", "proximity", "path", "speed", "effort", "left")]
+    assert sum(terms) == pytest.approx(figures["reward"], rel=0.5)  # the terms are looked at in every 8th step
+
+
+def test_no_layout_is_shared_with_datasets_evaluation_or_gate() -> None:
+    assert GATE_EPISODES >= 2 * TRAINING_EPISODES
+    draws = {
+        generator_of(seed, first + episode, stream).integers(2**63)
+        for seed in (0, 1)
+        for first in (0, 2**31 - 10, TRAINING_EPISODES, GATE_EPISODES)
+        for episode in range(10)
+        for stream in (0, 1)
+    }
+    assert len(draws) == 2 * 4 * 10 * 2

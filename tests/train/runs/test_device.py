@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from skyclone.datasets.errors import ConfigurationError
+from skyclone.train.runs.device import choose_device, torch_threads
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(ConfigurationError, match=r"no device 'abacus'. There are: cpu.* Use --device auto."):
+        choose_device("abacus")
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(2):
+        assert torch.get_num_threads() == 2
+    with torch_threads(0):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before

@@ -1,0 +1,237 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from skyclone.datasets import Dataset
+from skyclone.datasets.errors import ConfigurationError, DatasetError
+from skyclone.train import checkpoint
+from skyclone.train.cloning.run import run as cloning
+from skyclone.train.cloning.run.run import Cloning
+from skyclone.train.cloning.run.config import CloningConfig
+from skyclone.train.cloning.run.update import Learner
+from skyclone.train.cloning.run.monitor import read_metrics
+from skyclone.train.runs.processes import ProcessError, Processes, joined, own_device
+
+CONFIG = CloningConfig(
+    model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=2, batch_size=512, schedule="cosine"
+)
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port")
+
+
+def test_alone_everything_is_done_here() -> None:
+    alone = Processes()
+    assert alone.is_first
+    assert alone.total(torch.tensor(3.0)) == 3.0
+    assert alone.agree(7.0, True) == (7.0, 1.0)
+    assert alone.from_first(lambda: 5) == 5
+    with pytest.raises(DatasetError, match="as it was"):
+        alone.together(lambda: (_ for _ in ()).throw(DatasetError("as it was")))
+
+
+def test_a_lost_process_is_said_in_words_and_nothing_else_is() -> None:
+    with (
+        pytest.raises(ProcessError, match=r"process 1 of 2 lost another one, .* with --resume goes on from"),
+        Processes(0, 2).reaching(),
+    ):
+        raise RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error")
+    for size in (1, 2):
+        with pytest.raises(RuntimeError, match="out of memory"), Processes(0, size).reaching():
+            raise RuntimeError("out of memory")
+
+
+def test_without_torchrun_nobody_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined("auto") as (processes, device):
+        assert (processes.size, device) == (1, "auto")
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "own"),
+    [("auto", 0, "cpu"), ("auto", 1, "cpu"), ("auto", 4, "cuda:1"), ("cuda", 2, "cuda:1"), ("cpu", 4, "cpu")],
+)
+def test_each_process_has_its_gpu(monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, own: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert own_device(device, 1, 2) == own
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", 1), ("cuda:0", 4), ("cuda", 0)])
+def test_a_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch, device: str, gpus: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(ConfigurationError, match=f"each of the 2 processes on this machine, got --device {device}"):
+        own_device(device, 1, 2)
+
+
+def torchrun(port: int, *arguments: str) -> subprocess.Popen[str]:
+    """Start two processes; a port of its own for each test, as they may run at the same time."""
+    return subprocess.Popen(
+        [*TORCHRUN, str(port + os.getpid() % 1000), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def losses_alone(data: Dataset, out: Path, config: CloningConfig, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Train in this process and return what each step lost."""
+    losses: list[float] = []
+    note: Callable[..., None] = Learner._note
+
+    def noted(self: Learner, loss: Tensor, norm: Tensor, rows: int) -> None:
+        losses.append(float(loss))
+        note(self, loss, norm, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "_note", noted)
+        Cloning([data], out, config, device="cpu", say=lambda line: None).train()
+    return losses
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Two runs differ by rounding only."""
+    for which in ("best", "last"):
+        theirs = checkpoint.load(other, which).network.state_dict()
+        for name, weight in checkpoint.load(one, which).network.state_dict().items():
+            torch.testing.assert_close(theirs[name], weight, rtol=1e-4, atol=1e-5)
+    for mine, yours in zip(read_metrics(one / "metrics.jsonl"), read_metrics(other / "metrics.jsonl"), strict=True):
+        assert (mine.batches, mine.heldout.rows) == (yours.batches, yours.heldout.rows)
+        assert yours.train_loss == pytest.approx(mine.train_loss, rel=1e-5)
+        assert yours.heldout.mse == pytest.approx(mine.heldout.mse, rel=1e-5)
+        assert yours.heldout.mse_conflict == pytest.approx(mine.heldout.mse_conflict, rel=1e-5)
+        assert yours.heldout.sharpness == pytest.approx(mine.heldout.sharpness, rel=1e-5)
+        assert yours.gradient_norm == pytest.approx(mine.gradient_norm, rel=1e-4)
+        assert yours.gradient_norms["W_q"] == pytest.approx(mine.gradient_norms["W_q"], rel=1e-2, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_train_as_one(small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same losses step by step; the last batch has one row, so one process has none of it."""
+    rows = Cloning([small_dataset], tmp_path / "count", CONFIG, say=lambda line: None).loader.rows
+    uneven = next(size for size in range(400, rows) if rows % size == 1)
+    configs = {
+        "plain": replace(CONFIG, batch_size=uneven),
+        "stream": replace(CONFIG, stream=True, conflict_weight=2.5, batch_size=601),
+        "resumed": CONFIG,
+    }
+    alone = {
+        name: losses_alone(small_dataset, tmp_path / f"{name}-alone", config, monkeypatch)
+        for name, config in configs.items()
+    }
+    with monkeypatch.context() as patch:  # killed in the second epoch of one process, gone on with in two
+        patch.setattr(cloning, "SAVE_EVERY", 4)
+        steps = iter(range(21))
+        step: Callable[..., None] = Cloning._step
+        patch.setattr(Cloning, "_step", lambda self, batch: (next(steps), step(self, batch)))
+        with pytest.raises(StopIteration):
+            Cloning([small_dataset], tmp_path / "resumed", CONFIG, device="cpu", say=lambda line: None).train()
+
+    runs: list[dict[str, Any]] = [
+        {"out": str(tmp_path / name), "config": config.to_json(), "resume": name == "resumed"}
+        for name, config in configs.items()
+    ]
+    plan = json.dumps({"data": str(small_dataset.path), "runs": runs})
+    process = torchrun(21000, str(Path(__file__).with_name("torchrun_worker.py")), plan)
+    said, _ = process.communicate(timeout=300)
+    for name in configs:
+        losses = json.loads((tmp_path / f"{name}.losses.json").read_text())
+        assert losses == pytest.approx(alone[name][-len(losses) :], rel=1e-5), name
+        assert_same_run(tmp_path / f"{name}-alone", tmp_path / name)
+    assert 0 < len(losses) < len(alone["resumed"]), "it went on, and did not begin again"
+    assert said.count("Going on from iteration 2") == 1, said
+    assert said.count("Verdict:") == len(configs), said
+    assert said.count("| Imitation Loss:") == sum(config.epochs for config in configs.values()) - 1, said
+    # and at the end one process fails: the first one raises its error, and so all fail
+    assert process.returncode == 1, said
+    assert said.count("DatasetError: only the second process met this") == 1, said
+
+
+@pytest.mark.slow
+def test_a_nan_in_one_process_stops_all(small_dataset: Dataset, tmp_path: Path) -> None:
+    run = {"out": str(tmp_path / "run"), "config": replace(CONFIG, epochs=3).to_json()}
+    plan = json.dumps({"data": str(small_dataset.path), "nan_at": 5, "runs": [run]})
+    process = torchrun(22000, str(Path(__file__).with_name("torchrun_worker.py")), plan)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert said.count("TrainingError: expected a finite loss and gradient, got nan and nan in batch 5 of iter") == 1
+    assert said.count("Diagnosis, not finite:") == 1
+    last = checkpoint.load(tmp_path / "run", "last").network.state_dict()
+    assert all(torch.isfinite(weight).all() for weight in last.values())
+    _, state = checkpoint.read_tensors(tmp_path / "run" / "last.state.safetensors")
+    assert state["progress"]["batch"] == 4
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_and_one_process_goes_on(small_dataset: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = (
+        "--data",
+        str(small_dataset.path),
+        "--out",
+        str(out),
+        "--model",
+        CONFIG.model,
+        "--batch-size",
+        "512",
+    )
+    process = torchrun(23000, "-m", "skyclone", "train", *arguments, "--epochs", "100000")
+    assert process.stdout is not None
+    said = ""
+    while "Iter 3/100000 |" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    process.send_signal(signal.SIGINT)
+    said += process.communicate(timeout=60)[0]
+    assert process.returncode != 0
+    assert said.count("all is saved. The same command with --resume goes on from here.") == 1, said
+    assert "Traceback" not in said.split("The same command with")[0], said
+    lines: list[str] = []
+    config = replace(CONFIG, observation="seed", schedule="constant", epochs=100000)
+    resumed = Cloning([small_dataset], out, config, resume=True, device="cpu", say=lines.append)
+    assert lines[0].startswith("Going on from iteration ")
+    assert resumed.progress.batches >= 3 * len(resumed.loader)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_all_without_a_traceback(small_dataset: Dataset, tmp_path: Path) -> None:
+    options = ("--model", CONFIG.model, "--batch-size", "512", "--epochs", "100000")
+    process = torchrun(
+        24000,
+        "-m",
+        "skyclone",
+        "train",
+        "--data",
+        str(small_dataset.path),
+        "--out",
+        str(tmp_path / "run"),
+        *options,
+    )
+    assert process.stdout is not None
+    said = ""
+    while "Iter 2/100000 |" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    second = next(
+        int(worker) for worker in workers if b"\0RANK=1\0" in Path(f"/proc/{worker}/environ").read_bytes()
+    )
+    os.kill(second, signal.SIGKILL)
+    said += process.communicate(timeout=60)[0]
+    assert process.returncode != 0
+    ours = [line for line in said.splitlines() if line.startswith("[rank")]
+    assert not [line for line in ours if "Traceback" in line], said
+    checkpoint.load(tmp_path / "run", "last")

@@ -1,0 +1,1 @@
+"""Behavioural cloning: fit a network to the teacher's actions."""

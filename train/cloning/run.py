@@ -1,0 +1,386 @@
+"""Behavioural cloning: fit a network to the teacher's actions, and lose nothing when it is stopped.
+
+A run is a folder: `config.json` (what it shall do), `last.state.safetensors` (all that is needed to go on),
+`best.*` and `last.*` (checkpoints), `metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `loss.png`
+(the end). It may be trained by several processes (`processes.py`): each does all that is written here on its part
+of every batch, and only the first writes and speaks.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ...datasets.dataset import Dataset
+from ...datasets.errors import CheckpointError, ConfigurationError, SkycloneError
+from ...datasets.files.atomic import clean, publish
+from ...datasets.loading.loader import Batch
+from .. import checkpoint
+from ..networks import Network
+from ..runs.config_file import CONFIG_NAME
+from ..runs.device import choose_device, torch_threads
+from ..runs.interruption import Interruption, remembered
+from ..runs.processes import Processes
+from ..runs.stopwatch import Stopwatch
+from . import batches as material
+from .config import CloningConfig, check_same, describe, save_config
+from .heldout import HeldOut, measure
+from .iteration import Iteration
+from .monitor import METRICS_NAME, Monitor
+from .progress import STATE_NAME, Progress, restore_state, save_state
+from .summary import summarise, verdict_lines
+from .update import Learner
+
+SUMMARY_NAME = "summary.json"
+PLOT_NAMES = ("loss.png", "loss.svg")
+SAVE_EVERY = 200  # batches between two saved states: a few seconds of work are lost at most
+CHECK_EVERY = 50  # batches between two looks at what a GPU has computed; a look waits for it
+READING, LOADING, LEARNING = "reading", "loading", "forward and backward"
+EVALUATING, SAVING = "evaluation", "saving"
+
+
+class TrainingError(SkycloneError):
+    """A loss or gradient became NaN or infinite; the last good checkpoint is kept."""
+
+
+class Cloning:
+    """One run of behavioural cloning.
+
+    Args:
+        datasets: What to learn from. Held-out figures are on episodes flown by the pure teacher, if any.
+        run: The run's folder; made if it is missing.
+        config: What to do.
+        resume: Go on with the run in the folder, if there is one; otherwise a run there is an error.
+        device: `auto`, `cpu`, `cuda`, ...
+        say: Receives each line for people.
+        processes: Those that train together; None: this one alone.
+        parent: A trained run (or file, or `pretrained:NAME`) whose weights it begins with; None for new ones.
+
+    Raises:
+        CheckpointError: The folder holds a run and resume is False, or a run of another configuration; or the
+            parent is another network.
+        DatasetError: A dataset is damaged, or has too few episodes to hold some out.
+        ConfigurationError: The device is not there, or the datasets do not go together.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        run: str | Path,
+        config: CloningConfig,
+        *,
+        resume: bool = False,
+        device: str = "auto",
+        say: Callable[[str], None] = print,
+        processes: Processes | None = None,
+        parent: str | Path | None = None,
+    ) -> None:
+        self.run, self.config, self.processes = Path(run), config, processes or Processes()
+        self._say = say if self.processes.is_first else _keep_quiet
+        self.device = choose_device(device)
+        if config.max_processor_seconds is not None and self.processes.size > 1:
+            raise ConfigurationError(
+                f"expected one process with max_processor_seconds, got {self.processes.size}: each would stop at "
+                "another step. Use max_batches or max_seconds."
+            )
+        described = describe(datasets)
+        is_there = self.processes.from_first(lambda: self._is_there(described, resume))
+        self.progress, self.clock = Progress(), Stopwatch()
+        with self.clock.measure(READING):
+            part = (self.processes.rank, self.processes.size)
+            self.loader, self.heldout = self.processes.together(
+                lambda: material.read(datasets, config, self.device, part, self._say)
+            )
+        self._all_batches = min(len(self.loader) * config.epochs, config.max_batches or 2**63)
+        self._iterations = -(-self._all_batches // len(self.loader))
+        self.network: Network = config.network().to(self.device)
+        self._meta = {
+            "stage": "clone",
+            "world": dict(datasets[0].manifest.world),
+            "teacher": datasets[0].manifest.teacher,
+            "datasets": described,
+            "config": config.to_json(),
+        }
+        if parent is not None:
+            self._adopt(parent)
+        self.learner = Learner(self.network, config, self.processes)
+        self._check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
+        self._elapsed_s, self._is_stopped = 0.0, False  # as all processes agreed at the last look
+        if is_there:
+            self.processes.together(self._restore)
+        else:
+            self.processes.from_first(lambda: self._begin(described))
+
+    def _is_there(self, described: list[dict[str, Any]], resume: bool) -> bool:
+        """Return whether there is a run to go on with, after checking that it may be."""
+        is_there = is_run(self.run)
+        if is_there and not resume:
+            raise CheckpointError(
+                f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
+            )
+        if is_there:
+            check_same(self.run, self.config, described)
+            clean(self.run)
+        elif resume:
+            self._say(f"Nothing to resume in {self.run}: starting from the beginning.")
+        return is_there
+
+    def _begin(self, described: list[dict[str, Any]]) -> None:
+        """Make the run's folder."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        save_config(self.run, self.config, described)
+
+    def _adopt(self, parent: str | Path) -> None:
+        """Take the weights of a trained network of the same kind."""
+        loaded = checkpoint.load(parent, view=self.config.view)
+        if loaded.network.spec != self.network.spec:
+            raise CheckpointError(
+                f"{loaded.path} holds the network {loaded.network.spec}, expected {self.network.spec}. "
+                "Go on with the model it was trained as."
+            )
+        self.network.load_state_dict(loaded.network.state_dict())
+        self._meta["parent"] = {"path": str(parent), "weights_sha256": loaded.meta["weights_sha256"]}
+
+    def train(self) -> dict[str, Any]:
+        """Train to the end, and return the summary that is also written to `RUN/summary.json`.
+
+        Raises:
+            TrainingError: A loss or gradient became NaN or infinite.
+            KeyboardInterrupt: Somebody pressed Ctrl-C; the state is saved.
+        """
+        count = sum(parameter.numel() for parameter in self.network.parameters())
+        self._say(
+            f"Stage 1 - {self.config.model} on {self.config.observation}, {count:,} parameters; "
+            f"{self.loader.rows:,} training rows, {self.heldout.rows:,} held out; {self.device}"
+        )
+        self._began = time.perf_counter() - self.progress.elapsed_s
+        with torch_threads(self.config.threads), remembered() as interruption, self._watched() as monitor:
+            try:
+                while not self.progress.is_finished:
+                    self._use_batches(interruption)
+                    self._end_iteration(monitor)
+                    self._look(interruption)
+                    self._stop_if_wanted()
+            except TrainingError as error:
+                trouble = str(error)
+                self.processes.from_first(lambda: self._finish(monitor, trouble))
+                raise self._spoken(error) from None
+            return self.processes.from_first(lambda: self._finish(monitor))
+
+    def _watched(self) -> AbstractContextManager[Monitor | None]:
+        """Return the monitor, None in all processes but the first."""
+        return Monitor(self.run, self.progress.batches) if self.processes.is_first else nullcontext()
+
+    def _spoken(self, error: BaseException) -> BaseException:
+        """Return what to raise where all processes stop: the first speaks, and fails, for all."""
+        return error if self.processes.is_first else SystemExit(0)
+
+    def _use_batches(self, interruption: Interruption) -> None:
+        """Use the epoch's batches that are left, or as many as the time allows."""
+        progress = self.progress
+        self.loader.set_epoch(progress.epoch, progress.batch)
+        self.learner.begin(progress.loss, progress.gradient_norm, progress.batch)
+        with tqdm(
+            total=len(self.loader),
+            initial=progress.batch,
+            desc=f"Iter {progress.epoch + 1}/{self._iterations}",
+            unit="batch",
+            leave=False,
+            disable=None if self.processes.is_first else True,
+        ) as bar:
+            start, processor = time.perf_counter() - progress.learning_s, time.process_time() - progress.processor_s
+            for batch in self.clock.waiting(LOADING, self.loader):
+                with self.clock.measure(LEARNING):
+                    self._step(batch)
+                    is_last, saves = progress.batch == len(self.loader), progress.batches % SAVE_EVERY == 0
+                    looks = is_last or saves or progress.batches % self._check_every == 0
+                    if looks:
+                        self._look(interruption)
+                progress.learning_s = time.perf_counter() - start
+                progress.processor_s = time.process_time() - processor
+                bar.update()
+                if not looks:
+                    continue
+                if self._fraction() >= 1:
+                    return
+                if is_last:
+                    continue  # the end of the epoch evaluates first, and then saves
+                if saves:
+                    self._save_state()
+                    start = time.perf_counter() - progress.learning_s
+                    processor = time.process_time() - progress.processor_s
+                self._stop_if_wanted()
+
+    def _step(self, batch: Batch) -> None:
+        """Make one update."""
+        progress = self.progress
+        rows = len(batch.action) if self.processes.size == 1 else self.loader.rows_in(progress.batch)
+        self.learner.update(batch, rows, self.config.learning_rate(self._fraction()))
+        progress.batch += 1
+        progress.batches += 1
+        progress.rows += rows
+
+    def _look(self, interruption: Interruption) -> None:
+        """See what the device has computed since the last look, and agree on the time and on whether to stop."""
+        found = self.learner.check()
+        self.progress.loss, self.progress.gradient_norm = found.loss, found.gradient_norm
+        if found.bad:
+            loss, norm, number = found.bad
+            self.processes.from_first(lambda: self._save_last(None))
+            raise TrainingError(
+                f"expected a finite loss and gradient, got {loss} and {norm} in batch {number} "
+                f"of iteration {self.progress.epoch + 1}; stopped, with the last good weights kept in {self.run}"
+            )
+        elapsed = time.perf_counter() - self._began
+        self._elapsed_s, presses = self.processes.agree(elapsed, interruption.is_wanted)
+        self._is_stopped = presses > 0
+
+    def _fraction(self) -> float:
+        """Return how much of the training is done: of the batches, or of the time if that is further."""
+        config, done = self.config, [self.progress.batches / self._all_batches]
+        if config.max_seconds is not None:
+            done.append(self._elapsed_s / config.max_seconds)
+        if config.max_processor_seconds is not None:
+            done.append(self.progress.processor_s / config.max_processor_seconds)
+        return max(done)
+
+    def _end_iteration(self, monitor: Monitor | None) -> None:
+        """Evaluate, tell and save."""
+        progress = self.progress
+        with self.clock.measure(EVALUATING):
+            self.network.eval()
+            heldout = measure(self.network, self.heldout, self.device, self.processes.total)
+            self.network.train()
+        if not math.isfinite(heldout.mse):
+            raise TrainingError(
+                f"expected a finite held-out loss, got {heldout.mse} after iteration {progress.epoch + 1}; "
+                f"stopped, with the last good weights kept in {self.run}"
+            )
+        is_best = progress.best is None or heldout.mse < progress.best
+        progress.is_finished = self._fraction() >= 1
+        self.processes.from_first(lambda: self._tell(monitor, heldout, is_best))
+        if is_best:
+            progress.best = heldout.mse
+        progress.next_epoch()
+        self.learner.begin(0.0, 0.0, 0)
+        self._save_state()
+
+    def _tell(self, monitor: Monitor | None, heldout: HeldOut, is_best: bool) -> None:
+        """Keep the figures of the iteration that has ended, say them, and save the weights."""
+        assert monitor is not None, "only the first process tells"
+        iteration = self._iteration(heldout)
+        monitor.add(iteration, self.network, self.config.view, is_last=self.progress.is_finished)
+        self._say(iteration.line(self._iterations))
+        with self.clock.measure(SAVING):
+            self._save_checkpoints(iteration, is_best)
+
+    def _save_checkpoints(self, iteration: Iteration, is_best: bool) -> None:
+        """Save the last weights, and the best ones if these are."""
+        mse, before = iteration.heldout.mse, self.progress.best
+        if is_best:
+            meta = {**self._meta, "metrics": iteration.to_json()}
+            checkpoint.save(self.run / "best", self.network, self.config.view, meta)
+            was = "" if before is None else f" (was {before:.4g})"
+            self._say(f"  new best: held-out {mse:.4g}{was}, saved to {self.run}/best.safetensors")
+        self._save_last(iteration)
+
+    def _save_last(self, iteration: Iteration | None) -> None:
+        """Save the last weights, with the figures of the iteration if it was finished."""
+        meta = {**self._meta, "metrics": iteration.to_json()} if iteration else self._meta
+        checkpoint.save(self.run / "last", self.network, self.config.view, meta)
+
+    def _iteration(self, heldout: HeldOut) -> Iteration:
+        """Put the figures of the iteration that has ended together."""
+        progress = self.progress
+        projections = self.network.projections()
+        return Iteration(
+            iteration=progress.epoch + 1,
+            batches=progress.batches,
+            train_loss=progress.loss / progress.rows,
+            heldout=heldout,
+            learning_rate=self.learner.optimizer.param_groups[0]["lr"],
+            samples_per_second=progress.rows / max(progress.learning_s, 1e-9),
+            gradient_norm=progress.gradient_norm / progress.batch,
+            weight_norms={name: _per_head(weight.detach()) for name, weight in projections.items()},
+            gradient_norms={name: _per_head(grad) for name, grad in self.learner.gradients().items()},
+            seconds=time.perf_counter() - self._began,
+        )
+
+    def _stop_if_wanted(self) -> None:
+        """Save the state and stop if Ctrl-C was pressed, in whichever process."""
+        if self._is_stopped and not self.progress.is_finished:
+            self._save_state()
+            stop = KeyboardInterrupt(
+                f"Stopped in iteration {self.progress.epoch + 1} of {self._iterations}; all is saved. "
+                "The same command with --resume goes on from here."
+            )
+            raise self._spoken(stop)
+
+    def _save_state(self) -> None:
+        """Save all that is needed to go on exactly from here."""
+        with self.clock.measure(SAVING):
+            self.progress.elapsed_s = time.perf_counter() - self._began
+            self.progress.seconds = self.clock.seconds
+            self.processes.from_first(
+                lambda: save_state(self.run, self.progress, self.network, self.learner.optimizer)
+            )
+
+    def _restore(self) -> None:
+        """Go on from the saved state; without one (killed before the first) from the beginning."""
+        progress = restore_state(self.run, self.network, self.learner.optimizer)
+        if progress is None:
+            return
+        self.progress, self.clock = progress, Stopwatch(progress.seconds)
+        self._elapsed_s = progress.elapsed_s
+        done = "finished" if progress.is_finished else f"{progress.batch} batches into it"
+        self._say(f"Going on from iteration {progress.epoch + (not progress.is_finished)}, {done}.")
+
+    def _finish(self, monitor: Monitor | None, trouble: str | None = None) -> dict[str, Any]:
+        """Write the summary and the loss plot, and say how it went."""
+        from . import pictures  # pulls in matplotlib, which takes a second
+
+        history = monitor.history if monitor else []
+        summary = summarise(history, self.clock.seconds, self._is_saved(), trouble, self.config.model)
+        summary["processor_seconds"] = self.progress.processor_s
+        publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+        for name in PLOT_NAMES if history else ():
+            publish(self.run / name, pictures.losses(history, name.rpartition(".")[2]))
+        for line in verdict_lines(summary):
+            self._say(line)
+        self._say(f"Where the time went: {self.clock.line()}")
+        return summary
+
+    def _is_saved(self) -> bool:
+        """Return whether the best checkpoint can be read."""
+        try:
+            checkpoint.load(self.run, view=self.config.view)
+        except CheckpointError:
+            return False
+        return True
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds a run, or what is left of one.
+
+    Raises:
+        CheckpointError: It is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"expected a folder for the run, but {folder} is a file. Choose another --out.")
+    names = (CONFIG_NAME, STATE_NAME, METRICS_NAME, SUMMARY_NAME, "best.safetensors", "last.safetensors")
+    return any((folder / name).exists() for name in names)
+
+
+def _keep_quiet(line: str) -> None:
+    """Say nothing."""
+
+
+def _per_head(weight: Tensor) -> list[float]:
+    """Return the norm of each head's matrix, (H, D, F) -> H numbers."""
+    return [float(norm) for norm in weight.flatten(1).norm(dim=1)]

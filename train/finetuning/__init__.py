@@ -1,0 +1,1 @@
+"""Fine-tuning: improve a cloned policy online."""

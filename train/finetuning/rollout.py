@@ -1,0 +1,299 @@
+"""Rollouts: many aircraft of many episodes flown at once, on the tensors the networks learn from.
+
+There is one batch of episodes and no process per environment. Each aircraft is a trajectory of its own, flown
+by the same weights. Aircraft end at different times; what has ended costs nothing, because only flying aircraft
+are observed, flown and learned from. An episode in which nobody flies any more is restarted at once.
+
+Notation: T steps, B episodes, N aircraft, L = B N slots, M rows (flying aircraft of all steps), A action numbers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from math import ceil
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...collect.airspace.reward import TERMS
+from ...collect.airspace.world_config import WorldConfig
+from ...collect.flying.world import StepResult, World
+from ...datasets.traffic.observation import Observation, observe
+from ...datasets.traffic.pairs import Pairs, pairs_of
+from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
+from ...datasets.traffic.state import Traffic
+from ...datasets.traffic.view import View
+from ..runs.stopwatch import Stopwatch
+from .critic import Critic, in_parts
+from .ppo import Actor, following_values, gae, log_prob
+
+TRAINING_EPISODES = 2**40
+"""Training flies the episodes from this number on. Datasets and evaluations number theirs from 0 (a dataset in 31
+bits), so whatever the seeds, no layout is seen twice. (Above 2**40, an episode's number and stream cannot be
+mistaken for one below it when `scenarios.generator_of` strings them together.)"""
+
+_TERMS_EVERY = 8  # steps between two looks at the single terms of the reward, which cost a second computation
+
+
+class Rollout(NamedTuple):
+    """What was flown in T steps.
+
+    Attributes:
+        observation: (M, 7), (M, K, F), (M, K), by step, then by slot.
+        action: (M, A) the sample.
+        mean: (M, A) of the policy that drew it.
+        log_prob: (M,) of the sample.
+        is_flying: (T, L) bool, True where there is a row.
+        reward: (T, L).
+        is_terminated: (T, L) bool.
+        is_truncated: (T, L) bool.
+        final_observation: Of the states in which truncated aircraft stopped, by step, then by slot.
+        last_observation: Of the state after the last step.
+        is_flying_after: (L,) bool, who flies in that state.
+        figures: What happened, for people: rates and mean reward terms.
+    """
+
+    observation: Observation
+    action: Tensor
+    mean: Tensor
+    log_prob: Tensor
+    is_flying: Tensor
+    reward: Tensor
+    is_terminated: Tensor
+    is_truncated: Tensor
+    final_observation: Observation
+    last_observation: Observation
+    is_flying_after: Tensor
+    figures: dict[str, float]
+
+
+class Estimates(NamedTuple):
+    """What the critic makes of a rollout, each (M,): values before, advantages, value targets."""
+
+    value: Tensor
+    advantage: Tensor
+    target: Tensor
+
+
+def returns(rollout: Rollout, discount: float) -> Tensor:
+    """Return the discounted rewards of each row up to the end of the rollout or its trajectory, (M,)."""
+    nothing = torch.zeros_like(rollout.reward)
+    return gae(rollout.reward, nothing, nothing, _continues(rollout), discount, 1.0)[rollout.is_flying]
+
+
+def estimate(rollout: Rollout, critic: Critic, discount: float, smoothing: float) -> Estimates:
+    """Return values, advantages and value targets of the rows of a rollout."""
+    value, final, after = (torch.zeros_like(rollout.reward) for _ in range(3))  # (T, L)
+    row_value = in_parts(critic, rollout.observation)
+    value[rollout.is_flying] = row_value
+    final[rollout.is_truncated] = in_parts(critic, rollout.final_observation)
+    after[0, rollout.is_flying_after] = in_parts(critic, rollout.last_observation)
+    following = following_values(value, after[0], final, rollout.is_terminated, rollout.is_truncated)
+    following.masked_fill_(~rollout.is_flying, 0.0)
+    advantage = gae(rollout.reward, value, following, _continues(rollout), discount, smoothing)
+    row_advantage = advantage[rollout.is_flying]
+    return Estimates(row_value, row_advantage, row_advantage + row_value)
+
+
+def _continues(rollout: Rollout) -> Tensor:
+    """Return where the trajectory of a slot goes on in the next row, (T, L) bool."""
+    return rollout.is_flying & ~(rollout.is_terminated | rollout.is_truncated)
+
+
+class Crew:
+    """The aircraft that fly for training: a world, and which episode comes next.
+
+    Args:
+        config: The world.
+        seed: Of the run; with the number of an episode it gives the episode's layout.
+        episodes: B, flown at once.
+        view: What is observed.
+        device: Where everything lives.
+        spread_steps: The B episodes begin evenly over so many steps, so that a rollout holds beginnings and ends
+            of episodes alike; 0 begins all at once. By default about the time to cross the sector.
+        first_episode: Number of the first episode.
+
+    Attributes:
+        world: The world.
+        steps: Steps flown so far.
+        next_episode: Number of the episode that is started next.
+        stopwatch: Counts the time spent `flying`, `observing` and in `networks`.
+    """
+
+    def __init__(
+        self,
+        config: WorldConfig,
+        seed: int,
+        episodes: int,
+        view: View,
+        device: str | torch.device = "cpu",
+        spread_steps: int | None = None,
+        first_episode: int = TRAINING_EPISODES,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
+        if spread_steps is None:
+            crossing = 1.5 * config.sector_radius_m / (config.cruise_mps * config.step_s)
+            spread_steps = min(config.max_steps, ceil(crossing))
+        self.view = view
+        self.world = World(config, seed, range(first_episode, first_episode + episodes), device)
+        self.steps = 0
+        self.next_episode = first_episode + episodes
+        self._begins = torch.arange(episodes, device=self.world.device) * spread_steps // episodes
+        self.world.traffic.is_flying &= (self._begins == 0).unsqueeze(-1)
+        self.world.pairs = pairs_of(self.world.traffic)
+        self._terms = TERMS.get(config.reward)
+        self.stopwatch = stopwatch or Stopwatch()
+
+    def fly(self, actor: Actor, horizon: int, generator: torch.Generator) -> Rollout:
+        """Fly T = horizon steps with sampled actions.
+
+        Args:
+            actor: The policy.
+            horizon: T.
+            generator: Draws the actions.
+        """
+        observations: list[Observation] = []
+        draws: list[tuple[Tensor, Tensor, Tensor]] = []
+        finals: list[Observation] = []
+        results: list[tuple[Tensor, StepResult]] = []
+        world, figures = self.world, Figures(self.world)
+        with torch.no_grad():
+            deviation = actor.log_std.exp()
+            for _ in range(horizon):
+                before, pairs = self.world.traffic, self.world.pairs
+                observation = self._observe(before, pairs, before.is_flying)
+                with self.stopwatch.measure("networks"):
+                    mean = actor(observation)
+                    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+                    sample = torch.addcmul(mean, noise, deviation)
+                    draws.append((sample, mean, log_prob(sample, mean, actor.log_std)))
+                observations.append(observation)
+                result = self._step(before, sample)
+                results.append((before.is_flying, result))
+                finals.append(self._final(result))
+                figures.add(before, result)
+                if self._terms is not None and self.steps % _TERMS_EVERY == 0:
+                    terms = self._terms(world.config, before, world.traffic, world.pairs, result.outcome)
+                    figures.add_terms(terms, before.is_flying)
+                self.restart()
+            after = self.world.traffic
+            last = self._observe(after, self.world.pairs, after.is_flying)
+        sample, mean, drawn_log_prob = (torch.cat(parts) for parts in zip(*draws))
+        is_flying, reward, is_terminated, is_truncated = (
+            torch.stack([part.flatten() for part in parts])  # (T, L)
+            for parts in zip(*((flying, r.reward, r.terminated, r.truncated) for flying, r in results))
+        )
+        return Rollout(
+            _concatenate(observations),
+            sample,
+            mean,
+            drawn_log_prob,
+            is_flying,
+            reward,
+            is_terminated,
+            is_truncated,
+            _concatenate(finals),
+            last,
+            after.is_flying.flatten(),
+            figures.result(),
+        )
+
+    def _observe(self, traffic: Traffic, pairs: Pairs, who: Tensor) -> Observation:
+        """Observe from the aircraft marked in `who` (B, N): M rows."""
+        with self.stopwatch.measure("observing"):
+            index = who.flatten().nonzero().squeeze(-1)
+            own = traffic.map(lambda tensor: tensor.flatten().index_select(0, index))
+            around = Pairs(*(quantity.flatten(0, 1).index_select(0, index) for quantity in pairs))
+            return observe(own, around, self.view)
+
+    def _step(self, before: Traffic, sample: Tensor) -> StepResult:
+        """Fly one step with the actions (M, A) of those who fly."""
+        with self.stopwatch.measure("flying"):
+            action = sample.new_zeros((*before.is_flying.shape, sample.shape[-1]))
+            action[before.is_flying] = sample
+            self.steps += 1
+            return self.world.step(action)
+
+    def _final(self, result: StepResult) -> Observation:
+        """Observe from truncated aircraft in the state in which they stopped, all of them still there.
+
+        For the world they are gone, for the critic they are not: only the clock stopped them. The time limit
+        stops all of an episode at once, so who was stopped is who flies in that state.
+        """
+        episodes = result.truncated.any(-1).nonzero().squeeze(-1)
+        traffic = self.world.traffic.map(lambda tensor: tensor[episodes])
+        traffic.is_flying = result.truncated[episodes]
+        return self._observe(traffic, pairs_of(traffic), traffic.is_flying)
+
+    def restart(self) -> None:
+        """Start new episodes where nobody flies any more and it is time for one."""
+        with self.stopwatch.measure("flying"):
+            slots = (self.world.is_over & (self._begins <= self.steps)).nonzero().flatten().tolist()
+            if slots:
+                self.world.restart(slots, range(self.next_episode, self.next_episode + len(slots)))
+                self.next_episode += len(slots)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state of the world as tensors, to be saved; `restore` takes it back."""
+        world = self.world
+        state = {f"world.{name}": tensor for name, tensor in vars(world.traffic).items()}
+        episodes = torch.tensor(world.episodes, dtype=torch.int64)
+        return {**state, "world.corners_m": world.corners_m, "world.steps": world.steps, "world.episodes": episodes}
+
+    def counters(self) -> dict[str, int]:
+        """Return the rest of the state, as JSON."""
+        return {"steps": self.steps, "next_episode": self.next_episode}
+
+    def restore(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
+        """Take back what `tensors` and `counters` returned."""
+        world = self.world
+        named = {field.name: tensors[f"world.{field.name}"].to(world.device) for field in fields(Traffic)}
+        world.traffic = Traffic(**named)
+        world.pairs = pairs_of(world.traffic)
+        world.corners_m = tensors["world.corners_m"].to(world.device)
+        world.steps = tensors["world.steps"].to(world.device)
+        world.episodes = tensors["world.episodes"].tolist()
+        self.steps, self.next_episode = int(counters["steps"]), int(counters["next_episode"])
+
+
+class Figures:
+    """Sums of what happens in a rollout, kept on the device.
+
+    Args:
+        world: The world that is flown.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sums = torch.zeros(6, device=world.device)
+        self._terms: dict[str, Tensor] = {}
+        self._looked_at = torch.zeros((), device=world.device)
+
+    def add(self, before: Traffic, result: StepResult) -> None:
+        """Add the step that has just been flown: aircraft-steps, reward, pair-steps in LoS, ends of flights."""
+        zone = self._world.config.protected_zone_m
+        inside = (self._world.pairs.distance2_m2 < zone * zone).sum() / 2
+        ends = [(result.outcome == outcome).sum() for outcome in (WAYPOINT, LEFT_SECTOR, TIME_LIMIT)]
+        self._sums += torch.stack([before.is_flying.sum(), result.reward.sum(), inside, *ends])
+
+    def add_terms(self, terms: dict[str, Tensor], is_flying: Tensor) -> None:
+        """Add the terms of the reward in this step."""
+        self._looked_at += is_flying.sum()
+        for name, term in terms.items():
+            self._terms[name] = self._terms.get(name, torch.zeros_like(self._looked_at)) + term.sum()
+
+    def result(self) -> dict[str, float]:
+        """Return rates: per agent-step, per flight hour, per ended flight."""
+        steps, reward, inside, *ends = self._sums.tolist()
+        hours = max(steps, 1.0) * self._world.config.step_s / 3600.0
+        ended = max(sum(ends), 1.0)
+        figures = {"reward": reward / max(steps, 1.0), "los_s_per_flight_hour": inside / hours}
+        for name, count in zip(("waypoint", "left_sector", "time_limit"), ends):
+            figures[f"{name}_rate"] = count / ended
+        looked_at = max(float(self._looked_at), 1.0)
+        return {**figures, **{f"reward_{name}": float(term) / looked_at for name, term in self._terms.items()}}
+
+
+def _concatenate(parts: list[Observation]) -> Observation:
+    """Join observations row by row."""
+    return Observation(*(torch.cat(tensors) for tensors in zip(*parts)))

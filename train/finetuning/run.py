@@ -1,0 +1,337 @@
+"""Fine-tuning: go on from a clone, without ever publishing something worse than the clone.
+
+How is learned is the learner's business (`learners`); here is the run around it.
+
+A run is a folder like that of a clone: `config.json` (what it shall do), `clone.*` (a copy of what it started
+from), `last.state.safetensors` (all else that is needed to go on), `best.*` and `last.*` (checkpoints),
+`metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `los.png` (the end).
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...datasets.errors import CheckpointError
+from ...datasets.files.atomic import clean, publish
+from ...datasets.traffic.observation import observe_all
+from ...datasets.traffic.view import View
+from .. import checkpoint
+from ..cloning.run import STATE_NAME, SUMMARY_NAME, TrainingError, choose_device, is_run
+from ..networks import Network
+from ..policy import Policy
+from ..runs import gate
+from ..runs.gate import Flown
+from ..runs.interruption import Interruption, remembered
+from ..runs.stopwatch import Stopwatch
+from .config import FinetuneConfig, check_same, load_config, save_config
+from .critic import in_parts
+from .curve import Curve, Round, gate_line, summarise, summary_lines
+from .methods import Learner, Progress, make_learner
+
+GATE, SAVING = "gate", "saving"
+CLONE_NAME = "clone"
+PLOT_NAMES = ("los.png", "los.svg")
+
+
+class Finetuning:
+    """One run of fine-tuning.
+
+    Args:
+        source: The run (or file, or `pretrained:NAME`) to start from; None to go on with what `run` began with.
+        run: The run's folder; made if it is missing.
+        config: What to do.
+        resume: Go on with the run in the folder, if there is one; otherwise a run there is an error.
+        device: `auto`, `cpu`, `cuda`, ...
+        say: Receives each line for people.
+
+    Attributes:
+        learner: The policy that learns, and all it needs for that.
+        clone: The network it started as; never changed.
+        view: What it observes.
+        worlds: Where it learns, in turn, and where the gate flies.
+
+    Raises:
+        CheckpointError: There is no such source; the folder holds a run and resume is False, or another run.
+        ConfigurationError: The device is not there, or the world cannot be flown.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | None,
+        run: str | Path,
+        config: FinetuneConfig,
+        *,
+        resume: bool = False,
+        device: str = "auto",
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.run, self.config, self._say = Path(run), config, say
+        self.device = choose_device(device)
+        is_there = is_run(self.run)
+        if is_there and not resume:
+            raise CheckpointError(
+                f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
+            )
+        copy = self.run / f"{CLONE_NAME}.safetensors"
+        loaded = checkpoint.load(copy if source is None else source)
+        path = load_config(self.run)[1]["path"] if source is None else str(source)
+        parent = {"path": path, "weights_sha256": loaded.meta["weights_sha256"]}
+        if is_there:
+            check_same(self.run, config, parent)
+        elif resume:
+            say(f"Nothing to resume in {self.run}: starting from the beginning.")
+        self.clone_view, self.view = loaded.view, config.view(loaded)
+        self.worlds = config.worlds(loaded)
+        self.progress, self.clock, self._began = Progress(), Stopwatch(), time.perf_counter()
+        self.clone: Network = loaded.network.to(self.device)
+        self.learner: Learner = make_learner(config, self.clone, self.view, self.worlds, self.device, self.clock)
+        self._meta = {
+            "stage": "finetune",
+            "world": self.worlds[-1].to_json(),
+            "teacher": loaded.meta["teacher"],
+            "datasets": loaded.meta["datasets"],
+            "config": config.to_json(),
+            "parent": parent,
+        }
+        self._flown: dict[str, Flown] = {}  # through the gate, of `clone` and `best`
+        if is_there:
+            self._restore()
+        else:
+            self.run.mkdir(parents=True, exist_ok=True)
+            meta = {key: loaded.meta[key] for key in checkpoint.META_KEYS}
+            checkpoint.save(self.run / CLONE_NAME, self.clone, self.clone_view, meta)
+            save_config(self.run, config, parent)
+
+    def train(self) -> dict[str, Any]:
+        """Fine-tune to the end, and return the summary that is also written to `RUN/summary.json`.
+
+        Raises:
+            TrainingError: Something became NaN or infinite; the last good state is kept.
+            KeyboardInterrupt: Somebody pressed Ctrl-C; the state is saved.
+        """
+        self._began = time.perf_counter() - self.progress.elapsed_s
+        for line in self._first_lines():
+            self._say(line)
+        with remembered() as interruption, Curve(self.run, self.progress.iteration) as curve:
+            try:
+                if not self._flown:
+                    self._begin()
+                while not self.progress.is_finished:
+                    self._stop_if(interruption)
+                    self._iterate(curve)
+            except TrainingError as error:
+                self._finish(curve, str(error))
+                raise
+            return self._finish(curve)
+
+    def _first_lines(self) -> list[str]:
+        """Return what a person should know before."""
+        sizes = {"policy": self.clone, **self.learner.modules}
+        counts = [
+            f"{name} {sum(each.numel() for each in sizes[name].parameters()):,}"
+            for name in sizes
+            if name != "actor"
+        ]
+        aircraft = ", ".join(str(world.aircraft) for world in self.worlds)
+        line = (
+            f"Stage 2 - {self.clone.name} on {self.view}, parameters: {', '.join(counts)}; {self.config.method}, "
+            f"{aircraft} aircraft, {self.device}"
+        )
+        if self.view == self.clone_view:
+            return [line]
+        difference = self._difference_of_views()
+        return [
+            line,
+            f"Sees {self.view} instead of the clone's {self.clone_view}: before the first update its actions "
+            f"differ from the clone's by {difference:.4f} (root mean square, action units). The gate flies the "
+            "clone as it was.",
+        ]
+
+    def _difference_of_views(self) -> float:
+        """Return how much another view changes the clone's actions where training begins."""
+        world = self.learner.crews[-1].world
+        flying = world.traffic.is_flying
+        seen = [observe_all(world.traffic, view, world.pairs) for view in (self.view, self.clone_view)]
+        new, old = (in_parts(self.clone, type(each)(*(part[flying] for part in each))) for each in seen)
+        return float((new - old).square().mean().sqrt())
+
+    def _begin(self) -> None:
+        """Fly the clone through the gate and publish it as the best there is so far."""
+        with self.clock.measure(GATE):
+            flown = self._fly_gate(self.clone, self.clone_view)
+        self._flown = {"clone": flown, "best": flown}
+        figures = {**gate.compare(flown, flown), "is_best": True, "reason": "the clone itself"}
+        self._say(gate_line(figures, flown.figures()))
+        self._publish("best", figures, self.clone_view)
+        self._publish("last", figures, self.view)
+        self._save_state()
+
+    def _iterate(self, curve: Curve) -> None:
+        """Let the learner fly and learn, perhaps fly through the gate, tell and save."""
+        progress, config, start = self.progress, self.config, time.perf_counter()
+        learned = self.learner.learn(progress)
+        self._check_finite(learned.learning)
+        progress.iteration += 1
+        progress.steps += learned.rows
+        progress.warmup_steps += learned.rows if learned.is_warmup else 0
+        progress.is_finished = progress.steps >= config.steps
+        is_turn = progress.is_finished or progress.iteration % config.gate_every == 0
+        judged = self._judge() if is_turn and not learned.is_warmup else None
+        now = time.perf_counter()
+        figures = Round(
+            iteration=progress.iteration,
+            steps=progress.steps,
+            is_warmup=learned.is_warmup,
+            rollout=learned.rollout,
+            learning=learned.learning,
+            gate=judged,
+            steps_per_second=learned.rows / (now - start),
+            seconds=now - self._began,
+        )
+        curve.add(figures)
+        if progress.iteration % config.save_every == 0 or judged or progress.is_finished:
+            to_go = math.ceil(max(config.steps - progress.steps, 0) / max(learned.rows, 1))
+            self._say(figures.line(progress.iteration + to_go))
+            if judged:
+                self._say(gate_line(judged, self._flown["clone"].figures()))
+            self._publish("last", judged, self.view)
+            self._save_state()
+
+    def _check_finite(self, figures: Mapping[str, float]) -> None:
+        """Raise unless all figures and weights are finite."""
+        bad = [name for name, value in figures.items() if not math.isfinite(value)]
+        bad += [f"weights of the {name}" for name, each in self.learner.modules.items() if not _is_finite(each)]
+        if bad:
+            raise TrainingError(
+                f"expected finite numbers, got NaN or infinity in {', '.join(bad)} in iteration "
+                f"{self.progress.iteration + 1}; stopped, with the last good weights kept in {self.run}. "
+                "Fine-tune into another folder with a tenth of --lr."
+            )
+
+    def _fly_gate(self, network: nn.Module, view: View) -> Flown:
+        """Fly a network's mean actions through the gate: its scenarios in each of the worlds."""
+        pilot = Policy(network, view).pilot  # type: ignore[arg-type]
+        with torch.no_grad():
+            parts = [
+                gate.fly_gate(pilot, world, self.config.seed, scenarios, self.device)
+                for world, scenarios in zip(self.worlds, self._groups)
+            ]
+        return Flown(*(torch.cat(columns) for columns in zip(*parts)))
+
+    @property
+    def _groups(self) -> list[int]:
+        """The gate's scenarios in each of the worlds."""
+        return gate.shared_out(self.config.gate_scenarios, len(self.worlds))
+
+    def _judge(self) -> dict[str, Any]:
+        """Fly the policy through the gate, and publish it if it is better than the best so far."""
+        with self.clock.measure(GATE):
+            flown = self._fly_gate(self.learner.network, self.view)
+        verdict = gate.judge(flown, self._flown["best"], self._flown["clone"], self._groups)
+        compared = gate.compare(flown, self._flown["clone"])
+        figures = {**compared, "is_best": verdict.is_better, "reason": verdict.reason}
+        if len(self.worlds) > 1:
+            parts = gate.split(flown, self._groups)
+            figures["by_aircraft"] = {str(w.aircraft): each.figures() for w, each in zip(self.worlds, parts)}
+        if verdict.is_better:
+            self._flown["best"] = flown
+            self.progress.best_iteration = self.progress.iteration
+            self._publish("best", figures, self.view)
+        return figures
+
+    def _publish(self, name: str, figures: Mapping[str, Any] | None, view: View) -> None:
+        """Save the policy's network as a checkpoint like a clone's."""
+        with self.clock.measure(SAVING):
+            metrics = {"iteration": self.progress.iteration, "steps": self.progress.steps, "gate": figures}
+            checkpoint.save(self.run / name, self.learner.network, view, {**self._meta, "metrics": metrics})
+
+    def _stop_if(self, interruption: Interruption) -> None:
+        """Stop if Ctrl-C was pressed, with the state of the last iteration saved."""
+        if interruption.is_wanted:
+            self._publish("last", None, self.view)
+            self._save_state()
+            raise KeyboardInterrupt(
+                f"Stopped after iteration {self.progress.iteration}; all is saved. "
+                "The same command with --resume goes on from here."
+            )
+
+    def _save_state(self) -> None:
+        """Save all that is needed to go on exactly from here."""
+        with self.clock.measure(SAVING):
+            self.progress.elapsed_s = time.perf_counter() - self._began
+            self.progress.seconds = self.clock.seconds
+            learner = self.learner
+            tensors = {
+                **checkpoint.optimizer_tensors(learner.optimizer),
+                "generator": learner.generator.get_state(),
+            }
+            for name, module in learner.modules.items():
+                tensors |= _named(name, module.state_dict())
+            for place, crew in enumerate(learner.crews):
+                tensors |= _named(f"crew{place}", crew.tensors())
+            for name, flown in self._flown.items():
+                tensors[f"flown.{name}"] = torch.stack(flown)  # (7, S)
+            description = {"progress": asdict(self.progress), "crews": [crew.counters() for crew in learner.crews]}
+            checkpoint.write_tensors(self.run / STATE_NAME, tensors, description)
+
+    def _restore(self) -> None:
+        """Go on from the saved state; without one (killed before the first) from the beginning."""
+        clean(self.run)
+        path = self.run / STATE_NAME
+        if not path.exists():
+            return
+        tensors, description = checkpoint.read_tensors(path)
+        try:
+            self.progress = Progress(**description["progress"])
+            for name, module in self.learner.modules.items():
+                module.load_state_dict(_under(name, tensors))
+            checkpoint.restore_optimizer(self.learner.optimizer, tensors)
+            for place, (crew, counters) in enumerate(zip(self.learner.crews, description["crews"], strict=True)):
+                crew.restore(_under(f"crew{place}", tensors), counters)
+            self.learner.generator.set_state(tensors["generator"])
+            self._flown = {name: Flown(*tensors[f"flown.{name}"].unbind(0)) for name in ("clone", "best")}
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{path} does not fit this run: {error}. Fine-tune into another folder."
+            ) from None
+        self.clock.seconds.update(self.progress.seconds)
+        done = ", which was the last one" if self.progress.is_finished else ""
+        self._say(f"Going on after iteration {self.progress.iteration}{done}.")
+
+    def _finish(self, curve: Curve, trouble: str | None = None) -> dict[str, Any]:
+        """Write the summary and the plot of LoS, and say how it went."""
+        from . import pictures as finetune_pictures  # pulls in matplotlib, which takes a second
+
+        is_saved = (self.run / "best.safetensors").exists()
+        summary = summarise(curve, self.progress.best_iteration, self._flown, self.clock.seconds, is_saved, trouble)
+        publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+        for name in PLOT_NAMES if curve.history else ():
+            picture = finetune_pictures.safety(curve.history, summary["gate"]["clone"], name.rpartition(".")[2])
+            publish(self.run / name, picture)
+        for line in summary_lines(summary):
+            self._say(line)
+        self._say(f"Where the time went: {self.clock.line()}")
+        return summary
+
+
+def _is_finite(module: nn.Module) -> bool:
+    """Return whether all weights of a module are finite."""
+    return all(bool(torch.isfinite(weight).all()) for weight in module.parameters())
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put a prefix before the names."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under a prefix, without it."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

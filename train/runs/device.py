@@ -1,0 +1,36 @@
+"""Where a run computes: the device, and torch's threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ...datasets.errors import ConfigurationError
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device of that name; `auto` is the GPU if there is one.
+
+    Raises:
+        ConfigurationError: It is not there, or no device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        there = "cpu, cuda" if torch.cuda.is_available() else "cpu (torch sees no GPU here)"
+        raise ConfigurationError(f"no device '{device}'. There are: {there}. Use --device auto.") from None
+    return chosen
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads within the block; 0 leaves it the number it has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
