@@ -31,17 +31,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Batch": "loader",
+    "Batch": "loading.loader",
     "Dataset": "dataset",
     "DatasetError": "errors",
-    "Loader": "loader",
-    "Manifest": "manifest",
-    "Observation": "observation",
+    "Loader": "loading.loader",
+    "Manifest": "files.manifest",
+    "Observation": "traffic.observation",
     "Problem": "dataset",
-    "ShardEntry": "manifest",
+    "ShardEntry": "files.manifest",
     "SkycloneError": "errors",
-    "Snapshots": "snapshots",
-    "View": "observation",
+    "Snapshots": "loading.snapshots",
+    "View": "traffic.view",
     "open_dataset": "dataset",
 }
 

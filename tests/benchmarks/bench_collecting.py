@@ -22,7 +22,7 @@ TURNS = 5
 
 def ours() -> float:
     """Collect a dataset on one core and return rows/s, all included but the start of Python."""
-    from skyclone.collect.collector.collector.collector import Collection, collect
+    from skyclone.collect.collector.collector import Collection, collect
 
     with tempfile.TemporaryDirectory() as folder:
         collect(Path(folder) / "warm", Collection(episodes=8), workers=1)
@@ -46,7 +46,7 @@ def bluesky(step_s: float) -> float:
         geo.kwikqdrdist_matrix = _geo.kwikqdrdist_matrix
         statebased.StateBased.select()
         from skyclone.collect.airspace.world_config import WorldConfig
-        from skyclone.collect.scenarios.registry.registry import lay_out
+        from skyclone.collect.scenarios.registry import lay_out
 
         for command in ("ASAS ON", "RESO MVP", "ZONER 0.0593952", "DTLOOK 15"):  # R of 110 m in NM
             bs.stack.stack(command)

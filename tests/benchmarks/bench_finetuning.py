@@ -50,7 +50,7 @@ def config_of(steps: int) -> Any:
 def make_source(folder: Path) -> Path:
     """Write a checkpoint to start from; what it has learned does not matter here."""
     from skyclone.collect.airspace.world_config import WorldConfig
-    from skyclone.datasets.traffic.state.view import View
+    from skyclone.datasets.traffic.view import View
     from skyclone.train import checkpoint, networks
 
     view = View.parse(VIEW)
@@ -93,8 +93,8 @@ def matmul() -> dict[str, float]:
     from torch.profiler import ProfilerActivity, profile
     from torch.utils.flop_counter import FlopCounterMode
 
-    from skyclone.datasets.traffic.state.observation import Observation
-    from skyclone.datasets.traffic.state.view import View
+    from skyclone.datasets.traffic.observation import Observation
+    from skyclone.datasets.traffic.view import View
     from skyclone.train import networks
     from skyclone.train.finetuning import ppo
     from skyclone.train.finetuning.critic import Critic

@@ -26,10 +26,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets import Loader, Snapshots, View, open_dataset
 from skyclone.datasets.loading.streaming import Stream
-from skyclone.datasets.traffic.state.record import Table
+from skyclone.datasets.traffic.record import Table
 
 BATCH, TURNS, TURN_S = 1024, 9, 0.4
 EPISODES, EPISODES_PER_SHARD, BUFFER = 512, 16, 8  # 32 shards of some 36,000 rows, a quarter of them in memory
@@ -136,7 +136,7 @@ def prepare(folder: Path, episodes: int) -> dict[str, float]:
             pq.write_table(pa.table(columns), folder / f"rows-{number:03d}.parquet", compression="zstd")
         size["HF datasets, Parquet"] = sum(path.stat().st_size for path in folder.glob("rows-*")) / data.rows
     if importlib.util.find_spec("minari"):
-        from skyclone.collect.collector.collector.minari_export import export_minari
+        from skyclone.collect.collector.minari_export import export_minari
 
         stored = export_minari(data, f"skyclone/{folder.name}-v0")
         files = [path for path in stored.rglob("*") if path.is_file()]

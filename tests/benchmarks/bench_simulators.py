@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.evaluate.evaluation.evaluation.contenders import BLUESKY_MVP, UNRESOLVED, name_all
-from skyclone.evaluate.evaluation.evaluation.evaluation import Plan, evaluate
-from skyclone.evaluate.metrics.formulas.formulas import METRICS, Flown, compute
+from skyclone.evaluate.evaluation.contenders import BLUESKY_MVP, UNRESOLVED, name_all
+from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
+from skyclone.evaluate.metrics.formulas import METRICS, Flown, compute
 from skyclone.train.runs import intervals as statistics
 from skyclone.train.runs.intervals import Estimate, Ratio
 

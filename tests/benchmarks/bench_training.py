@@ -26,12 +26,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from torch import nn
 
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.loading.loader import Batch
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.run import Cloning
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.run import Cloning
 from skyclone.train.runs.interruption import Interruption
 
 BATCH, BATCHES, TURNS, EPISODES = 1024, 15, 15, 64

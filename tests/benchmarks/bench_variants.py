@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from bench_training import BATCH, BATCHES, EPISODES, as_the_command
 
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets import open_dataset
 from skyclone.train import networks
 

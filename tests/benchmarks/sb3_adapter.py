@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
-from skyclone.datasets.traffic.state.observation import Observation, observe_all
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation, observe_all
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 
 

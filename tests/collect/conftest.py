@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from skyclone.collect.simulators.simulator.bluesky_process import start_bluesky
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.collect.simulators.bluesky_process import start_bluesky
+from skyclone.datasets.traffic.state import Traffic
 
 TrafficMaker = Callable[..., Traffic]
 

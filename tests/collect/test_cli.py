@@ -8,8 +8,8 @@ from click.testing import CliRunner, Result
 from skyclone.collect.cli import collect
 from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
-from skyclone.datasets.traffic.state.pairs import Pairs
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.datasets.traffic.pairs import Pairs
+from skyclone.datasets.traffic.state import Traffic
 
 SMALL = ("--episodes", 4, "--aircraft", 3, "--episodes-per-shard", 2, "--workers", 1)
 

@@ -10,7 +10,7 @@ from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.files.manifest import Manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
-from skyclone.datasets.traffic.state.record import COLUMNS, Table
+from skyclone.datasets.traffic.record import COLUMNS, Table
 
 
 def _table(episodes: range, seed: int = 0, aircraft: int = 4, steps: int = 5) -> Table:

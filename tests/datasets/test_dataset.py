@@ -10,7 +10,7 @@ from skyclone.datasets.dataset import Dataset
 from skyclone.datasets.errors import DatasetError
 from skyclone.datasets.files.manifest import Manifest
 from skyclone.datasets.files.writer import DatasetWriter
-from skyclone.datasets.traffic.state.record import COLUMN_NAMES, Table, check_table, content_hash
+from skyclone.datasets.traffic.record import COLUMN_NAMES, Table, check_table, content_hash
 
 
 def test_all_shards_make_one_table(dataset: Dataset, make_table: Callable[..., Table]) -> None:

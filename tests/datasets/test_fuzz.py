@@ -22,7 +22,7 @@ from skyclone.datasets.errors import DatasetError
 from skyclone.datasets.files import parquet
 from skyclone.datasets.files.manifest import Manifest, save_manifest
 from skyclone.datasets.files.writer import DatasetWriter
-from skyclone.datasets.traffic.state.record import COLUMNS, Table
+from skyclone.datasets.traffic.record import COLUMNS, Table
 
 Fill = Callable[..., DatasetWriter]
 MakeManifest = Callable[..., Manifest]

@@ -1,52 +1,20 @@
 """Fixtures of the evaluation's tests: hand-made steps and figures, small runs, one small evaluation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from flown_steps import step_of, traffic_of
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.figures import Figures
-from skyclone.collect.flying.flight import Step
-from skyclone.collect.flying.world import StepResult
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.state import Traffic
-from skyclone.datasets.traffic.state.view import View
-from skyclone.evaluate.evaluation.evaluation.contenders import Loaded, name_all
-from skyclone.evaluate.evaluation.evaluation.evaluation import Evaluation, evaluate
-from skyclone.evaluate.evaluation.evaluation.plan import Plan
+from skyclone.datasets.traffic.view import View
+from skyclone.evaluate.evaluation.contenders import Loaded, name_all
+from skyclone.evaluate.evaluation.evaluation import Evaluation, evaluate
+from skyclone.evaluate.evaluation.plan import Plan
 from skyclone.train import checkpoint, networks
-
-Row = tuple[float, float, float, float, float, float]
-"""East, north, track (rad), speed, waypoint east, waypoint north of one aircraft."""
-
-
-@pytest.fixture(scope="session")
-def traffic_of() -> Callable[[Sequence[Row]], Traffic]:
-    """Return a function that makes (1, N) traffic out of rows."""
-
-    def make(rows: Sequence[Row]) -> Traffic:
-        columns = torch.tensor(rows, dtype=torch.float32).T.unsqueeze(1)  # (6, 1, N)
-        return Traffic(*columns.unbind(0), torch.ones((1, len(rows)), dtype=torch.bool))
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def step_of() -> Callable[..., Step]:
-    """Return a function that makes the step of one episode out of its traffic."""
-
-    def make(traffic: Traffic, action: object = None, outcome: Sequence[int] | None = None) -> Step:
-        shape = traffic.east_m.shape
-        flown = torch.zeros((*shape, 2)) if action is None else torch.tensor([action], dtype=torch.float32)
-        codes = torch.tensor([outcome or [0] * shape[1]], dtype=torch.int8)
-        nothing = torch.zeros(shape)
-        result = StepResult(nothing, codes, codes > 0, codes > 2)
-        return Step(torch.tensor([0]), torch.tensor([0]), traffic, pairs_of(traffic), flown, result)
-
-    return make
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +57,6 @@ def evaluated(
     plan = Plan(contenders, world, scenarios=6, batch=4, bootstrap=200)
     loaded = plan.load()
     return evaluate(plan, loaded), loaded
+
+
+__all__ = ["step_of", "traffic_of"]

@@ -8,11 +8,11 @@ import torch
 from finetuning_runs import make_clone
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
-from skyclone.datasets.traffic.state.record import Table
+from skyclone.datasets.traffic.record import Table
 
 Relabelled = Callable[[Dataset, Path, Callable[[Table], None]], Dataset]
 

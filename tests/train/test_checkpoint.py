@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from skyclone.datasets.errors import CheckpointError
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, networks
 
 VIEW = View.parse("ego:intruders=8")

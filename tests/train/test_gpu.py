@@ -10,9 +10,9 @@ import torch
 from skyclone.datasets import Dataset
 from skyclone.datasets.loading.loader import Batch
 from skyclone.train import checkpoint
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.monitor import read_metrics
-from skyclone.train.cloning.run.run import Cloning
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.monitor import read_metrics
+from skyclone.train.cloning.run import Cloning
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 MODELS = ("attention-additive", "pairwise")

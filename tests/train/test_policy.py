@@ -9,9 +9,9 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.flight import fly
 from skyclone.collect.flying.world import World
 from skyclone.datasets.errors import ObservationError
-from skyclone.datasets.traffic.state.observation import Observation, observe_all
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation, observe_all
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.view import View
 from skyclone.train import Policy, checkpoint, load_pilot, load_policy, networks
 
 VIEW = View.parse("ego:intruders=4")

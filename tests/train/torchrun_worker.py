@@ -15,10 +15,10 @@ from torch import Tensor
 from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import DatasetError
 from skyclone.datasets.loading.loader import Batch
-from skyclone.train.cloning.run import run as cloning
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.run import Cloning
-from skyclone.train.cloning.run.update import Learner
+from skyclone.train.cloning import run as cloning
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.run import Cloning
+from skyclone.train.cloning.update import Learner
 from skyclone.train.runs.processes import joined
 
 LOSSES: list[float] = []

@@ -30,7 +30,7 @@ _PPO = (
     *("minibatch", "clip", "target_kl", "discount", "smoothing"),
 )
 _METHOD = "How: estimated gradients, or exact ones through the world."
-_COSTS = "analytic: what a step costs, such as path=2:margin=1.15.  [default: see train/analytic.py]"
+_COSTS = "analytic: what a step costs, such as path=2:margin=1.15.  [default: see train/finetuning/analytic.py]"
 
 
 @click.command(

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyclone.collect.airspace.conflicts import count_of, detect, find, most_urgent, within
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.state import Traffic
 
 ZONE_M, LOOKAHEAD_S = 100.0, 15.0
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skyclone.collect.airspace.dynamics import advance
 from skyclone.collect.airspace.units import GRAVITY_MPS2
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.datasets.traffic.state import Traffic
 
 CONFIG = WorldConfig()
 PULL_MPS2 = GRAVITY_MPS2 * math.tan(math.radians(25))  # turn rate times speed

@@ -6,8 +6,8 @@ import torch
 from skyclone.collect.airspace.reward import reward_named
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 
 CONFIG = WorldConfig()
 

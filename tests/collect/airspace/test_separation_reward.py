@@ -8,9 +8,9 @@ import torch
 from skyclone.collect.airspace.reward import REWARDS, separation_reward, separation_terms
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.record import FLYING, LEFT_SECTOR
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.record import FLYING, LEFT_SECTOR
+from skyclone.datasets.traffic.state import Traffic
 
 CONFIG = WorldConfig(aircraft=2)
 Maker = Callable[..., Traffic]

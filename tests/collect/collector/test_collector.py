@@ -16,13 +16,13 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.collector import Collection, Made, collect
-from skyclone.collect.teachers.registry.registry import action_towards
+from skyclone.collect.collector.collector import Collection, Made, collect
+from skyclone.collect.teachers.registry import action_towards
 from skyclone.datasets import Snapshots, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.datasets.files.manifest import load_manifest
-from skyclone.datasets.traffic.state.pairs import Pairs
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.datasets.traffic.pairs import Pairs
+from skyclone.datasets.traffic.state import Traffic
 
 SMALL = Collection(world=WorldConfig(aircraft=5, max_steps=40), episodes=10, episodes_per_shard=4, seed=3)
 

@@ -6,12 +6,12 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.labelling import record
+from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying.world import World
-from skyclone.collect.scenarios.registry.registry import lay_out
-from skyclone.collect.teachers.registry.registry import action_towards
-from skyclone.datasets.traffic.state.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT, Table, check_table
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.collect.scenarios.registry import lay_out
+from skyclone.collect.teachers.registry import action_towards
+from skyclone.datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT, Table, check_table
+from skyclone.datasets.traffic.state import Traffic
 
 CONFIG = WorldConfig(aircraft=12, max_steps=120)
 EPISODES = range(3, 9)

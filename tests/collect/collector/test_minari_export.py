@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from skyclone.cli import main, skyclone
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.collector import Collection, collect
-from skyclone.collect.collector.collector.minari_export import export_minari
+from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.minari_export import export_minari
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError, ObservationError
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import ray_engine as cluster
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector import ray_engine as cluster
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from skyclone.collect.collector.collector.workers import _portable, one_thread, work
+from skyclone.collect.collector.workers import _portable, one_thread, work
 from skyclone.datasets.errors import DatasetError
 
 

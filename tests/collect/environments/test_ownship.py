@@ -6,11 +6,11 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.environments.vector.ownship import OwnshipEnv, environment_spec, flat_space, flatten
-from skyclone.collect.environments.vector.vector import SectorEnv, register_environments
+from skyclone.collect.environments import SectorEnv, register_environments
+from skyclone.collect.environments.ownship import OwnshipEnv, environment_spec, flat_space, flatten
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import View
 
 SHORT = WorldConfig(aircraft=3, scenario="random-n:low=1", max_steps=40)
 

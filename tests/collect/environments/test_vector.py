@@ -11,15 +11,15 @@ from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 from skyclone.collect import environments, scenarios
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.environments.vector.vector import SectorEnv, SectorVectorEnv, register_environments
+from skyclone.collect.environments import SectorEnv, SectorVectorEnv, register_environments
 from skyclone.collect.flying.flight import advise, fly, teacher_pilot
 from skyclone.collect.flying.world import World
-from skyclone.collect.scenarios.registry.registry import Layout
-from skyclone.collect.teachers.registry.registry import make, parse
+from skyclone.collect.scenarios.registry import Layout
+from skyclone.collect.teachers.registry import make, parse
 from skyclone.datasets.errors import ConfigurationError, ObservationError
-from skyclone.datasets.traffic.state.observation import observe_all
-from skyclone.datasets.traffic.state.record import TIME_LIMIT, WAYPOINT
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import observe_all
+from skyclone.datasets.traffic.record import TIME_LIMIT, WAYPOINT
+from skyclone.datasets.traffic.view import View
 
 SMALL = WorldConfig(aircraft=4)
 SHORT = WorldConfig(aircraft=3, scenario="random-n:low=1", max_steps=40)
@@ -29,7 +29,7 @@ SHORT = WorldConfig(aircraft=3, scenario="random-n:low=1", max_steps=40)
 @pytest.fixture
 def soon_there(monkeypatch):
     """Register a scenario `soon-there`: the waypoints of its 3 aircraft are 1, 2 and 3 s away."""
-    monkeypatch.setattr(scenarios, "_SCENARIOS", dict(scenarios._SCENARIOS))
+    monkeypatch.setattr(scenarios.registry, "_SCENARIOS", dict(scenarios.registry._SCENARIOS))
     square = 1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
     position = np.array([[-500.0, 0], [0, 0], [500, 0]])
     waypoint = position + np.array([[0.0, 27], [0, 36], [0, 45]])

@@ -8,8 +8,8 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.events import EventCounter
 from skyclone.collect.flying.flight import fly, teacher_pilot
 from skyclone.collect.flying.world import World
-from skyclone.collect.teachers.registry.registry import make
-from skyclone.datasets.traffic.state.pairs import pairs_of
+from skyclone.collect.teachers.registry import make
+from skyclone.datasets.traffic.pairs import pairs_of
 
 FAST = WorldConfig(aircraft=2, step_s=0.5)
 

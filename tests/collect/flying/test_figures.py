@@ -1,5 +1,6 @@
 import math
 
+import flown_steps
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from skyclone.collect.flying.figures import FigureCounter, distance_flown, fly_s
 from skyclone.collect.flying.flight import teacher_pilot
 
 TWO = WorldConfig(aircraft=2)
+traffic_of, step_of = flown_steps.traffic_of, flown_steps.step_of
 
 
 def test_a_straight_flight_by_hand(traffic_of, step_of):

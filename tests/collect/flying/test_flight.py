@@ -5,9 +5,9 @@ from skyclone.collect.airspace.conflicts import count_of
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.flight import advise, fly, teacher_pilot
 from skyclone.collect.flying.world import World
-from skyclone.collect.teachers.registry.registry import action_towards, make
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.record import FLYING, OUTCOMES
+from skyclone.collect.teachers.registry import action_towards, make
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.record import FLYING, OUTCOMES
 
 CONFIG = WorldConfig(aircraft=5)
 PILOT = teacher_pilot(make("mvp", CONFIG), CONFIG)

@@ -6,14 +6,14 @@ import torch
 from skyclone.collect import teachers
 from skyclone.collect.airspace.conflicts import Conflicts, find
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.labelling import record
+from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying.events import EventCounter
 from skyclone.collect.flying.flight import fly, teacher_pilot
 from skyclone.collect.flying.tally import Tally
 from skyclone.collect.flying.world import World
-from skyclone.collect.teachers.registry.registry import Teacher
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.collect.teachers.registry import Teacher
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.state import Traffic
 
 CONFIG = WorldConfig(aircraft=2, max_steps=20)
 

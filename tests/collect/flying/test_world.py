@@ -7,11 +7,11 @@ from skyclone.collect.airspace.reward import REWARDS
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.flight import teacher_pilot
 from skyclone.collect.flying.world import World
-from skyclone.collect.scenarios.registry.registry import Layout
-from skyclone.collect.teachers.registry.registry import make
+from skyclone.collect.scenarios.registry import Layout
+from skyclone.collect.teachers.registry import make
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 
 SMALL = WorldConfig(aircraft=6)
 SQUARE = 1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
@@ -24,7 +24,7 @@ ROWS = {
 @pytest.fixture
 def by_hand(monkeypatch):
     """Register a scenario `by-hand`, its positions and waypoints to be filled in: a square of 2 km."""
-    monkeypatch.setattr(scenarios, "_SCENARIOS", dict(scenarios._SCENARIOS))
+    monkeypatch.setattr(scenarios.registry, "_SCENARIOS", dict(scenarios.registry._SCENARIOS))
     rows = {name: values.copy() for name, values in ROWS.items()}
     scenarios.register("by-hand")(lambda generator, config: Layout(SQUARE, rows["position"], rows["waypoint"]))
     return rows

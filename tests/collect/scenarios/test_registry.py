@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from skyclone.collect import scenarios
 from skyclone.collect.airspace.sector import along_perimeter, contains
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.scenarios.registry.registry import LAYOUT_STREAM, NOISE_STREAM, generator_of, lay_out, stack
+from skyclone.collect.scenarios.registry import LAYOUT_STREAM, NOISE_STREAM, generator_of, lay_out, stack
 from skyclone.datasets.errors import ConfigurationError
 
 NAMES = ("circle", "crossing", "random-n", "sector")
@@ -176,7 +176,7 @@ def test_too_many_aircraft(name, aircraft, separation_m, message):
 
 
 def test_a_registered_scenario_can_be_flown(monkeypatch):
-    monkeypatch.setattr(scenarios, "_SCENARIOS", dict(scenarios._SCENARIOS))
+    monkeypatch.setattr(scenarios.registry, "_SCENARIOS", dict(scenarios.registry._SCENARIOS))
 
     @scenarios.register("row")
     def row(generator, config, spacing_m=200.0):

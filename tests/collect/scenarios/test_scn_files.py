@@ -12,7 +12,7 @@ from skyclone.collect.airspace.sector import contains
 from skyclone.collect.airspace.units import KNOT_MPS
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
-from skyclone.collect.scenarios.registry.scn_geometry import hull
+from skyclone.collect.scenarios.scn_geometry import hull
 from skyclone.datasets.errors import ConfigurationError
 
 EARTH_M = 6_371_000.0

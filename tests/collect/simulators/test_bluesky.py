@@ -10,11 +10,11 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.collector import Collection, collect
-from skyclone.collect.collector.collector.labelling import record
+from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying.flight import fly, teacher_pilot
 from skyclone.collect.flying.world import World
-from skyclone.collect.simulators.simulator.simulator import Resolution
+from skyclone.collect.simulators.simulator import Resolution
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 
 EMBEDDED = WorldConfig(aircraft=5, sector_radius_m=300.0, sector_area_m2=1.5e5, start_separation_m=50.0)

@@ -8,7 +8,7 @@ from skyclone.collect import simulators
 from skyclone.collect.airspace.dynamics import advance
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
-from skyclone.collect.scenarios.registry.registry import lay_out, stack
+from skyclone.collect.scenarios.registry import lay_out, stack
 from skyclone.collect.simulators import bluesky_process
 from skyclone.datasets.errors import ConfigurationError
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from skyclone.collect import teachers
 from skyclone.collect.airspace.conflicts import find
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.teachers.registry.registry import Velocity, action_towards, to_waypoint
+from skyclone.collect.teachers.registry import Velocity, action_towards, to_waypoint
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.state import Traffic
 
 CONFIG = WorldConfig()
 TEACHERS = ("mvp", "none", "rvo")
@@ -218,7 +218,7 @@ def test_bad_teachers(text, message):
 
 
 def test_a_registered_teacher_can_be_made(traffic_of, monkeypatch):
-    monkeypatch.setattr(teachers, "_TEACHERS", dict(teachers._TEACHERS))
+    monkeypatch.setattr(teachers.registry, "_TEACHERS", dict(teachers.registry._TEACHERS))
 
     @teachers.register("southward")
     class Southward:

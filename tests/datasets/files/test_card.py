@@ -5,7 +5,7 @@ import pytest
 
 from skyclone.datasets.dataset import Dataset
 from skyclone.datasets.files.card import card, describe, facts, safety_table, write_card
-from skyclone.datasets.traffic.state.record import COLUMNS
+from skyclone.datasets.traffic.record import COLUMNS
 
 FIGURES = {
     "episodes": 4.0,

@@ -18,7 +18,7 @@ from skyclone.datasets.errors import DatasetError, RecordError
 from skyclone.datasets.files import hdf5, parquet
 from skyclone.datasets.files.manifest import Manifest
 from skyclone.datasets.files.shards import ForeignShardError, adopt_shard, read_shard, write_shard
-from skyclone.datasets.traffic.state.record import COLUMN_NAMES, COLUMNS, Table, content_hash
+from skyclone.datasets.traffic.record import COLUMN_NAMES, COLUMNS, Table, content_hash
 
 CODECS = {"parquet": parquet, "hdf5": hdf5}
 

@@ -25,7 +25,7 @@ from skyclone.datasets.files.manifest import Manifest, load_manifest, save_manif
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.storage import RemoteFolder, as_folder, sizes
 from skyclone.datasets.files.writer import DatasetWriter
-from skyclone.datasets.traffic.state.record import Table
+from skyclone.datasets.traffic.record import Table
 
 Fill = Callable[..., DatasetWriter]
 MakeManifest = Callable[..., Manifest]

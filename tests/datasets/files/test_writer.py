@@ -10,7 +10,7 @@ from skyclone.datasets.files import writer as writer_module
 from skyclone.datasets.files.manifest import Manifest, load_manifest, save_manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
-from skyclone.datasets.traffic.state.record import Table
+from skyclone.datasets.traffic.record import Table
 
 Fill = Callable[..., DatasetWriter]
 MakeManifest = Callable[..., Manifest]

@@ -11,8 +11,8 @@ from skyclone.datasets.files.manifest import Manifest
 from skyclone.datasets.files.writer import DatasetWriter
 from skyclone.datasets.loading.loader import Batch, assemble
 from skyclone.datasets.loading.snapshots import STATES
-from skyclone.datasets.traffic.state.observation import observe_all
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.datasets.traffic.observation import observe_all
+from skyclone.datasets.traffic.state import Traffic
 
 WAYPOINT = ("waypoint_east_m", "waypoint_north_m")
 

@@ -13,7 +13,7 @@ from skyclone.datasets.files.manifest import Manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
 from skyclone.datasets.loading.snapshots import STATES, Snapshots, is_heldout
-from skyclone.datasets.traffic.state.record import Table
+from skyclone.datasets.traffic.record import Table
 
 
 def _rows(store: Snapshots) -> dict[str, np.ndarray]:

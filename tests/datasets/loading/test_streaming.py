@@ -17,7 +17,7 @@ from skyclone.datasets.files.writer import DatasetWriter
 from skyclone.datasets.loading.loader import Batch
 from skyclone.datasets.loading.mixture import Mixture
 from skyclone.datasets.loading.streaming import Schedule, Stream, spans_of
-from skyclone.datasets.traffic.state.record import Table
+from skyclone.datasets.traffic.record import Table
 
 
 @pytest.fixture

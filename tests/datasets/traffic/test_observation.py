@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from skyclone.collect.airspace.conflicts import detect, find
 from skyclone.datasets.errors import ObservationError
-from skyclone.datasets.traffic.state.observation import Observation, observe, observe_all
-from skyclone.datasets.traffic.state.pairs import pairs_of, pairs_of_rows
-from skyclone.datasets.traffic.state.state import Traffic
-from skyclone.datasets.traffic.state.view import FEATURE_NAMES, View
+from skyclone.datasets.traffic.observation import Observation, observe, observe_all
+from skyclone.datasets.traffic.pairs import pairs_of, pairs_of_rows
+from skyclone.datasets.traffic.state import Traffic
+from skyclone.datasets.traffic.view import FEATURE_NAMES, View
 
 NAMES = ("seed", "ego", "cpa")
 

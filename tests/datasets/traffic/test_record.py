@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from skyclone.datasets.errors import RecordError, SkycloneError
-from skyclone.datasets.traffic.state.record import (
+from skyclone.datasets.traffic.record import (
     COLUMN_NAMES,
     COLUMNS,
     FLYING,

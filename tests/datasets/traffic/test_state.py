@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyclone.datasets.traffic.state.pairs import pairs_among, pairs_of, pairs_of_rows
-from skyclone.datasets.traffic.state.state import Traffic, wrap_angle
+from skyclone.datasets.traffic.pairs import pairs_among, pairs_of, pairs_of_rows
+from skyclone.datasets.traffic.state import Traffic, wrap_angle
 
 FIELDS = ("east_m", "north_m", "velocity_east_mps", "velocity_north_mps", "distance2_m2", "is_pair")
 

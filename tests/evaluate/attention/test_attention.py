@@ -7,12 +7,12 @@ import torch
 from skyclone.collect.airspace.conflicts import find
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
-from skyclone.collect.teachers.registry.mvp import mvp_push
-from skyclone.collect.teachers.registry.registry import make
-from skyclone.datasets.traffic.state.observation import observe_all
-from skyclone.datasets.traffic.state.view import View
-from skyclone.evaluate.attention.attention.attention import analyse, compare_heads, watch
-from skyclone.evaluate.attention.attention.looks import Looks, look
+from skyclone.collect.teachers.mvp import mvp_push
+from skyclone.collect.teachers.registry import make
+from skyclone.datasets.traffic.observation import observe_all
+from skyclone.datasets.traffic.view import View
+from skyclone.evaluate.attention.attention import analyse, compare_heads, watch
+from skyclone.evaluate.attention.looks import Looks, look
 from skyclone.train import Policy, networks
 from skyclone.train.runs.intervals import resample
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import View
-from skyclone.evaluate.attention.attention import masking
-from skyclone.evaluate.attention.attention.masking import Masked, analyse, mask_each, sample
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import View
+from skyclone.evaluate.attention import masking
+from skyclone.evaluate.attention.masking import Masked, analyse, mask_each, sample
 from skyclone.train.runs.intervals import resample
 
 CONFIG = WorldConfig()

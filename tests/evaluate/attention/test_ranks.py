@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from skyclone.evaluate.attention.attention.ranks import somers_d
+from skyclone.evaluate.attention.ranks import somers_d
 
 
 def test_somers_d_by_hand():

@@ -6,7 +6,7 @@ from click.testing import CliRunner, Result
 
 from skyclone.cli import main
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets.errors import SkycloneError
 from skyclone.evaluate.comparison.cli import compare
 

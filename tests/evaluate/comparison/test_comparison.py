@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets.errors import CheckpointError
 from skyclone.evaluate.comparison import job as compare_job
 from skyclone.evaluate.comparison.comparison import compare

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from skyclone.cli import main
 from skyclone.collect.simulators import bluesky_process
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.evaluate.deployment.deployment.plugin_cli import PLUGIN, install, plugin
+from skyclone.evaluate.deployment.plugin_cli import PLUGIN, install, plugin
 
 pytestmark = pytest.mark.skipif(find_spec("bluesky") is None, reason="needs skyclone[bluesky]")
 EARTH_M = 6_371_000.0

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.scenarios.registry.registry import lay_out, stack
+from skyclone.collect.scenarios.registry import lay_out, stack
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.evaluate.deployment.deployment.deployment import AirTraffic, Deployment, named, require
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.evaluate.deployment.deployment import AirTraffic, Deployment, named, require
 from skyclone.train.policy import load_policy
 
 EARTH_M = 6_371_000.0

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import FEATURE_NAMES, View
-from skyclone.evaluate.deployment.deployment import onnx_export
-from skyclone.evaluate.deployment.deployment.export_cli import export
-from skyclone.evaluate.deployment.deployment.onnx_export import Export, ParityError, Speed, export_onnx, unit_of
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import FEATURE_NAMES, View
+from skyclone.evaluate.deployment import onnx_export
+from skyclone.evaluate.deployment.export_cli import export
+from skyclone.evaluate.deployment.onnx_export import Export, ParityError, Speed, export_onnx, unit_of
 from skyclone.train import Policy, checkpoint, load_policy, networks
 
 onnx = pytest.importorskip("onnx", reason="needs the extra skyclone[onnx]")

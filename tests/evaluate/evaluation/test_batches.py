@@ -4,12 +4,12 @@ import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.evaluate.evaluation.evaluation import batches
-from skyclone.evaluate.evaluation.evaluation.batches import BatchFlyer
-from skyclone.evaluate.evaluation.evaluation.contenders import name_all
-from skyclone.evaluate.evaluation.evaluation.evaluation import evaluate
-from skyclone.evaluate.evaluation.evaluation.flight_store import FlightStore
-from skyclone.evaluate.evaluation.evaluation.plan import Plan
+from skyclone.evaluate.evaluation import batches
+from skyclone.evaluate.evaluation.batches import BatchFlyer
+from skyclone.evaluate.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.evaluation import evaluate
+from skyclone.evaluate.evaluation.flight_store import FlightStore
+from skyclone.evaluate.evaluation.plan import Plan
 
 WORLD = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5, max_steps=60)
 

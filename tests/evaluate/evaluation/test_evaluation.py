@@ -6,9 +6,9 @@ import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.evaluate.evaluation.evaluation.contenders import name_all
-from skyclone.evaluate.evaluation.evaluation.evaluation import evaluate, references
-from skyclone.evaluate.evaluation.evaluation.plan import Plan
+from skyclone.evaluate.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.evaluation import evaluate, references
+from skyclone.evaluate.evaluation.plan import Plan
 
 SMALL = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5)
 

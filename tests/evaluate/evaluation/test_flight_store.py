@@ -6,8 +6,8 @@ import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.figures import Figures
-from skyclone.evaluate.evaluation.evaluation import flight_store
-from skyclone.evaluate.evaluation.evaluation.flight_store import FlightStore
+from skyclone.evaluate.evaluation import flight_store
+from skyclone.evaluate.evaluation.flight_store import FlightStore
 
 WORLD = WorldConfig(aircraft=2)
 MVP = {"teacher": "mvp"}
@@ -68,7 +68,7 @@ def test_any_change_of_the_code_that_flies_is_other_code(tmp_path, monkeypatch):
     def hashed() -> str:
         return flight_store.code_hash.__wrapped__()
 
-    monkeypatch.setattr(flight_store, "__file__", str(tmp_path / "evaluate" / "flight_store.py"))
+    monkeypatch.setattr(flight_store, "__file__", str(tmp_path / "evaluate" / "evaluation" / "flight_store.py"))
     world = tmp_path / "collect" / "deep" / "world.py"
     world.parent.mkdir(parents=True)
     world.write_text("R = 100")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyclone.evaluate.cli import evaluate
-from skyclone.evaluate.evaluation.evaluation.front import FAMILY, LOSSES, find, losses_at, lower_hull
+from skyclone.evaluate.evaluation.front import FAMILY, LOSSES, find, losses_at, lower_hull
 from skyclone.train.runs import intervals as statistics
 from skyclone.train.runs.intervals import Ratio
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from skyclone.evaluate.evaluation.evaluation.contenders import Contender
-from skyclone.evaluate.evaluation.evaluation.table import WIDTH, render, shortened
+from skyclone.evaluate.evaluation.contenders import Contender
+from skyclone.evaluate.evaluation.table import WIDTH, render, shortened
 
 
 def test_the_table_is_aligned_and_fits_the_screen(evaluated):

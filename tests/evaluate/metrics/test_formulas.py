@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.evaluate.metrics.formulas.formulas import METRICS, PERCENTILES, Flown, compute, nearest_percentiles
+from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES, Flown, compute, nearest_percentiles
 from skyclone.train.runs.intervals import estimate, resample
 
 CONFIG = WorldConfig(aircraft=4)

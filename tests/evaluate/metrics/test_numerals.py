@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from skyclone.evaluate.metrics.formulas.formulas import METRICS
-from skyclone.evaluate.metrics.formulas.numerals import number, with_interval, with_unit
+from skyclone.evaluate.metrics.formulas import METRICS
+from skyclone.evaluate.metrics.numerals import number, with_interval, with_unit
 from skyclone.train.runs.intervals import Estimate
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyclone.evaluate.attention.attention import attention
-from skyclone.evaluate.report.page import archive as recording, replay
-from skyclone.evaluate.report.page.learning_curves import Curve
-from skyclone.evaluate.report.page.archive import RecordingError, decode, encode
-from skyclone.evaluate.report.page.page import Report, render
+from skyclone.evaluate.attention import attention
+from skyclone.evaluate.report import archive as recording, replay
+from skyclone.evaluate.report.learning_curves import Curve
+from skyclone.evaluate.report.archive import RecordingError, decode, encode
+from skyclone.evaluate.report.page import Report, render
 
 
 class Point(NamedTuple):

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.datasets.traffic.state.view import View
-from skyclone.evaluate.report.page import attention_plots
-from skyclone.evaluate.attention.attention.attention import watch
-from skyclone.evaluate.report.page.attention_section import findings, render
+from skyclone.datasets.traffic.view import View
+from skyclone.evaluate.report import attention_plots
+from skyclone.evaluate.attention.attention import watch
+from skyclone.evaluate.report.attention_section import findings, render
 from skyclone.train.runs.intervals import Estimate
 from skyclone.train import Policy, networks
 

@@ -3,8 +3,8 @@ from click.testing import CliRunner
 
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.evaluate.cli import evaluate
-from skyclone.evaluate.report.page.archive import RecordingError
-from skyclone.evaluate.report.page.cli import report
+from skyclone.evaluate.report.archive import RecordingError
+from skyclone.evaluate.report.cli import report
 
 OWN = """00:00:00.00>CRE D1,M600,52.000,4.370,0,100,17.5
 00:00:00.00>DEST D1 52.004 4.370

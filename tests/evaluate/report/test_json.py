@@ -9,13 +9,13 @@ import torch
 
 import skyclone.evaluate
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.datasets.traffic.state.view import View
-from skyclone.evaluate.report.page import output, page as report
-from skyclone.evaluate.evaluation.evaluation.contenders import name_all
-from skyclone.evaluate.evaluation.evaluation.evaluation import VERSION, by_density, evaluate
-from skyclone.evaluate.evaluation.evaluation.front import FAMILY
-from skyclone.evaluate.metrics.formulas.formulas import METRICS, PERCENTILES
-from skyclone.evaluate.evaluation.evaluation.plan import Plan
+from skyclone.datasets.traffic.view import View
+from skyclone.evaluate.report import output, page as report
+from skyclone.evaluate.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.evaluation import VERSION, by_density, evaluate
+from skyclone.evaluate.evaluation.front import FAMILY
+from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES
+from skyclone.evaluate.evaluation.plan import Plan
 from skyclone.train import checkpoint, networks
 from skyclone.train.checkpoint import META_KEYS
 

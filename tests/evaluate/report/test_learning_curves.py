@@ -1,6 +1,6 @@
 import json
 
-from skyclone.evaluate.report.page.learning_curves import read
+from skyclone.evaluate.report.learning_curves import read
 
 
 def _write(run, entries, rest=""):

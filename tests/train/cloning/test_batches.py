@@ -4,8 +4,8 @@ import torch
 from skyclone.datasets import Dataset
 from skyclone.datasets.loading.snapshots import Snapshots
 from skyclone.datasets.loading.streaming import Stream
-from skyclone.train.cloning.run import batches as material
-from skyclone.train.cloning.run.config import CloningConfig
+from skyclone.train.cloning import batches as material
+from skyclone.train.cloning.config import CloningConfig
 
 CPU = torch.device("cpu")
 CONFIG = CloningConfig(observation="ego:intruders=4", batch_size=512)

@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from skyclone.datasets import Dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError, DatasetError, ObservationError
-from skyclone.train.cloning.run.cli import train
+from skyclone.train.cloning.cli import train
 
 SMALL = ("--model", "pairwise:width=8:hidden=8", "--observation", "ego:intruders=4", "--batch-size", 512)
 

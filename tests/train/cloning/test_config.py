@@ -7,7 +7,7 @@ import pytest
 
 from skyclone.datasets.errors import CheckpointError, SkycloneError
 from skyclone.train import networks
-from skyclone.train.cloning.run.config import CloningConfig, load_config, save_config
+from skyclone.train.cloning.config import CloningConfig, load_config, save_config
 
 
 def test_round_trip_through_the_file(tmp_path: Path) -> None:

@@ -12,18 +12,18 @@ import torch
 from skyclone.datasets import Dataset
 from skyclone.datasets.errors import CheckpointError
 from skyclone.datasets.loading.loader import Batch, Loader
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.record import Table
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.record import Table
 from skyclone.train import checkpoint, networks
-from skyclone.train.cloning.run import pictures
-from skyclone.train.cloning.run import run as cloning
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.diagnosis import diagnose, judge
-from skyclone.train.cloning.run.heldout import HeldOut
-from skyclone.train.cloning.run.iteration import Iteration
-from skyclone.train.cloning.run.run import Cloning, TrainingError
-from skyclone.train.cloning.run.summary import best_of, summarise, verdict_lines
-from skyclone.train.cloning.run.update import Learner
+from skyclone.train.cloning import pictures
+from skyclone.train.cloning import run as cloning
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.diagnosis import diagnose, judge
+from skyclone.train.cloning.heldout import HeldOut
+from skyclone.train.cloning.iteration import Iteration
+from skyclone.train.cloning.run import Cloning, TrainingError
+from skyclone.train.cloning.summary import best_of, summarise, verdict_lines
+from skyclone.train.cloning.update import Learner
 from skyclone.train.networks.network import Network, Output, Parameters, action_layers
 
 SOUND = {

@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 
 from skyclone.datasets.loading.loader import Batch
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import View
-from skyclone.train.cloning.run.heldout import measure
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import View
+from skyclone.train.cloning.heldout import measure
 from skyclone.train.networks.network import Network, Output, Parameters
 
 

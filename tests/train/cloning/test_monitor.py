@@ -6,11 +6,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skyclone.datasets.errors import CheckpointError
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
-from skyclone.train.cloning.run.heldout import HeldOut
-from skyclone.train.cloning.run.iteration import Iteration
-from skyclone.train.cloning.run.monitor import Monitor, is_power_of_two, read_metrics
+from skyclone.train.cloning.heldout import HeldOut
+from skyclone.train.cloning.iteration import Iteration
+from skyclone.train.cloning.monitor import Monitor, is_power_of_two, read_metrics
 from skyclone.train.runs.stopwatch import Stopwatch
 
 

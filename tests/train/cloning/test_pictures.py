@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from skyclone.collect.airspace.conflicts import detect
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.state import Traffic
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.state import Traffic
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
-from skyclone.train.cloning.run.heldout import HeldOut
-from skyclone.train.cloning.run.iteration import Iteration
-from skyclone.train.cloning.run.pictures import SCENE, attention, losses, scene_weights
+from skyclone.train.cloning.heldout import HeldOut
+from skyclone.train.cloning.iteration import Iteration
+from skyclone.train.cloning.pictures import SCENE, attention, losses, scene_weights
 from skyclone.train.networks.network import Network, Output, Parameters
 
 

@@ -15,14 +15,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.train import checkpoint, load_policy
-from skyclone.train.cloning.run import run as cloning
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.monitor import read_metrics
-from skyclone.train.cloning.run.run import Cloning, TrainingError
+from skyclone.train.cloning import run as cloning
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.monitor import read_metrics
+from skyclone.train.cloning.run import Cloning, TrainingError
 
 CONFIG = CloningConfig(
     model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=3, batch_size=512, schedule="cosine"

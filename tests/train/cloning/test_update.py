@@ -10,12 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from skyclone.datasets import Dataset
 from skyclone.datasets.loading.loader import Batch, Loader, assemble
 from skyclone.datasets.loading.snapshots import Snapshots
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.heldout import measure
-from skyclone.train.cloning.run.update import Learner
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.heldout import measure
+from skyclone.train.cloning.update import Learner
 from skyclone.train.runs.processes import Processes
 
 PAIRS = [*((name, "ego:intruders=4") for name in networks.NAMES), ("pairwise", "seed"), ("pairwise", "cpa")]

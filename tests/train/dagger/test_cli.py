@@ -6,9 +6,9 @@ from click.testing import CliRunner, Result
 
 from skyclone.datasets import Dataset
 from skyclone.datasets.errors import CheckpointError
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.run import Cloning
-from skyclone.train.dagger.run.cli import dagger
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.run import Cloning
+from skyclone.train.dagger.cli import dagger
 
 
 def invoke(*arguments: object) -> Result:

@@ -10,7 +10,7 @@ from skyclone.collect.flying.flight import teacher_pilot
 from skyclone.collect.flying.world import World
 from skyclone.datasets import View
 from skyclone.train import checkpoint, load_policy, networks
-from skyclone.train.dagger.run.mixed_pilot import MixedPilotLoader, taught
+from skyclone.train.dagger.mixed_pilot import MixedPilotLoader, taught
 
 WORLD = WorldConfig(aircraft=10)
 

@@ -3,8 +3,8 @@ import torch
 
 from skyclone.datasets import Dataset, View
 from skyclone.train import networks
-from skyclone.train.cloning.run import heldout
-from skyclone.train.dagger.run.own_state_error import Visited, conflict_difference, visit
+from skyclone.train.cloning import heldout
+from skyclone.train.dagger.own_state_error import Visited, conflict_difference, visit
 
 VIEW = View.parse("ego:intruders=4")
 

@@ -10,11 +10,11 @@ import pytest
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.train import checkpoint, load_policy
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.run import Cloning
-from skyclone.train.dagger.run import run as dagger
-from skyclone.train.dagger.run.config import DaggerConfig, load_config, save_config
-from skyclone.train.dagger.run.run import Dagger
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.run import Cloning
+from skyclone.train.dagger import run as dagger
+from skyclone.train.dagger.config import DaggerConfig, load_config, save_config
+from skyclone.train.dagger.run import Dagger
 
 CLONE = CloningConfig(
     model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=2, batch_size=512, lr=4e-3

@@ -9,10 +9,10 @@ from skyclone.collect.airspace.dynamics import advance
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.state.observation import observe_all
-from skyclone.datasets.traffic.state.pairs import pairs_of
-from skyclone.datasets.traffic.state.state import Traffic
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import observe_all
+from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.state import Traffic
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.finetuning import analytic
 from skyclone.train.finetuning.analytic import AnalyticConfig, Costs

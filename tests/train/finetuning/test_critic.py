@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.finetuning.critic import Critic, in_parts
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from finetuning_runs import LEFT, assert_same_end, figures, finetuned, make_clone, quiet, state, weights_hash
 
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
-from skyclone.datasets.traffic.state.observation import Observation
+from skyclone.datasets.traffic.observation import Observation
 from skyclone.train import checkpoint, load_policy
-from skyclone.train.cloning.run.run import TrainingError
+from skyclone.train.cloning.run import TrainingError
 from skyclone.train.finetuning import analytic
 from skyclone.train.finetuning.analytic import AnalyticConfig, Costs
 from skyclone.train.finetuning.cli import finetune

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.finetuning import ppo
 from skyclone.train.finetuning.critic import Critic

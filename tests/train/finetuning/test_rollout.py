@@ -7,9 +7,9 @@ import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
-from skyclone.collect.scenarios.registry.registry import generator_of
-from skyclone.datasets.traffic.state.observation import Observation, observe_all
-from skyclone.datasets.traffic.state.view import View
+from skyclone.collect.scenarios.registry import generator_of
+from skyclone.datasets.traffic.observation import Observation, observe_all
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.finetuning import ppo
 from skyclone.train.finetuning.critic import Critic

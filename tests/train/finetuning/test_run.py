@@ -27,11 +27,11 @@ from skyclone.collect.airspace import reward
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
-from skyclone.datasets.traffic.state.observation import observe_all
-from skyclone.datasets.traffic.state.state import Traffic
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import observe_all
+from skyclone.datasets.traffic.state import Traffic
+from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, load_policy, networks
-from skyclone.train.cloning.run.run import TrainingError
+from skyclone.train.cloning.run import TrainingError
 from skyclone.train.finetuning.cli import finetune
 from skyclone.train.finetuning.config import FinetuneConfig, load_config
 from skyclone.train.finetuning.curve import read_metrics

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.networks import order
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyclone.datasets.traffic.state.observation import Observation
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.networks.thresholds import STEPPED, ThresholdsNetwork, geometry
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import Collection, collect
 from skyclone.collect.flying.flight import fly
 from skyclone.collect.flying.world import World
 from skyclone.datasets import Dataset, open_dataset
-from skyclone.datasets.traffic.state.observation import observe_all
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.observation import observe_all
+from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, load_policy, networks
-from skyclone.train.cloning.run import run as cloning
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.run import Cloning
+from skyclone.train.cloning import run as cloning
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.run import Cloning
 from skyclone.train.finetuning.critic import Critic
 
 VIEWS = ("seed", "ego:intruders=8", "cpa")

@@ -5,9 +5,9 @@ import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.flight import teacher_pilot
-from skyclone.collect.teachers.registry.registry import make
-from skyclone.datasets.traffic.state.pairs import Pairs
-from skyclone.datasets.traffic.state.state import Traffic
+from skyclone.collect.teachers.registry import make
+from skyclone.datasets.traffic.pairs import Pairs
+from skyclone.datasets.traffic.state import Traffic
 from skyclone.train.runs import gate
 from skyclone.train.runs.gate import Flown
 

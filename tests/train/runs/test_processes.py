@@ -15,11 +15,11 @@ from torch import Tensor
 from skyclone.datasets import Dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.train import checkpoint
-from skyclone.train.cloning.run import run as cloning
-from skyclone.train.cloning.run.run import Cloning
-from skyclone.train.cloning.run.config import CloningConfig
-from skyclone.train.cloning.run.update import Learner
-from skyclone.train.cloning.run.monitor import read_metrics
+from skyclone.train.cloning import run as cloning
+from skyclone.train.cloning.run import Cloning
+from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.update import Learner
+from skyclone.train.cloning.monitor import read_metrics
 from skyclone.train.runs.processes import ProcessError, Processes, joined, own_device
 
 CONFIG = CloningConfig(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.datasets.traffic.state.view import View
+from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, networks
 from skyclone.train.finetuning.config import FinetuneConfig
 from skyclone.train.finetuning.curve import read_metrics
