@@ -84,7 +84,7 @@ def additive_pool(
         query: (H, D, M), biases of query and key included.
         key: W_k, (H, D, F).
         score: v, (H, D).
-        intruders: (F, K, M), contiguous.
+        intruders: (F, K, M), fastest where contiguous.
         is_present: (K, M) bool.
 
     Returns:
@@ -104,7 +104,7 @@ def _additive_pool(
     """Return sigmoid(q + k) (H * D, K * M), weights (H, K, M), pooled features (H, F, M)."""
     features, count, rows = intruders.shape
     heads, size = score.shape
-    flat = intruders.view(features, count * rows)  # (F, K * M)
+    flat = intruders.reshape(features, count * rows)  # (F, K * M)
     hidden = torch.mm(key.reshape(heads * size, features), flat).view(heads * size, count, rows)
     hidden = hidden.add_(query.reshape(heads * size, 1, rows)).sigmoid_().view(heads * size, count * rows)
     scores = torch.bmm(score.unsqueeze(1), hidden.view(heads, size, count * rows))  # (H, 1, K * M)
@@ -131,7 +131,10 @@ class _AdditivePool(torch.autograd.Function):
         hidden, weights, key, score, intruders = ctx.saved_tensors
         features, count, rows = intruders.shape
         heads, size = score.shape
-        grad = torch.zeros_like(weights) if grad_weights is None else grad_weights.clone()  # (H, K, M)
+        # Gradients come in any layout (the networks permute the weights); the views below need this one.
+        grad = torch.zeros_like(weights, memory_format=torch.contiguous_format)  # (H, K, M)
+        if grad_weights is not None:
+            grad.copy_(grad_weights)
         if grad_pooled is not None:
             for feature in range(features):  # one by one: (H, F, K, M) at once would not stay in the cache
                 grad.addcmul_(grad_pooled[:, feature].unsqueeze(1), intruders[feature])
@@ -141,7 +144,7 @@ class _AdditivePool(torch.autograd.Function):
         slope = torch.addcmul(hidden, hidden, hidden, value=-1).view(heads, size, count * rows)  # of the sigmoid
         grad_hidden = slope.mul_(grad)  # v is left out here, and multiplied below where it is smaller
         grad_query = grad_hidden.view(heads, size, count, rows).sum(2).mul_(score.unsqueeze(2))  # (H, D, M)
-        grad_key = torch.mm(grad_hidden.view(heads * size, -1), intruders.view(features, -1).T).view_as(key)
+        grad_key = torch.mm(grad_hidden.view(heads * size, -1), intruders.reshape(features, -1).T).view_as(key)
         return grad_query, grad_key.mul_(score.unsqueeze(2)), grad_score, None, None
 
 

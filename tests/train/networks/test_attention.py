@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -89,13 +91,42 @@ def test_gradients_by_hand_are_those_of_autograd_on_the_plain_formula() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_gradcheck_with_padding_and_an_empty_row() -> None:
-    query, key, score, intruders, is_present = random_arguments(3, 4, 3, heads=2, size=2)
-    is_present[:, 0] = False
-    leaves = [tensor.requires_grad_() for tensor in (query, key, score)]
-    assert torch.autograd.gradcheck(lambda *inputs: additive_pool(*inputs, intruders, is_present), leaves)
-    pooled_only = lambda *inputs: additive_pool(*inputs, intruders, is_present)[0]  # noqa: E731
-    assert torch.autograd.gradcheck(pooled_only, leaves)
+def transposed(tensor: Tensor) -> Tensor:
+    """The same numbers, laid out the other way round."""
+    return tensor.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+OUTPUTS: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "both": lambda pooled, weights: (pooled, weights),
+    "pooled": lambda pooled, weights: pooled,
+    "weights": lambda pooled, weights: weights,
+    "weights as a network returns them": lambda pooled, weights: weights.permute(2, 0, 1),
+    "both, permuted": lambda pooled, weights: (pooled.permute(2, 1, 0), weights.permute(2, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("are_contiguous", [True, False])
+@pytest.mark.parametrize("choose", OUTPUTS.values(), ids=OUTPUTS)
+def test_gradcheck_of_every_output_in_any_layout(choose: Callable[..., Any], are_contiguous: bool) -> None:
+    *leaves, intruders, is_present = random_arguments(3, 4, 3, heads=2, size=2)
+    is_present[:, 0] = False  # nobody around
+    if not are_contiguous:
+        leaves, intruders, is_present = [transposed(leaf) for leaf in leaves], transposed(intruders), is_present.T
+        is_present = is_present.contiguous().T
+        assert not any(tensor.is_contiguous() for tensor in (*leaves, intruders, is_present))
+
+    def pool(*inputs: Tensor) -> Any:
+        return choose(*additive_pool(*inputs, intruders, is_present))
+
+    assert torch.autograd.gradcheck(pool, [leaf.requires_grad_() for leaf in leaves])
+
+
+@pytest.mark.parametrize(("rows", "count"), [(3, 0), (0, 3), (0, 0)])
+def test_without_any_intruder_or_any_row_the_gradients_are_zero(rows: int, count: int) -> None:
+    *leaves, intruders, is_present = random_arguments(5, rows, count)
+    pooled, weights = additive_pool(*(leaf.requires_grad_() for leaf in leaves), intruders, is_present)
+    (pooled.sum() + weights.permute(2, 0, 1).square().sum()).backward()  # type: ignore[no-untyped-call]
+    assert all(leaf.grad is not None and not leaf.grad.any() for leaf in leaves)
 
 
 def test_gradient_reaches_the_intruders_when_asked_for() -> None:

@@ -179,6 +179,26 @@ def test_every_weight_is_learned(name: str) -> None:
         assert (parameter.grad != 0).any(), key
 
 
+@pytest.mark.parametrize("name", [name for name in networks.NAMES if heads_of(networks.make(name, View()))])
+def test_gradcheck_of_action_and_attention(name: str) -> None:
+    """With a loss on the attention too, with absent intruders, and with a row without any."""
+    view = View()
+    sizes = {"hidden": 2, "width": 3, "heads": 2, "head_size": 2}
+    parameters = {key: size for key, size in sizes.items() if hasattr(networks.make(name, view).settings, key)}
+    network = networks.make(name, view, seed=1, **parameters).double()
+    observation = random_observation(view, 3, 3, seed=2, dtype=torch.float64)
+    observation.is_present[0] = False
+    names, leaves = zip(*network.named_parameters())
+
+    def run(*values: torch.Tensor) -> Any:
+        return torch.func.functional_call(network, dict(zip(names, values)), (observation, True))
+
+    action, attention = run(*leaves)
+    assert torch.autograd.gradcheck(run, leaves)
+    (action.square().mean() + attention.square().mean()).backward()
+    assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_spec_builds_the_same_network_also_with_one_output(name: str) -> None:
     network = build(name, View(), hidden=8, outputs=1)
