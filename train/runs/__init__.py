@@ -1,0 +1,1 @@
+"""What the runs of all stages share: their folder, configuration, log, intervals, gate and processes."""
