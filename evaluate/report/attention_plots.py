@@ -7,10 +7,10 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
+from ...train.runs.intervals import Estimate
 from ..attention.attention import Attention, Profile
 from ..attention.masking import Choice, Masking
 from .plots import MUTED, SETTINGS, add_legend, arms, mark, new_axes, to_svg
-from ...train.runs.intervals import Estimate
 
 
 def profiles(figures: Attention, name: str) -> tuple[str, str, str]:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from math import isfinite
 
-from . import attention_plots, plots
+from ...train.runs.intervals import Estimate
 from ..attention.attention import Attention, HeadPair
-from .markup import figure, table
 from ..attention.masking import LEAST_CHANGE_MPS, Masking
 from ..metrics.numerals import NOTHING, number
-from ...train.runs.intervals import Estimate
+from . import attention_plots, plots
+from .markup import figure, table
 
 _EXPLANATION = (
     "Sharpness: mean of the largest weight. Entropy: 0 one intruder only, 1 all alike. Agreement with MVP: "

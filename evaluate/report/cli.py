@@ -15,7 +15,8 @@ def report(folder: Path, out: Path | None) -> None:
     """
     from ...datasets.errors import ConfigurationError
     from ...datasets.files.atomic import publish
-    from . import output, archive as recording
+    from . import archive as recording
+    from . import output
     from .page import Report, encoded, render
 
     path = out or folder / output.REPORT_NAME

@@ -13,10 +13,12 @@ from ...collect.collector.workers import one_thread
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import clean, publish
 from ..attention import attention
-from . import learning_curves as curves, archive as recording, replay
 from ..evaluation.contenders import Loaded
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.verdict import judge
+from . import archive as recording
+from . import learning_curves as curves
+from . import replay
 
 JSON_NAME, REPORT_NAME = "evaluation.json", "report.html"
 FLOWN_NAME = "flown"

@@ -11,20 +11,20 @@ from pathlib import Path
 from string import Template
 
 from ...datasets.provenance import code_version, package_versions
-from . import attention_section, plots, replay_section
+from ...train.runs.intervals import Estimate
 from ..attention.attention import Attention
-from .learning_curves import Curve
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.front import COSTS, LOSSES
-from .markup import figure as _figure
-from .markup import table as _table
-from ..metrics.formulas import METRICS, Metric
-from ..metrics.numerals import NOTHING, with_interval
-from .archive import encode
-from .replay import Replay
-from ...train.runs.intervals import Estimate
 from ..evaluation.table import conditions
 from ..evaluation.verdict import against_front, judge, shown
+from ..metrics.formulas import METRICS, Metric
+from ..metrics.numerals import NOTHING, with_interval
+from . import attention_section, plots, replay_section
+from .archive import encode
+from .learning_curves import Curve
+from .markup import figure as _figure
+from .markup import table as _table
+from .replay import Replay
 
 MAIN = (
     "los_events", "los_per_flight_hour", "ipr", "severity", "extra_distance", "extra_time", "waypoint_rate",

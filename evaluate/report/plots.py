@@ -16,14 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from ...train.runs.intervals import Estimate
 from ..evaluation.contenders import UNRESOLVED
-from .learning_curves import Curve
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.front import LOSSES, lower_hull
+from ..evaluation.table import shortened
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import scaled
-from ...train.runs.intervals import Estimate
-from ..evaluation.table import shortened
+from .learning_curves import Curve
 
 # Stand-ins: matplotlib draws in them, `to_svg` puts the page's colours in their place.
 INK, MUTED, GRID, CARD = "#010203", "#040506", "#070809", "#0c0d0e"

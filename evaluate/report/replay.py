@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from ...collect import teachers
-from ...collect.airspace.world_config import WorldConfig
 from ...collect.airspace.conflicts import detect
+from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.flight import Step, advise, fly
+from ...collect.flying.world import World
 from ...collect.scenarios.registry import lay_out
 from ...collect.teachers.registry import Teacher
-from ...collect.flying.world import World
 from ...datasets.traffic.observation import nearest, observe
 from ...datasets.traffic.pairs import Pairs
 from ...train.policy import Policy

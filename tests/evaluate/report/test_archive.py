@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyclone.evaluate.attention import attention
-from skyclone.evaluate.report import archive as recording, replay
-from skyclone.evaluate.report.learning_curves import Curve
+from skyclone.evaluate.report import archive as recording
+from skyclone.evaluate.report import replay
 from skyclone.evaluate.report.archive import RecordingError, decode, encode
+from skyclone.evaluate.report.learning_curves import Curve
 from skyclone.evaluate.report.page import Report, render
 
 

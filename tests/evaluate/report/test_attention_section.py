@@ -5,11 +5,11 @@ import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.traffic.view import View
-from skyclone.evaluate.report import attention_plots
 from skyclone.evaluate.attention.attention import watch
+from skyclone.evaluate.report import attention_plots
 from skyclone.evaluate.report.attention_section import findings, render
-from skyclone.train.runs.intervals import Estimate
 from skyclone.train import Policy, networks
+from skyclone.train.runs.intervals import Estimate
 
 CONFIG = WorldConfig(aircraft=5, max_steps=60, sector_radius_m=300.0, sector_area_m2=1.4e5)
 

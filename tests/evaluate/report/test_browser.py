@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.evaluate.report import replay
 from skyclone.evaluate.evaluation.contenders import name_all
 from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
+from skyclone.evaluate.report import replay
 from skyclone.evaluate.report.page import Report, render
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra 'dev')")

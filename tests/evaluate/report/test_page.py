@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from skyclone.evaluate.attention import attention
-from skyclone.evaluate.report import plots, replay
 from skyclone.evaluate.evaluation.contenders import name_all
-from skyclone.evaluate.report.learning_curves import Curve
 from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
+from skyclone.evaluate.report import plots, replay
+from skyclone.evaluate.report.learning_curves import Curve
 from skyclone.evaluate.report.page import Report, render
 
 CURVES = {"imitation": [Curve("training", [1, 2], [0.5, 0.1], "iteration", "loss")]}

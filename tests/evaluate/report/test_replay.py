@@ -9,8 +9,8 @@ from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.flight import advise, fly, teacher_pilot
 from skyclone.collect.flying.world import World
-from skyclone.datasets.traffic.view import View
 from skyclone.datasets.traffic.observation import observe_all
+from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.evaluation.contenders import name_all
 from skyclone.evaluate.evaluation.evaluation import Plan
 from skyclone.evaluate.report.replay import DECISION, GONE, KEPT, NOBODY, record
