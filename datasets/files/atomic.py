@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ..errors import ConfigurationError
 from .storage import Folder, RemoteFolder
 
 _TEMPORARY = re.compile(r"\.skyclone-[0-9a-f]{16}\.tmp")
@@ -65,6 +66,33 @@ def clean(folder: Folder) -> int:
                 path.unlink()
                 removed += 1
     return removed
+
+
+def check_ours(path: Path, mark: bytes, what: str) -> None:
+    """Check that a name is free, or that of an older file of skyclone's; call it before any work is done.
+
+    Args:
+        path: Name of the file to be published.
+        mark: Bytes that stand in the first 64 kB of each such file, and in no other.
+        what: What it will be, for the error: `a report`.
+
+    Raises:
+        ConfigurationError: The name is that of a folder, a device or another file that is not empty.
+        OSError: The file cannot be read.
+    """
+    if not path.exists():
+        return
+    found = "a folder" if path.is_dir() else "a device or a pipe"
+    if path.is_file():
+        with open(path, "rb") as file:
+            start = file.read(65536)
+        if not start or mark in start:
+            return
+        found = "another file"
+    raise ConfigurationError(
+        f"{path}: expected no file or {what} that skyclone wrote, got {found}. It is left as it is. Choose another "
+        "name, or move it away."
+    )
 
 
 @contextmanager

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.files import atomic as publication
-from skyclone.datasets.files.atomic import clean, is_temporary, locked, publish
+from skyclone.datasets.files.atomic import check_ours, clean, is_temporary, locked, publish
 
 
 def test_a_file_appears_whole_and_nothing_else_does(tmp_path: Path) -> None:
@@ -70,3 +71,24 @@ def test_the_lock_of_a_folder_is_held_by_one(tmp_path: Path) -> None:
         os.close(handle)
     with locked(tmp_path):
         pass
+
+
+def test_only_files_of_skyclone_are_replaced(tmp_path: Path) -> None:
+    contents = {
+        "ours": b"<!doctype html><i>skyclone",
+        "empty": b"",
+        "theirs": b"mine",
+        "late": b" " * 65536 + b"skyclone",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    for name in ("ours", "empty", "none", "nowhere/none"):
+        check_ours(tmp_path / name, b"skyclone", "a report")
+    kinds = {"theirs": "another file", "late": "another file", "folder": "a folder", "pipe": "a device or a pipe"}
+    for name, kind in {**kinds, "link": "another file"}.items():
+        message = rf"{name}: expected no file or a report that skyclone wrote, got {kind}\. .* Choose another name"
+        with pytest.raises(ConfigurationError, match=message):
+            check_ours(tmp_path / name, b"skyclone", "a report")
