@@ -25,5 +25,9 @@ class ConfigurationError(SkycloneError):
     """A parameter of the world, a scenario, a teacher, a network or a run is wrong."""
 
 
+class FlightError(SkycloneError):
+    """A pilot asked for an action that is not a number."""
+
+
 class CheckpointError(SkycloneError):
     """A checkpoint is missing, damaged, or made for something else."""

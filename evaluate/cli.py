@@ -135,9 +135,7 @@ def _say_times(found: list[Any], seconds: dict[str, float], total_s: float) -> N
     from .evaluation.contenders import UNRESOLVED
 
     first = found[0]
-    flown = [
-        (float(each.figures[name].steps.sum()), each.seconds[name]) for each in found for name in first.figures
-    ]
+    flown = [(float(each.figures[name].steps.sum()), each.seconds[name]) for each in found for name in each.figures]
     names = first.plan.short_names
     spent: dict[str, float] = {}
     for name, each in seconds.items():

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...datasets.errors import FlightError
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, find
@@ -41,6 +42,9 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
     """Fly a batch until every episode is over, yielding each step; finished episodes drop out on the way.
 
     A pilot with a `resolution` (see `simulators.Resolution`) has the simulator resolve conflicts itself.
+
+    Raises:
+        FlightError: The pilot asks for an action that is NaN or infinite.
     """
     world.simulator.resolve_with(getattr(pilot, "resolution", None))
     slots = torch.arange(len(world.episodes), device=world.device)
@@ -55,8 +59,24 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
             slots = slots[kept]
         steps, traffic, pairs = world.steps, world.traffic, world.pairs
         action = pilot(traffic, pairs)
+        if not torch.isfinite(action).all():
+            _refuse(action, world)
         result = world.step(action)
         yield Step(slots, steps, traffic, pairs, world.simulator.flown(action), result)
+
+
+def _refuse(action: Tensor, world: World) -> None:
+    """Raise if an aircraft that flies would fly an action that is not finite: NaN scores no loss of separation."""
+    bad = (~torch.isfinite(action).all(-1) & world.traffic.is_flying).nonzero()
+    if not len(bad):
+        return
+    row, aircraft = bad[0].tolist()
+    turn, speed = action[row, aircraft].tolist()
+    raise FlightError(
+        f"expected finite actions, got turn {turn} and speed change {speed} for aircraft {aircraft} in scenario "
+        f"{world.episodes[row]} of seed {world.seed}, step {int(world.steps[row])}. Nothing was concluded from this "
+        "flight. Are the weights or the observation damaged? Train the policy again, or fly another checkpoint."
+    )
 
 
 class Advice(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying.figures import Figures, Progress, fly_scenarios, join
-from ...datasets.errors import ConfigurationError
+from ...datasets.errors import ConfigurationError, FlightError
 from .contenders import Contender, Loaded
 from .flight_store import FlightStore
 from .plan import Plan
@@ -58,11 +58,18 @@ class BatchFlyer:
         return self.plan.flown[contender], range(first, min(first + self.plan.batch, self.plan.scenarios))
 
     def __call__(self, number: int) -> Batch:
-        """Fly one batch."""
+        """Fly one batch.
+
+        Raises:
+            FlightError: The contender asks for an action that is not finite.
+        """
         plan, (contender, episodes) = self.plan, self.task(number)
         pilot = self._loaded[contender.name].pilot
         start = time.perf_counter()
-        figures = fly_scenarios(pilot, plan.world, plan.seed, episodes, plan.device, self.progress)
+        try:
+            figures = fly_scenarios(pilot, plan.world, plan.seed, episodes, plan.device, self.progress)
+        except FlightError as error:
+            raise FlightError(f"{contender.name}: {error}") from None
         return Batch(number, figures, time.perf_counter() - start)
 
     @cached_property

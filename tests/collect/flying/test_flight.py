@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from skyclone.collect.airspace.conflicts import count_of
@@ -6,6 +7,7 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.flight import advise, fly, teacher_pilot
 from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import action_towards, make
+from skyclone.datasets.errors import FlightError
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.record import FLYING, OUTCOMES
 
@@ -87,3 +89,25 @@ def test_a_world_that_is_over_is_not_flown():
     world = World(WorldConfig(aircraft=1, max_steps=1), 0, [0])
     assert len(list(fly(world, PILOT))) == 1
     assert list(fly(world, PILOT)) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_action_that_is_no_number_ends_the_flight_with_its_place(value):
+    def pilot(traffic, pairs):
+        action = PILOT(traffic, pairs)
+        if len(steps) == 2:
+            action[1, 3, 0] = value
+        return action
+
+    steps: list = []
+    with pytest.raises(FlightError, match=rf"got turn {value} and .* aircraft 3 in scenario 7 of seed 4, step 2\."):
+        for step in fly(World(CONFIG, 4, [6, 7]), pilot):
+            steps.append(step)
+
+
+def test_what_an_ended_aircraft_is_asked_does_not_matter():
+    def pilot(traffic, pairs):
+        return PILOT(traffic, pairs).masked_fill(~traffic.is_flying.unsqueeze(-1), torch.nan)
+
+    world, other = World(CONFIG, 4, [6]), World(CONFIG, 4, [6])
+    assert len(list(fly(world, pilot))) == len(list(fly(other, PILOT)))

@@ -1,9 +1,11 @@
+import re
 from dataclasses import replace
 
 import pytest
+import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.datasets.errors import ConfigurationError
+from skyclone.datasets.errors import ConfigurationError, FlightError
 from skyclone.evaluate.evaluation import batches
 from skyclone.evaluate.evaluation.batches import BatchFlyer
 from skyclone.evaluate.evaluation.contenders import name_all
@@ -101,3 +103,14 @@ def test_a_run_that_changes_meanwhile_is_an_error(plan, make_run, tmp_path):
     make_run(tmp_path / "run", seed=1)
     with pytest.raises(ConfigurationError, match="has changed while it was evaluated: is it still being"):
         BatchFlyer(plan, identities=identities)(8)
+
+
+def test_a_contender_whose_actions_are_nan_is_named(plan):
+    loaded = plan.load()
+    run = plan.contenders[-1].name
+    with torch.no_grad():
+        loaded[run].policy.network.action[-1].bias.fill_(torch.nan)
+    with pytest.raises(
+        FlightError, match=rf"^{re.escape(run)}: expected finite actions, got turn nan .* scenario 0 "
+    ):
+        evaluate(plan, loaded)

@@ -90,12 +90,13 @@ def test_a_run_off_the_front_is_shown_to_be(losses, sign):
 
 def test_from_the_command_to_the_report(make_run, tmp_path):
     run = make_run(tmp_path / "clone")
-    options = ["--front", "--scenarios", 3, "--aircraft", 4, "--bootstrap", 100, "--baselines", "mvp"]
+    options = ["--front", "--scenarios", 3, "--aircraft", "4,3", "--bootstrap", 100, "--baselines", "mvp"]
     result = CliRunner().invoke(evaluate, [str(each) for each in (run, *options, "--out", tmp_path / "out")])
     assert result.exit_code == 0, result.stderr
     assert "the MVP family" in result.stderr
     data = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert list(data["contenders"]) == ["mvp", str(run)]
+    assert list(data["by_aircraft"]) == ["3", "4"]  # the family flies at the first number of aircraft alone
     assert list(data["front"]["members"]) == list(FAMILY)
     assert set(data["front"]["positions"][str(run)]) == {"extra_distance", "extra_time"}
     page = Path(tmp_path / "out" / "report.html").read_text()
