@@ -74,8 +74,8 @@ def _refuse(action: Tensor, world: World) -> None:
     turn, speed = action[row, aircraft].tolist()
     raise FlightError(
         f"expected finite actions, got turn {turn} and speed change {speed} for aircraft {aircraft} in scenario "
-        f"{world.episodes[row]} of seed {world.seed}, step {int(world.steps[row])}. Nothing was concluded from this "
-        "flight. Are the weights or the observation damaged? Train the policy again, or fly another checkpoint."
+        f"{world.episodes[row]} of seed {world.seed}, step {int(world.steps[row])}. Its weights may be "
+        "damaged, or its training went wrong: train it again, or fly another checkpoint."
     )
 
 
