@@ -130,6 +130,7 @@ def interrupt(*arguments: str, when: str, cwd: Path) -> tuple[int, str]:
     return process.returncode, (seen + rest).decode()
 
 
+@pytest.mark.signals
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     assert call("collect", "--out", data, "--episodes", "24", "--aircraft", "8", "--workers", "1") == 0

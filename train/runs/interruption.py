@@ -28,10 +28,12 @@ class Interruption:
 def remembered() -> Iterator[Interruption]:
     """Remember Ctrl-C within the block instead of stopping at once; the second one stops at once.
 
-    Only the main thread can receive it; elsewhere nothing is changed.
+    Only the main thread can receive it; elsewhere nothing is changed. Neither is it where SIGINT is ignored, as
+    in a background job of a script: by POSIX custom a Ctrl-C in its terminal is not meant for it.
     """
     interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if is_ignored or threading.current_thread() is not threading.main_thread():
         yield interruption
         return
     before = signal.signal(signal.SIGINT, interruption._note)

@@ -379,6 +379,7 @@ def test_a_full_disk_of_its_own_is_survived(tmp_path: Path, undisturbed: str) ->
     assert open_dataset(tmp_path / "data").verify() == []
 
 
+@pytest.mark.signals
 def test_a_killed_worker_and_ctrl_c_leave_a_folder_to_go_on_with(tmp_path: Path, undisturbed: str) -> None:
     folder = tmp_path / "data"
     process = _start(folder, 2)

@@ -220,6 +220,7 @@ def test_a_weighted_stream_is_resumed_bit_equal(
     assert_same_end(tmp_path / "run", tmp_path / "undisturbed")
 
 
+@pytest.mark.signals
 def test_ctrl_c_saves_and_resumes(small_dataset: Dataset, tmp_path: Path, undisturbed: Path) -> None:
     def press_ctrl_c(line: str) -> None:
         if "Iter 2/3" in line:

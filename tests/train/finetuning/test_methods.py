@@ -102,6 +102,7 @@ def test_lines_for_people(clone: Path, tmp_path: Path) -> None:
     assert any(line.startswith("  gate: LoS") for line in lines[2:])
 
 
+@pytest.mark.signals
 def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path, tmp_path: Path) -> None:
     calls: list[Any] = []
     fly_window: Callable[..., Any] = analytic.fly_window

@@ -143,6 +143,7 @@ def test_lines_for_people(clone: Path, tmp_path: Path) -> None:
     assert "learning" in lines[-1]
 
 
+@pytest.mark.signals
 def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path, tmp_path: Path) -> None:
     def press(line: str) -> None:
         if line.startswith("Stage 2 - Iter 3/"):

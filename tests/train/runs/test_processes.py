@@ -16,10 +16,10 @@ from skyclone.datasets import Dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.train import checkpoint
 from skyclone.train.cloning import run as cloning
-from skyclone.train.cloning.run import Cloning
 from skyclone.train.cloning.config import CloningConfig
-from skyclone.train.cloning.update import Learner
 from skyclone.train.cloning.monitor import read_metrics
+from skyclone.train.cloning.run import Cloning
+from skyclone.train.cloning.update import Learner
 from skyclone.train.runs.processes import ProcessError, Processes, joined, own_device
 
 CONFIG = CloningConfig(
@@ -173,6 +173,7 @@ def test_a_nan_in_one_process_stops_all(small_dataset: Dataset, tmp_path: Path) 
     assert state["progress"]["batch"] == 4
 
 
+@pytest.mark.signals
 @pytest.mark.slow
 def test_ctrl_c_stops_all_and_one_process_goes_on(small_dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "run"
