@@ -8,10 +8,12 @@ Notation: S scenarios, R resamples, C members of the family.
 """
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...collect.airspace.hull import lower_hull
 from ...train.runs import intervals as statistics
 from ...train.runs.intervals import Estimate, Ratio
 from .contenders import UNRESOLVED
@@ -96,7 +98,7 @@ def find(ratios: dict[str, dict[str, Ratio]], runs: Sequence[str], weights: np.n
         runs: Whose positions are wanted.
         weights: (R, S) from `statistics.resample`.
     """
-    hull = lower_hull(*_points(ratios, COSTS[0]))
+    hull = members_on_front(*_points(ratios, COSTS[0]))
     members = tuple(
         Member(
             name,
@@ -109,39 +111,22 @@ def find(ratios: dict[str, dict[str, Ratio]], runs: Sequence[str], weights: np.n
     return Front(members, {run: {cost: _position(ratios, run, cost, weights) for cost in COSTS} for run in runs})
 
 
-def lower_hull(costs: np.ndarray, losses: np.ndarray) -> list[int]:
+def members_on_front(costs: np.ndarray, losses: np.ndarray) -> list[int]:
     """Return the members on the lower convex hull, from the cheapest to the safest.
-
-    Monotone chain (Andrew 1979) over members sorted by cost, ended at the safest one.
 
     Args:
         costs: (C,).
         losses: (C,).
     """
-    order = np.lexsort((losses, costs))
-    safest = losses.min()
-    hull: list[int] = []
-    for point in order.tolist():
-        if hull and losses[point] >= losses[hull[-1]]:
-            continue  # dearer and no safer
-        while len(hull) >= 2 and _is_above(costs[[*hull[-2:], point]], losses[[*hull[-2:], point]]):
-            hull.pop()
-        hull.append(point)
-        if losses[point] <= safest:
-            break
-    return hull
+    points = list(zip(costs.tolist(), losses.tolist(), strict=True))
+    safest = min(points, key=lambda point: (point[1], point[0]))
+    return [points.index(point) for point in lower_hull(sorted({point for point in points if point <= safest}))]
 
 
 def losses_at(cost: float, costs: np.ndarray, losses: np.ndarray) -> float:
-    """Return the front's losses at a cost: on the hull, and level beyond its two ends."""
-    hull = lower_hull(costs, losses)
-    return float(np.interp(cost, costs[hull], losses[hull]))
-
-
-def _is_above(costs: np.ndarray, losses: np.ndarray) -> bool:
-    """Return whether the middle one of three points lies on or above the line between the other two."""
-    rise = (losses[1] - losses[0]) * (costs[2] - costs[0])
-    return bool(rise >= (losses[2] - losses[0]) * (costs[1] - costs[0]))
+    """Return the front's losses at a cost: on the hull, and level beyond its two ends; NaN if nothing is known."""
+    hull = members_on_front(costs, losses)
+    return float(np.interp(cost, costs[hull], losses[hull])) if hull else nan
 
 
 def _points(ratios: dict[str, dict[str, Ratio]], cost: str) -> tuple[np.ndarray, np.ndarray]:

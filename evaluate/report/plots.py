@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from ...train.runs.intervals import Estimate
 from ..evaluation.contenders import UNRESOLVED
 from ..evaluation.evaluation import Evaluation
-from ..evaluation.front import LOSSES, lower_hull
+from ..evaluation.front import LOSSES, members_on_front
 from ..evaluation.table import shortened
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import scaled
@@ -200,7 +200,7 @@ def front(evaluation: Evaluation, cost: str) -> str:
     members = [member for member in evaluation.front.members if isfinite(member.losses.value)]
     across = np.array([100 * member.costs[cost].value for member in members])
     up = np.array([member.losses.value for member in members])
-    hull = lower_hull(across, up)
+    hull = members_on_front(across, up)
     with matplotlib.rc_context(SETTINGS):
         figure, axes = new_axes(3.6)
         axes.plot(across, up, "o", color=MUTED, markersize=3.5, label="MVP, 35 settings, and none")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from skyclone.collect import scenarios
+from skyclone.collect.airspace.hull import hull
 from skyclone.collect.airspace.sector import contains
 from skyclone.collect.airspace.units import KNOT_MPS
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
-from skyclone.collect.scenarios.scn_geometry import hull
 from skyclone.datasets.errors import ConfigurationError
 
 EARTH_M = 6_371_000.0
@@ -39,7 +39,7 @@ def test_positions_tracks_speeds_and_waypoints(tmp_path: Path) -> None:
     np.testing.assert_allclose(layout.position_m, [[0, -half], [0, half]], atol=1e-6)
     np.testing.assert_allclose(layout.waypoint_m, [[0, half], [0, -half]], atol=1e-6)
     assert contains(layout.corners_m, layout.position_m).all()
-    assert hull(layout.corners_m).shape == layout.corners_m.shape, "the sector is convex"
+    assert len(hull(map(tuple, layout.corners_m.tolist()))) == len(layout.corners_m), "the sector is convex"
 
     traffic = World(config, 0, [0]).traffic
     np.testing.assert_allclose(traffic.speed_mps[0], np.array([17.5, 12]) * KNOT_MPS, rtol=1e-6)

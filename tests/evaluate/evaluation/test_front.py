@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyclone.evaluate.cli import evaluate
-from skyclone.evaluate.evaluation.front import FAMILY, LOSSES, find, losses_at, lower_hull
+from skyclone.evaluate.evaluation.front import FAMILY, LOSSES, find, losses_at, members_on_front
 from skyclone.train.runs import intervals as statistics
 from skyclone.train.runs.intervals import Ratio
 
@@ -26,7 +26,7 @@ def test_the_family_is_as_the_report_says():
 def test_the_hull_by_hand():
     costs = np.array([0.0, 1.0, 2.0, 2.0, 3.0, 4.0])
     losses = np.array([8.0, 2.0, 3.0, 1.5, 1.2, 0.0])
-    assert lower_hull(costs, losses) == [0, 1, 5]  # (2, 1.5) lies above the line from (1, 2) to (4, 0)
+    assert members_on_front(costs, losses) == [0, 1, 5]  # (2, 1.5) lies above the line from (1, 2) to (4, 0)
     assert losses_at(0.5, costs, losses) == pytest.approx(5.0)  # half of the scenarios each
     assert losses_at(2.5, costs, losses) == pytest.approx(1.0)
     assert losses_at(-1.0, costs, losses) == 8.0
@@ -34,13 +34,13 @@ def test_the_hull_by_hand():
 
 
 def test_of_members_that_cost_the_same_only_the_safest_counts():
-    assert lower_hull(np.array([1.0, 1.0, 1.0]), np.array([3.0, 2.0, 2.0])) == [1]
+    assert members_on_front(np.array([1.0, 1.0, 1.0]), np.array([3.0, 2.0, 2.0])) == [1]
 
 
 @given(POINTS)
 def test_no_member_lies_below_the_front_and_it_falls(points):
     costs, losses = (np.array(column, float) for column in zip(*points, strict=True))
-    hull = lower_hull(costs, losses)
+    hull = members_on_front(costs, losses)
     assert np.all(np.diff(costs[hull]) > 0)
     assert np.all(np.diff(losses[hull]) < 0)
     for cost, loss in points:
