@@ -1,7 +1,7 @@
 """The convex hull of points in a plane (Andrew's monotone chain, 1979).
 
-By hand because corners are part of results: which corner comes first, and which of nearly collinear ones stays, must
-not change with a library's version; and because one point, or points on a line, are a hull here and an error in Qhull.
+By hand because the corners are part of results: which of them comes first, and which of nearly collinear points
+stays, must not change with the version of a library. And points on a line are an error in Qhull.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ def hull(points: Iterable[Point]) -> list[Point]:
 
 
 def lower_hull(ordered: Sequence[Point]) -> list[Point]:
-    """Return the hull's lower edge from the first to the last of points in ascending order; of collinear ones the ends.
+    """Return the hull's lower edge, from the first to the last of points in ascending order.
 
-    Of points in descending order it is the upper edge.
+    Of points in descending order it is the upper edge. Of collinear points only the ends are corners.
     """
     edge: list[Point] = []
     for point in ordered:
