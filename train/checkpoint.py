@@ -6,17 +6,11 @@ saves. `RUN/best.json` is a copy of the description. `RUN/last.*` are the same f
 `RUN/last.state.safetensors` is all a trainer needs to go on.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
-from torch import Tensor
 
 from ..datasets.errors import CheckpointError, SkycloneError
 from ..datasets.files.atomic import publish
@@ -24,6 +18,7 @@ from ..datasets.provenance import code_version, package_versions
 from ..datasets.traffic.view import View
 from . import networks
 from .networks import Network
+from .tensor_file import REMEDY, Contents, not_finite, read_tensors, to_json, weights_hash, write_tensors
 
 FORMAT_VERSION = 1
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
@@ -32,7 +27,6 @@ META_KEYS = ("stage", "world", "teacher", "datasets", "config", "metrics", "pare
 (JSON), the datasets (path and content hash each), its configuration, its figures, and the checkpoint it
 started from."""
 
-_HEADER = "skyclone"  # the key of the description in the header of a safetensors file
 _KEYS = ("format_version", "weights_sha256", "network", "observation", "code", "packages", *META_KEYS)
 
 
@@ -63,13 +57,19 @@ def save(stem: Path, network: Network, view: View, meta: Mapping[str, Any]) -> N
         meta: Some of `META_KEYS`; those left out become null.
 
     Raises:
-        CheckpointError: meta has other keys, or a value that is no JSON (NaN included).
+        CheckpointError: meta has other keys, or a value that is no JSON (NaN included); or the weights are not
+            finite. What was saved there before then stays.
         OSError: It cannot be written.
     """
     unknown = sorted(set(meta) - set(META_KEYS))
     if unknown:
         raise CheckpointError(f"a checkpoint has no {unknown}. There are: {', '.join(META_KEYS)}.")
-    tensors = _on_cpu(network.state_dict())
+    tensors = network.state_dict()
+    bad = not_finite(tensors)
+    if bad:
+        raise CheckpointError(
+            f"expected finite weights, got NaN or infinity in {bad}: nothing was saved to {stem}.safetensors"
+        )
     description = {
         "format_version": FORMAT_VERSION,
         "weights_sha256": weights_hash(tensors),
@@ -80,7 +80,7 @@ def save(stem: Path, network: Network, view: View, meta: Mapping[str, Any]) -> N
         **{key: meta.get(key) for key in META_KEYS},
     }
     write_tensors(stem.with_name(stem.name + ".safetensors"), tensors, description)
-    publish(stem.with_name(stem.name + ".json"), _json(description, indent=1).encode() + b"\n")
+    publish(stem.with_name(stem.name + ".json"), to_json(description, indent=1).encode() + b"\n")
 
 
 def load(run: str | Path, which: str = "best", view: View | None = None) -> Checkpoint:
@@ -96,11 +96,12 @@ def load(run: str | Path, which: str = "best", view: View | None = None) -> Chec
             it was made for another observation than `view`.
     """
     path = find(run, which)
-    tensors, description = read_tensors(path)
+    contents = read_tensors(path)
+    tensors, description, _ = contents
     _check_description(path, description)
-    _check_copy(path.with_suffix(".json"), description)
+    _check_copy(path, contents)
     if description["weights_sha256"] != weights_hash(tensors):
-        raise CheckpointError(f"{path} is damaged: its weights are not those it was saved with. {_REMEDY}")
+        raise CheckpointError(f"{path} is damaged: its weights are not those it was saved with. {REMEDY}")
     try:
         own_view = View.from_json(description["observation"])
         spec = description["network"]
@@ -108,8 +109,8 @@ def load(run: str | Path, which: str = "best", view: View | None = None) -> Chec
         network.load_state_dict(tensors)
     except (SkycloneError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).replace("\n\t", " ")
-        raise CheckpointError(f"{path}: its weights do not fit the network it names: {reason} {_REMEDY}") from None
-    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        raise CheckpointError(f"{path}: its weights do not fit the network it names: {reason} {REMEDY}") from None
+    bad = not_finite(tensors)
     if bad:
         raise CheckpointError(f"{path}: expected finite weights, got NaN or infinity in {bad}. Train again.")
     if view is not None and view != own_view:
@@ -145,81 +146,7 @@ def find(run: str | Path, which: str = "best") -> Path:
     return path
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON description into one safetensors file, whole or not at all.
-
-    Raises:
-        CheckpointError: The description is no JSON.
-        OSError: It cannot be written.
-    """
-    publish(path, to_safetensors(_on_cpu(tensors), metadata={_HEADER: _json(description)}))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote.
-
-    Raises:
-        CheckpointError: It is missing, damaged, or not written by skyclone.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            description = json.loads((file.metadata() or {})[_HEADER])
-    except FileNotFoundError:
-        raise CheckpointError(f"expected a file {path}, there is none.") from None
-    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path}: expected safetensors written by skyclone, could not read it ({error}). {_REMEDY}"
-        ) from None
-    if not isinstance(description, dict):
-        raise CheckpointError(f"{path}: expected a description that is an object, got {description!r}. {_REMEDY}")
-    return tensors, description
-
-
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over names, types, shapes and values, in order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimizer's state as tensors, `optimizer.PARAMETER.QUANTITY` each, for `write_tensors`."""
-    return {
-        f"optimizer.{index}.{key}": value
-        for index, state in optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer the state `optimizer_tensors` returned; its own parameter groups stay."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
 _META_RETURNED = (*META_KEYS, "code", "packages", "weights_sha256")
-_REMEDY = "Take it from a backup, or train again."
-
-
-def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors as safetensors wants them."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _json(description: Mapping[str, Any], indent: int | None = None) -> str:
-    """Return JSON text."""
-    try:
-        return json.dumps(description, indent=indent, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"expected a description that can be written as JSON: {error}") from None
 
 
 def _check_description(path: Path, description: dict[str, Any]) -> None:
@@ -233,21 +160,30 @@ def _check_description(path: Path, description: dict[str, Any]) -> None:
     missing, unknown = sorted(set(_KEYS) - set(description)), sorted(set(description) - set(_KEYS))
     if missing or unknown:
         raise CheckpointError(
-            f"{path}: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}. {_REMEDY}"
+            f"{path}: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}. {REMEDY}"
         )
 
 
-def _check_copy(path: Path, description: dict[str, Any]) -> None:
+def _check_copy(path: Path, contents: Contents) -> None:
     """Raise if the JSON beside the weights was edited; one of another save (a crash between) is ignored."""
+    copy_path, description = path.with_suffix(".json"), contents.description
     try:
-        copy = json.loads(path.read_bytes())
+        copy = json.loads(copy_path.read_bytes())
     except FileNotFoundError:
         return
     except ValueError:
-        raise CheckpointError(f"{path} is damaged: expected JSON. Delete it: the weights hold a copy.") from None
-    weights = copy.get("weights_sha256") if isinstance(copy, dict) else description["weights_sha256"]
-    if weights == description["weights_sha256"] and copy != description:
         raise CheckpointError(
-            f"{path} was changed: it is only a copy of what the weights beside it say of themselves. "
+            f"{copy_path} is damaged: expected JSON. Delete it: the weights hold a copy."
+        ) from None
+    weights = copy.get("weights_sha256") if isinstance(copy, dict) else description["weights_sha256"]
+    if weights != description["weights_sha256"] or copy == description:
+        return
+    if contents.is_checked:
+        raise CheckpointError(
+            f"{copy_path} was changed: it is only a copy of what the weights beside it say of themselves. "
             "Delete it, or put the original back."
         )
+    raise CheckpointError(
+        f"{path} and its copy {copy_path.name} differ: one of them was changed, and a file of that age has no hash "
+        "to tell which. Take both from a backup, or train again."
+    )

@@ -18,6 +18,7 @@ from ..datasets.traffic.state import Traffic
 from ..datasets.traffic.view import View
 from . import checkpoint
 from .networks import Network
+from .tensor_file import weights_hash
 
 Array = Tensor | np.ndarray
 
@@ -41,7 +42,7 @@ class Policy:
     @property
     def fingerprint(self) -> str:
         """First 16 digits of the hash of its weights: the same name may later stand for others."""
-        return checkpoint.weights_hash(self.network.state_dict())[:16]
+        return weights_hash(self.network.state_dict())[:16]
 
     def act(self, observation: Observation | Array, mask: Array | None = None) -> Any:
         """Return the actions (..., 2): turn and speed change, in [-1, 1].

@@ -16,8 +16,8 @@ from ...datasets.errors import ConfigurationError
 from ...datasets.spec import parse_parameters
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
-from ...train.checkpoint import weights_hash
 from ...train.policy import Policy, load_policy
+from ...train.tensor_file import weights_hash
 
 UNRESOLVED = "none"
 """The teacher that resolves nothing: the DEP needs it flown whatever the contenders."""

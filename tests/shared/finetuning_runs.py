@@ -11,6 +11,7 @@ from skyclone.train import checkpoint, networks
 from skyclone.train.finetuning.config import FinetuneConfig
 from skyclone.train.finetuning.curve import read_metrics
 from skyclone.train.finetuning.run import Finetuning
+from skyclone.train.tensor_file import read_tensors
 
 WORLD = WorldConfig(aircraft=5, max_steps=40, sector_radius_m=300.0, sector_area_m2=150_000.0)
 SIZES = {
@@ -52,7 +53,7 @@ def figures(out: Path) -> list[dict[str, Any]]:
 
 
 def state(out: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.read_tensors(out / "last.state.safetensors")[0]
+    return read_tensors(out / "last.state.safetensors")[0]
 
 
 def assert_same_end(out: Path, other: Path) -> None:

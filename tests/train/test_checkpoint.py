@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from skyclone.datasets.errors import CheckpointError
 from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, networks
+from skyclone.train.tensor_file import read_tensors, weights_hash, write_tensors
 
 VIEW = View.parse("ego:intruders=8")
 META = {"stage": "clone", "world": {"aircraft": 20}, "metrics": {"heldout_mse": 0.5}}
@@ -22,10 +23,10 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rewrite(run: Path, **changes: Any) -> None:
-    """Write the checkpoint again with some of its description changed."""
-    tensors, description = checkpoint.read_tensors(run / "best.safetensors")
-    checkpoint.write_tensors(run / "best.safetensors", tensors, {**description, **changes})
+def rewrite(run: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: Any) -> None:
+    """Write the checkpoint again with some of its description, or its tensors, changed."""
+    saved = read_tensors(run / "best.safetensors")
+    write_tensors(run / "best.safetensors", tensors or saved.tensors, {**saved.description, **changes})
     (run / "best.json").unlink()
 
 
@@ -103,7 +104,7 @@ def test_flipped_bit(run: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="is damaged: its weights are not those it was saved with"):
+    with pytest.raises(CheckpointError, match="is damaged: its tensors and description do not have the hash"):
         checkpoint.load(run)
 
 
@@ -145,13 +146,18 @@ def test_edited_description(run: Path, changes: dict[str, Any], message: str) ->
         checkpoint.load(run)
 
 
-def test_weights_that_are_not_finite(tmp_path: Path) -> None:
-    network = networks.make("attention-additive", VIEW)
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(run: Path) -> None:
+    before = (run / "best.safetensors").read_bytes()
+    loaded = checkpoint.load(run)
     with torch.no_grad():
-        network.W_q[0, 0, 0] = torch.nan
-    checkpoint.save(tmp_path / "best", network, VIEW, META)
-    with pytest.raises(CheckpointError, match=r"expected finite weights, got NaN or infinity in \['W_q'\]"):
-        checkpoint.load(tmp_path)
+        next(loaded.network.parameters()).view(-1)[0] = torch.nan
+    with pytest.raises(CheckpointError, match=r"expected finite weights, got NaN .* nothing was saved to .*best"):
+        checkpoint.save(run / "best", loaded.network, VIEW, META)
+    assert (run / "best.safetensors").read_bytes() == before
+    weights = loaded.network.state_dict()
+    rewrite(run, weights, weights_sha256=weights_hash(weights))
+    with pytest.raises(CheckpointError, match=r"expected finite weights, got NaN or infinity in \["):
+        checkpoint.load(run)
 
 
 def test_edited_copy_is_noticed(run: Path) -> None:
@@ -161,6 +167,25 @@ def test_edited_copy_is_noticed(run: Path) -> None:
         checkpoint.load(run)
     path.write_text("{")
     with pytest.raises(CheckpointError, match=r"best.json is damaged: expected JSON. Delete it"):
+        checkpoint.load(run)
+
+
+def test_a_changed_description_is_found_with_and_without_its_copy(run: Path) -> None:
+    """A number that fits as well as the right one: the network would fly, and lose separation."""
+    path = run / "best.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'length_m\\": 935', b'length_m\\": 135'))
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"best.safetensors is damaged: .* Take it from a backup"):
+            checkpoint.load(run)
+        (run / "best.json").unlink(missing_ok=True)
+
+
+def test_of_files_without_a_hash_it_is_not_known_which_was_changed(run: Path) -> None:
+    path = run / "best.safetensors"
+    tensors, description, _ = read_tensors(path)
+    description["observation"]["length_m"] = 135.0
+    path.write_bytes(save(tensors, metadata={"skyclone": json.dumps(description)}))  # as older versions wrote it
+    with pytest.raises(CheckpointError, match=r"best.json differ: one of them was .* Take both from a backup"):
         checkpoint.load(run)
 
 
@@ -179,26 +204,3 @@ def test_crash_between_the_weights_and_their_copy_loses_nothing(run: Path, monke
     loaded = checkpoint.load(run)
     assert torch.equal(loaded.network.state_dict()["pair.weight"], newer.state_dict()["pair.weight"])
     assert loaded.network.spec == newer.spec
-
-
-def test_optimizer_round_trip(tmp_path: Path) -> None:
-    def trained() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
-        layer = torch.nn.Linear(3, 2)
-        return layer, torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
-
-    layer, optimizer = trained()
-    for _ in range(3):
-        optimizer.zero_grad()
-        layer(torch.ones(1, 3)).square().sum().backward()
-        optimizer.step()
-    checkpoint.write_tensors(tmp_path / "s.safetensors", checkpoint.optimizer_tensors(optimizer), {"step": 3})
-    other_layer, other = trained()
-    other_layer.load_state_dict(layer.state_dict())
-    tensors, description = checkpoint.read_tensors(tmp_path / "s.safetensors")
-    checkpoint.restore_optimizer(other, tensors)
-    assert description == {"step": 3}
-    for each, optimizer_ in ((layer, optimizer), (other_layer, other)):
-        optimizer_.zero_grad()
-        each(torch.ones(1, 3)).square().sum().backward()
-        optimizer_.step()
-    assert torch.equal(layer.weight, other_layer.weight)

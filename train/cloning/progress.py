@@ -6,8 +6,8 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 from ...datasets.errors import CheckpointError
-from .. import checkpoint
 from ..networks import Network
+from ..tensor_file import named, optimizer_tensors, read_tensors, restore_optimizer, under, write_tensors
 
 STATE_NAME = "last.state.safetensors"
 
@@ -57,9 +57,8 @@ def save_state(run: Path, progress: Progress, network: Network, optimizer: Optim
     Raises:
         OSError: It cannot be written.
     """
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors.update(checkpoint.optimizer_tensors(optimizer))
-    checkpoint.write_tensors(run / STATE_NAME, tensors, {"progress": asdict(progress)})
+    tensors = {**named("network", network.state_dict()), **optimizer_tensors(optimizer)}
+    write_tensors(run / STATE_NAME, tensors, {"progress": asdict(progress)})
 
 
 def restore_state(run: Path, network: Network, optimizer: Optimizer) -> Progress | None:
@@ -71,13 +70,11 @@ def restore_state(run: Path, network: Network, optimizer: Optimizer) -> Progress
     path = run / STATE_NAME
     if not path.exists():
         return None
-    tensors, description = checkpoint.read_tensors(path)
+    tensors, description, _ = read_tensors(path)
     try:
         progress = Progress(**description["progress"])
-        prefix = "network."
-        weights = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-        network.load_state_dict(weights)
-        checkpoint.restore_optimizer(optimizer, tensors)
+        network.load_state_dict(under("network", tensors))
+        restore_optimizer(optimizer, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit this run: {error}. Train into another folder.") from None
     return progress

@@ -28,6 +28,7 @@ from ..cloning.run import SUMMARY_NAME, Cloning, choose_device, is_run, torch_th
 from ..policy import load_policy
 from ..runs import gate
 from ..runs.gate import Flown
+from ..tensor_file import read_tensors, under, write_tensors
 from .config import DaggerConfig, check_same, load_config, save_config
 from .mixed_pilot import MixedPilotLoader
 from .own_state_error import Visited, conflict_difference, visit
@@ -214,15 +215,8 @@ class Dagger:
         file = folder / MEASURED_NAME
         if not file.exists():
             self._measure(folder, file, path)
-        tensors, description = checkpoint.read_tensors(file)
-        own, common, flown = (
-            {
-                name.removeprefix(f"{part}."): tensor
-                for name, tensor in tensors.items()
-                if name.startswith(f"{part}.")
-            }
-            for part in ("visited", "common", "flown")
-        )
+        tensors, description, _ = read_tensors(file)
+        own, common, flown = (under(part, tensors) for part in ("visited", "common", "flown"))
         return Student(
             number,
             path,
@@ -250,7 +244,7 @@ class Dagger:
                 "flown": gate.fly_gate(policy.pilot, self.world, config.seed, config.gate_scenarios)._asdict(),
             }
         tensors = {f"{part}.{name}": column for part, columns in parts.items() for name, column in columns.items()}
-        checkpoint.write_tensors(file, tensors, {"heldout": figures.to_json()})
+        write_tensors(file, tensors, {"heldout": figures.to_json()})
 
     def _tell(self, student: Student, start: Student, who: str = "") -> None:
         """Say how a student does."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import clean, publish
@@ -30,6 +30,7 @@ from ..runs import gate
 from ..runs.gate import Flown
 from ..runs.interruption import Interruption, remembered
 from ..runs.stopwatch import Stopwatch
+from ..tensor_file import named, optimizer_tensors, read_tensors, restore_optimizer, under, write_tensors
 from .config import FinetuneConfig, check_same, load_config, save_config
 from .critic import in_parts
 from .curve import Curve, Round, gate_line, summarise, summary_lines
@@ -269,17 +270,17 @@ class Finetuning:
             self.progress.seconds = self.clock.seconds
             learner = self.learner
             tensors = {
-                **checkpoint.optimizer_tensors(learner.optimizer),
+                **optimizer_tensors(learner.optimizer),
                 "generator": learner.generator.get_state(),
             }
             for name, module in learner.modules.items():
-                tensors |= _named(name, module.state_dict())
+                tensors |= named(name, module.state_dict())
             for place, crew in enumerate(learner.crews):
-                tensors |= _named(f"crew{place}", crew.tensors())
+                tensors |= named(f"crew{place}", crew.tensors())
             for name, flown in self._flown.items():
                 tensors[f"flown.{name}"] = torch.stack(flown)  # (7, S)
             description = {"progress": asdict(self.progress), "crews": [crew.counters() for crew in learner.crews]}
-            checkpoint.write_tensors(self.run / STATE_NAME, tensors, description)
+            write_tensors(self.run / STATE_NAME, tensors, description)
 
     def _restore(self) -> None:
         """Go on from the saved state; without one (killed before the first) from the beginning."""
@@ -287,14 +288,14 @@ class Finetuning:
         path = self.run / STATE_NAME
         if not path.exists():
             return
-        tensors, description = checkpoint.read_tensors(path)
+        tensors, description, _ = read_tensors(path)
         try:
             self.progress = Progress(**description["progress"])
             for name, module in self.learner.modules.items():
-                module.load_state_dict(_under(name, tensors))
-            checkpoint.restore_optimizer(self.learner.optimizer, tensors)
+                module.load_state_dict(under(name, tensors))
+            restore_optimizer(self.learner.optimizer, tensors)
             for place, (crew, counters) in enumerate(zip(self.learner.crews, description["crews"], strict=True)):
-                crew.restore(_under(f"crew{place}", tensors), counters)
+                crew.restore(under(f"crew{place}", tensors), counters)
             self.learner.generator.set_state(tensors["generator"])
             self._flown = {name: Flown(*tensors[f"flown.{name}"].unbind(0)) for name in ("clone", "best")}
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -324,14 +325,3 @@ class Finetuning:
 def _is_finite(module: nn.Module) -> bool:
     """Return whether all weights of a module are finite."""
     return all(bool(torch.isfinite(weight).all()) for weight in module.parameters())
-
-
-def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put a prefix before the names."""
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under a prefix, without it."""
-    start = f"{prefix}."
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

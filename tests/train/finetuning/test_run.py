@@ -38,6 +38,7 @@ from skyclone.train.finetuning.curve import read_metrics
 from skyclone.train.finetuning.ppo import PPOConfig
 from skyclone.train.finetuning.rollout import Crew
 from skyclone.train.finetuning.run import Finetuning
+from skyclone.train.tensor_file import read_tensors, write_tensors
 
 CONFIG = FinetuneConfig(
     steps=1000,
@@ -337,9 +338,9 @@ def test_resuming_what_is_no_finetuning(clone: Path, tmp_path: Path) -> None:
 def test_damaged_state(clone: Path, tmp_path: Path) -> None:
     run(clone, tmp_path / "run", replace(CONFIG, steps=200))
     path = tmp_path / "run" / "last.state.safetensors"
-    tensors, description = checkpoint.read_tensors(path)
+    tensors, description, _ = read_tensors(path)
     del tensors["generator"]
-    checkpoint.write_tensors(path, tensors, description)
+    write_tensors(path, tensors, description)
     with pytest.raises(CheckpointError, match="does not fit this run"):
         run(clone, tmp_path / "run", replace(CONFIG, steps=200), resume=True)
 

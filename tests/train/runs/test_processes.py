@@ -21,6 +21,7 @@ from skyclone.train.cloning.monitor import read_metrics
 from skyclone.train.cloning.run import Cloning
 from skyclone.train.cloning.update import Learner
 from skyclone.train.runs.processes import ProcessError, Processes, joined, own_device
+from skyclone.train.tensor_file import read_tensors
 
 CONFIG = CloningConfig(
     model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=2, batch_size=512, schedule="cosine"
@@ -169,7 +170,7 @@ def test_a_nan_in_one_process_stops_all(small_dataset: Dataset, tmp_path: Path) 
     assert said.count("Diagnosis, not finite:") == 1
     last = checkpoint.load(tmp_path / "run", "last").network.state_dict()
     assert all(torch.isfinite(weight).all() for weight in last.values())
-    _, state = checkpoint.read_tensors(tmp_path / "run" / "last.state.safetensors")
+    _, state, _ = read_tensors(tmp_path / "run" / "last.state.safetensors")
     assert state["progress"]["batch"] == 4
 
 
