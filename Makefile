@@ -26,7 +26,7 @@ SKYCLONE := $(BIN)/skyclone
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo all dataset train-bc finetune evaluate smoke test test-slow bench lint types wheel \
-        clean FORCE
+        docs clean FORCE
 .DELETE_ON_ERROR:
 
 help:  ## say what there is
@@ -116,10 +116,14 @@ lint: $(VENV)/.developer  ## ruff
 types: $(VENV)/.developer  ## mypy
 	$(BIN)/mypy cli.py smoke.py collect datasets train evaluate
 
+docs: $(VENV)/.developer  ## build docs/ into site/, which opens from the disk
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Documentation: $(abspath site/index.html)"
+
 wheel: $(VENV)/.developer  ## build the wheel and test it from another folder
 	rm -rf dist && $(BIN)/python -m build --wheel --outdir dist . >/dev/null
 	$(BIN)/python tests/wheel.py dist/*.whl
 
 clean:  ## remove leftovers of builds and tests (never datasets, runs or reports)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""The front door: every command has help and is in the README; people see messages, never tracebacks."""
+"""The front door: every command has help; people see messages, never tracebacks."""
 
 import os
 import signal
@@ -10,8 +10,6 @@ import click
 import pytest
 
 from skyclone.cli import COMMANDS, main, skyclone
-
-ROOT = Path(__file__).parents[1]
 
 
 def call(*arguments: str) -> int:
@@ -41,20 +39,6 @@ def test_every_command_and_option_has_help(path: tuple[str, ...], command: click
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{' '.join(path)} {parameter.opts[0]} has no help"
-
-
-@pytest.mark.parametrize("path", [" ".join(path) for path, _ in command_tree(skyclone)])
-def test_every_command_is_in_the_readme(path: str) -> None:
-    assert f"skyclone {path}" in (ROOT / "README.md").read_text()
-
-
-def test_make_targets_of_the_readme_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    for line in (ROOT / "README.md").read_text().splitlines():
-        for word in line.split("`")[1::2]:
-            if word.startswith("make "):
-                target = next(part for part in word.split()[1:] if "=" not in part)
-                assert f"\n{target}:" in makefile, f"the README names `{word}`"
 
 
 def test_help_answers_without_importing_torch() -> None:

@@ -1,6 +1,6 @@
 """Flights recorded for the report: a few scenarios, every contender, what was decided in each step, and why.
 
-Its form is described in `evaluate/README.md`, too; what reads it is `assets/flight.js`.
+Its form is described in `docs/evaluation-json.md`, too; what reads it is `assets/flight.js`.
 
 Notation: B' episodes still flying, N aircraft, M rows (an ownship in a step), K intruders seen, H heads, k of the
 intruders kept.

@@ -61,13 +61,13 @@ def test_duckdb_makes_a_histogram_of_the_labels(dataset: Dataset) -> None:
 
 
 def run(beginning: str, dataset: Dataset) -> Any:
-    """Run the snippet of `datasets/README.md` that begins so, on a dataset; return its last expression."""
-    text = (ROOT / "datasets" / "README.md").read_text().replace("data/mvp", str(dataset.path))
+    """Run the snippet of `docs/datasets.md` that begins so, on a dataset; return its last expression."""
+    text = (ROOT / "docs" / "datasets.md").read_text().replace("data/mvp", str(dataset.path))
     (snippet,) = [
         each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if each.startswith(beginning)
     ]
     *statements, last = ast.parse(snippet).body
     assert isinstance(last, ast.Expr)
     names: dict[str, Any] = {}
-    exec(compile(ast.Module(statements, []), "README.md", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    exec(compile(ast.Module(statements, []), "datasets.md", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "datasets.md", "eval"), names)

@@ -1,4 +1,4 @@
-"""The JSON of `evaluate` is what `evaluate/README.md` says, key by key, type by type."""
+"""The JSON of `evaluate` is what `docs/evaluation-json.md` says, key by key, type by type."""
 
 import json
 import re
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import skyclone.evaluate
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.evaluation.contenders import name_all
@@ -20,8 +19,8 @@ from skyclone.evaluate.report import page as report
 from skyclone.train import checkpoint, networks
 from skyclone.train.checkpoint import META_KEYS
 
-README = (Path(skyclone.evaluate.__file__).parent / "README.md").read_text(encoding="utf-8")
-SECTION = README[README.index("## The JSON") :]
+PAGE = (Path(__file__).parents[3] / "docs" / "evaluation-json.md").read_text(encoding="utf-8")
+SECTION = PAGE[: PAGE.index("## The archive")]
 ESTIMATE = {"value", "low", "high"}
 
 
@@ -59,7 +58,7 @@ def result(tmp_path_factory):
 
 
 def _names(run: str) -> dict[str, str]:
-    """Return what the README writes for a key that is a name, by the key's place."""
+    """Return what the page writes for a key that is a name, by the key's place."""
     names = {run: "NAME", "none": "NAME", "mvp": "NAME", "3": "AIRCRAFT", "2": "AIRCRAFT"}
     names |= dict.fromkeys(METRICS, "METRIC") | dict.fromkeys(map(str, PERCENTILES), "PERCENTILE")
     names |= dict.fromkeys(("by_distance", "by_tcpa", "by_dcpa"), "PROFILE")
@@ -67,7 +66,7 @@ def _names(run: str) -> dict[str, str]:
 
 
 def _leaves(value: object, path: tuple[str, ...], names: dict[str, str]) -> dict[str, set[str]]:
-    """Return the types found under each key, as the README writes keys and types."""
+    """Return the types found under each key, as the page writes keys and types."""
     place = ".".join(path)
     if isinstance(value, dict) and set(value) != ESTIMATE:
         opaque = {"world": "PARAMETER", "packages": "PACKAGE", "runs.NAME": "KEY"}.get(place)
@@ -97,7 +96,7 @@ def _leaves(value: object, path: tuple[str, ...], names: dict[str, str]) -> dict
 
 
 def _kind(value: object) -> str:
-    """Return how the README calls a value's type."""
+    """Return what the page calls a value's type."""
     if isinstance(value, dict):
         return "estimate"
     if isinstance(value, list):
@@ -119,7 +118,7 @@ def test_every_key_is_documented_with_its_type_and_nothing_else_is(result):
             assert "null" in wanted, key
 
 
-def test_the_version_and_the_names_stand_in_the_readme(result):
+def test_the_version_and_the_names_are_documented(result):
     data, _ = result
     assert data["version"] == VERSION
     assert f"version {VERSION}" in SECTION

@@ -124,7 +124,7 @@ def test_the_example_in_the_docs_is_a_network_like_the_others(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Take the file out of the text, register it, and train, resume, fly and save it."""
-    text = (Path(networks.__file__).parent / "README.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
     (source,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     (tmp_path / "distance.py").write_text(source)
     spec = importlib.util.spec_from_file_location("skyclone.train.networks.distance", tmp_path / "distance.py")
@@ -143,6 +143,6 @@ def test_the_example_in_the_docs_is_a_network_like_the_others(
 
 
 def test_the_table_in_the_docs_names_every_network() -> None:
-    text = (Path(networks.__file__).parent / "README.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
     named = re.findall(r"^\| `([a-z-]+)", text, flags=re.M)
     assert sorted(named) == sorted(networks.NAMES)

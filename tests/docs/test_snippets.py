@@ -1,0 +1,51 @@
+"""The Python of the documentation runs as it stands there, in a folder with a small dataset and a run."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from skyclone.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SNIPPETS = [
+    pytest.param(snippet, id=f"{page.stem}-{number}")
+    for page in PAGES
+    if page.stem != "networks"  # a module of the package: tests/train/networks runs it
+    for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data/mvp`, `runs/clone` and, where Minari is installed, its export."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "runs/clone").mkdir(parents=True)
+    for weights in (ROOT / "pretrained").glob("clone.*"):
+        shutil.copy(weights, folder / "runs/clone" / f"best{weights.suffix}")
+    data = str(folder / "data/mvp")
+    command(["collect", "--out", data, "--episodes", "4", "--aircraft", "3", "--workers", "1"])
+    return folder
+
+
+def command(arguments: list[str]) -> None:
+    """Run a command in this process; it must succeed."""
+    try:
+        main(arguments)
+    except SystemExit as stop:
+        assert not stop.code
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_a_snippet_runs(snippet: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    for package in re.findall(r"^import (\w+)", snippet, flags=re.MULTILINE):
+        pytest.importorskip(package)
+    if "SectorParallelEnv" in snippet:
+        pytest.importorskip("pettingzoo")
+    if "import minari" in snippet:
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "minari"))
+        command(["datasets", "export-minari", "data/mvp", "skyclone/mvp-v0"])
+    exec(compile(snippet, "documentation", "exec"), {})
