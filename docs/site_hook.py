@@ -1,4 +1,4 @@
-"""What the built pages have beyond their text: the options of each command, the change log and the networks' log."""
+"""What the built pages have beyond their text: tables of options, the change log, the networks' log."""
 
 import re
 from pathlib import Path

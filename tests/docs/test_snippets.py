@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from skyclone.cli import main
+from skyclone.cli import skyclone
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -14,7 +14,9 @@ SNIPPETS = [
     pytest.param(snippet, id=f"{page.stem}-{number}")
     for page in PAGES
     if page.stem != "networks"  # a module of the package: tests/train/networks runs it
-    for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+    for number, snippet in enumerate(
+        re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
 ]
 
 
@@ -26,16 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for weights in (ROOT / "pretrained").glob("clone.*"):
         shutil.copy(weights, folder / "runs/clone" / f"best{weights.suffix}")
     data = str(folder / "data/mvp")
-    command(["collect", "--out", data, "--episodes", "4", "--aircraft", "3", "--workers", "1"])
+    skyclone.main(
+        ["collect", "--out", data, "--episodes", "4", "--aircraft", "3", "--workers", "1"], standalone_mode=False
+    )
     return folder
-
-
-def command(arguments: list[str]) -> None:
-    """Run a command in this process; it must succeed."""
-    try:
-        main(arguments)
-    except SystemExit as stop:
-        assert not stop.code
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
@@ -47,5 +43,5 @@ def test_a_snippet_runs(snippet: str, folder: Path, monkeypatch: pytest.MonkeyPa
         pytest.importorskip("pettingzoo")
     if "import minari" in snippet:
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "minari"))
-        command(["datasets", "export-minari", "data/mvp", "skyclone/mvp-v0"])
+        skyclone.main(["datasets", "export-minari", "data/mvp", "skyclone/mvp-v0"], standalone_mode=False)
     exec(compile(snippet, "documentation", "exec"), {})
