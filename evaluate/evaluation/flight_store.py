@@ -1,9 +1,9 @@
 """What has been flown is kept, so that an evaluation goes on where it was interrupted.
 
-A folder with one file for each batch of scenarios of each contender: NAME.npz, holding the arrays of `Figures` and
-`key`, a JSON text of everything these figures depend on. NAME is the key's hash. So nothing that was flown under
-other conditions (another world or seed, other weights, other code) is ever taken for what is wanted: it is not
-found, and flown again. Files can be deleted at any time, all or some.
+A folder with one file for each batch of scenarios of each contender: NAME.npz, holding the arrays of `Figures`,
+`key`, a JSON text of everything they depend on, and `sha256`, the hash of both. NAME is the key's hash. What was
+flown under other conditions (another world or seed, other weights, other code), and what was changed since, is
+therefore not found, and flown again. Files can be deleted at any time.
 """
 
 import hashlib
@@ -13,34 +13,23 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...collect import simulators
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.figures import Figures
 from ...datasets.files.atomic import clean, publish
-from ...datasets.provenance import package_versions
+from ...datasets.provenance import package_versions, source_hash
 
-VERSION = 1
+VERSION = 2
 """Of the files' form."""
-_FLYING = ("datasets/**/*.py", "collect/**/*.py", "train/**/*.py", "evaluate/evaluation/contenders.py")
-"""The code that decides what comes out of a flight."""
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-
-
-@cache
-def code_hash() -> str:
-    """Return the hash of the code that flies: a version alone is the same for every change not yet committed."""
-    root = Path(__file__).resolve().parents[2]
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in _FLYING for path in root.glob(pattern)):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(root).as_posix()}:{len(content)};".encode() + content)
-    return digest.hexdigest()
+_FLYING = ("evaluate.evaluation.contenders", "collect.flying.figures")
+"""The modules that decide, with all they import, what comes out of a flight."""
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 class FlightStore:
@@ -50,7 +39,7 @@ class FlightStore:
         folder: Where they are kept; made when the first one is.
         world: The world.
         seed: Seed of the scenarios.
-        device: Where they are flown: devices differ in the last bits.
+        device: Where they are flown: devices differ in the last bits, as processors do.
 
     Attributes:
         found: Scenarios that were read from it so far.
@@ -64,7 +53,8 @@ class FlightStore:
             "world": world.to_json(),
             "seed": seed,
             "device": device,
-            "code": code_hash(),
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "code": source_hash(*_FLYING),
             "packages": {**package_versions(), **simulators.packages_of(world)},
         }
 
@@ -78,16 +68,13 @@ class FlightStore:
         key = self._key(identity, episodes)
         try:
             with np.load(io.BytesIO(self._path(key).read_bytes()), allow_pickle=False) as file:
-                figures = Figures(**{field.name: file[field.name] for field in fields(Figures)})
-                is_it = str(file["key"]) == key
+                columns = {field.name: file[field.name] for field in fields(Figures)}
+                if str(file["key"]) != key or str(file["sha256"]) != _hash(key, columns):
+                    return None
         except _UNREADABLE:
             return None
-        columns = [getattr(figures, field.name) for field in fields(Figures)]
-        is_whole = all(column.dtype == np.float64 and len(column) == len(episodes) for column in columns)
-        if not (is_it and is_whole):
-            return None
         self.found += len(episodes)
-        return figures
+        return Figures(**columns)
 
     def keep(self, identity: dict[str, Any], episodes: Sequence[int], figures: Figures) -> None:
         """Keep the figures of a batch; the file appears whole or not at all.
@@ -98,7 +85,7 @@ class FlightStore:
         key = self._key(identity, episodes)
         columns = {field.name: getattr(figures, field.name) for field in fields(Figures)}
         buffer = io.BytesIO()
-        np.savez(buffer, key=np.array(key), **columns)
+        np.savez(buffer, key=np.array(key), sha256=np.array(_hash(key, columns)), **columns)
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True)
         publish(self._path(key), buffer.getvalue())
@@ -116,3 +103,11 @@ class FlightStore:
     def _path(self, key: str) -> Path:
         """Return the file of a key."""
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+
+
+def _hash(key: str, columns: dict[str, np.ndarray]) -> str:
+    """Return the hash of a file's content."""
+    digest = hashlib.sha256(key.encode())
+    for name, column in columns.items():
+        digest.update(f"{name}:{column.dtype.str}:{column.shape};".encode() + column.tobytes())
+    return digest.hexdigest()
