@@ -61,7 +61,11 @@ def test_help_answers_without_importing_torch() -> None:
         (("collect", "--out", "d", "--teacher", "best"), 1, "unknown teacher 'best'. There are: mvp, none, rvo."),
         (("collect", "--out", "d", "--scenario", "sea"), 1, "unknown scenario 'sea'. There are: circle, crossing,"),
         (("collect", "--out", "d", "--aircraft", "400"), 1, "could not place 400 aircraft"),
-        (("collect", "--out", "d", "--teacher", "mvp:margin=wide"), 1, "expected NAME:key=number"),
+        (
+            ("collect", "--out", "d", "--teacher", "mvp:margin=wide"),
+            1,
+            "expected a number for margin, got 'wide'. Example:",
+        ),
         (("datasets", "info", "nowhere"), 1, "nowhere"),
         (("train", "--data", "nowhere", "--out", "r"), 1, "nowhere"),
         (("train", "--data", "nowhere", "--out", "r", "--model", "oracle"), 1, "unknown model 'oracle'. There"),

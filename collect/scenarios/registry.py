@@ -4,15 +4,15 @@ A scenario is a function (generator, config, **parameters) -> Layout, registered
 another batch, another worker: the same seed and episode give the same layout.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...datasets import spec
 from ...datasets.errors import ConfigurationError
-from ...datasets.spec import parse_parameters
 from ...datasets.traffic.state import Traffic
 from ..airspace.world_config import EMBEDDED, WorldConfig
 from . import scn_files as scenario_files
@@ -98,17 +98,9 @@ def warnings_about(text: str) -> list[str]:
     return [warning for each in scenario_files.read_all(text) for warning in each.warnings]
 
 
-def _find(text: str) -> tuple[Scenario, dict[str, float]]:
+def _find(text: str) -> tuple[Scenario, dict[str, Any]]:
     """Return the scenario function and its parameters."""
-    name, parameters = parse_parameters(text, "scenario")
-    if name not in _SCENARIOS:
-        raise ConfigurationError(f"unknown scenario '{name}'. There are: {', '.join(names())}.")
-    known = list(inspect.signature(_SCENARIOS[name]).parameters)[2:]
-    for key in parameters:
-        if key not in known:
-            raise ConfigurationError(
-                f"scenario '{name}' has no parameter '{key}'. It has: {', '.join(known) or 'none'}."
-            )
+    name, parameters = spec.parse(text, "scenario", dict(sorted(_SCENARIOS.items())), skip=2)
     return _SCENARIOS[name], parameters
 
 

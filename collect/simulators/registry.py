@@ -1,10 +1,9 @@
 """Simulators, by name."""
 
-import inspect
 from collections.abc import Callable
+from typing import Any
 
-from ...datasets.errors import ConfigurationError
-from ...datasets.spec import parse_parameters
+from ...datasets import spec
 from ..airspace.world_config import EMBEDDED, WorldConfig
 from .bluesky import BlueSkySimulator
 from .bluesky_process import bluesky_version
@@ -40,17 +39,9 @@ def is_embedded(config: WorldConfig) -> bool:
     return config.simulator == EMBEDDED
 
 
-def _find(text: str) -> tuple[Callable[..., Simulator], dict[str, float]]:
+def _find(text: str) -> tuple[Callable[..., Simulator], dict[str, Any]]:
     """Return what makes the simulator, and its parameters."""
-    name, parameters = parse_parameters(text, "simulator")
-    if name not in _SIMULATORS:
-        raise ConfigurationError(f"unknown simulator '{name}'. There are: {', '.join(_SIMULATORS)}.")
-    known = list(inspect.signature(_SIMULATORS[name]).parameters)[1:]
-    for key in parameters:
-        if key not in known:
-            raise ConfigurationError(
-                f"simulator '{name}' has no parameter '{key}'. It has: {', '.join(known) or 'none'}."
-            )
+    name, parameters = spec.parse(text, "simulator", _SIMULATORS, skip=1)
     if name != EMBEDDED:
         bluesky_version()
     return _SIMULATORS[name], parameters

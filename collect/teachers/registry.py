@@ -9,15 +9,14 @@ A teacher is a plug: a class registered by name, whose constructor takes numbers
         def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity: ...
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from ...datasets import spec
 from ...datasets.errors import ConfigurationError
-from ...datasets.spec import parse_parameters
 from ...datasets.traffic.state import Traffic, wrap_angle
 from ..airspace.conflicts import Conflicts
 from ..airspace.world_config import WorldConfig
@@ -74,15 +73,10 @@ def make(name: str, config: WorldConfig | None = None, **parameters: float) -> T
     Raises:
         ConfigurationError: Unknown teacher or parameter.
     """
-    if name not in _TEACHERS:
-        raise ConfigurationError(f"unknown teacher '{name}'. There are: {', '.join(names())}.")
-    known = [key for key in inspect.signature(_TEACHERS[name]).parameters if key != "config"]
-    for key in parameters:
-        if key not in known:
-            raise ConfigurationError(
-                f"teacher '{name}' has no parameter '{key}'. It has: {', '.join(known) or 'none'}."
-            )
-    return _TEACHERS[name](config or WorldConfig(), **parameters)
+    maker = spec.find(name, "teacher", _makers())
+    spec.check(parameters, f"teacher '{name}'", maker, skip=1)
+    teacher: Teacher = maker(config or WorldConfig(), **parameters)
+    return teacher
 
 
 def parse(text: str, config: WorldConfig) -> Teacher:
@@ -91,8 +85,13 @@ def parse(text: str, config: WorldConfig) -> Teacher:
     Raises:
         ConfigurationError: Unknown teacher or parameter, or not a number.
     """
-    name, parameters = parse_parameters(text, "teacher")
+    name, parameters = spec.parse(text, "teacher", _makers(), skip=1)
     return make(name, config, **parameters)
+
+
+def _makers() -> dict[str, Callable[..., Teacher]]:
+    """Return what makes the teachers, by name; the world they fly in comes first."""
+    return dict(sorted(_TEACHERS.items()))
 
 
 def to_waypoint(state: Traffic, config: WorldConfig) -> Velocity:

@@ -12,8 +12,8 @@ from ...collect import simulators, teachers
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.flight import Pilot, teacher_pilot
 from ...collect.simulators.simulator import Resolution
+from ...datasets import spec
 from ...datasets.errors import ConfigurationError
-from ...datasets.spec import parse_parameters
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ...train.policy import Policy, load_policy
@@ -138,17 +138,21 @@ def _bluesky_mvp(text: str, config: WorldConfig) -> SelfResolving:
 
     The margin is BlueSky's RFACH, by default 1.05 as in its settings; the look-ahead time its DTLOOK.
     """
-    _, parameters = parse_parameters(text, "baseline")
-    known = {"margin": 1.05, "lookahead_s": config.lookahead_s}
-    for key, value in parameters.items():
-        if key not in known or not 0 < value < 10_000:
-            raise ConfigurationError(
-                f"baseline '{text}': expected the parameters {' and '.join(known)}, above 0, got {key}={value:g}"
-            )
-    resolution = Resolution("MVP", **{**known, **parameters})
+    _, parameters = spec.parse(text, "baseline", {BLUESKY_MVP: _bluesky_resolution}, skip=1)
+    resolution = _bluesky_resolution(config, **parameters)
     if simulators.is_embedded(config):
         simulators.simulator_of(config).resolve_with(resolution)  # which says where it can be flown
     return SelfResolving(resolution, teacher_pilot(teachers.make(UNRESOLVED, config), config))
+
+
+def _bluesky_resolution(config: WorldConfig, margin: float = 1.05, lookahead_s: float = 0.0) -> Resolution:
+    """Return how BlueSky resolves; a look-ahead time of 0 is the world's."""
+    if not (0 < margin < 10_000 and 0 <= lookahead_s < 10_000):
+        raise ConfigurationError(
+            f"baseline '{BLUESKY_MVP}': expected margin and lookahead_s above 0, got {margin:g} and "
+            f"{lookahead_s:g}. Example: {BLUESKY_MVP}:margin=1.05"
+        )
+    return Resolution("MVP", margin, lookahead_s or config.lookahead_s)
 
 
 def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:

@@ -131,7 +131,7 @@ def test_foreign_files_and_pickles_are_never_loaded(run: Path) -> None:
         ({"colour": "red"}, r"unknown keys \['colour'\]"),
         (
             {"observation": View().to_json() | {"colour": 1}},
-            "does not fit the network|expected a view with the keys",
+            "does not fit the network|observation: missing keys none",
         ),
         ({"observation": View("cpa").to_json()}, "weights do not fit the network it names"),
         ({"network": {"name": "mpl", "parameters": {}}}, "unknown model 'mpl'"),

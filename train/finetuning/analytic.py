@@ -16,7 +16,7 @@ Notation: T steps, B episodes, N aircraft, M rows (flying aircraft of a step), K
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -27,8 +27,8 @@ from ...collect.airspace.dynamics import advance
 from ...collect.airspace.sector import distance_outside, inner_radius
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.world import StepResult, World
+from ...datasets import spec
 from ...datasets.errors import ConfigurationError
-from ...datasets.spec import parse_parameters
 from ...datasets.traffic.observation import Observation, nearest, observe
 from ...datasets.traffic.pairs import Pairs, pairs_among
 from ...datasets.traffic.state import Traffic
@@ -89,12 +89,7 @@ class Costs:
         Raises:
             ConfigurationError: Unknown name, or not a number.
         """
-        _, given = parse_parameters(f"costs:{text}" if text else "costs", "costs")
-        known = [each.name for each in fields(cls)]
-        for key in given:
-            if key not in known:
-                raise ConfigurationError(f"costs '{text}': no cost '{key}'. There are: {', '.join(known)}.")
-        return replace(cls(), **given)
+        return replace(cls(), **spec.parameters(text, f"costs '{text}'", cls)) if text else cls()
 
 
 TERMS = ("path", "proximity", "predicted", "speed", "pace", "effort", "outside")

@@ -3,19 +3,19 @@
 Notation: M rows, K intruders, F features per intruder, H heads, D head size.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .attention import additive_heads, projection, projection_bias
 from .network import Network, Output, Parameters, action_layers
 
 
-@dataclass(frozen=True)
+@config
 class AdditiveParameters(Parameters):
     """Parameters of `attention-additive`.
 
@@ -24,8 +24,8 @@ class AdditiveParameters(Parameters):
         head_size: Size D of queries, keys and values.
     """
 
-    heads: int = 3
-    head_size: int = 5
+    heads: Count = 3
+    head_size: Count = 5
 
 
 class AdditiveNetwork(Network):

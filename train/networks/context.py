@@ -17,19 +17,19 @@ say nothing that `attention-additive` cannot; it only starts elsewhere and learn
 Notation: M rows, K intruders, F features per intruder, H heads, D head size.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .attention import additive_heads, project_ownship, projection, projection_bias
 from .network import Network, Output, Parameters, action_layers
 
 
-@dataclass(frozen=True)
+@config
 class ContextParameters(Parameters):
     """Parameters of `attention-context`.
 
@@ -38,8 +38,8 @@ class ContextParameters(Parameters):
         head_size: Size D of queries, keys and values.
     """
 
-    heads: int = 3
-    head_size: int = 5
+    heads: Count = 3
+    head_size: Count = 5
 
 
 class ContextNetwork(Network):

@@ -6,21 +6,21 @@ is needed at all is a fair question, and this network puts it.
 Notation: M rows, K intruders, F features per intruder, E width of an intruder's embedding.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
-from .network import Network, Output, Parameters, action_layers, no_attention
+from .network import Gain, Network, Output, Parameters, action_layers, no_attention
 from .order import blank
 
 
-@dataclass(frozen=True)
+@config
 class DeepSetsParameters(Parameters):
     """Parameters of `deepsets`.
 
@@ -32,11 +32,11 @@ class DeepSetsParameters(Parameters):
         speed_gain: What their speeds are multiplied by.
     """
 
-    hidden: int = 128
-    width: int = 64
+    hidden: Count = 128
+    width: Count = 64
     pooling: Literal["sum", "mean", "max"] = "sum"
-    length_gain: float = LENGTH_GAIN
-    speed_gain: float = SPEED_GAIN
+    length_gain: Gain = LENGTH_GAIN
+    speed_gain: Gain = SPEED_GAIN
 
 
 class DeepSetsNetwork(Network):

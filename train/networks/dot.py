@@ -6,20 +6,20 @@ additive attention did better. Whether that holds for imitation is what `skyclon
 Notation: M rows, K intruders, F features per intruder, H heads, D head size.
 """
 
-from dataclasses import dataclass
 from math import sqrt
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .attention import features_first, masked_softmax, project_ownship, projection, projection_bias
 from .network import Network, Output, Parameters, action_layers
 
 
-@dataclass(frozen=True)
+@config
 class DotParameters(Parameters):
     """Parameters of `attention-dot`.
 
@@ -28,8 +28,8 @@ class DotParameters(Parameters):
         head_size: Size D of queries, keys and values.
     """
 
-    heads: int = 3
-    head_size: int = 5
+    heads: Count = 3
+    head_size: Count = 5
 
 
 class DotNetwork(Network):

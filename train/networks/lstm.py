@@ -11,19 +11,19 @@ closest point of approach, is added here.
 Notation: M rows, K intruders, F features per intruder, S size of the state.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .network import Network, Output, Parameters, action_layers, no_attention
 from .order import arrange
 
 
-@dataclass(frozen=True)
+@config
 class LstmParameters(Parameters):
     """Parameters of `lstm`.
 
@@ -33,7 +33,7 @@ class LstmParameters(Parameters):
     """
 
     order: Literal["near-to-far", "far-to-near", "random", "late-to-soon"] = "far-to-near"
-    state_size: int = 15
+    state_size: Count = 15
 
 
 class LstmNetwork(Network):

@@ -5,20 +5,20 @@ What people do who select a fixed number of aircraft; the simplest thing an enco
 Notation: M rows, K intruders, F features per intruder, L intruders it has room for.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
-from .network import Network, Output, Parameters, action_layers, no_attention
+from .network import Gain, Network, Output, Parameters, action_layers, no_attention
 from .order import arrange
 
 
-@dataclass(frozen=True)
+@config
 class MlpParameters(Parameters):
     """Parameters of `mlp`.
 
@@ -28,9 +28,9 @@ class MlpParameters(Parameters):
         speed_gain: What their speeds are multiplied by.
     """
 
-    nearest: int = 8
-    length_gain: float = LENGTH_GAIN
-    speed_gain: float = SPEED_GAIN
+    nearest: Count = 8
+    length_gain: Gain = LENGTH_GAIN
+    speed_gain: Gain = SPEED_GAIN
 
 
 class MlpNetwork(Network):

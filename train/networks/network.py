@@ -1,17 +1,21 @@
 """What every student network is: a function from an observation to an action, with attention on request."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor, nn
 
+from ...datasets.config import LARGEST, Config, Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 
+Gain = Annotated[float, Field(ge=0, le=LARGEST)]
+"""A number of a network."""
 
-@dataclass(frozen=True)
-class Parameters:
+
+@config
+class Parameters(Config):
     """What every network can be told; each variant adds its own.
 
     Attributes:
@@ -20,9 +24,9 @@ class Parameters:
         outputs: Numbers returned per row: 2 for an actor, 1 for a critic.
     """
 
-    hidden: int = 256
-    slope: float = 0.2
-    outputs: int = 2
+    hidden: Count = 256
+    slope: Gain = 0.2
+    outputs: Count = 2
 
 
 Output = Tensor | tuple[Tensor, Tensor]
@@ -36,7 +40,7 @@ class Network(nn.Module, ABC):
     them as a sequence: then it orders them itself.
 
     A variant sets `name` and `Parameters`, builds its layers in `__init__` and implements `forward`. Its
-    parameters are `int` (above 0), `float` (from 0 on) or a `Literal` of names.
+    parameters are a `Count` (a whole number above 0), a `Gain` (a number from 0 on) or a `Literal` of names.
 
     Attributes:
         ownship_features: Features of the ownship, as in the view it was made for.
@@ -56,7 +60,7 @@ class Network(nn.Module, ABC):
     @property
     def spec(self) -> dict[str, Any]:
         """Return what `networks.make` needs to build it again, as JSON: name and parameters."""
-        return {"name": self.name, "parameters": asdict(self.settings)}
+        return {"name": self.name, "parameters": self.settings.to_json()}
 
     @abstractmethod
     def forward(self, observation: Observation, with_attention: bool = False) -> Output:

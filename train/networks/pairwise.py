@@ -11,7 +11,6 @@ therefore multiplied first (`train/LOG.md`: a held-out loss of 0.0052 instead of
 Notation: M rows, K intruders, F features per intruder, H heads, D head size, E width of a pair's embedding.
 """
 
-from dataclasses import dataclass
 from math import sqrt
 from typing import ClassVar
 
@@ -19,14 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .attention import masked_softmax, projection, projection_bias
 from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
-from .network import Network, Output, Parameters, action_layers
+from .network import Gain, Network, Output, Parameters, action_layers
 
 
-@dataclass(frozen=True)
+@config
 class PairwiseParameters(Parameters):
     """Parameters of `pairwise`.
 
@@ -39,12 +39,12 @@ class PairwiseParameters(Parameters):
         speed_gain: What their speeds are multiplied by.
     """
 
-    hidden: int = 128
-    width: int = 64
-    heads: int = 3
-    head_size: int = 16
-    length_gain: float = LENGTH_GAIN
-    speed_gain: float = SPEED_GAIN
+    hidden: Count = 128
+    width: Count = 64
+    heads: Count = 3
+    head_size: Count = 16
+    length_gain: Gain = LENGTH_GAIN
+    speed_gain: Gain = SPEED_GAIN
 
 
 class PairwiseNetwork(Network):

@@ -15,7 +15,6 @@ Notation: M rows, K intruders, F features per intruder, H heads, D head size, E 
 G geometric features, J steps of each of the 5 stepped ones.
 """
 
-from dataclasses import dataclass
 from math import log, sqrt
 from typing import ClassVar
 
@@ -23,17 +22,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .attention import masked_softmax, projection, projection_bias
-from .network import Network, Output, Parameters, action_layers
+from .network import Gain, Network, Output, Parameters, action_layers
 
 STEPPED = 5  # so many of the geometric features, the first, are stepped
 GEOMETRY = 14
 _LEAST_SQUARE = 1e-6
 
 
-@dataclass(frozen=True)
+@config
 class ThresholdsParameters(Parameters):
     """Parameters of `thresholds`.
 
@@ -46,12 +46,12 @@ class ThresholdsParameters(Parameters):
         steepness: g of every step at the start; 10 is a step some 20 m wide.
     """
 
-    hidden: int = 128
-    width: int = 64
-    heads: int = 3
-    head_size: int = 16
-    steps: int = 4
-    steepness: float = 10.0
+    hidden: Count = 128
+    width: Count = 64
+    heads: Count = 3
+    head_size: Count = 16
+    steps: Count = 4
+    steepness: Gain = 10.0
 
 
 class ThresholdsNetwork(Network):

@@ -4,22 +4,22 @@ Notation: M rows, K intruders, T = K + 1 tokens (the ownship first), F features 
 size, E width of a token.
 """
 
-from dataclasses import dataclass
 from math import sqrt
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .attention import masked_softmax
 from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
-from .network import Network, Output, Parameters, action_layers
+from .network import Gain, Network, Output, Parameters, action_layers
 from .order import blank
 
 
-@dataclass(frozen=True)
+@config
 class TransformerParameters(Parameters):
     """Parameters of `transformer`.
 
@@ -33,13 +33,13 @@ class TransformerParameters(Parameters):
         speed_gain: What their speeds are multiplied by.
     """
 
-    hidden: int = 128
-    width: int = 32
-    layers: int = 2
-    heads: int = 2
-    head_size: int = 16
-    length_gain: float = LENGTH_GAIN
-    speed_gain: float = SPEED_GAIN
+    hidden: Count = 128
+    width: Count = 32
+    layers: Count = 2
+    heads: Count = 2
+    head_size: Count = 16
+    length_gain: Gain = LENGTH_GAIN
+    speed_gain: Gain = SPEED_GAIN
 
 
 class TransformerNetwork(Network):

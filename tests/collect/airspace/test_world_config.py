@@ -2,7 +2,6 @@ import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.spec import parse_parameters
 
 
 @pytest.mark.parametrize(
@@ -37,11 +36,3 @@ def test_json_of_another_version():
     message = r"missing: \['cruise_mps'\], unknown: \['wind_mps'\]\. Was this written by another version"
     with pytest.raises(ConfigurationError, match=message):
         WorldConfig.from_json({**data, "wind_mps": 3.0})
-
-
-def test_parameters():
-    parameters = {"margin": 1.2, "lookahead_s": 20}
-    assert parse_parameters("mvp:margin=1.2:lookahead_s=20", "teacher") == ("mvp", parameters)
-    assert parse_parameters("mvp", "teacher") == ("mvp", {})
-    with pytest.raises(ConfigurationError, match=r"teacher 'mvp:margin': expected NAME:key=number.*, got 'margin'"):
-        parse_parameters("mvp:margin", "teacher")

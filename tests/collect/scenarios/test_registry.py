@@ -152,7 +152,10 @@ def test_stack_by_hand():
         ("sectr", r"unknown scenario 'sectr'\. There are: circle, crossing, random-n, sector"),
         ("sector:low=3", r"scenario 'sector' has no parameter 'low'\. It has: none"),
         ("random-n:lo=3", r"scenario 'random-n' has no parameter 'lo'\. It has: low"),
-        ("random-n:low=few", r"scenario 'random-n:low=few': expected NAME:key=number"),
+        (
+            "random-n:low=few",
+            r"scenario 'random-n': expected a number for low, got 'few'\. Example: random-n",
+        ),
     ],
 )
 def test_unknown_names(text, message):

@@ -40,7 +40,7 @@ def test_embedded_advances_by_the_dynamics() -> None:
         ("redsky", "unknown simulator 'redsky'. There are: embedded, bluesky."),
         ("embedded:simdt_s=1", "simulator 'embedded' has no parameter 'simdt_s'. It has: none."),
         ("bluesky:wind=1", "simulator 'bluesky' has no parameter 'wind'. It has: simdt_s."),
-        ("bluesky:simdt_s=fast", "simulator 'bluesky:simdt_s=fast': expected NAME:key=number"),
+        ("bluesky:simdt_s=fast", "simulator 'bluesky': expected a number for simdt_s, got 'fast'"),
     ],
 )
 def test_unknown_simulators_are_named(text: str, message: str) -> None:

@@ -205,10 +205,10 @@ def test_parse_reads_parameters():
         ("mpv", r"unknown teacher 'mpv'\. There are: mvp, none, rvo"),
         ("mvp:margn=1", r"teacher 'mvp' has no parameter 'margn'\. It has: margin, lookahead_s"),
         ("none:margin=1", r"teacher 'none' has no parameter 'margin'\. It has: none"),
-        ("mvp:margin=wide", r"expected NAME:key=number.*got 'margin=wide'\. Example: mvp:margin=1\.15"),
-        ("mvp:margin", r"expected NAME:key=number.*got 'margin'"),
+        ("mvp:margin=wide", r"expected a number for margin, got 'wide'\. Example: mvp:margin=1\.1"),
+        ("mvp:margin", r"expected NAME:key=value:key=value, got 'margin'"),
         ("mvp:margin=0", r"expected margin and lookahead_s above 0, got 0\.0 and 15"),
-        ("mvp:margin=nan", r"expected margin and lookahead_s above 0, got nan"),
+        ("mvp:margin=nan", r"expected a number for margin, got nan"),
         ("rvo:lookahead_s=-3", r"teacher 'rvo': expected margin and lookahead_s above 0, got 1\.1 and -3"),
     ],
 )

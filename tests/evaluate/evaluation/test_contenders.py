@@ -70,11 +70,11 @@ def test_another_world_is_told(make_run, tmp_path):
     ("name", "simulator", "message"),
     [
         ("bluesky-mvp", "embedded", r"own MVP flies in BlueSky only. Add --simulator bluesky"),
-        ("bluesky-mvp:zone=2", "bluesky", "expected the parameters margin and lookahead_s, above 0, got zone=2"),
+        ("bluesky-mvp:zone=2", "bluesky", r"no parameter 'zone'\. It has: margin, lookahead_s"),
         (
             "bluesky-mvp:margin=-1",
             "bluesky",
-            "expected the parameters margin and lookahead_s, above 0, got margin=-1",
+            "expected margin and lookahead_s above 0, got -1 and 0",
         ),
     ],
 )

@@ -297,8 +297,8 @@ def test_costs_as_written_on_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fame=1", r"no cost 'fame'\. There are: path, proximity, predicted"),
-        ("path", r"expected NAME:key=number"),
+        ("fame=1", r"no parameter 'fame'\. It has: path, proximity, predicted"),
+        ("path", r"expected key=value:key=value, got 'path'\. Example: path=1\.0"),
         ("path=-1", r"expected path from 0 on, got -1"),
         ("margin=1", r"expected a margin above 1 .times the protected zone., got 1"),
         ("fade_s=0", r"expected fade_s above 0, got 0"),

@@ -372,11 +372,11 @@ def test_parse() -> None:
         ("lstm:order=up", r"expected one of near-to-far, far-to-near, random, late-to-soon for order, got 'up'"),
         ("deepsets:pooling=3", r"expected one of sum, mean, max for pooling, got '3'"),
         ("mpl", r"unknown model 'mpl'. There are: attention-additive, attention-dot, .* mlp"),
-        ("pairwise:depth=3", r"no parameter 'depth'. There are: .*width"),
-        ("pairwise:width=wide", r"whole number above 0 for width, got 'wide'"),
-        ("pairwise:width=0", r"whole number above 0 for width, got 0"),
-        ("pairwise:slope=-1", r"number from 0 on for slope, got -1"),
-        ("pairwise:slope", r"number from 0 on for slope, got ''"),
+        ("pairwise:depth=3", r"no parameter 'depth'. It has: .*width"),
+        ("pairwise:width=wide", r"expected a whole number for width, got 'wide'"),
+        ("pairwise:width=0", r"expected width of 1 or more, got 0"),
+        ("pairwise:slope=-1", r"expected slope of 0 or more, got -1"),
+        ("pairwise:slope", r"expected NAME:key=value:key=value, got 'slope'"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             networks.parse(text)
