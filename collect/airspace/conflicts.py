@@ -19,7 +19,7 @@ LEAST_SPEED2_M2PS2 = 1e-6  # as BlueSky: |v|^2 is not taken below this, so ident
 
 
 class Conflicts(NamedTuple):
-    """The pairs in conflict, one entry per ownship and intruder (so each conflict stands here twice).
+    """The pairs in conflict, one entry per ownship and intruder (so each conflict is listed twice).
 
     Attributes:
         episode: (P,) int64, index into the batch.
@@ -69,7 +69,7 @@ def detect(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Tensor:
     path = torch.add(approach, speed2, alpha=lookahead_s)
     # |d + vT|^2 = |d|^2 + T (s + (s + T |v|^2))
     later2 = torch.add(distance2, approach + path, alpha=lookahead_s)
-    # Each condition as a number above 0 if it holds, and one comparison in the end: comparing is dear.
+    # Each condition as a number above 0 if it holds, and one comparison at the end: comparisons are costly.
     is_near = speed2.mul_(zone2).addcmul_(cross, cross, value=-1.0)
     is_closing = torch.maximum(approach.neg_(), zone2 - distance2)
     is_soon = torch.maximum(path, zone2 - later2)

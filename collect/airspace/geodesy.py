@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 EARTH_RADIUS_M = 6_371_000.0
-"""BlueSky's, where it moves aircraft."""
+"""The radius with which BlueSky moves aircraft."""
 
 
 def middle(longitudes: list[float]) -> float:

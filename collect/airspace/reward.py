@@ -25,7 +25,7 @@ def seed_reward(config: WorldConfig, before: Traffic, after: Traffic, pairs: Pai
     Args:
         config: The world.
         before: (B, N) before the step.
-        after: (B, N) after the step, ended aircraft no longer flying.
+        after: (B, N) after the step, ended aircraft not flying.
         pairs: (B, N, N) of `after`.
         outcome: (B, N) int8 of the step.
     """
@@ -53,17 +53,17 @@ def separation_reward(
 def separation_terms(
     config: WorldConfig, before: Traffic, after: Traffic, pairs: Pairs, outcome: Tensor
 ) -> dict[str, Tensor]:
-    """Return the terms of the reward that asks for what is evaluated, each (B, N); arguments as `seed_reward`.
+    """Return the terms of the reward that matches the evaluation, each (B, N); arguments as `seed_reward`.
 
-    Everything is a cost, in units of 100 m of detour, and zero on the straight way at cruise speed:
+    Everything is a cost, in units of 100 m of detour, and zero on the straight line at cruise speed:
 
-    - los: 2 per step and intruder inside R, up to 4 the deeper it is inside: few, short and shallow.
-    - proximity: linear from 0 at 1.1 R to 0.1 at R (nearest intruder): a margin, since touching R is a LoS.
+    - los: 2 per step and intruder inside R, up to 4 the deeper it is inside: few, short and shallow LoS.
+    - proximity: linear from 0 at 1.1 R to 0.1 at R (nearest intruder): a margin, because touching R is an LoS.
     - path: distance flown minus distance gained towards the waypoint, twice.
     - speed: 0.2 (speed / cruise - 1)^2; and effort: 0.02 (turn in action units)^2: fly evenly.
-    - left: 20 for leaving the sector, so that this is no way out.
+    - left: 20 for leaving the sector, so that leaving does not pay.
 
-    The seed's reward pays for progress and charges for time, so the more the faster: a policy speeds up to
+    The seed's reward pays for progress and charges for time, so faster is better: a policy speeds up to
     17 m/s and loses separation a hundred times as often (design, section 4). Here neither time nor progress is
     worth anything by itself, so nothing pulls away from cruise speed, and no bonus is discounted.
     """
@@ -92,14 +92,14 @@ def _to_go(traffic: Traffic) -> Tensor:
 
 REWARDS: dict[str, Reward] = {"seed": seed_reward, "separation": separation_reward}
 TERMS: dict[str, Callable[..., dict[str, Tensor]]] = {"separation": separation_terms}
-"""The terms of a reward one by one, for those rewards that tell them."""
+"""The terms one by one, of those rewards that report them."""
 
 
 def reward_named(name: str) -> Reward:
     """Return the reward of that name.
 
     Raises:
-        ConfigurationError: There is none; says which there are.
+        ConfigurationError: There is no such reward; the message lists them.
     """
     if name not in REWARDS:
         raise ConfigurationError(f"unknown reward '{name}'. There are: {', '.join(sorted(REWARDS))}.")

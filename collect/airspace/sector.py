@@ -27,7 +27,7 @@ def random_polygon(generator: np.random.Generator, radius_m: float, area_m2: flo
         area_m2: Smallest area.
 
     Raises:
-        ConfigurationError: The circle itself is hardly larger than the area asked for.
+        ConfigurationError: The circle itself is hardly larger than the area.
     """
     if area_m2 > 0.99 * pi * radius_m**2:
         raise ConfigurationError(
@@ -60,7 +60,7 @@ def along_perimeter(corners: Corners, fraction: np.ndarray) -> np.ndarray:
 
 
 def contains(corners: Corners, points: np.ndarray) -> np.ndarray:
-    """Return (n,) bool, whether each of the points (n, 2) lies inside or on the convex polygon."""
+    """Return (n,) bool, whether each of the points (n, 2) is inside or on the convex polygon."""
     sides = np.roll(corners, -1, axis=0) - corners
     relative = points[:, None, :] - corners[None]  # (n, C, 2)
     return (sides[:, 0] * relative[..., 1] - sides[:, 1] * relative[..., 0] >= 0).all(axis=1)
@@ -87,7 +87,7 @@ def distance_outside(east_m: Tensor, north_m: Tensor, corners_m: Tensor) -> Tens
 
 
 def inner_radius(corners_m: Tensor) -> Tensor:
-    """Return the radius (B,) of the largest disc around the origin that lies in each polygon (B, C, 2).
+    """Return the radius (B,) of the largest disc around the origin that fits into each polygon (B, C, 2).
 
     Zero where the origin is not inside.
     """
@@ -100,8 +100,8 @@ def inner_radius(corners_m: Tensor) -> Tensor:
 def is_outside(traffic: Traffic, corners_m: Tensor, inner_m: Tensor, beyond_m: float) -> Tensor:
     """Return which flying aircraft are more than `beyond_m` outside their episode's polygon, (B, N) bool.
 
-    Only aircraft farther from the origin than the inner disc and `beyond_m` can be: hardly any, so the
-    corners are looked at for those alone.
+    Only aircraft farther from the origin than the inner disc and `beyond_m` can be. They are few, so the
+    corners are checked for those alone.
 
     Args:
         traffic: (B, N).

@@ -1,4 +1,4 @@
-"""Units of the field in SI: they are used at the edges only; inside, all is SI."""
+"""Units of the field in SI; they are used at the edges only, everything inside is SI."""
 
 NAUTICAL_MILE_M = 1852.0
 KNOT_MPS = NAUTICAL_MILE_M / 3600.0

@@ -1,8 +1,8 @@
-"""The world for people who come from online reinforcement learning: Gymnasium and PettingZoo.
+"""The world for online reinforcement learning: Gymnasium and PettingZoo.
 
-Three doors to the same flights: `SectorVectorEnv` (a batch of episodes at once, the fast one), `SectorEnv`
+Three interfaces to the same flights: `SectorVectorEnv` (a batch of episodes at once, the fast one), `SectorEnv`
 (one episode) and `SectorParallelEnv` (PettingZoo, one agent per aircraft; needs `skyclone[pettingzoo]`). All
-aircraft act in each; ended ones are zeros. The teacher's action for the very state that was observed is in
+aircraft act in each of them; ended ones are zeros. The teacher's action for the very state that was observed is in
 `infos["teacher_action"]`.
 
     >>> from skyclone.collect.airspace.world_config import WorldConfig
@@ -18,7 +18,7 @@ aircraft act in each; ended ones are zeros. The teacher's action for the very st
 RLlib, one policy shared by all aircraft:
 `ParallelPettingZooEnv(SectorParallelEnv())`. Through Gymnasium's registry: `register_environments()`, then
 `gymnasium.make("skyclone/Sector-v0")` or `gymnasium.make_vec("skyclone/Sector-v0", num_envs=64)`; and
-`skyclone/Ownship-v0`, one flat-observation aircraft among others that the teacher flies.
+`skyclone/Ownship-v0`, one aircraft with flat observations among others that the teacher flies.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""A batch of episodes as the environments hand them out: NumPy in, NumPy out.
+"""A batch of episodes for the environments: NumPy in, NumPy out.
 
 Notation: B episodes flown at once, N aircraft, K intruders seen, F features per intruder.
 """
@@ -26,7 +26,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Flown(NamedTuple):
-    """What one step of a batch brought, as NumPy arrays.
+    """The result of one step of a batch, as NumPy arrays.
 
     Attributes:
         aircraft_reward: (B, N) float32.
@@ -47,15 +47,15 @@ class Flown(NamedTuple):
 
 
 class EpisodeBatch:
-    """A batch of episodes as environments hand them out: NumPy in, NumPy out.
+    """A batch of episodes for the environments: NumPy in, NumPy out.
 
-    Slot i flies the episodes first[i], first[i] + every, first[i] + 2 every, ...: what a slot flies depends on
+    Slot i flies the episodes first[i], first[i] + every, first[i] + 2 every, ... What a slot flies depends on
     the seed and its own resets alone, never on the other slots.
 
     Args:
         config: The world.
         view: What aircraft see; a `View` or its text.
-        teacher: Whose actions stand in the infos, such as `mvp:margin=1.15`; None for nobody's.
+        teacher: Its actions are in the infos, such as `mvp:margin=1.15`; None for no such entry.
         first: (B,) the first episode of each slot.
         every: Distance between the episodes of a slot.
         device: Where the tensors live.
@@ -74,7 +74,7 @@ class EpisodeBatch:
         self.view = View.parse(view) if isinstance(view, str) else view
         self.first, self.every, self.device = list(first), every, device
         self._teacher = None if teacher is None else parse(teacher, self.config)
-        check(self.config.scenario)  # an unknown name is reported now, not at the first reset
+        check(self.config.scenario)  # report an unknown name now, not at the first reset
         reward_named(self.config.reward)
         self._world: World | None = None
         self._is_cut = torch.zeros(0)
@@ -127,8 +127,8 @@ class EpisodeBatch:
     def look(self) -> tuple[Arrays, Arrays]:
         """Observe the present state: the observation, and `teacher_action` (B, N, 2) float32 for it.
 
-        Aircraft stopped by the time limit are still seen in their last state, for it is no real end (a critic has
-        to value it); those that reached their waypoint or left the sector are zeros.
+        Aircraft stopped by the time limit are still seen in their last state: it is no real end, and a critic has
+        to value it. Those that reached their waypoint or left the sector are zeros.
         """
         traffic, pairs = self.world.traffic, self.world.pairs
         if bool(self._is_cut.any()):

@@ -1,6 +1,6 @@
-"""One ownship among traffic that its teacher flies: the single-agent door, and what Minari datasets recover.
+"""One ownship among traffic that its teacher flies: the single-agent interface, which Minari datasets recover.
 
-Observations are flat, so that stock single-agent libraries take them as they are: the ownship's features, then
+Observations are flat, so that stock single-agent libraries accept them: the ownship's features, then
 those of each intruder, nearest first, then the mask of the intruders (1 = a real one, 0 = padding).
 
 Notation: M ownships, N aircraft, K intruders seen, F features per intruder.
@@ -50,7 +50,7 @@ def flat_space(config: WorldConfig, view: View) -> spaces.Box:
 def environment_spec(config: WorldConfig, view: View, teacher: str) -> EnvSpec:
     """Return what `gymnasium.make` makes an `OwnshipEnv` from, registered or not; it can be written as JSON."""
     options = {"config": config.to_json(), "view": str(view), "teacher": teacher}
-    # d3rlpy wants to know the time limit, which the world itself keeps
+    # d3rlpy asks for the time limit; the world itself enforces it
     return EnvSpec(ENVIRONMENT_ID, entry_point=ENTRY_POINT, max_episode_steps=config.max_steps, kwargs=options)
 
 
@@ -117,7 +117,7 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Fly one step.
 
         Raises:
-            ConfigurationError: An action of another shape or not finite; no reset before, or since the end.
+            ConfigurationError: An action of another shape or not finite; no reset before it, or none since the end.
         """
         given = np.asarray(action, np.float32)
         if given.shape != (2,) or not np.isfinite(given).all():
@@ -130,7 +130,7 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         result = world.step(actions)
         outcome = int(result.outcome[0, self._ownship])
         is_cut = outcome == TIME_LIMIT
-        seen = result.truncated.clone()  # the time limit is no real end: who it stops is still seen
+        seen = result.truncated.clone()  # the time limit is no real end: aircraft it stops are still seen
         seen[0, self._ownship] = True
         observation, infos = self._look(world, seen)
         infos["outcome"] = OUTCOMES[outcome]

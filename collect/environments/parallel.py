@@ -31,7 +31,7 @@ class SectorParallelEnv(ParallelEnv[str, Arrays, np.ndarray]):
     Args:
         config: The world; the reference world by default.
         view: What aircraft see.
-        teacher: Whose actions stand in the infos; None saves the time.
+        teacher: Its actions are in the infos; None saves the time.
         device: Where it is computed.
 
     Raises:

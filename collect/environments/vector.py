@@ -37,7 +37,7 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         num_envs: B.
         config: The world; the reference world by default.
         view: What aircraft see.
-        teacher: Whose actions stand in the infos; None saves the time.
+        teacher: Its actions are in the infos; None saves the time.
         autoreset_mode: `NEXT_STEP` (default: the step after an episode's end ignores the action and starts the
             next), `SAME_STEP` (the last observation is in `infos["final_obs"]`) or `DISABLED` (the caller resets
             with `options={"reset_mask": mask}`).
@@ -75,11 +75,11 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         """Start new episodes.
 
         Args:
-            seed: Starts again at the seed's first episodes; None goes on to the next ones.
+            seed: Starts again at the seed's first episodes; None continues with the next ones.
             options: `reset_mask`, (B,) bool: only these slots.
 
         Raises:
-            ConfigurationError: A mask that is no (B,) bool array, or a mask together with a seed.
+            ConfigurationError: The mask is no (B,) bool array, or a seed is given with it.
         """
         super().reset(seed=seed)
         mask = (options or {}).get("reset_mask")
@@ -107,7 +107,7 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         """Fly one step with actions (B, N, 2).
 
         Raises:
-            ConfigurationError: Actions of another shape or not finite; a slot that has ended and was not reset
+            ConfigurationError: Actions of another shape or not finite; a slot that has ended was not reset
                 (with `DISABLED` only).
         """
         if self.autoreset_mode is AutoresetMode.DISABLED and self._has_ended.any():
@@ -116,7 +116,7 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
                 "got step(). Call reset(options={'reset_mask': mask})."
             )
         flown = self.episodes.step(actions)
-        has_started, infos = self._has_ended, {}  # slots that ended a step ago flew nothing in this one
+        has_started, infos = self._has_ended, {}  # slots that ended one step earlier flew nothing in this one
         is_over = flown.terminated | flown.truncated
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and has_started.any():
             self.episodes.restart(has_started)
@@ -130,7 +130,7 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         return observation, flown.reward, flown.terminated, flown.truncated, infos
 
     def _final(self, flown: Flown, is_over: np.ndarray) -> dict[str, Any]:
-        """Return the last observation and infos of the episodes that are over, as Gymnasium lays them out."""
+        """Return the last observation and infos of the episodes that are over, in Gymnasium's layout."""
         observation, present = self.episodes.look()
         final = np.full(self.num_envs, None, dtype=object)
         for slot in np.flatnonzero(is_over):
@@ -145,7 +145,7 @@ def _rewards(flown: Flown) -> Arrays:
 
 
 def _masked(infos: Arrays, mask: np.ndarray) -> dict[str, Any]:
-    """Add to each array `_name`, which slots have it, and zero the others; nothing where no slot has it."""
+    """Add to each array `_name`, which slots have it, and zero the others; return nothing where no slot has it."""
     if not mask.any():
         return {}
     result: dict[str, Any] = {}
@@ -163,7 +163,7 @@ class SectorEnv(gymnasium.Env[Arrays, np.ndarray]):
     Args:
         config: The world; the reference world by default.
         view: What aircraft see.
-        teacher: Whose actions stand in the infos; None saves the time.
+        teacher: Its actions are in the infos; None saves the time.
         first_episode: The first episode after `reset(seed=...)`.
         every: Distance between episodes: worker w of n flies w, w + n, ... with first_episode=w, every=n.
         device: Where it is computed.

@@ -1,4 +1,4 @@
-"""Generated scenarios: traffic at random in a sector, on a circle, in crossing streams."""
+"""Generated scenarios: random traffic in a sector, on a circle, in crossing streams."""
 
 from math import pi
 
@@ -25,7 +25,7 @@ def random_n(generator: np.random.Generator, config: WorldConfig, low: float = 2
 
 
 def _random_traffic(generator: np.random.Generator, config: WorldConfig, aircraft: int) -> Layout:
-    """Lay out so many aircraft at random in a random polygon."""
+    """Lay out `aircraft` aircraft at random in a random polygon."""
     corners = random_polygon(generator, config.sector_radius_m, config.sector_area_m2)
     position = _scatter(generator, corners, aircraft, config)
     waypoint = along_perimeter(corners, generator.uniform(size=aircraft))
@@ -43,7 +43,7 @@ def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, co
         is_close = (east[:, None] - east) ** 2 + (north[:, None] - north) ** 2 < gap2
         is_taken = np.zeros(len(points), bool)
         kept = []
-        for index in range(len(points)):  # in the order drawn, each that is far from all kept before
+        for index in range(len(points)):  # in the order drawn, keep each that is far from all kept before
             if not is_taken[index]:
                 kept.append(index)
                 is_taken |= is_close[index]

@@ -15,7 +15,7 @@ class Layout:
         corners_m: (C, 2) the sector, counter-clockwise.
         position_m: (n, 2) east and north of each aircraft.
         waypoint_m: (n, 2) east and north of each waypoint.
-        track_rad: (n,) tracks; None for those to the waypoints.
+        track_rad: (n,) tracks; None for the directions to the waypoints.
         speed_mps: (n,) speeds; None for the world's cruise speed.
     """
 

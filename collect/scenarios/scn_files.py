@@ -1,6 +1,6 @@
 """BlueSky's scenario files as scenarios: `file:PATH` is one .scn file, or a folder of them.
 
-Which files, whether they have changed, and which of them an episode flies; `scenario_parser` reads a single one.
+Which files they are, whether they have changed, and which of them an episode flies. `scn_parser` reads one file.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ def read_all(scenario: str) -> tuple[ScenarioFile, ...]:
     """Read the scenarios of `file:PATH`, in order of their names; `file:PATH#digest` only if nothing has changed.
 
     Raises:
-        ConfigurationError: There is none, one cannot be read or flown, or they have changed.
+        ConfigurationError: There is no file, one cannot be read or flown, or they have changed.
     """
     name, digest = _split(scenario)
     found, there = _files(Path(name))
@@ -40,7 +40,7 @@ def read_all(scenario: str) -> tuple[ScenarioFile, ...]:
 
 
 def pinned(scenario: str) -> str:
-    """Return the scenario with the absolute path of its files and the digest of what stands in them."""
+    """Return the scenario with the absolute path of its files and the digest of their contents."""
     name = Path(_split(scenario)[0])
     return f"{PREFIX}{name.resolve()}#{_files(name)[1]}"
 
@@ -54,10 +54,10 @@ def _split(scenario: str) -> tuple[str, str]:
 
 
 def layout_of(config: WorldConfig, episode: int) -> Layout:
-    """Return the layout of an episode; after the last file comes the first again.
+    """Return the layout of an episode; after the last file the first one follows.
 
     Raises:
-        ConfigurationError: The world cannot fly it.
+        ConfigurationError: The world cannot fly this layout.
     """
     scenarios = read_all(config.scenario)
     scenario = scenarios[episode % len(scenarios)]
@@ -71,7 +71,7 @@ def layout_of(config: WorldConfig, episode: int) -> Layout:
         raise ConfigurationError(
             f"{scenario.path}: {len(outside)} of {count} aircraft start at speeds such as {outside[0]:.0f} m/s "
             f"({outside[0] / KNOT_MPS:.0f} kt); expected {low:g} to {high:g} m/s, what an M600 can fly. "
-            "Scenarios of other aircraft are flown in BlueSky itself, not here."
+            "Fly scenarios of other aircraft in BlueSky itself."
         )
     return layout
 
@@ -96,5 +96,5 @@ def _files(path: Path) -> tuple[tuple[Path, ...], str]:
 
 @lru_cache(maxsize=8)
 def _read_cached(files: tuple[Path, ...], digest: str) -> tuple[ScenarioFile, ...]:
-    """Read files once as long as nothing changes in them."""
+    """Read files once as long as they do not change."""
     return tuple(read(each) for each in files)

@@ -55,7 +55,7 @@ class BlueSkySimulator:
         self._bluesky = start_bluesky()
 
     def lay_out(self, traffic: Traffic) -> None:
-        """Begin anew with (B, N) traffic."""
+        """Start with (B, N) traffic."""
         global _turn
         self._turn = _turn = next(_turns)
         bluesky = self._bluesky
@@ -113,7 +113,7 @@ class BlueSkySimulator:
             self._slot, self._number = self._slot[~is_gone], self._number[~is_gone]
 
     def advance(self, before: Traffic, action: Tensor) -> Traffic:
-        """Fly one decision step; aircraft that no longer fly are deleted from BlueSky first."""
+        """Fly one decision step; ended aircraft are deleted from BlueSky first."""
         self._check_turn()
         self._remove(~before.is_flying.cpu().numpy()[self._slot, self._number])
         after, self._flown = before.clone(), None
@@ -126,7 +126,7 @@ class BlueSkySimulator:
             traf.ap.selspdcmd(everyone, speed)
             for _ in range(self._steps):
                 self._bluesky.sim.step()
-        if not self._is_checked:  # BlueSky looks its limits up in the first step
+        if not self._is_checked:  # BlueSky reads its limits in the first step
             self._check_limits()
             self._is_checked = True
         if self._resolution is not None:
@@ -143,7 +143,7 @@ class BlueSkySimulator:
         return after
 
     def _targets(self, before: Traffic, action: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return the heading (deg) and the speed (m/s) that the autopilots are told, (M,) each."""
+        """Return the heading (deg) and the speed (m/s) that the autopilots get, (M,) each."""
         config, action = self.config, action.double().clamp(-1.0, 1.0)
         track = before.track_rad.double() + action[..., 0] * config.turn_rad
         speed = before.speed_mps.double() + action[..., 1] * config.speed_change_mps
@@ -164,7 +164,7 @@ class BlueSkySimulator:
         return np.asarray(cr.active, bool), np.clip(action, -1.0, 1.0)
 
     def flown(self, action: Tensor) -> Tensor:
-        """Return what was flown in the last step: BlueSky's own resolution overrides the action asked for."""
+        """Return what was flown in the last step: BlueSky's own resolution overrides the requested action."""
         if self._flown is None:
             return action
         is_resolved, resolved = self._flown
@@ -184,7 +184,7 @@ class BlueSkySimulator:
         self._flown = None
 
     def restart(self, slots: Tensor, traffic: Traffic) -> None:
-        """Start anew the episodes in `slots`."""
+        """Restart the episodes in `slots`."""
         self._check_turn()
         self._remove(np.isin(self._slot, slots.cpu().numpy()))
         self._create(slots, traffic)
@@ -199,7 +199,7 @@ class BlueSkySimulator:
                 self._switch_resolution()
 
     def _switch_resolution(self) -> None:
-        """Tell BlueSky which detection and resolution to use, and for which protected zone."""
+        """Set BlueSky's detection, resolution and protected zone."""
         traf, wanted = self._bluesky.traf, self._resolution
         traf.cd.setmethod("STATEBASED" if wanted else "OFF")
         traf.cr.setmethod(wanted.method if wanted else "OFF")

@@ -1,6 +1,6 @@
-"""Simulators: what moves the aircraft. The embedded dynamics are the default; BlueSky is the other one.
+"""Simulators move the aircraft. The embedded dynamics are the default; BlueSky is the other one.
 
-A simulator is asked to lay out B episodes of N aircraft and then to advance them one decision step at a time.
+A simulator lays out B episodes of N aircraft and then advances them one decision step at a time.
 Layouts, waypoints, conflicts, outcomes and rewards are the world's and the same in both.
 """
 
@@ -17,7 +17,7 @@ from ..airspace.world_config import WorldConfig
 
 @dataclass(frozen=True)
 class Resolution:
-    """A conflict resolution that the simulator itself shall fly, over the commands it gets.
+    """A conflict resolution that the simulator itself flies; it overrides the commands it gets.
 
     Attributes:
         method: Its name in the simulator.
@@ -31,13 +31,13 @@ class Resolution:
 
 
 class Simulator(Protocol):
-    """What moves the aircraft of one world."""
+    """Moves the aircraft of one world."""
 
     def lay_out(self, traffic: Traffic) -> None:
         """Start with (B, N) traffic."""
 
     def advance(self, before: Traffic, action: Tensor) -> Traffic:
-        """Return where a decision step leads; arguments as for `dynamics.advance`."""
+        """Return the traffic after a decision step; arguments as for `dynamics.advance`."""
 
     def flown(self, action: Tensor) -> Tensor:
         """Return what was flown in the last step, (B, N, 2), where that is not the action asked for."""
@@ -46,7 +46,7 @@ class Simulator(Protocol):
         """Forget all episodes but those in `slots` (B',), which become 0, 1, ..."""
 
     def restart(self, slots: Tensor, traffic: Traffic) -> None:
-        """Start anew the episodes in `slots` (S,), with (S, N) traffic."""
+        """Restart the episodes in `slots` (S,) with (S, N) traffic."""
 
     def resolve_with(self, resolution: Resolution | None) -> None:
         """Switch the simulator's own conflict resolution on, or off (None)."""
@@ -80,10 +80,10 @@ class Embedded:
         """Do nothing."""
 
     def resolve_with(self, resolution: Resolution | None) -> None:
-        """Refuse: there is no resolution but the pilots'.
+        """Refuse: only the pilots resolve conflicts here.
 
         Raises:
-            ConfigurationError: One is asked for.
+            ConfigurationError: A resolution is given.
         """
         if resolution is not None:
             raise ConfigurationError(

@@ -10,7 +10,7 @@ from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
 
 HEAD_ON_M = 10.0
-"""Where the CPA distance is below this, MVP takes a sideways vector of this length (as BlueSky)."""
+"""Where the distance at the CPA is below this, MVP takes a sideways vector of this length (as BlueSky does)."""
 
 
 LEAST_TCPA_S = 1e-6
@@ -21,8 +21,8 @@ LEAST_TCPA_S = 1e-6
 class MVP:
     """Modified Voltage Potential (Hoekstra, van Gent, Ruigrok 2002), as BlueSky's `MVP` in the horizontal plane.
 
-    Without conflict an aircraft flies to its waypoint at cruise speed; in conflict its present velocity is
-    changed by the sum of the pushes out of all its conflicts.
+    Without conflict an aircraft flies to its waypoint at cruise speed; in conflict the pushes out of all its
+    conflicts are added to its present velocity.
 
     Args:
         config: The world.

@@ -87,7 +87,7 @@ def reciprocal_velocity(
     time = time.masked_fill_(~around[5], torch.inf).amin(-1)  # (M, V)
     time = torch.where(time < lookahead_s, time, torch.inf)
     detour = torch.hypot(fan_east - fan_east[:, :1], fan_north - fan_north[:, :1])
-    # left and right are often equally good: both of a pair must choose the same side, not what rounding says
+    # Left and right are often equally good. Both of a pair must choose the same side, whatever the rounding.
     tie = 1e-4 * torch.arange(fan_east.shape[1], dtype=east.dtype, device=east.device)  # (V,)
     best = (urgency_m / time.clamp_min(0.1) + detour + tie).argmin(-1, keepdim=True)
     east.view(-1)[rows] = fan_east.gather(-1, best).squeeze(-1)
@@ -113,9 +113,9 @@ def _fan(east: Tensor, north: Tensor, speed_limits_mps: tuple[float, float]) -> 
 class RVO:
     """Reciprocal velocity obstacles (van den Berg, Lin, Manocha, ICRA 2008), by sampling.
 
-    Of a fan of velocities around the one to the waypoint, each aircraft takes the one with the least
-    `urgency / time to collision + distance from the wanted velocity`, where a collision is
-    foreseen for 2 v' - v_i: each aircraft does half the avoiding.
+    From a fan of velocities around the one to the waypoint, each aircraft takes the one with the least
+    `urgency / time to collision + distance from the wanted velocity`. Collisions are predicted for
+    2 v' - v_i: each aircraft does half of the avoiding.
 
     Args:
         config: The world.

@@ -4,7 +4,7 @@ The collector's pilots, the loader, the environments, evaluation and deployment 
 so that training and flying cannot differ.
 
 Notation: B episodes, N aircraft, M rows (single ownships), K intruders seen, F features per intruder.
-`...` below stands for (B, N) in flight and for (M,) in the loader.
+`...` below is (B, N) in flight and (M,) in the loader.
 """
 
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class Observation(NamedTuple):
 def observe_all(traffic: Traffic, view: View, pairs: Pairs | None = None) -> Observation:
     """Observe (B, N) traffic from every aircraft: (B, N, 7), (B, N, K, F), (B, N, K).
 
-    Rows of aircraft that do not fly see nobody; their ownship features mean nothing.
+    Rows of aircraft that do not fly have no intruders; their ownship features mean nothing.
     """
     return observe(traffic, pairs_of(traffic) if pairs is None else pairs, view)
 

@@ -37,7 +37,7 @@ class Pairs(NamedTuple):
     def nearest2_m2(self) -> Tensor:
         """Return the square of `nearest_m`.
 
-        By halves, which may overlap: `amin` over so short an axis takes four times as long on a CPU.
+        By halves, which may overlap: `amin` over such a short axis takes four times as long on a CPU.
         """
         least = self.distance2_m2
         if least.shape[-1] == 0:
@@ -94,7 +94,7 @@ def pairs_of_rows(traffic: Traffic, ownship: Tensor) -> tuple[Traffic, Pairs]:
 def pairs_among(traffic: Traffic, row: Tensor, intruder: Tensor) -> tuple[Traffic, Pairs]:
     """Pick some ownships of (B, N) traffic, and for each of them some of the aircraft around it.
 
-    Unlike `pairs_of` this holds no more than is asked for, so a graph for gradients stays small.
+    Unlike `pairs_of` this holds only the chosen pairs, so a graph for gradients stays small.
 
     Args:
         traffic: (B, N).

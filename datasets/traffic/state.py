@@ -1,7 +1,7 @@
 """The state of traffic.
 
-Positions east and north of the
-sector's centre in m; tracks in rad clockwise from north, so velocity east = speed sin(track).
+Positions are in m east and north of the sector's centre, tracks in rad clockwise from north, so velocity east =
+speed sin(track).
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class Traffic:
 
     @property
     def bearing_rad(self) -> Tensor:
-        """Direction to the own waypoint, (..., N) rad clockwise from north."""
+        """Direction to its own waypoint, (..., N) rad clockwise from north."""
         return torch.atan2(self.waypoint_east_m - self.east_m, self.waypoint_north_m - self.north_m)
 
     @property

@@ -1,7 +1,7 @@
 """RESO SKYCLONE: a trained policy as a conflict resolution of BlueSky. Imported inside BlueSky, by its plugin.
 
-The policy flies each aircraft on its scale all the way, not only in conflict: to the active waypoint of its
-route, or straight on where it has none. All others, and all altitudes, are left to the autopilot.
+The policy flies each aircraft on its scale along the whole route, not only in conflict: to the active waypoint,
+or straight on where there is none. All others, and all altitudes, are left to the autopilot.
 """
 
 from typing import Any
@@ -18,29 +18,29 @@ _AHEAD_DEG = 0.1  # where an aircraft without a route flies: straight on, beyond
 
 
 class SkyClone(ConflictResolution):
-    """The policy at work; BlueSky knows it by the name of its class."""
+    """The deployed policy; BlueSky knows it by the name of its class."""
 
     deployment: Deployment | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: set[str] = set()
+        self.said: set[str] = set()
 
     def reset(self) -> None:
         """Forget what was said and where the sector was; the policy stays loaded."""
         super().reset()
-        self.told.clear()
+        self.said.clear()
         if SkyClone.deployment is not None:
             SkyClone.deployment.centre_deg = None
 
     @property
     def vsactive(self) -> Any:
-        """Nobody's vertical speed is commanded here."""
+        """Vertical speeds are left to the autopilot."""
         return np.zeros_like(self.active)
 
     @property
     def altactive(self) -> Any:
-        """Nobody's altitude is commanded here."""
+        """Altitudes are left to the autopilot."""
         return np.zeros_like(self.active)
 
     def update(self, conf: Any, ownship: Any, intruder: Any) -> None:
@@ -54,25 +54,27 @@ class SkyClone(ConflictResolution):
         self.trk, self.tas = orders.track_deg, orders.speed_mps
         self.alt, self.vs = ownship.selalt.copy(), np.zeros(ownship.ntraf)
         for reason, who in orders.reasons.items():
-            self._tell(
+            self._say(
                 reason,
                 f"SKYCLONE: {int(who.sum())} aircraft left to the autopilot ({named(ownship.id, who)}): {reason}.",
             )
 
     def _ready(self) -> Deployment | None:
         """Return the policy, the one that ships with the package if none was loaded."""
-        if SkyClone.deployment is None and "default" not in self.told:
-            self.told.add("default")
+        if SkyClone.deployment is None and "default" not in self.said:
+            self.said.add("default")
             try:
                 SkyClone.deployment = Deployment.load(DEFAULT_RUN)
             except SkycloneError as error:
-                self._tell("none", f"SKYCLONE: no policy is loaded, nobody is flown by it. SKYCLONE RUN. ({error})")
+                self._say(
+                    "none", f"SKYCLONE: no policy is loaded, so it flies none. Load one: SKYCLONE RUN. ({error})"
+                )
         return SkyClone.deployment
 
-    def _tell(self, what: str, text: str) -> None:
+    def _say(self, what: str, text: str) -> None:
         """Say something once."""
-        if what not in self.told:
-            self.told.add(what)
+        if what not in self.said:
+            self.said.add(what)
             stack.echo(text)
 
 

@@ -1,6 +1,6 @@
 """Deployment: a trained policy flies aircraft given in degrees and metres, on the scale it was trained on.
 
-Aircraft that a policy cannot know (airliners, other protected zones, climbing ones) are left alone, with a reason.
+Aircraft outside its training (airliners, other protected zones, climbing ones) are left alone, with a reason.
 
 Notation: N aircraft, M of them flown.
 """
@@ -41,10 +41,10 @@ class AirTraffic:
         waypoint_latitude_deg: Of the waypoint it flies to.
         waypoint_longitude_deg: Of the waypoint it flies to.
         zone_m: Radius of its protected zone.
-        zone_height_m: Vertical separation; whoever is farther above or below is no intruder.
+        zone_height_m: Vertical separation; an aircraft farther above or below is no intruder.
         slowest_mps: Least speed it can fly.
         fastest_mps: Highest speed it can fly.
-        is_avoided: (N,) bool, False for those whom nobody shall avoid.
+        is_avoided: (N,) bool, False for aircraft that are not avoided.
     """
 
     latitude_deg: np.ndarray
@@ -63,7 +63,7 @@ class AirTraffic:
 
 
 class Orders(NamedTuple):
-    """What the aircraft shall fly next.
+    """What the aircraft fly next.
 
     Attributes:
         is_flown: (N,) bool, True where the policy flies.
@@ -79,10 +79,10 @@ class Orders(NamedTuple):
 
 
 class Deployment:
-    """A policy that is at work; the centre of its sector is the middle of the first traffic it flies.
+    """A deployed policy; the centre of its sector is the middle of the first traffic it flies.
 
-    Its view holds the place in the sector and the waypoint. Beyond the scale of its training both are seen in
-    their direction, at the sector's radius and diameter, so that a route of any length can be flown.
+    Its view holds the position in the sector and the waypoint. Beyond the scale of its training both are seen in
+    their direction, at the sector's radius and diameter, so routes of any length can be flown.
 
     Args:
         policy: The policy.
@@ -116,7 +116,7 @@ class Deployment:
         )
 
     def fly(self, air: AirTraffic) -> Orders:
-        """Return what each aircraft shall fly until the next decision."""
+        """Return what each aircraft flies until the next decision."""
         reasons = self._reasons(air)
         is_flown = ~np.any(list(reasons.values()), axis=0)
         track, speed = air.track_deg % 360.0, air.speed_mps.copy()
@@ -133,7 +133,7 @@ class Deployment:
         return Orders(is_flown, track, speed, {reason: who for reason, who in reasons.items() if who.any()})
 
     def _reasons(self, air: AirTraffic) -> dict[str, np.ndarray]:
-        """Return what puts aircraft beyond the policy's scale, and which, (N,) bool each; one reason for each."""
+        """Return why aircraft are outside the policy's scale, and which, (N,) bool each; one reason each."""
         config = self.config
         zone = config.protected_zone_m
         reasons = {
@@ -146,10 +146,10 @@ class Deployment:
             f"{zone / NAUTICAL_MILE_M:.4f}": np.abs(air.zone_m - zone) > _ZONE_TOLERANCE * zone,
             "climbing or descending, while it flies on one level": np.abs(air.climb_mps) > _LEVEL_MPS,
         }
-        is_told = np.zeros(len(air.speed_mps), bool)
+        is_explained = np.zeros(len(air.speed_mps), bool)
         for reason, who in reasons.items():
-            reasons[reason] = who & ~is_told
-            is_told |= who
+            reasons[reason] = who & ~is_explained
+            is_explained |= who
         return reasons
 
     def _seen(self, air: AirTraffic, rows: np.ndarray) -> tuple[Traffic, Pairs]:
@@ -181,14 +181,14 @@ class Deployment:
         return Traffic(*_tensors(*own, flying)), Pairs(*_tensors(*around, is_pair))
 
 
-def named(callsigns: Sequence[str], is_meant: np.ndarray) -> str:
-    """Return the first few of the aircraft that are meant, (N,) bool."""
-    found = [callsigns[place] for place in np.flatnonzero(is_meant).tolist()]
+def named(callsigns: Sequence[str], is_marked: np.ndarray) -> str:
+    """Return the first few callsigns of the marked aircraft, (N,) bool."""
+    found = [callsigns[place] for place in np.flatnonzero(is_marked).tolist()]
     return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def require(run: str) -> Deployment:
-    """Load a checkpoint, or say what else to name.
+    """Load a checkpoint, or say what to name instead.
 
     Raises:
         ConfigurationError: Nothing was named.
@@ -209,7 +209,7 @@ def _wrapped(degrees: np.ndarray) -> np.ndarray:
 def _offset(
     latitude: np.ndarray | float, longitude: np.ndarray | float, to_latitude: np.ndarray, to_longitude: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the way from one point to another, east and north, m, on a flat earth between them."""
+    """Return the vector from one point to another, east and north, m, on a flat earth between them."""
     middle = np.radians((latitude + to_latitude) / 2)
     east = EARTH_RADIUS_M * np.radians(_wrapped(to_longitude - longitude)) * np.cos(middle)
     return east, EARTH_RADIUS_M * np.radians(to_latitude - latitude)
