@@ -1,4 +1,4 @@
-"""The student networks, by name.
+"""The networks, by name.
 
 A new variant is one file beside `additive.py` with a subclass of `Network`, and one line in `_NETWORKS`.
 """
@@ -43,8 +43,8 @@ def make(name: str, view: View, *, seed: int = 0, **parameters: Value) -> Networ
 
     Args:
         name: One of `NAMES`.
-        view: The observation it will see; gives the numbers of features.
-        seed: Draws the initial weights; torch's global random state is left as it was.
+        view: The observation it sees; gives the numbers of features.
+        seed: Draws the initial weights; torch's global random state stays as it was.
         parameters: The variant's own parameters, such as heads=3; `outputs=1` makes a critic.
 
     Raises:

@@ -34,7 +34,7 @@ def projection(heads: int, outputs: int, inputs: int) -> nn.Parameter:
 
 
 def projection_bias(heads: int, outputs: int, inputs: int) -> nn.Parameter:
-    """Return one bias per head, (H, outputs), drawn like torch's Linear with so many inputs."""
+    """Return one bias per head, (H, outputs), drawn like torch's Linear with `inputs` inputs."""
     bound = 1 / sqrt(inputs)
     return nn.Parameter(torch.empty(heads, outputs).uniform_(-bound, bound))
 
@@ -76,8 +76,8 @@ def additive_pool(
     """Weigh intruders by additive attention and average their features.
 
     Per head: a = softmax over intruders of v^T tanh(q + W_k x), pooled = sum_k a_k x_k (Bahdanau, Cho,
-    Bengio 2015). Features stand first and rows last, so that every elementwise step runs over long
-    contiguous memory. Because tanh(z) = 2 sigmoid(2z) - 1 and a softmax ignores what is added to all
+    Bengio 2015). Features come first and rows last, so that every elementwise step runs over long
+    contiguous memory. Because tanh(z) = 2 sigmoid(2z) - 1 and a softmax ignores a constant added to all
     scores, the scores are computed as 2 v^T sigmoid(2z), which is exact and five times as fast on a CPU.
 
     Args:
@@ -114,7 +114,7 @@ def _additive_pool(
 
 
 class _AdditivePool(torch.autograd.Function):
-    """The same with its gradient by hand: a third of autograd's memory traffic, checked by gradcheck."""
+    """The same with a gradient written by hand: a third of autograd's memory traffic, checked by gradcheck."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,8 +151,8 @@ class _AdditivePool(torch.autograd.Function):
 def attention_sharpness(attention: Tensor, is_present: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of the largest weight per head over rows with two or more intruders, and their number.
 
-    The sharpness is sum / number: 1 if each head looks at one intruder only, 1/K if at all K alike. A
-    row with one intruder has weight 1 whatever the network does, and one with none has no weight: both
+    The sharpness is sum / number: 1 if each head looks at one intruder only, 1/K if it looks at all K
+    alike. A row with one intruder has weight 1 whatever the network does, and a row without has no weight: both
     are left out.
 
     Args:

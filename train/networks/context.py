@@ -9,10 +9,10 @@ ownship together. Decided here, so that it differs from `attention-additive` in 
 per head (there one bias and one v serve all heads), leaky ReLU, and zero instead of a value where there is no
 intruder.
 
-What follows from the formula: the weights sum to 1, so the ownship's part of the values leaves the sum, sum_k
-a_k (W_v x_k + W_c o + b_v) = W_v sum_k a_k x_k + W_c o + b_v, and where somebody is present the network can
-say nothing that `attention-additive` cannot; it only starts elsewhere and learns at another pace
-(`tests/train/test_networks.py` builds the equal additive network).
+From the formula it follows: the weights sum to 1, so the ownship's part of the values leaves the sum, sum_k
+a_k (W_v x_k + W_c o + b_v) = W_v sum_k a_k x_k + W_c o + b_v, and where an intruder is present the network
+can express nothing that `attention-additive` cannot; it only starts elsewhere and learns at another pace
+(`tests/train/networks/test_networks.py` builds the equal additive network).
 
 Notation: M rows, K intruders, F features per intruder, H heads, D head size.
 """

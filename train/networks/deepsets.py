@@ -1,7 +1,7 @@
 """`deepsets`: a small network on each intruder, then one sum, mean or maximum over all (Zaheer et al. 2017).
 
-What MVP does is a sum over conflicts, each of which depends on the relative state alone. So whether attention
-is needed at all is a fair question, and this network puts it.
+MVP sums over conflicts, and each conflict depends on the relative state alone. So this network asks whether
+attention is needed at all.
 
 Notation: M rows, K intruders, F features per intruder, E width of an intruder's embedding.
 """
@@ -27,7 +27,7 @@ class DeepSetsParameters(Parameters):
     Attributes:
         hidden: Width of the two hidden layers after the pooling.
         width: Width E of the two layers on each intruder.
-        pooling: What is done over the intruders.
+        pooling: How the intruders are summed up.
         length_gain: What the intruders' lengths (distance, position, dcpa) are multiplied by.
         speed_gain: What their speeds are multiplied by.
     """
@@ -42,7 +42,7 @@ class DeepSetsParameters(Parameters):
 class DeepSetsNetwork(Network):
     """Embed each intruder (5 -> 64 -> 64), pool, decide with the ownship (71 -> 128 -> 128 -> 2).
 
-    Nobody pools to zero; a maximum is never below zero, so that somebody far away may count for nothing. It
+    No intruder pools to zero. A maximum is never below zero, so an intruder far away may count for nothing. It
     has no attention.
     """
 
@@ -69,10 +69,10 @@ class DeepSetsNetwork(Network):
         return (action, no_attention(observation)) if with_attention else action
 
     def _pool(self, embedded: Tensor, is_present: Tensor) -> Tensor:
-        """Return one vector per row, (M, E), of embeddings (M, K, E) that are zero where nobody is."""
+        """Return one vector per row, (M, E), of embeddings (M, K, E) that are zero for padding."""
         if self.settings.pooling == "max":
-            nobody = embedded.new_zeros(embedded.shape[0], 1, embedded.shape[2])
-            return torch.cat((embedded, nobody), 1).amax(1)
+            padding = embedded.new_zeros(embedded.shape[0], 1, embedded.shape[2])
+            return torch.cat((embedded, padding), 1).amax(1)
         total = embedded.sum(1)
         if self.settings.pooling == "mean":
             return total / is_present.sum(1, keepdim=True).clamp_min(1)

@@ -1,7 +1,7 @@
 """`attention-dot`: scaled dot-product attention, all else as in `attention-additive`.
 
 One of the encoders that Groot, Ellerbroek and Hoekstra (Eng. Appl. of AI, 2025) compare for SAC; there
-additive attention did better. Whether that holds for imitation is what `skyclone compare` is for.
+additive attention did better. `skyclone compare` asks whether that holds for imitation.
 
 Notation: M rows, K intruders, F features per intruder, H heads, D head size.
 """
@@ -36,8 +36,8 @@ class DotNetwork(Network):
     """Attend by scaled dot products: a = softmax_k(q . W_k x_k / sqrt(D)), q = W_q o + b_q (Vaswani et al. 2017).
 
     Context of a head = sum_k a_k (W_v x_k + b_v) for the ownship o and intruders x_k, zero without any;
-    contexts and ownship go through 22 -> 256 -> 256 -> 2. Keys need no bias, since a softmax ignores what is
-    added to all scores, and are never computed: q . W_k x_k = (W_k^T q) . x_k.
+    contexts and ownship go through 22 -> 256 -> 256 -> 2. Keys need no bias, since a softmax ignores a
+    constant added to all scores, and are never computed: q . W_k x_k = (W_k^T q) . x_k.
     """
 
     name = "attention-dot"

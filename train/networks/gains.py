@@ -1,6 +1,6 @@
-"""What intruders' features are multiplied by before a network sees them.
+"""Factors on the intruders' features, applied before a network sees them.
 
-Conflicts play out within some 200 m and 9 m/s, a small part of what observations are divided by, so a network
+Conflicts happen within some 200 m and 9 m/s, a small part of what observations are divided by. So a network
 would see everything that matters near zero, where it is almost linear (`train/LOG.md`).
 """
 

@@ -1,12 +1,12 @@
 """`lstm`: read the intruders one after another, in a certain order, and keep the last state.
 
 The recurrent encoder that Groot, Ellerbroek and Hoekstra (Eng. Appl. of AI, 2025) compare with attention for
-SAC, with a state of 15 numbers (3 heads x 5) and three orders; there the order mattered much, and additive
+SAC, with a state of 15 numbers (3 heads x 5) and three orders. There the order mattered a lot, and additive
 attention did better. In the first author's public code (github.com/jangroter/atcenv, branch attention_study)
 the orders are ascending distance, descending distance and unsorted, called "random": the order in which the
-simulator numbers the aircraft. A traffic observation holds no such numbers, so `random` here goes by the
-digits of the distance (`order.random`), which also changes from step to step. `late-to-soon`, by time to the
-closest point of approach, is added here.
+simulator numbers the aircraft. A traffic observation holds no such numbers, so `random` here sorts by the
+digits of the distance (`order.random`), which also change from step to step. `late-to-soon`, by time to the
+closest point of approach, is an addition.
 
 Notation: M rows, K intruders, F features per intruder, S size of the state.
 """
@@ -28,7 +28,7 @@ class LstmParameters(Parameters):
     """Parameters of `lstm`.
 
     Attributes:
-        order: In which order it reads the intruders; the last one is remembered best.
+        order: The order in which it reads the intruders; it remembers the last one best.
         state_size: Size S of its state.
     """
 
@@ -72,7 +72,7 @@ class LstmNetwork(Network):
 
 
 def _as_onnx(reader: nn.LSTM, sequence: Tensor) -> Tensor:
-    """Stand for ONNX's own LSTM, of any length; torch's exporter would write out each step of one length."""
+    """Stand for ONNX's own LSTM, of any length; torch's exporter would unroll the steps of one length."""
 
     def gates(weight: Tensor) -> Tensor:
         """Reorder torch's input, forget, cell and output gates to ONNX's input, output, forget, cell."""
@@ -80,10 +80,10 @@ def _as_onnx(reader: nn.LSTM, sequence: Tensor) -> Tensor:
         return torch.cat((inward, outward, forget, cell)).unsqueeze(0)
 
     steps, rows, features = sequence.shape
-    nobody = sequence.new_zeros(steps, 1, features)  # onnxruntime dies of an LSTM without rows
+    padding = sequence.new_zeros(steps, 1, features)  # onnxruntime crashes on an LSTM without rows
     from_input, from_state, *biases = (gates(weight) for weight in reader.parameters())
     inputs = (
-        torch.cat((sequence, nobody), 1),
+        torch.cat((sequence, padding), 1),
         from_input,
         from_state,
         torch.cat(biases, 1),

@@ -1,6 +1,6 @@
 """`mlp`: no encoder at all, the nearest few intruders side by side.
 
-What people do who select a fixed number of aircraft; the simplest thing an encoder has to beat.
+A fixed number of aircraft is the usual choice without an encoder; it is the simplest thing an encoder has to beat.
 
 Notation: M rows, K intruders, F features per intruder, L intruders it has room for.
 """
@@ -23,7 +23,7 @@ class MlpParameters(Parameters):
     """Parameters of `mlp`.
 
     Attributes:
-        nearest: How many intruders L it has room for; those beyond are not seen.
+        nearest: How many intruders L it has room for; it does not see the others.
         length_gain: What the intruders' lengths (distance, position, dcpa) are multiplied by.
         speed_gain: What their speeds are multiplied by.
     """

@@ -1,4 +1,4 @@
-"""What every student network is: a function from an observation to an action, with attention on request."""
+"""What every network is: a function from an observation to an action, with attention on request."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar
@@ -16,7 +16,7 @@ Gain = Annotated[float, Field(ge=0, le=LARGEST)]
 
 @config
 class Parameters(Config):
-    """What every network can be told; each variant adds its own.
+    """The parameters of every network; each variant adds its own.
 
     Attributes:
         hidden: Width of the two hidden layers after the attention.
@@ -36,8 +36,8 @@ Output = Tensor | tuple[Tensor, Tensor]
 class Network(nn.Module, ABC):
     """Map an observation to an action; K may be any number, also 0, and differ from call to call.
 
-    Padding has no influence, to the bit, and neither has the order of the intruders, unless a network reads
-    them as a sequence: then it orders them itself.
+    Padding has no influence, to the bit. Nor has the order of the intruders, unless a network reads them as a
+    sequence: then it orders them itself.
 
     A variant sets `name` and `Parameters`, builds its layers in `__init__` and implements `forward`. Its
     parameters are a `Count` (a whole number above 0), a `Gain` (a number from 0 on) or a `Literal` of names.
@@ -82,7 +82,7 @@ class Network(nn.Module, ABC):
 
 
 def no_attention(observation: Observation) -> Tensor:
-    """Return the attention of a network that has none, (M, 0, K): its sharpness is no number."""
+    """Return the attention of a network that has none, (M, 0, K): it has no sharpness."""
     rows, count = observation.is_present.shape
     return observation.ownship.new_zeros(rows, 0, count)
 

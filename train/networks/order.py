@@ -25,7 +25,7 @@ def far_to_near(intruders: Tensor) -> Tensor:
 
 
 def late_to_soon(intruders: Tensor) -> Tensor:
-    """Return 1 / tcpa, (M, K): those who have passed come first, then from the latest approach to the soonest.
+    """Return 1 / tcpa, (M, K): those that have passed come first, then from the latest approach to the soonest.
 
     In every view features 1 to 4 are relative position and velocity, in axes and units that do not change the
     order of 1 / tcpa = -|v|^2 / d.v.
@@ -37,10 +37,10 @@ def late_to_soon(intruders: Tensor) -> Tensor:
 
 
 def random(intruders: Tensor) -> Tensor:
-    """Return numbers that say nothing of the geometry, (M, K): the distances modulo 3.7 m.
+    """Return numbers unrelated to the geometry, (M, K): the distances modulo 3.7 m.
 
-    They depend on nothing but the intruder itself, so the order is the same wherever it stood in the
-    observation, and it is another one a second later. Multiplying by a power of two and dropping the whole part
+    They depend on the intruder alone, so the order is the same wherever it was in the
+    observation, and another one a second later. Multiplying by a power of two and dropping the whole part
     are exact, so every runtime finds the same order.
     """
     digits = intruders[..., 0] * SCRAMBLE
@@ -56,7 +56,7 @@ ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def blank(intruders: Tensor, is_present: Tensor) -> Tensor:
-    """Return the intruders (M, K, F) with zeros where there is none, whatever stood there."""
+    """Return the intruders (M, K, F) with zeros for padding, whatever it held."""
     return intruders.masked_fill(~is_present.unsqueeze(-1), 0.0)
 
 
@@ -67,7 +67,7 @@ def arrange(observation: Observation, name: str, most: int | None = None) -> tup
         observation: Ownship (M, 7), intruders (M, K, F), mask (M, K); intruders with equal keys stay in the
             order in which they come.
         name: Which order.
-        most: Keep only so many from the front; all if there are fewer, or if it is None.
+        most: Keep only this many from the front; all if there are fewer, or if it is None.
     """
     _, intruders, is_present = observation
     key = ORDERS[name](intruders).clamp_max(torch.finfo(intruders.dtype).max).masked_fill(~is_present, torch.inf)

@@ -1,11 +1,11 @@
 """`pairwise`: look at each ownship-intruder pair with a small network first, then attend.
 
 Whether two aircraft are in conflict depends on both at once (distance, relative velocity, look-ahead
-time); a query and a key computed apart can only add up, so the seed's network never sees it. Here the
-attention works on what a two-layer network has made of each pair.
+time); a query and a key computed apart only add up, so the seed's network never sees it. Here the
+attention works on each pair after a two-layer network.
 
-Conflicts play out within some 200 m and 9 m/s, a small part of what observations are divided by, so the
-network sees everything that matters near zero, where it is almost linear. The intruders' features are
+Conflicts happen within some 200 m and 9 m/s, a small part of what observations are divided by. So the
+network would see everything that matters near zero, where it is almost linear. The intruders' features are
 therefore multiplied first (`train/LOG.md`: a held-out loss of 0.0052 instead of 0.0074 after 100 s).
 
 Notation: M rows, K intruders, F features per intruder, H heads, D head size, E width of a pair's embedding.

@@ -1,10 +1,10 @@
-"""`thresholds`: pairwise attention behind soft thresholds, whose places and widths are learned.
+"""`thresholds`: pairwise attention behind soft thresholds with learned places and widths.
 
 A conflict-resolution teacher switches: it acts as soon as an intruder will be near enough, soon enough, and
-flies to its waypoint before. 97 % of the error of `pairwise` lies in a tenth of the rows, most of them next to
+flies to its waypoint before. 97 % of the error of `pairwise` is in a tenth of the rows, most of them next to
 a switch (`train/LOG.md`), because a small network is smooth over tens of metres. Here each pair is first
-described by geometry that knows no teacher: how far the intruder is now, at the closest point of approach and
-at the look-ahead time, and whether it approaches now and then. Each of these five goes through soft steps
+described by its geometry, whatever the teacher: how far the intruder is now, at the closest point of approach
+and at the look-ahead time, and whether it approaches now and then. Each of these five goes through soft steps
 sigmoid(g (x - c)) whose c and g are learned: they move to where the teacher switches, and sharpen there.
 
 The rest is `pairwise` with one change: a softmax averages over intruders, whereas pushes out of conflicts add
@@ -28,7 +28,7 @@ from ...datasets.traffic.view import View
 from .attention import masked_softmax, projection, projection_bias
 from .network import Gain, Network, Output, Parameters, action_layers
 
-STEPPED = 5  # so many of the geometric features, the first, are stepped
+STEPPED = 5  # the first of the geometric features: these are stepped
 GEOMETRY = 14
 _LEAST_SQUARE = 1e-6
 
@@ -79,7 +79,7 @@ class ThresholdsNetwork(Network):
         self.W_v = projection(heads, size, width)
         self.b_v = projection_bias(heads, size, width)
         self.count_bias = nn.Parameter(torch.full((heads, 1), -2.0))
-        # Distances are stepped around the protected zone, what may have either sign around zero.
+        # Distances are stepped around the protected zone, quantities of either sign around zero.
         around = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])
         self.step_places = nn.Parameter(around.unsqueeze(1) + torch.linspace(-0.7, 0.7, steps))  # (5, J)
         self.step_log_steepness = nn.Parameter(torch.full((STEPPED, steps), log(max(parameters.steepness, 1e-3))))
@@ -103,7 +103,7 @@ class ThresholdsNetwork(Network):
         return (action, weights) if with_attention else action
 
     def _describe(self, intruders: Tensor) -> Tensor:
-        """Return what each pair's embedding is made of, (M, K, 5 J + 14): soft steps and geometry."""
+        """Return the input of each pair's embedding, (M, K, 5 J + 14): soft steps and geometry."""
         position, velocity = intruders[..., 1:3] * self._length, intruders[..., 3:5] * self._speed  # (M, K, 2)
         described = geometry(position, velocity)  # (M, K, 14)
         steepness = self.step_log_steepness.exp()
@@ -117,7 +117,7 @@ class ThresholdsNetwork(Network):
 
 
 def geometry(position: Tensor, velocity: Tensor) -> Tensor:
-    """Describe an intruder by where it is and will be if both fly on.
+    """Describe where an intruder is, and where it will be if both fly straight on.
 
     Args:
         position: d = p_j - p_i, (..., 2) in any axes, in protected zones R.

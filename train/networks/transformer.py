@@ -80,12 +80,12 @@ class TransformerNetwork(Network):
         return (action, weights) if with_attention else action
 
     def projections(self) -> dict[str, nn.Parameter]:
-        """Return none: its matrices are not per head in a way that could be compared."""
+        """Return none: its matrices per head cannot be compared with those of the other networks."""
         return {}
 
 
 class Layer(nn.Module):
-    """One layer: the tokens look at others, then each is worked on by itself."""
+    """One layer: the tokens look at one another, then each is processed by itself."""
 
     def __init__(self, parameters: TransformerParameters) -> None:
         super().__init__()
@@ -103,19 +103,19 @@ class Layer(nn.Module):
         )
 
     def forward(self, tokens: Tensor, is_present: Tensor) -> Tensor:
-        """Return the tokens (M, T, E) after each has looked at all of which (M, T) are there, at least one."""
+        """Return the tokens (M, T, E) after each has looked at all present ones (M, T), at least one."""
         asking = self.norm(tokens)
         query = self._split(self.query(asking))  # (M, H, T, D)
         key, value = (self._split(part) for part in self.key_value(asking).chunk(2, 2))
         scores = torch.matmul(query / sqrt(self.head_size), key.transpose(2, 3))  # (M, H, T, T)
         absent = torch.zeros_like(is_present, dtype=scores.dtype).masked_fill_(~is_present, -torch.inf)
-        weights = torch.softmax(scores.add_(absent[:, None, None, :]), 3)  # somebody is there: no NaN
+        weights = torch.softmax(scores.add_(absent[:, None, None, :]), 3)  # at least one is present: no NaN
         return self._work(tokens, torch.matmul(weights, value).transpose(1, 2).flatten(2))
 
     def look(self, token: Tensor, others: Tensor, is_present: Tensor) -> tuple[Tensor, Tensor]:
         """Return a token (M, E) after it alone has looked at others (M, K, E), and its weights (M, H, K).
 
-        With one token asking, keys and values of the others need not be computed: q . W_k x = (W_k^T q) . x,
+        With one query, keys and values of the others need not be computed: q . W_k x = (W_k^T q) . x,
         and W_v acts on the weighted mean.
         """
         rows, others = token.shape[0], self.norm(others)
@@ -129,7 +129,7 @@ class Layer(nn.Module):
         return self._work(token, seen + bias * is_present.any(1, keepdim=True)), weights
 
     def _work(self, tokens: Tensor, seen: Tensor) -> Tensor:
-        """Return the tokens with what they have seen, worked on one by one."""
+        """Add what the tokens have seen, and process them one by one."""
         tokens = tokens + self.join(seen)
         updated: Tensor = tokens + self.work(tokens)
         return updated

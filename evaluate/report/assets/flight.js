@@ -1,4 +1,4 @@
-// A recorded flight, decoded. How it is coded stands in evaluate/README.md; everything is little-endian.
+// A recorded flight, decoded. How it is coded: docs/evaluation-json.md; everything is little-endian.
 const GONE = -32768, NOBODY = 65535, DECISION_BYTES = 7, CALM_S = 10;
 
 function viewOf(text) {
