@@ -1,7 +1,7 @@
-"""Scenarios: how the traffic of an episode is laid out, from (seed, episode) alone.
+"""Scenarios: the layout of an episode's traffic, from (seed, episode) alone.
 
-A scenario is a function (generator, config, **parameters) -> Layout, registered by name. Another run,
-another batch, another worker: the same seed and episode give the same layout.
+A scenario is a function (generator, config, **parameters) -> Layout, registered by name. The same seed
+and episode give the same layout in every run, batch and worker.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from . import scn_files as scenario_files
 from .layout import Layout as Layout
 
 LAYOUT_STREAM, NOISE_STREAM = 0, 1
-"""Which of an episode's independent random streams: its layout, the pilot's noise."""
+"""The independent random streams of an episode: its layout, the pilot's noise."""
 REFERENCE = WorldConfig()
 
 
@@ -56,7 +56,7 @@ def check(text: str) -> None:
 
 
 def count_of(text: str) -> int | None:
-    """Return how many scenarios there are, None where there is no end of them."""
+    """Return how many scenarios there are, None for an unlimited number."""
     return len(scenario_files.read_all(text)) if scenario_files.is_file(text) else None
 
 
@@ -64,10 +64,10 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
     """Return the reference world for a scenario as named on the command line.
 
     For files, their content becomes part of the scenario's name, the number of aircraft is that of the largest
-    file, and the time limit grows with the way: three times the longest straight line at cruise speed.
+    file, and the time limit grows with the distance: three times the longest straight line at cruise speed.
 
     Raises:
-        ConfigurationError: A number of aircraft that is not the file's, or anything else that makes no sense.
+        ConfigurationError: A number of aircraft that is not the file's, or a scenario that cannot be flown.
     """
     if not scenario_files.is_file(scenario):
         count = REFERENCE.aircraft if aircraft is None else aircraft
@@ -87,12 +87,12 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
         max_steps=min(max(steps, REFERENCE.max_steps), 32_000),
     )
     for number in range(len(layouts)):
-        lay_out(world, 0, number)  # so that what cannot be flown is said at once
+        lay_out(world, 0, number)  # so that an error comes at once
     return world
 
 
 def warnings_about(text: str) -> list[str]:
-    """Return what was left out of a scenario's files, or is flown otherwise than written there."""
+    """Return what is left out of a scenario's files, or flown differently."""
     if not scenario_files.is_file(text):
         return []
     return [warning for each in scenario_files.read_all(text) for warning in each.warnings]
@@ -122,7 +122,7 @@ def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> t
     Args:
         layouts: B layouts of at most N aircraft each.
         config: The world; N is `config.aircraft`.
-        corners: Pad polygons to at least so many corners.
+        corners: Pad polygons to at least this many corners.
 
     Returns:
         Traffic (B, N) float32 with aircraft heading for their waypoints at cruise speed, unless the layout says

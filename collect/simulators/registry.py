@@ -16,7 +16,7 @@ def simulator_of(config: WorldConfig) -> Simulator:
     """Make the simulator of a world.
 
     Raises:
-        ConfigurationError: There is none of that name, it has no such parameter, or it is not installed.
+        ConfigurationError: Unknown simulator or parameter, or it is not installed.
     """
     make, parameters = _find(config.simulator)
     return make(config, **parameters)
@@ -28,7 +28,7 @@ def check(text: str) -> None:
 
 
 def packages_of(config: WorldConfig) -> dict[str, str]:
-    """Return the packages, and their versions, that fly a world beside our own."""
+    """Return the packages besides our own that fly a world, with their versions."""
     if is_embedded(config):
         return {}
     return {"bluesky-simulator": bluesky_version()}

@@ -41,7 +41,7 @@ class Teacher(Protocol):
     lookahead_s: float
 
     def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
-        """Return target velocities for (B, N) traffic; `conflicts` of this state if they are at hand."""
+        """Return target velocities for (B, N) traffic; `conflicts` of this state, if known already."""
 
 
 _TEACHERS: dict[str, Callable[..., Teacher]] = {}
@@ -95,7 +95,7 @@ def _makers() -> dict[str, Callable[..., Teacher]]:
 
 
 def to_waypoint(state: Traffic, config: WorldConfig) -> Velocity:
-    """Return the velocity straight to the own waypoint at cruise speed."""
+    """Return the velocity straight to the waypoint at cruise speed."""
     bearing = state.bearing_rad
     return Velocity(config.cruise_mps * torch.sin(bearing), config.cruise_mps * torch.cos(bearing))
 
@@ -113,7 +113,7 @@ def action_towards(state: Traffic, velocity: Velocity, config: WorldConfig) -> T
 
 
 def check_detection(name: str, margin: float, lookahead_s: float) -> None:
-    """Raise unless margin and look-ahead time make sense."""
+    """Raise unless margin and look-ahead time are above 0."""
     if not (0 < margin < 100 and 0 < lookahead_s < 10_000):
         raise ConfigurationError(
             f"teacher '{name}': expected margin and lookahead_s above 0, got {margin} and {lookahead_s}. "

@@ -84,6 +84,6 @@ class View(Config):
         return INTRUDER_FEATURES[self.name]
 
     def seen(self, aircraft: int) -> int:
-        """Return K, how many intruders are seen among so many aircraft."""
+        """Return K, how many intruders are seen among `aircraft` aircraft."""
         others = max(aircraft - 1, 0)
         return others if self.intruders is None else min(self.intruders, others)
