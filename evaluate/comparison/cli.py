@@ -51,7 +51,7 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
     """
     from ..report.output import check_folder
     from .comparison import compare as run
-    from .output import STEM, to_markdown, write
+    from .output import NAMES, check_names, to_markdown, write
     from .plan import ComparePlan, parse_budgets, parse_rates, parse_seeds, parse_variants
     from .table import tabulate
 
@@ -63,6 +63,7 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
         **options,
     )
     check_folder(out)
+    check_names(out)
 
     def say(line: str) -> None:
         click.echo(line, err=True)
@@ -78,5 +79,4 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
             say(line)
     else:
         click.echo(to_markdown(table))
-    names = ", ".join(f"{STEM}.{end}" for end in ("json", "csv", "md", "png"))
-    say(f"Wrote {names} into {out}")
+    say(f"Wrote {', '.join(NAMES)} into {out}")

@@ -1,26 +1,39 @@
-"""`skyclone compare`: every variant trained alike on one dataset, measured, flown, and put side by side.
+"""`skyclone compare`: every variant trained alike on one dataset, flown by the evaluation, and put side by side.
 
-All that takes time is a job (a training and its flights) that leaves its result in its own folder, so a command
-that was killed goes on where it stopped. What the table says is computed from those files alone.
+Each training leaves its result in its own folder, and flights are kept as those of `skyclone evaluate` are, so a
+command that was killed goes on where it stopped. What the table says is computed from those files alone.
 """
 
+import json
+import sys
+import threading
 import time
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing, redirect_stderr
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying.figures import Figures
 from ...datasets.dataset import open_dataset
+from ...datasets.errors import CheckpointError
+from ...datasets.files.atomic import clean, publish
 from ...datasets.files.storage import Folder
+from ...datasets.provenance import code_version, package_versions, source_hash
 from ...train.cloning.config import check_same, describe
-from ...train.runs.config_file import CONFIG_NAME
-from ..evaluation.contenders import UNRESOLVED
-from .job import Job, JobMaker, flown_path, is_done, is_trained, read_figures, read_run
+from ...train.cloning.run import SUMMARY_NAME, Cloning, TrainingError, is_run
+from ..evaluation.batches import fly_all
+from ..evaluation.contenders import UNRESOLVED, Contender
+from ..evaluation.flight_store import FlightStore
+from ..evaluation.plan import Plan
 from .plan import Budget, ComparePlan, Training, Variant
-from .progress import Progress, Say, measure_costs
+
+LOG_NAME, CODE_NAME, FLOWN_NAME = "log.txt", "code.json", "flown"
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -67,41 +80,41 @@ def compare(data: Folder, root: Path, plan: ComparePlan, workers: int = 1, say: 
     Raises:
         CheckpointError: A run below the folder was begun with another configuration or dataset.
         DatasetError: The dataset is damaged, or a worker died.
+        FlightError: A network asks for actions that are not finite.
     """
     start = time.perf_counter()
     dataset = open_dataset(data)
     described = describe([dataset])
     world = WorldConfig.from_json(dict(dataset.manifest.world))
-    teacher = dataset.manifest.teacher
+    teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))
+    flights = Plan(contenders=teachers, world=world, scenarios=plan.scenarios, seed=plan.scenario_seed)
+    flights.load()  # says at once if a teacher is unknown
     root.mkdir(parents=True, exist_ok=True)
-    sweep = [Job(training, is_flown=False) for training in plan.sweep()]
-    teachers = [Job(teacher=name) for name in dict.fromkeys((UNRESOLVED, teacher))]
-    for job in (*sweep, *(Job(training) for training in plan.trainings({}))):
-        _check(plan, job, root, described)
-    maker = JobMaker(plan, (*teachers, *sweep), data, root, world)
-    say("Measuring how long a step of each variant takes")
-    costs = measure_costs(plan, world, dataset.rows)
-    swept = [job.training for job in sweep if job.training and is_trained(job.folder(root))]
-    known = {training: _score(training, root) for training in swept}
-    rates = choose_rates(plan, known) if len(known) == len(sweep) else {}
-    planned = [*teachers, *sweep, *(Job(training) for training in plan.trainings(rates))]
-    progress = Progress(say, root, workers, costs, [(job, is_done(plan, job, root, world)) for job in planned])
-    _do(maker, progress, workers)
-    scores = {job.training: _score(job.training, root) for job in sweep if job.training}
+    for training in (*plan.sweep(), *plan.trainings({})):
+        _check(plan, training, root, described)
+    sweep = _train(
+        "Choosing learning rates", Trainer(plan, tuple(plan.sweep()), data, root), described, workers, say
+    )
+    scores = {training: None if run["trouble"] else run["heldout_mse"] for training, run in sweep.items()}
     rates = choose_rates(plan, scores)
-    jobs = tuple(Job(training) for training in plan.trainings(rates))
-    for job in jobs:
-        _check(plan, job, root, described)
-    _do(JobMaker(plan, jobs, data, root, world), progress, workers)
-    runs = {job.training: read_run(job.folder(root)) for job in jobs if job.training}
-    flown = {
-        job.training: read_figures(flown_path(plan, job, root, world))
-        for job in jobs
-        if job.training and not runs[job.training]["trouble"]
-    }
-    references = {job.teacher: read_figures(flown_path(plan, job, root, world)) for job in teachers}
-    took = time.perf_counter() - start
-    return Comparison(plan, root, described[0], world, teacher, rates, scores, runs, flown, references, took)
+    trainer = Trainer(plan, tuple(plan.trainings(rates)), data, root)
+    runs = _train("Training", trainer, described, workers, say)
+    names = {training: str(training.folder(root)) for training, run in runs.items() if not run["trouble"]}
+    contenders = (*teachers, *(Contender(name, True) for name in names.values()))
+    figures = _fly(replace(flights, contenders=contenders), root, workers)
+    return Comparison(
+        plan,
+        root,
+        described[0],
+        world,
+        dataset.manifest.teacher,
+        rates,
+        scores,
+        runs,
+        flown={training: figures[name] for training, name in names.items()},
+        references={teacher.name: figures[teacher.name] for teacher in teachers},
+        seconds=time.perf_counter() - start,
+    )
 
 
 def choose_rates(plan: ComparePlan, scores: dict[Training, float | None]) -> dict[tuple[Variant, Budget], float]:
@@ -116,28 +129,143 @@ def choose_rates(plan: ComparePlan, scores: dict[Training, float | None]) -> dic
     return {key: lr for key, (_, lr) in best.items()}
 
 
-def _check(plan: ComparePlan, job: Job, root: Path, described: list[dict[str, Any]]) -> None:
-    """Raise if a run that is there was begun with something else."""
-    folder = job.folder(root)
-    if job.training and (folder / CONFIG_NAME).exists():
-        check_same(folder, plan.config(job.training), described)
+@dataclass(frozen=True)
+class Trainer:
+    """Does trainings by number, and leaves each in its folder; a picklable unit of work.
+
+    Attributes:
+        plan: What is compared.
+        trainings: The trainings.
+        data: The dataset.
+        root: The comparison's folder.
+    """
+
+    plan: ComparePlan
+    trainings: tuple[Training, ...]
+    data: Folder
+    root: Path
+
+    def __call__(self, number: int) -> int:
+        """Do a training, or what is left of it; what it has to say goes into its own log."""
+        training = self.trainings[number]
+        folder = training.folder(self.root)
+        folder.mkdir(parents=True, exist_ok=True)
+        clean(folder)
+        made_by = {"version": code_version(), **_code()}
+        publish(folder / CODE_NAME, json.dumps(made_by, indent=1).encode() + b"\n")
+        with open(folder / LOG_NAME, "a", encoding="utf-8") as log, redirect_stderr(log):
+            tqdm.set_lock(threading.RLock())  # else it makes one that processes share, and a worker's end leaks it
+
+            def say(line: str) -> None:
+                print(line, file=log, flush=True)
+
+            try:
+                config = self.plan.config(training)
+                Cloning([open_dataset(self.data)], folder, config, resume=True, device="cpu", say=say).train()
+            except TrainingError as error:  # the run says so in its summary; the others go on
+                say(f"Stopped: {error}")
+        return number
 
 
-def _score(training: Training, root: Path) -> float | None:
-    """Return the held-out loss of a run, None if it met NaN."""
-    figures = read_run(training.folder(root))
-    return None if figures["trouble"] else figures["heldout_mse"]
+def _train(
+    what: str, trainer: Trainer, described: list[dict[str, Any]], workers: int, say: Say
+) -> dict[Training, dict[str, Any]]:
+    """Do the trainings that are not done, and return what each came to."""
+    folders = [training.folder(trainer.root) for training in trainer.trainings]
+    for training, folder in zip(trainer.trainings, folders, strict=True):
+        _check(trainer.plan, training, trainer.root, described)
+        _set_aside_if_old(folder, say)
+    missing = [number for number, folder in enumerate(folders) if not (folder / SUMMARY_NAME).exists()]
+    done, total = len(folders) - len(missing), len(folders)
+    if total:
+        say(f"{what}: {total} training{'s' * (total > 1)}{f', {done} of them done before' if done else ''}")
+    with one_thread(), closing(work(trainer, missing, workers)) as numbers:
+        for number in numbers:
+            done += 1
+            result = _result(read_run(folders[number], trainer.plan.batch_size))
+            say(f"{done} of {total} trainings done: {trainer.trainings[number].name}: {result}")
+    return {
+        training: read_run(folder, trainer.plan.batch_size)
+        for training, folder in zip(trainer.trainings, folders, strict=True)
+    }
 
 
-def _do(maker: JobMaker, progress: Progress, workers: int) -> None:
-    """Do all jobs that are not done, the dearest first."""
-    numbers = []
-    for number, job in enumerate(maker.jobs):
-        if is_done(maker.plan, job, maker.root, maker.world):
-            progress.keep(job)
-        else:
-            numbers.append(number)
-    numbers.sort(key=lambda number: -progress.cost(maker.jobs[number]))
-    with one_thread(), closing(work(maker, numbers, workers)) as done:
-        for number in done:
-            progress.add(maker.jobs[number])
+def _check(plan: ComparePlan, training: Training, root: Path, described: list[dict[str, Any]]) -> None:
+    """Raise if a run of today's code that is there was begun with something else."""
+    folder = training.folder(root)
+    if is_run(folder) and not _is_old(folder):
+        check_same(folder, plan.config(training), described)
+
+
+def _set_aside_if_old(folder: Path, say: Say) -> None:
+    """Move a run away that other code has made, finished or not: its figures are not those of this code."""
+    if not is_run(folder) or not _is_old(folder):
+        return
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    say(
+        f"{folder} was trained by another version of the code or its packages: moved to {aside.name}, "
+        "and trained again"
+    )
+
+
+def _is_old(folder: Path) -> bool:
+    """Return whether other code than this began a run, or it is not known which."""
+    code = _code()
+    try:
+        made_by = json.loads((folder / CODE_NAME).read_bytes())
+        return any(made_by[key] != code[key] for key in code)
+    except (OSError, ValueError, LookupError, TypeError):
+        return True
+
+
+def _code() -> dict[str, Any]:
+    """Return what trains: the code, as `train` is made of, and the packages below it."""
+    return {"source_sha256": source_hash("train.cloning.run"), "packages": package_versions()}
+
+
+def read_run(folder: Path, batch_size: int) -> dict[str, Any]:
+    """Return what a finished run came to: figures of its best iteration, speed, what it spent, and its trouble.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    path = folder / SUMMARY_NAME
+    try:
+        summary = json.loads(path.read_bytes())
+        processor_s, rows = summary["processor_seconds"], summary["batches"] * batch_size
+        return {
+            "heldout_mse": summary["heldout_mse"],
+            "heldout_mse_conflict": summary["heldout_mse_conflict"],
+            "heldout_mse_free": summary["heldout_mse_free"],
+            "sharpness": summary["attention_sharpness"],
+            "samples_per_second": summary["samples_per_second"],
+            "samples_per_processor_second": rows / processor_s if processor_s else None,
+            "steps": summary["batches"],
+            "wall_s": summary["learning_seconds"],
+            "processor_s": processor_s,
+            "trouble": None if summary["criteria"]["finite"] else "met NaN or infinity",
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error!r}). Move {folder} away: the same command trains it again."
+        ) from None
+
+
+def _result(run: dict[str, Any]) -> str:
+    """Say what a run came to."""
+    if run["trouble"]:
+        return str(run["trouble"])
+    conflict = run["heldout_mse_conflict"]
+    split = "" if conflict is None else f" (in conflict {conflict:.3g})"
+    return f"held-out {run['heldout_mse']:.3g}{split}, {run['steps']:,} steps in {run['processor_s']:.0f} s"
+
+
+def _fly(flights: Plan, root: Path, workers: int) -> dict[str, Figures]:
+    """Fly the scenarios that are not kept from before, with a progress bar, and return figures by contender."""
+    store = FlightStore(root / FLOWN_NAME, flights.world, flights.seed, flights.device)
+    total = flights.scenarios * len(flights.flown)
+    with tqdm(total=total, unit=" scenarios", desc="Flying", file=sys.stderr) as bar:
+        return fly_all(flights, flights.load(), workers, bar.update, store)[0]

@@ -1,4 +1,8 @@
-"""What a comparison leaves in its folder: `compare.json`, `compare.csv`, `compare.md` and `compare.png`."""
+"""What a comparison leaves in its folder: `compare.json`, `compare.csv`, `compare.md` and `compare.png`.
+
+The first and the third also say in sentences what came out: differences with their intervals, or that nothing can
+be told apart.
+"""
 
 import csv
 import io
@@ -6,16 +10,29 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...datasets.files.atomic import clean, publish
+from ...datasets.files.atomic import check_ours, clean, publish
 from ...train.runs.intervals import Estimate
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import NOTHING, with_interval
-from .answer import answer
-from .table import FLOWN, NOTES, TRAINED, Row, Table, to_json
+from .table import FLOWN, NOTES, TRAINED, Difference, Row, Table, to_json
 
-STEM = "compare"
+NAMES = ("compare.json", "compare.csv", "compare.md", "compare.png")
+PAPER = "Groot, Ellerbroek, Hoekstra (2025)"
+ENCODERS = {"attention-dot": "dot-product", "attention-context": "context-aware", "lstm": "LSTM"}
+"""The encoders that additive attention beat there, by the name of the model here."""
 _SHOWN = ("heldout_mse", "heldout_mse_conflict", "heldout_mse_free", "sharpness", "samples_per_processor_second")
 _SPENT = ("steps", "processor_s", "wall_s")
+
+
+def check_names(folder: Path) -> None:
+    """Check, before anything is trained, that no file of somebody else would be replaced.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    is_ours = (folder / NAMES[0]).exists()  # written first: who wrote it wrote the others
+    for name in NAMES[:1] if is_ours else NAMES:
+        check_ours(folder / name, b'"answer": [', "a comparison")
 
 
 def write(folder: Path, table: Table) -> dict[str, Any]:
@@ -24,10 +41,10 @@ def write(folder: Path, table: Table) -> dict[str, Any]:
 
     result = to_json(table, answer(table))
     clean(folder)
-    publish(folder / f"{STEM}.json", json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
-    publish(folder / f"{STEM}.csv", to_csv(table).encode())
-    publish(folder / f"{STEM}.md", to_markdown(table).encode())
-    publish(folder / f"{STEM}.png", draw(table))
+    data = json.dumps(result, indent=1, allow_nan=False).encode() + b"\n"
+    contents = (data, to_csv(table).encode(), to_markdown(table).encode(), draw(table))
+    for name, content in zip(NAMES, contents, strict=True):
+        publish(folder / name, content)
     return result
 
 
@@ -121,3 +138,61 @@ def _whole(estimate: Estimate) -> str:
 def _flown(estimate: Estimate, name: str) -> str:
     """Return a closed-loop figure with its interval."""
     return " ".join(with_interval(estimate, METRICS[name])).strip()
+
+
+def answer(table: Table) -> list[str]:
+    """Return the sentences, one for each budget and view, and one for the question of the paper."""
+    lines = []
+    groups: dict[tuple[str, str], list[Difference]] = {}
+    for each in table.differences:
+        groups.setdefault((each.row.budget.name, each.row.variant.observation), []).append(each)
+    for (budget, view), differences in groups.items():
+        reference = differences[0].reference.variant.model
+        parts = [f"{each.row.variant.model} {_loss(each)}" for each in differences]
+        lines.append(f"Held-out MSE after {budget} on {view}, against {reference}: {'; '.join(parts)}.")
+        parts = [f"{each.row.variant.model} {_los(each)}" for each in differences]
+        lines.append(f"LoS events per scenario, the same: {'; '.join(parts)}.")
+        lines += _question(budget, view, differences)
+    if not lines:
+        lines.append("Nothing to hold against one another: give two models or more on the same view.")
+    return lines
+
+
+def _question(budget: str, view: str, differences: list[Difference]) -> list[str]:
+    """Answer the paper's question, as far as its encoders were compared."""
+    asked = [each for each in differences if _base(each.row.variant.model) in ENCODERS]
+    if not asked or _base(asked[0].reference.variant.model) != "attention-additive":
+        return []
+    words = {"worse": "yes", "better": "no, the other way round", "not told apart": "not told apart"}
+    parts = [f"{ENCODERS[_base(each.row.variant.model)]}: {words[each.loss_verdict]}" for each in asked]
+    return [
+        f"Does additive attention beat the others, as {PAPER} found for SAC? For imitation, by held-out MSE "
+        f"({budget}, {view}): {'; '.join(parts)}."
+    ]
+
+
+def _base(model: str) -> str:
+    """Return a model's name without its parameters."""
+    return model.partition(":")[0]
+
+
+def _loss(each: Difference) -> str:
+    """Say how the losses compare."""
+    ratio = each.loss_ratio
+    return f"x {ratio.value:.3g}{_interval(ratio, '.3g')} ({each.loss_verdict})"
+
+
+def _los(each: Difference) -> str:
+    """Say how the losses of separation compare; the interval over scenarios, and that over seeds."""
+    scenarios, seeds = each.los
+    return (
+        f"{scenarios.value:+.3g}{_interval(scenarios, '+.2g')} over scenarios,"
+        f"{_interval(seeds, '+.2g') or ' none'} over seeds ({each.los_verdict})"
+    )
+
+
+def _interval(estimate: Estimate, form: str) -> str:
+    """Return an interval with a space before it, "" if there is none."""
+    if estimate.low != estimate.low:
+        return ""
+    return f" [{estimate.low:{form}}, {estimate.high:{form}}]"

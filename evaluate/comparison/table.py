@@ -16,6 +16,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit  # Student's t
 
 from ...datasets.provenance import code_version, package_versions
 from ...train.runs import intervals as statistics
@@ -41,8 +42,6 @@ TRAINED = {
 """Figures of the training, by key, with their headings."""
 FLOWN = ("ipr", "los_events", "extra_distance", "waypoint_rate")
 """Closed-loop metrics of the table; the JSON has all of `METRICS`."""
-_T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-"""97.5 % quantiles of Student's t with 1 to 15 degrees of freedom."""
 
 
 class Spread(NamedTuple):
@@ -247,7 +246,8 @@ def over_seeds(values: list[float]) -> Estimate:
     mean, count = fmean(values), len(values)
     if count < 2:
         return Estimate(mean, nan, nan)
-    half = (_T975[count - 2] if count - 2 < len(_T975) else 2.1) * stdev(values) / sqrt(count)
+    quantile = float(stdtrit(count - 1, (1 + statistics.CONFIDENCE) / 2))
+    half = quantile * stdev(values) / sqrt(count)
     return Estimate(mean, mean - half, mean + half)
 
 

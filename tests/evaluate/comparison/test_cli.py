@@ -5,18 +5,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from skyclone.cli import main
-from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, collect
 from skyclone.datasets.errors import SkycloneError
 from skyclone.evaluate.comparison.cli import compare
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 short episodes of 4 aircraft."""
-    folder: Path = tmp_path_factory.mktemp("compare-cli") / "data"
-    collect(folder, Collection(WorldConfig(aircraft=4, max_steps=30), episodes=16, episodes_per_shard=16))
-    return folder
 
 
 def run(*arguments: object) -> Result:
@@ -34,7 +24,7 @@ def test_json_alone_on_stdout_and_the_answer_for_people(data: Path, tmp_path: Pa
     assert "not told apart" in table["answer"][0]
     assert table == json.loads((tmp_path / "out" / "compare.json").read_text())
     again = run("--data", data, "--out", tmp_path / "out", *small, *flights)
-    assert "(4 of them done before)" not in again.stderr.splitlines()[0]
+    assert again.stderr.splitlines()[0] == "Training: 2 trainings, 2 of them done before"
     assert "**Equal budget: 3 steps**" in again.stdout
 
 
@@ -61,6 +51,15 @@ def test_wrong_use(tmp_path: Path) -> None:
     assert run("--data", tmp_path, "--out", tmp_path, "--scenarios", 1).exit_code == 2
 
 
+@pytest.mark.parametrize("name", ["compare.json", "compare.png"])
+def test_a_file_of_somebody_else_is_left_as_it_is(data: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    result = run("--data", data, "--out", tmp_path, "--models", "pairwise:width=8", "--steps", 2, "--seconds", 0)
+    assert f"{tmp_path / name}: expected no file or a comparison that skyclone wrote" in str(result.exception)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +69,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     small = ["--models", "pairwise:width=8", "--steps", "2", "--seconds", "0", "--seeds", "1", "--scenarios", "2"]
     command = ["compare", "--data", str(data), "--out", str(tmp_path / "out"), *small]
     with monkeypatch.context() as patched:
-        patched.setattr("skyclone.evaluate.comparison.job.Cloning", interrupt)
+        patched.setattr("skyclone.evaluate.comparison.comparison.Cloning", interrupt)
         with pytest.raises(SystemExit) as stop:
             main(command)
     assert stop.value.code == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,32 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, collect
-from skyclone.datasets.errors import CheckpointError
-from skyclone.evaluate.comparison import job as compare_job
+from skyclone.datasets.errors import CheckpointError, SkycloneError
+from skyclone.evaluate.comparison import comparison
 from skyclone.evaluate.comparison.comparison import compare
 from skyclone.evaluate.comparison.output import write
 from skyclone.evaluate.comparison.plan import ComparePlan, parse_budgets, parse_variants
-from skyclone.evaluate.comparison.progress import duration
 from skyclone.evaluate.comparison.table import tabulate
+from skyclone.evaluate.evaluation import batches
 from skyclone.train import load_policy
 
 MODELS = "pairwise:width=8:hidden=8,pairwise:width=4:hidden=8@seed"
+RATES = (1e-3, 4e-3, 1e25)  # the last one meets NaN
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 episodes of 5 aircraft and at most 40 steps, flown by the teacher."""
-    folder: Path = tmp_path_factory.mktemp("compare") / "data"
-    world = WorldConfig(aircraft=5, max_steps=40, sector_radius_m=500.0, sector_area_m2=4e5)
-    collect(folder, Collection(world, episodes=16, episodes_per_shard=8))
-    return folder
-
-
-def plan_of(**options: object) -> ComparePlan:
+def plan_of(models: str = MODELS, **options: object) -> ComparePlan:
     settings = {"seeds": (0, 1), "batch_size": 128, "scenarios": 3, "bootstrap": 100, **options}
-    return ComparePlan(parse_variants(MODELS, "ego:intruders=2"), parse_budgets(6, 0), **settings)  # type: ignore[arg-type]
+    return ComparePlan(parse_variants(models, "ego:intruders=2"), parse_budgets(6, 0), **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +34,30 @@ def compared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """A comparison, and what it said."""
     root: Path = tmp_path_factory.mktemp("compared") / "out"
     lines: list[str] = []
-    write(root, tabulate(compare(data, root, plan_of(rates=(1e-3, 4e-3)), say=lines.append)))
+    write(root, tabulate(compare(data, root, plan_of(rates=RATES), say=lines.append)))
     return root, lines
 
 
 def test_what_a_comparison_leaves(compared: tuple[Path, list[str]]) -> None:
     root, lines = compared
-    names = {"compare.json", "compare.csv", "compare.md", "compare.png", "runs", "references"}
+    names = {"compare.json", "compare.csv", "compare.md", "compare.png", "runs", "flown"}
     assert set(os.listdir(root)) == names
     result = json.loads((root / "compare.json").read_text())
     assert result["version"] == 1
     assert [row["metrics"]["steps"]["value"] for row in result["rows"]] == [6, 6]
     assert set(result["references"]) == {"none", "mvp"}
-    assert len(result["sweep"]) == 4
+    assert len(result["sweep"]) == 6
     assert result["sweep_seed"] == 2
     for row in result["rows"]:
         losses = {each["lr"]: each["heldout_mse"] for each in result["sweep"] if each["variant"] == row["variant"]}
+        assert losses.pop(1e25) is None, "a training that meets NaN stops no other"
         assert row["lr"] == min(losses, key=lambda lr: losses[lr])
         assert len(row["metrics"]["heldout_mse"]["seeds"]) == 2
         assert row["metrics"]["samples_per_processor_second"]["value"] > 0
-    assert any("10 jobs: about " in line for line in lines)
-    assert any(line.startswith("[10/10] ") for line in lines)
+    assert lines[0] == "Choosing learning rates: 6 trainings"
+    assert lines[7] == "Training: 4 trainings"
+    assert lines[-1].startswith("4 of 4 trainings done: pairwise:width=4:hidden=8@seed, 6 steps, lr ")
+    assert ": held-out " in lines[-1]
 
 
 def test_each_training_is_an_ordinary_run(compared: tuple[Path, list[str]]) -> None:
@@ -74,56 +68,94 @@ def test_each_training_is_an_ordinary_run(compared: tuple[Path, list[str]]) -> N
         assert "Verdict:" in (Path(run["path"]) / "log.txt").read_text()
 
 
+@pytest.fixture
+def flown(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first scenario of each batch that was flown since."""
+    first: list[int] = []
+    fly_scenarios = batches.fly_scenarios
+
+    def record(pilot: object, config: object, seed: object, episodes: range, *rest: object) -> object:
+        first.append(episodes[0])
+        return fly_scenarios(pilot, config, seed, episodes, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batches, "fly_scenarios", record)
+    return first
+
+
 def test_called_again_nothing_is_done_again(
-    data: Path, compared: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+    data: Path, compared: tuple[Path, list[str]], flown: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, _ = compared
 
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("this was done before")
 
-    monkeypatch.setattr(compare_job, "Cloning", refuse)
-    monkeypatch.setattr(compare_job, "fly_scenarios", refuse)
+    monkeypatch.setattr(comparison, "Cloning", refuse)
     lines: list[str] = []
-    again = tabulate(compare(data, root, plan_of(rates=(1e-3, 4e-3)), say=lines.append))
+    again = tabulate(compare(data, root, plan_of(rates=RATES), say=lines.append))
     before = json.loads((root / "compare.json").read_text())
     assert [row.to_json() for row in again.rows] == before["rows"]
-    assert "10 jobs (10 of them done before): about 0 s" in lines[1]
+    assert lines == [
+        "Choosing learning rates: 6 trainings, 6 of them done before",
+        "Training: 4 trainings, 4 of them done before",
+    ]
+    assert flown == []
 
 
-def test_more_seeds_are_added_to_what_is_there(data: Path, tmp_path: Path) -> None:
-    compare(data, tmp_path, plan_of(seeds=(0,)), say=lambda line: None)
+def test_seeds_are_added_and_what_other_code_has_made_is_made_again(
+    data: Path, tmp_path: Path, flown: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = MODELS.partition(",")[0]
     lines: list[str] = []
-    table = tabulate(compare(data, tmp_path, plan_of(), say=lines.append))
-    assert sum(line.startswith("[") for line in lines) == 2
-    assert [len(row.figures["heldout_mse"].seeds) for row in table.rows] == [2, 2]
+    compare(data, tmp_path, plan_of(models, seeds=(0,)), say=lines.append)
+    table = tabulate(compare(data, tmp_path, plan_of(models), say=lines.append))
+    assert [line for line in lines if line.startswith("Training")] == [
+        "Training: 1 training",
+        "Training: 2 trainings, 1 of them done before",
+    ]
+    assert [len(row.figures["heldout_mse"].seeds) for row in table.rows] == [2]
+    assert len(flown) == 2 + 1 + 1  # none and mvp, and each network once
+    flown.clear()
+    lines.clear()
+    first, second = (training.folder(tmp_path) for training in plan_of(models).trainings({}))
+    weights = (first / "best.safetensors").read_bytes()
+    (first / "code.json").unlink()  # as those before there was such a file
+    (second / "summary.json").unlink()  # not even finished
+    made_by = json.loads((second / "code.json").read_text())
+    (second / "code.json").write_text(json.dumps({**made_by, "source_sha256": "0" * 64}))
+    second.with_name("seed-1.old-1").mkdir()
+    compare(data, tmp_path, plan_of(models), say=lines.append)
+    why = "was trained by another version of the code or its packages: moved to"
+    assert lines[:3] == [
+        f"{first} {why} seed-0.old-1, and trained again",
+        f"{second} {why} seed-1.old-2, and trained again",
+        "Training: 2 trainings",
+    ]
+    assert (first.with_name("seed-0.old-1") / "best.safetensors").read_bytes() == weights
+    assert (first / "best.safetensors").is_file()
+    assert flown == [], "the same code flies the same weights"
 
 
 def test_other_settings_in_the_same_folder_are_an_error(data: Path, compared: tuple[Path, list[str]]) -> None:
     root, _ = compared
     with pytest.raises(CheckpointError, match=r"was begun with batch_size 128 \(got 64\)"):
-        compare(data, root, plan_of(batch_size=64, rates=(1e-3, 4e-3)), say=lambda line: None)
+        compare(data, root, plan_of(batch_size=64, rates=RATES), say=lambda line: None)
 
 
-def test_a_damaged_summary_is_named(data: Path, tmp_path: Path) -> None:
-    plan = plan_of(seeds=(0,))
-    compare(data, tmp_path, plan, say=lambda line: None)
-    folder = plan.trainings({})[0].folder(tmp_path)
-    (folder / "summary.json").write_text("{}")
+def test_a_damaged_summary_is_named(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"is damaged .* Move .* away: the same command trains it again"):
-        compare(data, tmp_path, plan, say=lambda line: None)
+        comparison.read_run(tmp_path, 128)
 
 
-def test_a_training_that_meets_nan_stops_nobody(data: Path, tmp_path: Path) -> None:
-    plan = plan_of(seeds=(0,), rates=(1e-3, 1e25))
-    comparison = compare(data, tmp_path, plan, say=lambda line: None)
-    assert set(comparison.rates.values()) == {1e-3}
-    wild = [score for training, score in comparison.sweep.items() if training.lr == 1e25]
-    assert wild == [None, None]
-
-
-def test_times_for_people() -> None:
-    assert [duration(seconds) for seconds in (40, 600, 9000)] == ["40 s", "10 min", "2.5 h"]
+def test_a_teacher_s_name_makes_no_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wrote the manifest has not chosen where something is written."""
+    copy = shutil.copytree(data, tmp_path / "data")
+    manifest = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps({**manifest, "teacher": "../../../mvp"}))
+    with pytest.raises(SkycloneError):
+        compare(copy, tmp_path / "out", plan_of(), say=lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 @pytest.mark.slow
