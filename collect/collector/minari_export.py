@@ -7,13 +7,11 @@ HDF5, since Minari 0.5's Arrow reader cuts episodes at 32,767 steps (Minari issu
 Notation: R rows of one episode, E rows and the ends of flights, N aircraft, T steps of a flight.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ import torch
 
 from ...datasets.dataset import Dataset
 from ...datasets.errors import ConfigurationError, DatasetError
-from ...datasets.files.atomic import is_temporary, locked
+from ...datasets.files.atomic import hold, is_abandoned, is_temporary, locked, temporary_name
 from ...datasets.traffic.observation import observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
@@ -65,7 +63,7 @@ def export_minari(
     with _temporary_folder(root) as folder:
         _write(dataset, dataset_id, config, view, folder / "data", progress)
         for path in sorted((folder / "data").iterdir()):
-            with open(path, "rb") as file:
+            with open(path, "r+b") as file:  # Windows flushes no file that is only read
                 os.fsync(file.fileno())
         _make_namespace(dataset_id)
         try:
@@ -122,32 +120,27 @@ def _make_namespace(dataset_id: str) -> None:
 
 @contextmanager
 def _temporary_folder(root: Path) -> Iterator[Path]:
-    """Make a hidden folder and remove it unless it was renamed; also those that dead processes left."""
+    """Make a folder in a hidden one, to be renamed; remove the hidden one, also those that dead processes left.
+
+    A hidden folder is in use while the lock of the file in it is held.
+    """
     with locked(root):
         for path in root.iterdir():
-            if is_temporary(path.name) and not path.is_symlink() and path.is_dir() and (lock := _lock(path)):
+            is_ours = is_temporary(path.name) and path.is_dir() and not path.is_symlink()
+            if is_ours and (not (path / _LOCK).exists() or is_abandoned(path / _LOCK)):
                 shutil.rmtree(path, ignore_errors=True)
-                os.close(lock)
-        folder = root / f".skyclone-{token_hex(8)}.tmp"
-        (folder / "data").mkdir(parents=True)
-        handle = _lock(folder)
+        hidden = root / temporary_name()
+        (hidden / "new" / "data").mkdir(parents=True)
+        lock = open(hidden / _LOCK, "xb")  # noqa: SIM115 (closed below)
+        hold(lock)
     try:
-        yield folder
+        yield hidden / "new"
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if handle:
-            os.close(handle)
+        lock.close()
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _lock(folder: Path) -> int:
-    """Lock a folder and return the handle that holds the lock, 0 if another process does."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return 0
-    return handle
+_LOCK = "lock"
 
 
 def _write(

@@ -1,7 +1,7 @@
 """Workers: processes that make shards side by side, and what happens when one of them dies.
 
-The processes are spawned, never forked (torch keeps threads). Each computes on one thread, so that neither
-their number nor the machine's changes a bit of what they make.
+The processes are spawned, never forked (torch keeps threads; Windows knows nothing else). Each computes on one
+thread, so that neither their number nor the machine's changes a bit of what they make.
 """
 
 import multiprocessing
@@ -10,24 +10,18 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from ...datasets.errors import DatasetError
 
 Made = TypeVar("Made")
-
-
-class _Worker(NamedTuple):
-    """A process and the driver's end of its pipe."""
-
-    process: BaseProcess
-    pipe: Connection
 
 
 @contextmanager
@@ -59,109 +53,117 @@ def work(make: Callable[[int], Made], numbers: Sequence[int], workers: int) -> G
                 made = make(number)
             yield made
         return
-    crew: list[_Worker] = []
+    crew = _Crew(make, min(workers, len(numbers)))
     try:
-        for _ in range(min(workers, len(numbers))):
-            crew.append(_start(make))
-        yield from _hand_out(crew, list(numbers))
+        yield from crew.hand_out(numbers)
     finally:
-        _stop(crew)
+        crew.stop()
 
 
-def _start(make: Callable[[int], Made]) -> _Worker:
-    """Spawn one worker."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, make), daemon=True)
-    # Ctrl-C reaches every process of the terminal; a worker leaves it to the driver, from its first instruction
-    # on. The resource tracker comes first: starting it as part of the process would lift the block.
-    resource_tracker.ensure_running()
+class _Crew:
+    """Spawned processes that make things.
+
+    Args:
+        make: Makes one thing; goes to each process once.
+        size: How many processes.
+    """
+
+    def __init__(self, make: Callable[[int], Made], size: int) -> None:
+        self.size = size
+        self.processes: set[BaseProcess] = set()
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(size, context, initializer=_begin, initargs=(make,))
+
+    def hand_out(self, numbers: Sequence[int]) -> Iterator[Any]:
+        """Give each idle process the next number until all are made."""
+        rest = iter(numbers)
+        running = {self._submit(number) for _, number in zip(range(self.size), rest)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {self._submit(number) for _, number in zip(done, rest)}
+            for future in done:
+                try:
+                    made = future.result()
+                except BrokenProcessPool:
+                    raise self._died() from None
+                yield made
+
+    def _submit(self, number: int) -> Future[Any]:
+        """Give the pool something to make; it starts a process for it if none is idle."""
+        before = multiprocessing.active_children()
+        try:
+            with _without_ctrl_c():
+                return self._pool.submit(_make_one, number)
+        except BrokenProcessPool:
+            raise self._died() from None
+        finally:
+            self.processes |= set(multiprocessing.active_children()).difference(before)
+
+    def _died(self) -> DatasetError:
+        """Say how a worker died and what to do; the pool ends all others by SIGTERM."""
+        self._pool.shutdown()
+        codes = [process.exitcode for process in self.processes]
+        code = next((code for code in codes if code not in (None, -signal.SIGTERM)), -signal.SIGTERM)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        is_killed = code == -getattr(signal, "SIGKILL", 0)
+        hint = " (perhaps the machine ran out of memory: try fewer --workers)" if is_killed else ""
+        return DatasetError(f"A worker {how}{hint}. Finished shards are kept; the same command goes on from there.")
+
+    def stop(self) -> None:
+        """End all processes now, idle or not; what they are making is lost."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self._pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Let processes that are started in the block leave Ctrl-C to this one, from their first instruction on.
+
+    Ctrl-C reaches every process of the terminal. Windows can keep it from a process only once that runs.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # first: starting it together with a process would lift the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    there.close()
-    return _Worker(process, here)
 
 
-def _hand_out(crew: list[_Worker], numbers: list[int]) -> Iterator[Any]:
-    """Give each idle worker the next number until all are made."""
-    numbers = numbers[::-1]
-    busy = {}
-    for worker in crew:
-        _send(worker, numbers.pop())
-        busy[worker.pipe] = worker
-    while busy:
-        for pipe in wait(list(busy)):
-            worker = busy[pipe]  # type: ignore[index]  # only these connections were waited for
-            made, error = _receive(worker)
-            if error is not None:
-                raise error
-            if numbers:
-                _send(worker, numbers.pop())
-            else:
-                del busy[worker.pipe]
-            yield made
+_made_by: list[Callable[[int], Any]] = []  # in a worker: what makes its things
 
 
-def _send(worker: _Worker, number: int) -> None:
-    """Give a worker something to make."""
-    try:
-        worker.pipe.send(number)
-    except OSError:
-        raise _died(worker) from None
-
-
-def _receive(worker: _Worker) -> tuple[Any, Exception | None]:
-    """Take what a worker made, or the error it met."""
-    try:
-        return worker.pipe.recv()
-    except (EOFError, OSError):
-        raise _died(worker) from None
-
-
-def _died(worker: _Worker) -> DatasetError:
-    """Say how a worker died and what to do."""
-    worker.process.join(5)
-    code = worker.process.exitcode
-    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-    hint = " (perhaps the machine ran out of memory: try fewer --workers)" if code == -signal.SIGKILL else ""
-    return DatasetError(f"A worker {how}{hint}. Finished shards are kept; the same command goes on from there.")
-
-
-def _stop(crew: list[_Worker]) -> None:
-    """End all workers: idle ones by closing their pipe, busy ones by a signal; shards in flight are lost."""
-    for worker in crew:
-        with suppress(OSError):
-            worker.pipe.close()
-        worker.process.terminate()
-    for worker in crew:
-        worker.process.join(5)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-
-
-def _serve(pipe: Connection, make: Callable[[int], Made]) -> None:
-    """Be a worker: make what comes through the pipe until it is closed."""
+def _begin(make: Callable[[int], Any]) -> None:
+    """Become a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     torch.set_num_threads(1)
-    with suppress(EOFError, OSError):
-        while True:
-            number = pipe.recv()
-            try:
-                answer: tuple[Made | None, Exception | None] = (make(number), None)
-            except Exception as error:
-                answer = (None, _portable(error))
-            pipe.send(answer)
+    _made_by.append(make)
+
+
+def _make_one(number: int) -> Any:
+    """Make one thing in a worker."""
+    try:
+        return _made_by[0](number)
+    except Exception as error:
+        raise _portable(error) from None
 
 
 def _follow_parent() -> None:
     """End this process when the driver has died."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
+    connection.wait([parent.sentinel])
     os._exit(1)
 
 

@@ -63,7 +63,7 @@ def read(path: Path) -> ScenarioFile:
         ConfigurationError: It is no scenario that can be flown; says in which line and why.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
         raise ConfigurationError(f"{path}: expected a text file of BlueSky commands: {error}") from None
     reader = _Reader(path)

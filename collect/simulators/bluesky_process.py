@@ -71,7 +71,8 @@ def start_bluesky() -> Any:
             )
         with tempfile.TemporaryDirectory(prefix="skyclone-bluesky-") as home, _home_at(home):
             defaults = Path(bluesky.__file__).parent / "resources" / "default.cfg"
-            Path(home, "settings.cfg").write_text(defaults.read_text() + _SETTINGS)
+            settings = defaults.read_text(encoding="utf-8") + _SETTINGS
+            Path(home, "settings.cfg").write_text(settings, encoding="utf-8")
             navigation: Any = types.ModuleType("bluesky.navdatabase")
             navigation.Navdatabase = _NoNavigationData
             sys.modules["bluesky.navdatabase"] = navigation
@@ -94,7 +95,7 @@ def quietly() -> Iterator[None]:
 @contextlib.contextmanager
 def _home_at(folder: str) -> Iterator[None]:
     """Let BlueSky's aircraft model see another home: it writes into `~/.config`."""
-    names = ("HOME", "XDG_CONFIG_HOME")
+    names = ("HOME", "USERPROFILE", "XDG_CONFIG_HOME")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, folder))
     try:

@@ -1,32 +1,35 @@
 """Files that appear whole or not at all, and the lock of the folder they appear in.
 
-A file is written under a temporary name in the folder it is meant for, flushed to the disk, and only
-then given its name. While it is written it is locked: a temporary file that nobody holds a lock on was
-left by a process that died, and only such files are ever cleaned away. On S3 an upload is by itself whole
-or not there; there are no locks, so what two writers take from each other is put back by
-`DatasetWriter.finish`.
+A file is written under a temporary name in the folder it is meant for, flushed to the disk, closed (Windows
+renames no open file), and only then given its name. While it is written it is locked: a temporary file that
+nobody holds a lock on was left by a process that died, and only such files are ever cleaned away. A lock ends with
+its process, however that ends. On S3 an upload is by itself whole or not there; there are no locks, so what two
+writers take from each other is put back by `DatasetWriter.finish`.
 """
 
-import fcntl
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import lock_descriptor
+
 from ..errors import ConfigurationError
 from .storage import Folder, RemoteFolder
 
 _TEMPORARY = re.compile(r"\.skyclone-[0-9a-f]{16}\.tmp")
+_LOCK = ".skyclone.lock"
 
 
 def publish(path: Folder, data: bytes) -> None:
     """Make a file with these bytes, replacing an older one, so that no reader ever sees a part of it.
 
     Args:
-        path: Name the file shall have; its folder exists.
+        path: Name of the file; its folder exists.
         data: Everything in it.
 
     Raises:
@@ -36,23 +39,47 @@ def publish(path: Folder, data: bytes) -> None:
     if isinstance(path, RemoteFolder):
         path.write_bytes(data)
         return
-    temporary, file = _open_temporary(path.parent)
-    with file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(temporary, path)  # before closing: closing gives up the lock
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+    while not _written(path, data):
+        pass
     _flush_folder(path.parent)
 
 
+def _written(path: Path, data: bytes) -> bool:
+    """Write a file; return False if another process cleaned it away between closing and renaming."""
+    temporary, file = _open_temporary(path.parent)
+    try:
+        with file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(temporary, path)
+    except FileNotFoundError:
+        return False
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Give a file its name; Windows refuses for as long as somebody reads the old one."""
+    for _ in range(40 if os.name == "nt" else 0):
+        with suppress(PermissionError):
+            os.replace(temporary, path)
+            return
+        time.sleep(0.05)
+    os.replace(temporary, path)
+
+
+def temporary_name() -> str:
+    """Return a new name for a file or folder that is not finished."""
+    return f".skyclone-{secrets.token_hex(8)}.tmp"
+
+
 def is_temporary(name: str) -> bool:
-    """Return whether a file of this name is a temporary one of skyclone's."""
-    return _TEMPORARY.fullmatch(name) is not None
+    """Return whether a file of this name is one of skyclone's that will go: a temporary one, or a lock."""
+    return _TEMPORARY.fullmatch(name) is not None or name == _LOCK
 
 
 def clean(folder: Folder) -> int:
@@ -61,8 +88,8 @@ def clean(folder: Folder) -> int:
         return 0
     removed = 0
     for path in folder.iterdir():
-        if is_temporary(path.name) and not path.is_symlink() and _is_abandoned(path):
-            with suppress(FileNotFoundError):
+        if _TEMPORARY.fullmatch(path.name) and is_abandoned(path):
+            with suppress(OSError):
                 path.unlink()
                 removed += 1
     return removed
@@ -99,54 +126,92 @@ def check_ours(path: Path, mark: bytes, what: str) -> None:
 def locked(folder: Folder) -> Iterator[None]:
     """Hold the folder's lock, so that of several processes one at a time changes the manifest.
 
-    On a file system without locks, and on S3, nothing is held; an entry of the manifest that is lost there
-    by two writers at once is found again when the later of them finishes.
+    The lock is on a file that is there only while somebody holds it, or died holding it. Where no such file can be
+    made or locked, and on S3, nothing is held; an entry of the manifest that is lost there by two writers at
+    once is found again when the later of them finishes.
     """
-    if isinstance(folder, RemoteFolder):
+    file = None if isinstance(folder, RemoteFolder) else _open_lock(folder / _LOCK)
+    if file is None:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    path = Path(file.name)
     try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(handle)
+        is_open = not _removed(path)  # while it is held, so that the next one to come makes another file
+        file.close()
+        if is_open:
+            _removed(path)
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file; return False on Windows while anybody has it open."""
+    with suppress(OSError):
+        try:
+            path.unlink()
+        except PermissionError:
+            return False
+    return True
+
+
+def _open_lock(path: Path) -> BinaryIO | None:
+    """Wait for a lock and return the file that holds it; None if none can be made here."""
+    while True:
+        try:
+            file = open(path, "ab", opener=_open_no_link)  # noqa: SIM115 (the caller closes it)
+        except OSError:
+            return None
+        if hold(file):
+            return file
+        file.close()
 
 
 def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
     """Create a temporary file and lock it."""
     while True:
-        path = folder / f".skyclone-{secrets.token_hex(8)}.tmp"
+        path = folder / temporary_name()
         file = open(path, "xb")  # noqa: SIM115 (the caller closes it)
-        with suppress(OSError):
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:  # else it was cleaned away before it was locked
+        if hold(file):
             return path, file
         file.close()
 
 
-def _is_abandoned(path: Path) -> bool:
-    """Return whether nobody holds the lock of a temporary file."""
+def hold(file: BinaryIO) -> bool:
+    """Wait for the lock of an open file; return False if the file was removed meanwhile.
+
+    It is held until the file is closed, or its process ends. A file system without locks holds nothing.
+    """
+    with suppress(OSError):
+        lock_descriptor(file.fileno(), poll_interval=0.005)
+    return os.fstat(file.fileno()).st_nlink > 0
+
+
+def is_abandoned(path: Path) -> bool:
+    """Return whether no process holds the lock of a file; never of a link or where there are no locks."""
+    if path.is_symlink():
+        return False
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        handle = _open_no_link(path, os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_descriptor(handle, blocking=False)
     except OSError:
         return False
-    else:
-        return True
     finally:
         os.close(handle)
+
+
+def _open_no_link(path: str | Path, flags: int) -> int:
+    """Open a file, but no link where the system can refuse one."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut, where the file system can."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
+    """Make the names in a folder survive a power cut, where the system can."""
+    with suppress(OSError):  # Windows opens no folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)

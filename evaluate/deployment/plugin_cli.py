@@ -49,7 +49,7 @@ def install(folder: Path) -> Path:
     bluesky_version()
     plugins = folder / "plugins"
     path = plugins / "skyclone.py"
-    if path.exists() and "SKYCLONE" not in path.read_text(errors="replace"):
+    if path.exists() and "SKYCLONE" not in path.read_text(encoding="utf-8", errors="replace"):
         raise ConfigurationError(f"{path} is another file than ours. Move it out of the way.")
     try:
         folder.mkdir(exist_ok=True)

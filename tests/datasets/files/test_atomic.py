@@ -1,5 +1,9 @@
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,28 +53,101 @@ def test_only_temporary_files_of_dead_processes_are_cleaned(tmp_path: Path) -> N
 def test_a_temporary_file_that_was_cleaned_before_it_was_locked_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, calls = publication.fcntl.flock, []
+    lock, calls = publication.lock_descriptor, []
 
-    def cleaned_first(handle: int, operation: int) -> None:
+    def cleaned_first(handle: int, **options: Any) -> bool:
         if not calls:
             next(tmp_path.iterdir()).unlink()
         calls.append(handle)
-        lock(handle, operation)
+        return lock(handle, **options)
 
-    monkeypatch.setattr(publication.fcntl, "flock", cleaned_first)
+    monkeypatch.setattr(publication, "lock_descriptor", cleaned_first)
     publish(tmp_path / "a", b"whole")
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert len(calls) == 2
 
 
+def test_a_temporary_file_that_was_cleaned_before_it_was_renamed_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, removed = os.replace, []
+
+    def cleaned_first(temporary: Path, path: Path) -> None:
+        if not removed:
+            removed.append(clean(tmp_path))
+        replace(temporary, path)
+
+    monkeypatch.setattr(publication.os, "replace", cleaned_first)
+    publish(tmp_path / "a", b"whole")
+    assert removed == [1]
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from skyclone.datasets.files.atomic import _open_temporary, locked
+with locked(Path(sys.argv[1])):
+    path, file = _open_temporary(Path(sys.argv[1]))
+    file.write(b"half")
+    print("held", flush=True)
+    time.sleep(300)
+"""
+
+
+def test_locks_hold_while_their_process_lives_and_end_with_it(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    entered: list[int] = []
+
+    def enter() -> None:
+        with locked(tmp_path):
+            entered.append(1)
+
+    waiting = threading.Thread(target=enter, daemon=True)
+    waiting.start()
+    assert clean(tmp_path) == 0
+    waiting.join(0.2)
+    assert not entered
+    holder.kill()
+    holder.communicate()
+    waiting.join(10)
+    assert entered
+    assert clean(tmp_path) == 1
+    assert os.listdir(tmp_path) == []
+
+
 def test_the_lock_of_a_folder_is_held_by_one(tmp_path: Path) -> None:
-    with locked(tmp_path):
-        handle = os.open(tmp_path, os.O_RDONLY)
-        with pytest.raises(BlockingIOError):
-            publication.fcntl.flock(handle, publication.fcntl.LOCK_EX | publication.fcntl.LOCK_NB)
-        os.close(handle)
-    with locked(tmp_path):
-        pass
+    inside, most = [], []
+
+    def enter() -> None:
+        for _ in range(50):
+            with locked(tmp_path):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=enter, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 200
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", [".skyclone.lock", ".skyclone-0123456789abcdef.tmp"])
+def test_links_in_place_of_our_files_touch_nothing(tmp_path: Path, name: str) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / name).symlink_to(other)
+    with locked(tmp_path / "folder"):
+        assert clean(tmp_path / "folder") == 0
+    publish(tmp_path / "folder" / "a", b"whole")
+    assert other.read_bytes() == b"mine"
 
 
 def test_only_files_of_skyclone_are_replaced(tmp_path: Path) -> None:
