@@ -69,7 +69,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
 
     start = time.perf_counter()
     if out is not None:
-        output.check_folder(out)
+        output.check(out)
     plans = _prepare(**options)
     loaded = [plan.load() for plan in plans]  # all of them before anything is flown
     found = [_fly(plan, each, workers, out) for plan, each in zip(plans, loaded, strict=True)]

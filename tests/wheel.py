@@ -16,8 +16,10 @@ from pathlib import Path
 def main(wheel: Path) -> None:
     """Check one wheel; any failure raises."""
     files = zipfile.ZipFile(wheel).namelist()
-    missing = {"skyclone/pretrained/clone.safetensors", "skyclone/pretrained/clone.json"} - set(files)
-    assert not missing, f"expected the trained weights in the wheel, {sorted(missing)} are not there"
+    root = Path(__file__).parents[1]
+    data = [*root.glob("pretrained/*"), *root.glob("evaluate/report/assets/*")]
+    missing = {f"skyclone/{path.relative_to(root)}" for path in data} - set(files)
+    assert not missing, f"expected weights, templates and scripts in the wheel, without {sorted(missing)}"
     tops = {name.split("/")[0] for name in files}
     packages = {top for top in tops if not top.endswith(".dist-info")}
     assert packages == {"skyclone"}, f"expected skyclone as the only top level, got {sorted(packages)}"
@@ -47,7 +49,8 @@ def main(wheel: Path) -> None:
         run("-m", "skyclone", "--help")
         run("-m", "skyclone", "collect", "--out", "data", "--episodes", "2", "--aircraft", "4", "--workers", "1")
         assert '"complete": true' in run("-m", "skyclone", "datasets", "info", "data", "--json")
-        run("-m", "skyclone", "evaluate", "pretrained:clone", "--scenarios", "2", "--json")
+        run("-m", "skyclone", "evaluate", "pretrained:clone", "--scenarios", "2", "--out", "report")
+        assert (elsewhere / "report" / "report.html").stat().st_size > 100_000
         print(run("-m", "skyclone", "smoke"), end="")
     print(f"{wheel.name}: installs, and works from another folder")
 

@@ -159,7 +159,7 @@ def analyse(looks: Looks, config: WorldConfig, resamples: np.ndarray, masked: Ma
     Args:
         looks: The rows.
         config: The world; gives the protected zone and the look-ahead time.
-        resamples: (R, S) from `statistics.resample`.
+        resamples: (R, S) from `intervals.resample`.
         masked: Some of these rows, with each intruder masked in turn.
     """
     weights, present = looks.weights.double(), looks.is_present

@@ -1,4 +1,4 @@
-"""What a policy's heads looked at while it flew, row by row, beside where the intruders were.
+"""What a policy's heads looked at while it flew, row by row, and where the intruders were.
 
 Notation: M rows (an ownship in a step), K intruders seen, H heads.
 """
@@ -22,7 +22,7 @@ from ...datasets.traffic.view import View
 from ...train.policy import Policy
 
 EVERY = 8
-"""One step in eight is looked at: those between are much alike, and more scenarios say more."""
+"""One step in eight is looked at: neighbouring steps are much alike, so more scenarios tell more."""
 
 
 class Looks(NamedTuple):

@@ -2,7 +2,7 @@
 
 Attention weights need not say what a network acts on (Jain, Wallace 2019, "Attention is not Explanation"; there
 too, inputs are left out one by one). Here the network decides twice: with all intruders in view, and as if one of
-them was not there, nobody else taking its place. The change is the distance between the two velocities it asks
+them was not there, with no other one in its place. The change is the distance between the two velocities it asks
 for.
 
 Notation: M rows (an ownship in a step), K intruders seen, H heads, R resamples, S scenarios.
@@ -23,9 +23,9 @@ from ...train.runs.intervals import Estimate, mean_of_rows
 from .ranks import somers_d
 
 LEAST_CHANGE_MPS = 0.1
-"""Rows in which no intruder changes the velocity by more than this say nothing: there is nothing to find."""
+"""Rows in which no intruder changes the velocity by more than this are left out: no intruder matters there."""
 PAIRS = 1_500_000
-"""So many intruders are shown to the network at the most: about a second or two."""
+"""Intruders shown to the network at most: that takes a second or two."""
 _CHUNK = 4096  # masked rows decided at once
 _SPEED = FEATURE_NAMES["seed"][0].index("speed")  # in every view
 
@@ -81,7 +81,7 @@ class Masking:
         masked: Rows with two or more intruders in which each was masked.
         rows: Those of them in which masking some intruder changes the velocity by more than `LEAST_CHANGE_MPS`;
             all that follows is over these.
-        chance: Share of rows in which an intruder drawn by lot is the one that matters most.
+        chance: Share of rows in which an intruder chosen at random is the one that matters most.
         most_mps: Mean of the largest change of each row: what no choice can exceed.
         heads: Chosen by the weight of each head.
         mean: Chosen by the mean weight of all heads.
@@ -98,7 +98,7 @@ class Masking:
 
 
 def sample(is_present: Tensor, seed: int) -> Tensor:
-    """Draw the numbers of rows with two or more intruders, in order, so many that masking takes seconds.
+    """Draw the numbers of rows with two or more intruders, in order; as many as can be masked within seconds.
 
     Args:
         is_present: (M, K).
@@ -143,7 +143,7 @@ def analyse(masked: Masked, resamples: np.ndarray) -> Masking | None:
 
     Args:
         masked: The rows; only those with two or more intruders count.
-        resamples: (R, S) from `statistics.resample`.
+        resamples: (R, S) from `intervals.resample`.
 
     Returns:
         What was found; None if no intruder matters in any row.

@@ -4,7 +4,7 @@ from textwrap import wrap
 
 from ...collect.simulators import is_embedded
 from ..metrics.formulas import METRICS
-from ..metrics.numerals import NOTHING, with_interval
+from ..metrics.numerals import NOTHING, counted, with_interval
 from .evaluation import Evaluation
 from .verdict import judge
 
@@ -31,9 +31,10 @@ def conditions(evaluation: Evaluation) -> str:
     """Say in a line on what the figures rest."""
     plan = evaluation.plan
     world = plan.world
+    where = "" if is_embedded(world) else f", in {world.simulator}"
     return (
-        f"[low, high]: 95 % intervals. {plan.scenarios} scenarios of {world.aircraft} aircraft, the same for all "
-        f"({world.scenario}, seed {plan.seed}{'' if is_embedded(world) else f', in {world.simulator}'})."
+        f"[low, high]: 95 % intervals. {counted(plan.scenarios, 'scenario')} of {world.aircraft} aircraft, "
+        f"the same for all ({world.scenario}, seed {plan.seed}{where})."
     )
 
 

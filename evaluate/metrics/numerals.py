@@ -10,11 +10,16 @@ NOTHING = "-"
 
 
 def number(value: float, digits: int, is_signed: bool = False) -> str:
-    """Return a number with so many decimals, never as minus zero."""
+    """Return a number with that many decimals, never as minus zero."""
     if not isfinite(value):
         return NOTHING
     text = f"{value:+.{digits}f}" if is_signed else f"{value:.{digits}f}"
     return text.lstrip("+-") if float(text) == 0 else text
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 scenario" or "1,234 scenarios"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def scaled(estimate: Estimate, metric: Metric) -> Estimate:

@@ -1,14 +1,14 @@
-"""A recorded evaluation: everything its report is made of, in one file, so that nothing need be flown again.
+"""The archive of an evaluation, `recording.json`: all that its report is made of, so that nothing is flown again.
 
 The file is a JSON object with `format`, `version`, `sha256` (of `report`, as `_text` writes it) and `report`: the
-fields of `report.Report` and of what it holds, by name. Of a number that is not finite there stands "nan", "inf" or
-"-inf", of an array its shape and its float64s, little-endian, in base64.
+fields of `content.Report` and of what it holds, by name. A number that is not finite is "nan", "inf" or "-inf", an
+array its shape and its float64s, little-endian, in base64.
 """
 
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from math import isfinite
@@ -19,13 +19,16 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 
 from ...datasets.errors import SkycloneError
+from .content import Report
 
 FORMAT, VERSION = "skyclone recording", 1
 NAME = "recording.json"
+MARK = b'"skyclone recording"'
+"""Stands at the beginning of each archive."""
 
 
-class RecordingError(SkycloneError):
-    """A recording is missing, damaged, or of another version."""
+class ArchiveError(SkycloneError):
+    """An archive is missing, damaged, or of another version."""
 
 
 def encode(value: Any) -> Any:
@@ -56,7 +59,7 @@ def decode(kind: Any, data: Any, where: str = "report") -> Any:
         where: Its place, for errors.
 
     Raises:
-        RecordingError: The data do not have that type.
+        ArchiveError: The data do not have that type.
     """
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     if kind is Any:
@@ -72,13 +75,15 @@ def decode(kind: Any, data: Any, where: str = "report") -> Any:
         parts = _expect(list, data, where)
         kinds = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1] * len(parts)
         if len(kinds) != len(parts):
-            raise RecordingError(f"{where}: expected {len(kinds)} entries, got {len(parts)}")
+            raise ArchiveError(f"{where}: expected {len(kinds)} entries, got {len(parts)}")
         return origin(
             decode(each, part, f"{where}[{number}]") for number, (each, part) in enumerate(zip(kinds, parts))
         )
     if kind is np.ndarray:
         return _array(_expect(dict, data, where), where)
-    if kind is float and (data in ("nan", "inf", "-inf") or type(data) is int):
+    if kind is float and data in ("nan", "inf", "-inf"):
+        return float(data)
+    if kind is float and type(data) is int and abs(data) < 2**1000:
         return float(data)
     if is_dataclass(kind) or hasattr(kind, "_fields"):
         return _made(kind, _expect(dict, data, where), where)
@@ -89,7 +94,7 @@ def _made(kind: type, data: dict[str, Any], where: str) -> Any:
     """Return a dataclass or a named tuple."""
     names, hints = _names(kind), _hints(kind)
     if set(names) != set(data):
-        raise RecordingError(f"{where}: expected {', '.join(names)}, got {', '.join(data)}")
+        raise ArchiveError(f"{where}: expected {', '.join(names)}, got {', '.join(data)}")
     parts = {name: decode(hints[name], data[name], f"{where}.{name}") for name in names}
     if issubclass(kind, tuple):
         return kind(**parts)
@@ -113,7 +118,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _expect(kind: Any, data: Any, where: str) -> Any:
     """Return the data if they are exactly of that type."""
     if type(data) is not kind:
-        raise RecordingError(f"{where}: expected {kind.__name__}, got {str(data)[:40]!r}")
+        raise ArchiveError(f"{where}: expected {kind.__name__}, got {str(data)[:40]!r}")
     return data
 
 
@@ -123,7 +128,7 @@ def _array(data: dict[str, Any], where: str) -> np.ndarray:
         raw = base64.b64decode(data["float64"], validate=True)
         return np.frombuffer(raw, "<f8").reshape(data["shape"]).astype(np.float64)
     except (KeyError, TypeError, ValueError) as error:
-        raise RecordingError(f"{where}: expected an array's shape and float64s, got {error}") from None
+        raise ArchiveError(f"{where}: expected an array's shape and float64s, got {error}") from None
 
 
 def _text(content: Any) -> str:
@@ -132,56 +137,65 @@ def _text(content: Any) -> str:
 
 
 def _digest(content: Any) -> str | None:
-    """Return the sha256 of JSON; None if it holds a number that no recording does, as 1e999 is."""
+    """Return the sha256 of JSON; None if no archive holds such JSON: a number like 1e999, a thousand brackets."""
     try:
         return hashlib.sha256(_text(content).encode()).hexdigest()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def write(report: Any) -> bytes:
+def write(report: Report) -> bytes:
     """Return the file that holds a report's content."""
     content = encode(report)
     file = {"format": FORMAT, "version": VERSION, "sha256": _digest(content), "report": content}
     return _text(file).encode() + b"\n"
 
 
-def read(folder: Path, kind: Callable[..., Any]) -> Any:
-    """Return the report that was recorded in a folder.
+def read(folder: Path) -> Report:
+    """Return the report whose archive is in a folder.
 
     Args:
         folder: Where `skyclone evaluate --out` has written.
-        kind: `report.Report`, which imports matplotlib.
 
     Raises:
-        RecordingError: There is none, it is damaged, or another version wrote it.
+        ArchiveError: There is none, it is damaged, or another version wrote it.
     """
     path = folder / NAME
     again = "Evaluate again: skyclone evaluate ... --out DIR"
     try:
-        data = json.loads(path.read_bytes(), parse_constant=_refuse)
+        data = json.loads(_bytes_of(path), parse_constant=_refuse)
     except (FileNotFoundError, NotADirectoryError):
-        raise RecordingError(
+        raise ArchiveError(
             f"expected {path}, which `skyclone evaluate --out {folder}` writes; there is none. {again}"
         ) from None
     except OSError as error:
-        raise RecordingError(f"{path} cannot be read: {error.strerror}.") from None
+        raise ArchiveError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:
-        raise RecordingError(f"{path} is damaged: expected JSON, got {error}. {again}") from None
+        raise ArchiveError(f"{path} is damaged: expected JSON, got {error}. {again}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise RecordingError(f"{path}: expected a recorded evaluation, got another file of that name. {again}")
+        raise ArchiveError(f"{path}: expected the archive of an evaluation, got another file. {again}")
     if data.get("version") != VERSION:
-        raise RecordingError(
-            f"{path}: expected version {VERSION} of the recording, got {data.get('version')!r}. Take the skyclone "
+        raise ArchiveError(
+            f"{path}: expected version {VERSION} of the archive, got {data.get('version')!r}. Take the skyclone "
             f"that wrote it, or: {again}"
         )
     content = data.get("report")
     if (digest := _digest(content)) is None or digest != data.get("sha256"):
-        raise RecordingError(f"{path} is damaged: what it holds has another sha256 than it says. {again}")
+        raise ArchiveError(f"{path} is damaged: what it holds has another sha256 than it says. {again}")
     try:
-        return decode(kind, content)
-    except RecordingError as error:
-        raise RecordingError(f"{path} was written by another skyclone: {error}. {again}") from None
+        report: Report = decode(Report, content)
+    except ArchiveError as error:
+        raise ArchiveError(f"{path} was written by another skyclone: {error}. {again}") from None
+    return report
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return a regular file; of one that is no archive, however large, only the beginning."""
+    if path.exists() and not path.is_file():
+        raise ArchiveError(f"{path}: expected the archive of an evaluation, got a folder or a device.")
+    with open(path, "rb") as file:
+        start = file.read(4096)
+        return start + (file.read() if MARK in start else b"")
 
 
 def _refuse(constant: str) -> None:

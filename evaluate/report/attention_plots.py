@@ -1,4 +1,4 @@
-"""Pictures of what the attention looks at."""
+"""The report's plots of what the attention looks at, as SVG; how they look: `plot_style`."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -46,14 +46,14 @@ def _profile(profile: Profile, name: str, label: str) -> str:
 
 
 class _Series(NamedTuple):
-    """One kind of dot: its name, and a figure for each row of the picture."""
+    """One kind of dot: its name, and a figure for each row of the plot."""
 
     name: str
     values: Sequence[Estimate]
 
 
 def largest_change(figures: Attention, name: str) -> str:
-    """Draw how often the intruder looked at most is the one whose masking changes the velocity most."""
+    """Draw how often masking the most-attended intruder changes the velocity most."""
     kinds = [("all rows", figures.masking), ("rows in conflict", figures.masking_in_conflict)]
     found = [(title, each) for title, each in kinds if each]
     if not found:
@@ -62,25 +62,25 @@ def largest_change(figures: Attention, name: str) -> str:
         _Series(title, [_percent(choice.largest) for choice in _choices(each).values()]) for title, each in found
     ]
     chance = 100 * found[0][1].chance
-    label = "masking it changes the velocity most (% of the rows)"
+    label = "masking it changes the velocity most (% of rows)"
     return _dots(list(_choices(found[0][1])), series, label, f"{name}-largest", chance)
 
 
 def change(masking: Masking | None, name: str) -> str:
-    """Draw how much masking the intruder looked at most, another one, and the one looked at least changes."""
+    """Draw how much masking the most-attended intruder, another one, and the least-attended one changes."""
     if masking is None:
         return ""
     choices = _choices(masking)
     series = [
-        _Series("looked at most", [choice.highest_mps for choice in choices.values()]),
+        _Series("most attended", [choice.highest_mps for choice in choices.values()]),
         _Series("another one", [choice.other_mps for choice in choices.values()]),
-        _Series("looked at least", [choice.lowest_mps for choice in choices.values()]),
+        _Series("least attended", [choice.lowest_mps for choice in choices.values()]),
     ]
     return _dots(list(choices), series, "change of velocity if it is masked (m/s)", f"{name}-change")
 
 
 def _choices(masking: Masking) -> dict[str, Choice]:
-    """Return the choices by the names of the picture's rows."""
+    """Return the choices by the names of the plot's rows."""
     heads = {f"head {number}": choice for number, choice in enumerate(masking.heads, 1)}
     together = {"heads' mean": masking.mean} if len(heads) > 1 else {}
     return {**heads, **together, "the nearest": masking.nearest}
@@ -98,7 +98,7 @@ def _dots(
     with matplotlib.rc_context(SETTINGS):
         figure, axes = new_axes(0.9 + 0.42 * len(names))
         if chance is not None:
-            axes.axvline(chance, color=MUTED, linestyle=(0, (1, 1.5)), linewidth=1.5, label="by lot")
+            axes.axvline(chance, color=MUTED, linestyle=(0, (1, 1.5)), linewidth=1.5, label="at random")
         for number, (title, values) in enumerate(series):
             look, drop = mark(number), 0.22 * (number - (len(series) - 1) / 2)
             for row, estimate in enumerate(values):

@@ -1,4 +1,4 @@
-"""The command `skyclone report`: it makes a report again from what an evaluation has recorded."""
+"""The command `skyclone report`: it makes a report again from the archive of an evaluation."""
 
 from pathlib import Path
 
@@ -13,18 +13,8 @@ def report(folder: Path, out: Path | None) -> None:
 
     Neither the policies nor the scenarios' files are needed for it, only DIR/recording.json.
     """
-    from ...datasets.errors import ConfigurationError
-    from ...datasets.files.atomic import publish
-    from . import archive as recording
     from . import output
-    from .page import Report, encoded, render
 
     path = out or folder / output.REPORT_NAME
-    if path.is_dir():
-        raise ConfigurationError(
-            f"expected the report's file, got the folder {path}. Try --out {path / output.REPORT_NAME}"
-        )
-    content = recording.read(folder, Report)
-    output.check_folder(path.parent)
-    publish(path, encoded(render(content)))
+    output.write_again(folder, path)
     click.echo(f"Report: {path}", err=True)

@@ -10,7 +10,7 @@ from ...train.cloning.monitor import METRICS_NAME
 
 
 class Curve(NamedTuple):
-    """One line of a picture; there are two points or more.
+    """One line of a plot; there are two points or more.
 
     Attributes:
         name: For the legend.
@@ -66,9 +66,9 @@ _PICTURES: dict[str, tuple[tuple[str, str], str, _Lines]] = {
 def read(run: str) -> dict[str, list[Curve]]:
     """Return a run's curves by the title of their picture; none for pretrained weights or without such a file."""
     path = Path(run)
-    folder = path.parent if path.suffix == ".safetensors" else path
+    log = (path.parent if path.suffix == ".safetensors" else path) / METRICS_NAME
     try:
-        text = (folder / METRICS_NAME).read_text(encoding="utf-8", errors="replace")
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     except OSError:
         return {}
     entries = [entry for entry in map(_parsed, text.splitlines()) if entry]

@@ -1,7 +1,11 @@
 """What an evaluation leaves in its folder.
 
-`evaluation.json` for programs, `report.html` for people, `recording.json` to make the report from again, and
-`flown/`, what was flown, so that the next evaluation there need not fly it once more.
+`evaluation.json` for programs, `report.html` for people, `recording.json` (the archive that the report can be made
+from again), and `flown/` (the flights, so that the next evaluation there need not fly them again).
+
+The content of all three files is complete before the first is published. They are published one after another, the
+archive first and the report last. After a kill in between, each file is whole, and older ones stand beside newer
+ones. The report, whose age `make` goes by, is then an old one: the same command flies nothing and writes all three.
 """
 
 import json
@@ -9,23 +13,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ...collect.collector.workers import one_thread
 from ...datasets.errors import ConfigurationError
-from ...datasets.files.atomic import clean, publish
-from ..attention import attention
+from ...datasets.files.atomic import check_ours, clean, publish
 from ..evaluation.contenders import Loaded
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.verdict import judge
-from . import archive as recording
-from . import learning_curves as curves
-from . import replay
+from . import archive, content
 
 JSON_NAME, REPORT_NAME = "evaluation.json", "report.html"
 FLOWN_NAME = "flown"
 """Folder of what was flown, for the next evaluation into the same folder."""
-WATCHED_SCENARIOS, REPLAYED_SCENARIOS = 32, 4
-REPLAYED_FLIGHTS = 900
-"""Of single aircraft at most: with many aircraft and contenders, fewer scenarios are replayed."""
+_REPORT_MARK = b'<p class="kicker">skyclone evaluation</p>'
+_JSON_MARK = b'"contenders": {'
 
 
 def check_folder(folder: Path) -> None:
@@ -44,6 +43,33 @@ def check_folder(folder: Path) -> None:
         ) from None
 
 
+def check(folder: Path) -> None:
+    """Make an evaluation's folder and see that the results can be written there, before anything is flown.
+
+    Raises:
+        ConfigurationError: Nothing can be written, or one of the names is that of a file skyclone did not write.
+    """
+    check_folder(folder)
+    check_ours(folder / archive.NAME, archive.MARK, "an archive")
+    check_ours(folder / JSON_NAME, _JSON_MARK, "an evaluation's results")
+    check_report(folder / REPORT_NAME)
+    flown = folder / FLOWN_NAME
+    if flown.exists() and not flown.is_dir():
+        raise ConfigurationError(
+            f"{flown}: expected a folder or nothing of that name, got a file. It is left as it is. Choose another "
+            "--out, or move it away."
+        )
+
+
+def check_report(path: Path) -> None:
+    """See that a report can be written under this name.
+
+    Raises:
+        ConfigurationError: It is that of a folder, or of a file that is no report.
+    """
+    check_ours(path, _REPORT_MARK, "a report")
+
+
 def describe(evaluation: Evaluation) -> dict[str, Any]:
     """Return the JSON object of `evaluate --json`, the verdict included."""
     return {**evaluation.to_json(), "verdict": judge(evaluation)._asdict()}
@@ -56,42 +82,55 @@ def write(
 
     Args:
         folder: Where to; it is there.
-        evaluation: What came out.
+        evaluation: The figures.
         loaded: The contenders, who fly a few scenarios once more for the attention and the replay.
         command: The command that made it.
         made_at: When.
     """
-    from . import page as report  # matplotlib takes a second to import: only for those who want pictures
+    from . import page  # matplotlib takes a second to import: only for those who want plots
 
-    plan = evaluation.plan
-    shown = [loaded[contender.name] for contender in plan.contenders]
-    with one_thread():
-        episodes = range(min(WATCHED_SCENARIOS, plan.scenarios))
-        watched = {
-            each.contender.name: attention.watch(each.policy, plan.world, plan.seed, episodes, plan.device)
-            for each in shown
-            if each.policy
-        }
-        looks = {name: figures for name, figures in watched.items() if figures}
-        replayed = max(1, min(REPLAYED_SCENARIOS, REPLAYED_FLIGHTS // (len(shown) * plan.world.aircraft)))
-        episodes = range(min(replayed, plan.scenarios))
-        flights = replay.record(shown, plan.world, plan.seed, episodes, plan.device)
+    report = content.gather(evaluation, loaded, command, made_at)
     result = {
         **describe(evaluation),
-        "attention": {name: figures.to_json() for name, figures in looks.items()},
+        "attention": {name: figures.to_json() for name, figures in report.attention.items()},
         "command": command,
     }
-    content = report.Report(
-        evaluation,
-        command,
-        made_at,
-        looks,
-        curves={each.contender.name: curves.read(each.contender.name) for each in shown if each.policy},
-        replay=flights,
-    )
-    page = report.render(content)
+    files = {
+        archive.NAME: archive.write(report),
+        JSON_NAME: json.dumps(result, indent=1, allow_nan=False).encode() + b"\n",
+        REPORT_NAME: page.render(report),
+    }
     clean(folder)
-    publish(folder / recording.NAME, recording.write(content))
-    publish(folder / JSON_NAME, json.dumps(result, indent=1, allow_nan=False).encode() + b"\n")
-    publish(folder / REPORT_NAME, report.encoded(page))
+    for name, data in files.items():
+        publish(folder / name, data)
     return result
+
+
+def write_again(folder: Path, path: Path) -> None:
+    """Write the report from the archive in an evaluation's folder.
+
+    Args:
+        folder: Where `skyclone evaluate --out` has written.
+        path: The report's file.
+
+    Raises:
+        ArchiveError: There is no archive, or it is damaged.
+        ConfigurationError: The file cannot be written, or is no report of skyclone's.
+    """
+    from . import page
+
+    if path.is_dir():
+        raise ConfigurationError(
+            f"expected the report's file, got the folder {path}. Try --out {path / REPORT_NAME}"
+        )
+    check_report(path)
+    report = archive.read(folder)
+    try:
+        data = page.render(report)
+    except page.CONTRADICTIONS as error:
+        raise archive.ArchiveError(
+            f"{folder / archive.NAME}: its parts contradict each other ({error!r:.200}). It was changed, or "
+            "another skyclone wrote it. Evaluate again: skyclone evaluate ... --out DIR"
+        ) from error
+    check_folder(path.parent)
+    publish(path, data)

@@ -1,6 +1,6 @@
-"""Flights recorded for the report: a few scenarios, every contender, what was decided in each step, and why.
+"""The replay of a report: a few scenarios, every contender, what was decided in each step, and why.
 
-Its form is described in `docs/evaluation-json.md`, too; what reads it is `assets/flight.js`.
+Its form: `docs/evaluation-json.md`. It is kept in the archive and in the page, where `assets/flight.js` reads it.
 
 Notation: B' episodes still flying, N aircraft, M rows (an ownship in a step), K intruders seen, H heads, k of the
 intruders kept.
@@ -29,10 +29,10 @@ from ...train.policy import Policy
 from ..evaluation.contenders import Loaded
 
 VERSION = 1
-"""Of the recording's form."""
+"""Of the replay's form."""
 GONE = -32768
 """Stands for an aircraft that does not fly; positions are int16."""
-NOBODY = 65535
+NO_INTRUDER = 65535
 """Stands where fewer intruders were seen than are kept."""
 KEPT = 8
 """Intruders kept per ownship, those that a head weighs most."""
@@ -50,7 +50,7 @@ class Attention(NamedTuple):
     Attributes:
         heads: H.
         kept: k.
-        intruders: base64 of uint16 (M, k), heaviest first, `NOBODY` where there were fewer.
+        intruders: base64 of uint16 (M, k), heaviest first, `NO_INTRUDER` where there were fewer.
         weights: base64 of uint8 (M, H, k), 255 is a weight of 1.
     """
 
@@ -94,12 +94,12 @@ class Scenario(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The recording.
+    """Some scenarios as flown by each contender.
 
     Attributes:
         version: Of its form.
         zone_m: R.
-        step_s: Time between two steps of the recording.
+        step_s: Time between two of its steps.
         unit_m: Of positions.
         speed_mps: What 255 stands for in a speed, the highest that is flown.
         least_speed_mps: The lowest that is flown.
@@ -270,8 +270,9 @@ def _looks(policy: Policy | None, step: Step) -> tuple[np.ndarray, np.ndarray]:
     weights = policy.attention(observation)  # (M, H, K)
     if not weights.shape[1]:
         return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
-    order = nearest(around.distance2_m2, weights.shape[-1]).masked_fill(~observation.is_present, NOBODY)  # (M, K)
-    most = weights.amax(1).masked_fill(~observation.is_present, -1.0)
+    is_absent = ~observation.is_present
+    order = nearest(around.distance2_m2, weights.shape[-1]).masked_fill(is_absent, NO_INTRUDER)  # (M, K)
+    most = weights.amax(1).masked_fill(is_absent, -1.0)
     kept = most.topk(min(KEPT, most.shape[-1]), dim=-1).indices  # (M, k)
     heaviest = weights.gather(-1, kept.unsqueeze(1).expand(-1, weights.shape[1], -1))
     return _numbers(order.gather(-1, kept)).astype("<u2"), _numbers(heaviest * 255).astype("u1")

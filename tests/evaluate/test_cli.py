@@ -89,7 +89,7 @@ def test_wrong_use(arguments, message):
     ("arguments", "message"),
     [
         (["--baselines", "orca"], "unknown teacher 'orca'. There are: mvp, none, rvo"),
-        (["--baselines", "mvp:margin=wide"], "expected NAME:key=number"),
+        (["--baselines", "mvp:margin=wide"], "expected a number for margin, got 'wide'"),
         (["runs/nowhere"], "Train one with `skyclone train"),
         (["--scenario", "maze"], "unknown scenario 'maze'"),
         (["--aircraft", 5000], "expected at most 1000 aircraft, got 5000"),

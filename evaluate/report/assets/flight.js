@@ -1,5 +1,5 @@
 // A recorded flight, decoded. How it is coded: docs/evaluation-json.md; everything is little-endian.
-const GONE = -32768, NOBODY = 65535, DECISION_BYTES = 7, CALM_S = 10;
+const GONE = -32768, NO_INTRUDER = 65535, DECISION_BYTES = 7, CALM_S = 10;
 
 function viewOf(text) {
   const raw = atob(text), bytes = new Uint8Array(raw.length);
@@ -106,7 +106,7 @@ class Flight {
     const found = [];
     for (let place = 0; row >= 0 && place < this.kept; place++) {
       const intruder = this.intruders.getUint16(2 * (row * this.kept + place), true);
-      if (intruder === NOBODY) continue;
+      if (intruder === NO_INTRUDER) continue;
       const weights = [];
       for (let head = 0; head < this.heads; head++) {
         weights.push(this.weights.getUint8((row * this.heads + head) * this.kept + place) / 255);

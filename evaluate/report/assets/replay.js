@@ -15,7 +15,7 @@ class Panel {
     this.decisions = find(".decisions tbody");
     this.looks = find(".looks");
     this.flights = new Map();
-    this.told = "";
+    this.shown = "";
   }
 
   flight(scenario) {
@@ -29,18 +29,19 @@ class Panel {
     this.picture.draw(view);
     this.strip.draw(view);
     const step = Math.min(Math.floor(view.time), view.flight.steps), { ownship, flight } = view;
-    const told = [step, ownship, this.select.selectedIndex, ...view.hidden].join();
-    if (told === this.told && this.last === flight) return;
-    [this.told, this.last] = [told, flight];
-    this.tell(step, view);
+    const shown = [step, ownship, this.select.selectedIndex, ...view.hidden].join();
+    if (shown === this.shown && this.last === flight) return;
+    [this.shown, this.last] = [shown, flight];
+    this.show(step, view);
   }
 
-  tell(step, { flight, ownship, hidden, toggle }) {
+  show(step, { flight, ownship, hidden, toggle }) {
     const isOver = step >= flight.steps, events = flight.events[Math.min(step, flight.steps - 1)];
     let flying = 0;
     for (let i = 0; i < flight.count; i++) flying += flight.flies(step, i);
+    const pairs = flight.conflicts[step]?.length;
     this.status.textContent = isOver ? `all have ended; ${events} LoS in all`
-      : `${flying} flying, ${flight.conflicts[step].length} pairs in conflict, ` +
+      : `${flying} flying, ${pairs} ${pairs === 1 ? "pair" : "pairs"} in conflict, ` +
         `${flight.losses[step].length} LoS now, ${events} so far`;
     this.ownship.hidden = ownship < 0;
     if (ownship < 0) return;
@@ -48,16 +49,16 @@ class Panel {
     this.note.textContent = !decision ? `Aircraft ${ownship} has ended its flight here.`
       : flight.heads ? `Aircraft ${ownship} looks at:`
         : `Aircraft ${ownship}. This contender has no attention to show.`;
-    this.tellHeads(flight.heads, hidden, toggle);
+    this.showHeads(flight.heads, hidden, toggle);
     const cells = decision ? [decision.flown, decision.mvp].map((each) => [inTurn(each.turn), inSpeed(each)]) : [];
     for (const [number, row] of [...this.decisions.rows].entries()) {
       [...row.cells].slice(1).forEach((cell, column) => { cell.textContent = cells[number]?.[column] ?? "–"; });
     }
-    this.tellLooks(step, flight, ownship);
+    this.showLooks(step, flight, ownship);
   }
 
   // A checkbox per head with a sample of its line, which is the legend as well.
-  tellHeads(count, hidden, toggle) {
+  showHeads(count, hidden, toggle) {
     if (this.heads.childElementCount !== count) {
       this.heads.replaceChildren(...Array.from({ length: count }, (_, head) => {
         const label = document.createElement("label"), box = document.createElement("input");
@@ -71,7 +72,7 @@ class Panel {
   }
 
   // A row per intruder, and one for all others; there are always as many, so that nothing jumps while it plays.
-  tellLooks(step, flight, ownship) {
+  showLooks(step, flight, ownship) {
     this.looks.hidden = !flight.heads || !flight.flies(step, ownship);
     if (this.looks.hidden) return;
     const heads = [...Array(flight.heads).keys()], looks = flight.looks(step, ownship), top = looks.slice(0, ROWS);
@@ -83,7 +84,7 @@ class Panel {
     }));
     const rest = heads.map((head) => top.reduce((left, look) => Math.max(0, left - look.weights[head]), 1));
     while (rows.length < ROWS) rows.push({ what: "", away: "", weights: [] });
-    rows.push(looks.length ? { what: "others", away: "", weights: rest } : { what: "nobody", away: "", weights: [] });
+    rows.push(looks.length ? { what: "others", away: "", weights: rest } : { what: "none", away: "", weights: [] });
     rows.forEach(({ intruder = "", what, away, weights }, place) => {
       const row = this.looks.tBodies[0].rows[place] ?? this.looks.tBodies[0].insertRow();
       row.dataset.intruder = intruder;

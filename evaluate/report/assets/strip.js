@@ -21,6 +21,7 @@ class Strip {
   // Both flights have the same scales: `steps` long, `most` conflicts high. What does not move is drawn once.
   draw({ flight, time, steps, most, palette }) {
     if (!this.width) this.resize();
+    if (!this.width) return; // not on the page now, as when it is printed
     const { pen, width, height, canvas } = this;
     const key = [flight, steps, most, palette, canvas.width];
     if (key.some((part, place) => part !== this.key?.[place])) {

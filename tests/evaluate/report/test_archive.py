@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import re
 from math import inf, isnan, nan
 from typing import Any, NamedTuple
@@ -9,12 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyclone.evaluate.attention import attention
-from skyclone.evaluate.report import archive as recording
-from skyclone.evaluate.report import replay
-from skyclone.evaluate.report.archive import RecordingError, decode, encode
-from skyclone.evaluate.report.learning_curves import Curve
-from skyclone.evaluate.report.page import Report, render
+from skyclone.evaluate.report import archive, output
+from skyclone.evaluate.report.archive import ArchiveError, decode, encode
+from skyclone.evaluate.report.page import render
 
 
 class Point(NamedTuple):
@@ -23,44 +21,21 @@ class Point(NamedTuple):
     more: list[int] | None
 
 
-@pytest.fixture(scope="module")
-def report(evaluated):
-    evaluation, loaded = evaluated
-    plan = evaluation.plan
-    run = plan.contenders[-1].name
-    return Report(
-        evaluation,
-        "skyclone evaluate <run>",
-        "2030-01-01 12:00 UTC",
-        {run: attention.watch(loaded[run].policy, plan.world, plan.seed, range(1))},
-        {run: {"imitation": [Curve("training", [1, 2], [0.5, 0.1], "iteration", "loss")]}},
-        replay.record(list(loaded.values()), plan.world, plan.seed, range(1)),
-        "skyclone 0.0.1; torch 1.0",
-    )
-
-
-@pytest.fixture
-def folder(report, tmp_path):
-    (tmp_path / recording.NAME).write_bytes(recording.write(report))
-    return tmp_path
-
-
-def test_the_page_is_the_same_to_the_last_byte(report, folder):
-    again = recording.read(folder, Report)
-    page = render(again)
-    assert page == render(report)
-    assert "skyclone 0.0.1; torch 1.0" in page
+def test_the_page_is_the_same_to_the_last_byte(report, html, tmp_path):
+    (tmp_path / archive.NAME).write_bytes(archive.write(report))
+    again = archive.read(tmp_path)
+    assert render(again).decode() == html
     assert again.evaluation.to_json() == report.evaluation.to_json()
     figures = again.evaluation.figures["mvp"]
     np.testing.assert_array_equal(figures.nearest_m, report.evaluation.figures["mvp"].nearest_m)
 
 
 def test_its_form(folder):
-    data = json.loads((folder / recording.NAME).read_text())
+    data = json.loads((folder / archive.NAME).read_text())
     assert (data["format"], data["version"]) == ("skyclone recording", 1)
     assert set(data["report"]) == {"evaluation", "command", "made_at", "attention", "curves", "replay", "code"}
     assert data["report"]["replay"]["version"] == 1
-    assert data["report"]["evaluation"]["plan"]["world"]["aircraft"] == 6
+    assert data["report"]["evaluation"]["plan"]["world"]["aircraft"] == 5
 
 
 @pytest.mark.parametrize(
@@ -109,7 +84,7 @@ def test_arrays_come_back_to_the_bit(values):
     ],
 )
 def test_what_is_of_another_type(kind, data, message):
-    with pytest.raises(RecordingError, match=message):
+    with pytest.raises(ArchiveError, match=message):
         decode(kind, data)
 
 
@@ -142,24 +117,66 @@ def _renamed(data):
             r"expected .*recording.json, which `skyclone evaluate --out .*; there is none",
         ),
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "is damaged: expected JSON, got"),
-        (lambda path: path.write_text("[" * 100_000), "is damaged: expected JSON, got"),
+        (lambda path: path.write_text(archive.MARK.decode() + "[" * 100_000), "is damaged: expected JSON, got"),
         (lambda path: path.write_bytes(b"\xff\xfe{}"), "is damaged: expected JSON, got"),
         (lambda path: path.write_text("[NaN]"), "is damaged: expected JSON, got the constant NaN"),
-        (lambda path: path.write_text('{"version": 1}'), "expected a recorded evaluation, got another file"),
-        (_changed(lambda data: data.update(version=2)), "expected version 1 of the recording, got 2. Take the"),
+        (lambda path: path.write_text('{"version": 1}'), "expected the archive of an evaluation, got another file"),
+        (_changed(lambda data: data.update(version=2)), "expected version 1 of the archive, got 2. Take the"),
         (_changed(lambda data: data["report"].update(command="x")), "is damaged: .* another sha256 than it says"),
         (_too_large, "is damaged: .* another sha256 than it says"),
         (_changed(_renamed), r"written by another skyclone: report.evaluation.plan: expected .*seed.* got .*sedd"),
     ],
     ids=["missing", "cut", "deep", "binary", "nan", "another file", "version", "changed", "large", "renamed"],
 )
-def test_damage_is_told(folder, damage, message):
-    damage(folder / recording.NAME)
-    with pytest.raises(RecordingError, match=message):
-        recording.read(folder, Report)
+def test_damage_is_reported(folder, damage, message):
+    damage(folder / archive.NAME)
+    with pytest.raises(ArchiveError, match=message):
+        archive.read(folder)
 
 
-def test_a_folder_where_the_file_should_be(tmp_path):
-    (tmp_path / recording.NAME).mkdir()
-    with pytest.raises(RecordingError, match="cannot be read: Is a directory"):
-        recording.read(tmp_path, Report)
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_folder_or_a_device_where_the_file_should_be(tmp_path, make):
+    make(tmp_path / archive.NAME)
+    with pytest.raises(ArchiveError, match="expected the archive of an evaluation, got a folder or a device"):
+        archive.read(tmp_path)
+
+
+def test_another_file_is_not_read_whole(tmp_path):
+    with open(tmp_path / archive.NAME, "wb") as file:
+        file.truncate(60 * 10**9)
+    with pytest.raises(ArchiveError, match="is damaged: expected JSON, got"):
+        archive.read(tmp_path)
+
+
+def test_an_archive_made_before_is_read(folder):
+    output.write_again(folder, folder / "report.html")
+    text = (folder / "report.html").read_text()
+    for part in ("2026-11-25 12:00 UTC", "LoS against density", "How they learned", "masking matters"):
+        assert part in text, part
+    assert text.count("<figure>") == 2 + 4 + 1 + 5  # differences, contenders, learning, attention
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda report: report["evaluation"]["estimates"].popitem(),
+        lambda report: report["evaluation"]["estimates"]["mvp"].pop("los_events"),
+        lambda report: report["evaluation"]["differences"].update(stranger={}),
+        lambda report: report["replay"]["contenders"].clear(),
+        lambda report: report["replay"]["scenarios"].clear(),
+        lambda report: report["attention"].update(stranger=next(iter(report["attention"].values()))),
+        lambda report: next(iter(report["attention"].values()))["entropy"].clear(),
+        lambda report: report["evaluation"]["plan"].update(batch=10**400, scenarios=-(10**400)),
+        lambda report: report["evaluation"]["seconds"].update(mvp=10**400),
+    ],
+)
+def test_parts_that_contradict_each_other(folder, change):
+    path = folder / archive.NAME
+    data = json.loads(path.read_text())
+    change(data["report"])
+    text = json.dumps(data["report"], separators=(",", ":"))
+    path.write_text(json.dumps({**data, "sha256": hashlib.sha256(text.encode()).hexdigest()}))
+    try:
+        output.write_again(folder, folder / "report.html")
+    except ArchiveError as error:
+        assert re.search("parts contradict each other|written by another skyclone", str(error))  # noqa: PT017

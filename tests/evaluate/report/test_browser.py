@@ -5,8 +5,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +14,13 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.evaluate.evaluation.contenders import name_all
 from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
 from skyclone.evaluate.report import replay
-from skyclone.evaluate.report.page import Report, render
+from skyclone.evaluate.report.archive import decode, encode
+from skyclone.evaluate.report.content import Report
+from skyclone.evaluate.report.page import render
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra 'dev')")
 
+N = 6  # aircraft
 NAME = '<img src=x onerror=alert(1)>&"'
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = [
@@ -32,25 +33,19 @@ OVERFLOWING = """() => [...document.querySelectorAll("body *")]
 
 
 @pytest.fixture(scope="session")
-def report(make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """A report of none, mvp and two runs, one of which has a name that is not to be trusted."""
-    folder = tmp_path_factory.mktemp("browser")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        runs = [str(make_run(Path(name), seed)) for seed, name in enumerate(("clone", NAME))]
-        contenders = tuple(name_all(runs, "none,mvp"))
-        world = WorldConfig(aircraft=8, sector_radius_m=600.0, sector_area_m2=6e5, max_steps=90)
-        plan = Plan(contenders, world, scenarios=3, bootstrap=100)
-        loaded = plan.load()
-        flights = replay.record(list(loaded.values()), world, plan.seed, range(2))
-        return Report(evaluate(plan, loaded), "skyclone evaluate", "", replay=flights)
+def report(report: Report) -> Report:
+    """The report, one of whose runs has a name that is not to be trusted."""
+    run = report.evaluation.plan.contenders[-1].name
+    text = json.dumps(encode(report)).replace(json.dumps(run)[1:-1], json.dumps(NAME)[1:-1])
+    renamed: Report = decode(Report, json.loads(text))
+    return renamed
 
 
 @pytest.fixture(scope="session")
 def address(report: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Where the report is."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render(report), encoding="utf-8")
+    path.write_bytes(render(report))
     return path.as_uri()
 
 
@@ -121,6 +116,8 @@ def test_it_opens_with_the_verdict_and_names_are_escaped(page):
     texts = page.locator(".replay-panel select").nth(1).locator("option").all_inner_texts()
     assert texts == ["none", "mvp", "clone", NAME]
     assert page.locator("h1").bounding_box()["y"] < 100
+    page.emulate_media(media="print")
+    assert page.locator("#replay").is_hidden()
 
 
 def test_it_plays_and_pauses(page):
@@ -181,11 +178,14 @@ def test_it_switches_scenario_and_contender(page, report):
     page.locator("#replay-scrub").fill("9")
     page.locator(".replay-panel select").nth(1).select_option("none")
     flight = _flight(report, 0, 1)
-    frames = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, 8, 2)
+    frames = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, N, 2)
     flying = int((frames[9, :, 0] != replay.GONE).sum())
-    conflicts = sum(code // 64 == 9 for code in flight.conflicts)
+    conflicts = sum(code // (N * N) == 9 for code in flight.conflicts)
     assert (
-        page.locator(".status").nth(1).inner_text().startswith(f"{flying} flying, {conflicts} pairs in conflict, ")
+        page.locator(".status")
+        .nth(1)
+        .inner_text()
+        .startswith(f"{flying} flying, {conflicts} pair{'' if conflicts == 1 else 's'} in conflict, ")
     )
 
 
@@ -250,7 +250,7 @@ def test_heads_can_be_hidden_and_differ_in_more_than_colour(page):
 
 def test_an_ownship_is_chosen_by_a_click_and_dropped_by_another(page, report):
     flight = _flight(report, 3)
-    frame = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, 8, 2)[0]
+    frame = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, N, 2)[0]
     box = page.locator(".picture").nth(1).bounding_box()
     scale = box["width"] / 32768
     place = {
@@ -319,7 +319,7 @@ def test_the_next_conflict_is_found(page, report):
     last: dict[int, int] = {}
     begins: dict[int, set[int]] = {}
     for code in _flight(report, 1).conflicts:
-        step, pair = divmod(code, 64)
+        step, pair = divmod(code, N * N)
         if step - last.get(pair, -99) > 10:  # a pair that was not in conflict in the ten seconds before
             begins.setdefault(step, set()).add(pair)
         last[pair] = step
@@ -328,7 +328,7 @@ def test_the_next_conflict_is_found(page, report):
     for step in later[:2]:
         page.keyboard.press("c")
         assert _clock(page) == step
-        assert int(_data(page)["ownship"]) in {pair // 8 for pair in begins[step]}
+        assert int(_data(page)["ownship"]) in {pair // N for pair in begins[step]}
     page.keyboard.press("End")
     page.click("#replay-conflict")
     assert _clock(page) == next(iter(begins))
@@ -355,14 +355,14 @@ def test_dark_is_drawn_in_other_colours(open_page):
 
 
 @pytest.mark.slow
-def test_sixty_aircraft_are_drawn_smoothly(browser, report, tmp_path):
+def test_sixty_aircraft_are_drawn_smoothly(browser, tmp_path):
     """What one frame costs the script; how often frames come depends on the machine, and is measured by hand."""
     world = WorldConfig(aircraft=60)
     plan = Plan(tuple(name_all(["pretrained:clone"], "mvp")), world, scenarios=1, bootstrap=100)
     loaded = plan.load()
     flights = replay.record([loaded[each.name] for each in plan.contenders], world, plan.seed, [0])
     path = tmp_path / "report.html"
-    path.write_text(render(replace(report, evaluation=evaluate(plan, loaded), replay=flights)), encoding="utf-8")
+    path.write_bytes(render(Report(evaluate(plan, loaded), replay=flights)))
     assert len(json.dumps(flights)) < 2e6
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(path.as_uri())

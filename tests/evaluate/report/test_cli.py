@@ -3,7 +3,7 @@ from click.testing import CliRunner
 
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.evaluate.cli import evaluate
-from skyclone.evaluate.report.archive import RecordingError
+from skyclone.evaluate.report.archive import ArchiveError
 from skyclone.evaluate.report.cli import report
 
 OWN = """00:00:00.00>CRE D1,M600,52.000,4.370,0,100,17.5
@@ -25,19 +25,15 @@ def test_an_own_scenario_is_reported_again_without_its_file(tmp_path):
     _call(evaluate, "--scenario", f"file:{own}", "--bootstrap", 100, "--out", out)
     page = (out / "report.html").read_bytes()
     own.unlink()
-    (out / "evaluation.json").unlink()
+    for name in ("evaluation.json", "report.html"):
+        (out / name).unlink()
+    assert f"Report: {out / 'report.html'}" in _call(report, out).stderr
+    assert (out / "report.html").read_bytes() == page
     again = tmp_path / "deep" / "page.html"
     assert f"Report: {again}" in _call(report, out, "--out", again).stderr
     assert again.read_bytes() == page
     with pytest.raises(ConfigurationError, match=r"expected a folder that can be written into, got: .* Choose"):
         _call(report, out, "--out", again / "page.html")
-
-
-def test_it_is_written_beside_the_recording(tmp_path, monkeypatch):
-    monkeypatch.setattr("skyclone.evaluate.report.archive.read", lambda folder, kind: "what was recorded")
-    monkeypatch.setattr("skyclone.evaluate.report.page.render", lambda content: f"<p>{content}")
-    _call(report, tmp_path)
-    assert (tmp_path / "report.html").read_text() == "<p>what was recorded"
 
 
 def test_a_folder_is_not_taken_for_the_report_s_file(tmp_path):
@@ -46,14 +42,7 @@ def test_a_folder_is_not_taken_for_the_report_s_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_are_no_utf_8_are_written_with_escapes(tmp_path, monkeypatch):
-    monkeypatch.setattr("skyclone.evaluate.report.archive.read", lambda folder, kind: "d\udcff")
-    monkeypatch.setattr("skyclone.evaluate.report.page.render", lambda content: f"<p>{content}")
-    _call(report, tmp_path)
-    assert (tmp_path / "report.html").read_text() == r"<p>d\udcff"
-
-
-def test_a_folder_without_a_recording(tmp_path):
-    with pytest.raises(RecordingError, match=r"there is none. Evaluate again: skyclone evaluate"):
+def test_a_folder_without_an_archive(tmp_path):
+    with pytest.raises(ArchiveError, match=r"there is none. Evaluate again: skyclone evaluate"):
         _call(report, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -14,8 +14,7 @@ from skyclone.evaluate.evaluation.evaluation import VERSION, by_density, evaluat
 from skyclone.evaluate.evaluation.front import FAMILY
 from skyclone.evaluate.evaluation.plan import Plan
 from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES
-from skyclone.evaluate.report import output
-from skyclone.evaluate.report import page as report
+from skyclone.evaluate.report import output, page
 from skyclone.train import checkpoint, networks
 from skyclone.train.checkpoint import META_KEYS
 
@@ -45,7 +44,7 @@ def result(tmp_path_factory):
         WorldConfig(aircraft=count, sector_radius_m=300.0, sector_area_m2=1.4e5, max_steps=25) for count in (3, 2)
     ]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(report, "render", lambda *arguments: "")  # not looked at here
+        patched.setattr(page, "render", lambda report: b"")  # not looked at here
         found = []
         for world in worlds:
             contenders = tuple(name_all([run], "none,mvp"))

@@ -5,15 +5,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
-from skyclone.evaluate.attention import attention
 from skyclone.evaluate.evaluation.contenders import name_all
 from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
-from skyclone.evaluate.report import plots, replay
-from skyclone.evaluate.report.learning_curves import Curve
-from skyclone.evaluate.report.page import Report, render
-
-CURVES = {"imitation": [Curve("training", [1, 2], [0.5, 0.1], "iteration", "loss")]}
+from skyclone.evaluate.report import archive
+from skyclone.evaluate.report.archive import decode, encode
+from skyclone.evaluate.report.content import Report
+from skyclone.evaluate.report.page import environment, render
+from skyclone.train.runs.intervals import Estimate
 
 
 class _Page(HTMLParser):
@@ -49,24 +49,8 @@ class _Page(HTMLParser):
             self.text.append(data)
 
 
-@pytest.fixture(scope="module")
-def report(evaluated):
-    evaluation, loaded = evaluated
-    plan = evaluation.plan
-    runs = [contender.name for contender in plan.contenders if contender.is_run]
-    return Report(
-        evaluation,
-        "skyclone evaluate a b",
-        "2030-01-01 12:00 UTC",
-        {run: attention.watch(loaded[run].policy, plan.world, plan.seed, range(2)) for run in runs},
-        {runs[0]: CURVES},
-        replay.record(list(loaded.values()), plan.world, plan.seed, range(2)),
-    )
-
-
-@pytest.fixture(scope="module")
-def html(report):
-    return render(report)
+def _flights(html):
+    return json.loads(re.search(r'id="replay-data">(.*?)</script>', html, re.DOTALL).group(1))
 
 
 def test_the_page_is_whole_and_needs_no_network(html):
@@ -78,53 +62,64 @@ def test_the_page_is_whole_and_needs_no_network(html):
     assert set(re.findall(r"https?://[^\s\"'<]+", html)) <= {
         "http://www.w3.org/1999/xlink", "http://www.w3.org/2000/svg",
     }  # fmt: skip
-    assert page.tags.count("svg") >= 2 + 2 + 1 + 4  # pictures: differences, contenders, learning, attention
+    assert page.tags.count("figure") == 2 + 2 + 1 + 2 * 3  # differences, contenders, learning, attention of two
     assert not re.search(r"#(0a0b0|01020|04050|07080|0c0d0)", html)  # every stand-in became a colour of the page
     assert "Content-Security-Policy" in html
     assert page.handlers == []
 
 
 def test_the_page_says_what_was_found_and_how(html):
-    page = _Page(html)
-    text = " ".join(page.text)
+    text = " ".join(" ".join(_Page(html).text).split())
     for part in (
         "tuned", "LoS events", "extra distance", "Differences on the same scenarios", "skyclone evaluate a b",
-        "2030-01-01", "of seed 1000000", "What the attention looks at", "How they learned", "Replay",
-        "BCa bootstrap", "weights_sha256",
+        "2030-01-01", "skyclone 0.0.1; torch 1.0", "6 scenarios, numbers 0 to 5 of seed 1000000; 4 at a time",
+        "What the attention looks at", "exactly 0", "Heads compared in pairs", "heads 1 and 2",
+        "Jensen-Shannon", "agreement with MVP", "How they learned", "Replay", "BCa bootstrap", "weights_sha256",
     ):  # fmt: skip
         assert part in text, part
-    flights = json.loads(re.search(r'id="replay-data">(.*?)</script>', html, re.DOTALL).group(1))
-    assert len(flights["contenders"]) == 4
+    assert len(_flights(html)["contenders"]) == 4
 
 
 def test_a_page_without_runs_is_short(report):
-    plan = Plan(tuple(name_all([], "none")), report.evaluation.plan.world, scenarios=2, bootstrap=100)
-    html = render(Report(evaluate(plan, plan.load())))
-    for part in ("Differences on", "How they learned", "What the attention", '<section id="replay"'):
+    plan = Plan(tuple(name_all([], "none")), report.evaluation.plan.world, scenarios=1, bootstrap=100)
+    html = render(Report(evaluate(plan, plan.load()))).decode()
+    for part in ("Differences on", "How they learned", "What the attention", '<section id="replay"', "1 scenarios"):
         assert part not in html
+    assert "1 scenario of 6 aircraft" in html
+    assert "1 scenario, number 0 of seed" in html
     assert _Page(html).tags.count("html") == 1
 
 
-@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "</script><b>'so' & \"on\"", "_$x$_^{"])
-def test_names_are_escaped(make_run, tmp_path, monkeypatch, report, name):
-    monkeypatch.chdir(tmp_path)
-    folder = name.replace("/", "")
-    make_run(tmp_path / folder)
-    contenders = tuple(name_all([folder], "none,mvp"))
-    plan = replace(report.evaluation.plan, contenders=contenders, scenarios=2)
-    loaded = plan.load()
-    evaluation = replace(evaluate(plan, loaded), warnings=[f"{folder} is odd"])
-    flights = replay.record(list(loaded.values()), plan.world, plan.seed, range(1))
-    watched = attention.watch(loaded[folder].policy, plan.world, plan.seed, range(2))
-    html = render(
-        Report(evaluation, f"skyclone evaluate {folder}", "", {folder: watched}, {folder: CURVES}, flights)
-    )
-    page = _Page(html)
-    assert "img" not in page.tags
-    assert page.tags.count("script") == 2
-    assert page.tags.count("b") == page.tags.count("figure")  # their titles
+NASTY = """"><img src=x onerror=alert(1)></script><script>alert(2)</script><b>'&amp;{{ 7 * 7 }}{% x %}$x$_^{"""
+SURROGATE = "_d\udcff<svg onload=alert(3)>--><!--"
+
+
+def _named(report, first, second):
+    """The report with these names for its two runs, and the second for every other text that is not ours."""
+    text = json.dumps(encode(report))
+    for old, new in zip(report.attention, (first, second), strict=True):
+        text = text.replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1])
+    data = json.loads(text)
+    data |= {"command": second, "made_at": second, "code": second}
+    data["evaluation"]["warnings"] = [f"{first} is odd", second]
+    data["evaluation"]["meta"][first] = {second: [first, second]}
+    data["curves"][first] = {second: [{**data["curves"][first]["imitation"][0], "name": first, "x_label": second}]}
+    data["replay"]["mvp"] = first
+    return decode(Report, data)
+
+
+def test_no_name_gets_through(report, html):
+    hostile = render(_named(report, NASTY, SURROGATE)).decode()
+    page, plain = _Page(hostile), _Page(html)
+    assert {"img", "script"} & set(page.tags) == {"script"}
+    for tag in ("script", "svg", "figure", "b", "section", "option"):
+        assert page.tags.count(tag) == plain.tags.count(tag), tag
+    assert hostile.count("</script") == html.count("</script") == 2
     assert page.handlers == []
-    assert folder in " ".join(page.text)
+    text = " ".join(page.text)
+    assert text.count(NASTY) > 3  # elsewhere it is shortened
+    assert text.count(SURROGATE.replace("\udcff", r"\udcff")) > 10
+    assert [each["name"] for each in _flights(hostile)["contenders"]] == ["none", "mvp", NASTY, SURROGATE]
 
 
 def test_the_page_can_be_made_without_any_figure(report):
@@ -133,10 +128,61 @@ def test_the_page_can_be_made_without_any_figure(report):
         name: replace(each, nearest_m=np.full_like(each.nearest_m, np.inf))
         for name, each in evaluation.figures.items()
     }
-    assert "<svg" in render(Report(replace(evaluation, figures=figures)))
+    assert b"<svg" in render(Report(replace(evaluation, figures=figures)))
 
 
-def test_thirty_six_contenders_look_different() -> None:
-    marks = [plots.mark(index) for index in range(36)]
-    assert len({(mark.colour, mark.marker) for mark in marks}) == 36
-    assert marks[0] == plots.marks_of(["none", "mvp"])["mvp"]
+def test_a_template_s_unknown_name_is_an_error():
+    with pytest.raises(UndefinedError, match="'verdict' is undefined"):
+        environment().get_template("report.html").render(script_hash="")
+
+
+@pytest.fixture(scope="module")
+def attention():
+    """The macros of the attention's template: called, they return text with single spaces."""
+    empty = {"report": Report.__new__(Report), "names": {}}
+    object.__setattr__(empty["report"], "attention", {})
+    module = environment().get_template("attention.html").make_module(empty)
+    return lambda macro, figures: " ".join(getattr(module, macro)(figures).split())
+
+
+@pytest.fixture
+def looks(folder):
+    """What a policy looks at."""
+    return archive.read(folder).attention["clone"]
+
+
+def test_findings_in_words(looks, attention):
+    choice = replace(looks.masking.mean, largest=Estimate(0.62, 0.58, 0.66), highest_mps=Estimate(2, 1, 3))
+    nearest = replace(looks.masking.nearest, largest=Estimate(0.5, float("nan"), float("nan")))
+    masked = replace(looks.masking, rows=1234, chance=0.25, mean=choice, nearest=nearest)
+    text = attention("findings", replace(looks, masking=masked))
+    assert text.startswith(
+        "<li>Masking the most-attended intruder (mean of the heads) changes the velocity most in 62 % [58, 66] of "
+        "the 1,234 rows where masking matters, that is, changes it by more than 0.1 m/s; the nearest intruder does "
+        "in 50 %, one chosen at random in 25 %. The change is 2.00 m/s for the most attended, "
+    )
+    assert "<li>The heaviest intruders of heads " in text
+    once = replace(masked, rows=1)
+    assert "of the 1 row where" in attention("findings", replace(looks, masking=once))
+
+
+def test_a_leak_is_a_warning(looks, attention):
+    leaking = attention("padding", replace(looks, padding_weight=0.01))
+    assert "Warning: places without an intruder receive attention, with weights of up to 0.01: the" in leaking
+    assert "nothing is known about padding" in attention("padding", replace(looks, padded=0))
+    assert "on the 7 places without" in attention("padding", replace(looks, padded=7))
+
+
+def test_one_head_to_which_no_intruder_matters(looks, attention):
+    quiet = replace(looks, masking=None, masking_in_conflict=None, pairs=[])
+    assert (
+        attention("findings", quiet)
+        == "<li>Masking an intruder never changes the velocity by more than 0.1 m/s.</li>"
+    )
+    assert attention("heads", quiet).count('<td>-<span class="interval">-') == len(quiet.sharpness)
+    assert "<details>" not in attention("pairs_of_heads", [])
+
+
+def test_two_aircraft_leave_no_choice(looks, attention):
+    alone = attention("findings", replace(looks, uniform_sharpness=float("nan")))
+    assert alone == "<li>No ownship ever had two intruders in view, so there was no choice to make.</li>"

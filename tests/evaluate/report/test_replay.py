@@ -13,7 +13,7 @@ from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.evaluation.contenders import name_all
 from skyclone.evaluate.evaluation.evaluation import Plan
-from skyclone.evaluate.report.replay import DECISION, GONE, KEPT, NOBODY, record
+from skyclone.evaluate.report.replay import DECISION, GONE, KEPT, NO_INTRUDER, record
 
 
 def _array(text, kind, *shape):
@@ -94,9 +94,9 @@ def test_the_attention_is_that_of_the_intruders_it_names(evaluated, replay):
     intruders = _array(flight.attention.intruders, "<u2", -1, kept)
     weights = _array(flight.attention.weights, "u1", -1, heads, kept)
     assert (heads, kept) == (3, 4)
-    sums = np.where(intruders[:, :1] == NOBODY, 0, 255).repeat(heads, 1)
+    sums = np.where(intruders[:, :1] == NO_INTRUDER, 0, 255).repeat(heads, 1)
     assert weights.sum(-1) == pytest.approx(sums, abs=kept)
-    assert not weights.swapaxes(1, 2)[intruders == NOBODY].any()
+    assert not weights.swapaxes(1, 2)[intruders == NO_INTRUDER].any()
     world = World(plan.world, plan.seed, [0])
     expected = policy.attention(observe_all(world.traffic, policy.view))[0]  # (N, H, K), nearest first
     for aircraft in range(plan.world.aircraft):
