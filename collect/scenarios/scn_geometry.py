@@ -1,4 +1,4 @@
-"""The geometry of scenarios drawn by hand: convex sectors out of points."""
+"""Sectors of scenarios written by hand: convex polygons from points."""
 
 import numpy as np
 

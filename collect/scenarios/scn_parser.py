@@ -1,7 +1,7 @@
 """One BlueSky scenario file as a scenario: its commands, line by line, become a layout.
 
-Read are CRE (the aircraft), DEST and ADDWPT (where they want to go), DEFWPT, and as the sector AREA, POLY, BOX or
-CIRCLE. What else stands in a file is named in a warning; what cannot be flown here is an error.
+It reads CRE (the aircraft), DEST and ADDWPT (where they want to go), DEFWPT, and AREA, POLY, BOX or CIRCLE for the
+sector. A warning names everything else in a file; what cannot be flown here is an error.
 """
 
 import math
@@ -18,14 +18,14 @@ from ..airspace.units import KNOT_MPS, NAUTICAL_MILE_M
 from .layout import Layout
 from .scn_geometry import convex, hull_with_margin
 
-_MOST_M = 50_000.0  # how far from its centre a plane is good enough for
-_AHEAD_S = 120.0  # where an aircraft without a waypoint goes: straight on, so far
+_MOST_M = 50_000.0  # how far from its centre a plane is accurate enough
+_AHEAD_S = 120.0  # an aircraft without a waypoint flies straight on for this long
 _ALIASES = {"CREATE": "CRE", "POLYGON": "POLY", "WPTYPE": "ADDWPT"}
 _SHAPES = ("POLY", "BOX", "CIRCLE")
 _OF_AIRCRAFT = ("DEST", "ADDWPT")
 _READ = ("CRE", "DEFWPT", "AREA", *_OF_AIRCRAFT, *_SHAPES)
 _UNREADABLE = ("MCRE", "CRECONFS", "SYN", "TRAFGEN", "PCALL", "CALL", "IC", "SCHEDULE", "DELAY")
-"""Commands that make aircraft, or run commands, that stand nowhere in the file: without them it is another one."""
+"""Commands that create aircraft or run commands that are not in the file: without them it is another scenario."""
 
 
 @dataclass
@@ -46,9 +46,9 @@ class ScenarioFile:
     """A scenario from a file.
 
     Attributes:
-        path: Where it stands.
+        path: The file.
         layout: How it starts.
-        warnings: What was left out or is flown otherwise than in BlueSky.
+        warnings: What was left out, or is flown differently than in BlueSky.
     """
 
     path: Path
@@ -73,7 +73,7 @@ def read(path: Path) -> ScenarioFile:
 
 
 def _commands(path: Path, text: str) -> list[tuple[int, float, str]]:
-    """Return (line number, time in s, command) of each line; a line that ends in \\ goes on in the next."""
+    """Return (line number, time in s, command) of each line; a line that ends in \\ continues in the next."""
     found, held, first = [], "", 0
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.split("#")[0].strip()
@@ -127,7 +127,7 @@ class _Reader:
         name = _ALIASES.get(words[0].upper(), words[0].upper())
         if name in _UNREADABLE:
             raise self.fail(
-                f"{name} brings in traffic or commands that do not stand in this file. Write each aircraft as "
+                f"{name} brings in traffic or commands that are not in this file. Write each aircraft as "
                 "CRE callsign,type,lat,lon,hdg,alt,spd."
             )
         if name not in _READ:
@@ -138,7 +138,7 @@ class _Reader:
         if time_s - self.start_s >= 1.0:
             raise self.fail(
                 f"{name} comes {time_s - self.start_s:g} s after the start; expected the time of the first line, "
-                "for here all traffic starts at once. Split the file, or set all times to 00:00:00.00."
+                "because all traffic starts at once here. Split the file, or set all times to 00:00:00.00."
             )
         if name in _OF_AIRCRAFT:
             self._go(name, words[1:])
@@ -187,7 +187,7 @@ class _Reader:
     def _go(self, command: str, words: list[str]) -> None:
         """DEST or ADDWPT callsign lat lon, or the name of a DEFWPT."""
         if len(words) < 2 or words[0].upper() not in self.aircraft:
-            who = words[0] if words else "nobody"
+            who = words[0] if words else "none"
             raise self.fail(f"expected {command} callsign,lat,lon of an aircraft created before, got {who}")
         aircraft, name = self.aircraft[words[0].upper()], words[1].upper()
         if name in ("FLYBY", "FLYOVER", "FLYTURN"):
@@ -196,7 +196,7 @@ class _Reader:
         if name in self.points:
             point = self.points[name]
         elif name[0].isalpha():
-            raise self.fail(f"waypoint '{words[1]}' is a name; expected lat,lon, or a DEFWPT of it further up")
+            raise self.fail(f"waypoint '{words[1]}' is a name; expected lat,lon, or a DEFWPT of it above")
         else:
             point = self.point(words[1:], f"the waypoint of {words[0]}")
         if command == "DEST":
@@ -261,7 +261,7 @@ class _Reader:
         if corners_deg:
             corners, is_convex = convex(on_plane(corners_deg, centre))
             if not is_convex:
-                self.warnings.append("the sector is not convex; its convex hull is taken")
+                self.warnings.append("the sector is not convex; its convex hull is used")
         else:
             corners = hull_with_margin(points)
         if max(np.abs(points).max(), np.abs(corners).max()) > _MOST_M:
@@ -291,12 +291,12 @@ class _Reader:
     def _goal(self, name: str) -> tuple[float, float] | None:
         """Return where an aircraft wants to go: its destination, else its last waypoint."""
         aircraft = self.aircraft[name]
-        on_the_way = aircraft.waypoints_deg if aircraft.destination_deg else aircraft.waypoints_deg[:-1]
-        self.left_out["waypoints on the way"] += len(on_the_way)
+        passed = aircraft.waypoints_deg if aircraft.destination_deg else aircraft.waypoints_deg[:-1]
+        self.left_out["waypoints before the last"] += len(passed)
         return aircraft.destination_deg or next(reversed(aircraft.waypoints_deg), None)
 
     def _warn(self, names: list[str], all_aircraft: list[_Aircraft]) -> None:
-        """Say what is flown otherwise than in BlueSky."""
+        """Warn of what is flown differently than in BlueSky."""
         aimless = [name for name in names if not self.aircraft[name].waypoints_deg and not
                    self.aircraft[name].destination_deg]  # fmt: skip
         if aimless:
@@ -309,7 +309,7 @@ class _Reader:
         levels = [each.altitude_ft for each in all_aircraft]
         if max(levels) > min(levels):
             self.warnings.append(
-                f"altitudes from {min(levels):g} to {max(levels):g} ft are flown on one level: nobody passes above"
+                f"altitudes from {min(levels):g} to {max(levels):g} ft are flown on one level: none passes above"
             )
         left_out = [f"{name} ({count}x)" if count > 1 else name for name, count in self.left_out.items() if count]
         if left_out:

@@ -1,7 +1,7 @@
-"""BlueSky in this process: started once, headless, detached, in a folder of its own that is gone at once.
+"""BlueSky in this process: started once, headless, detached, in a temporary folder that is removed at once.
 
 BlueSky is a process-wide singleton. It keeps its settings in the folder it works in, and its aircraft model
-files in the user's; neither shall be touched by a command that merely flies in it.
+files in the user's; a command that merely flies in it must touch neither.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ casmach_threshold = 0.0  # else a speed below 2 m/s is taken for a Mach number
 
 
 class _NoNavigationData:
-    """Stands in for BlueSky's navigation database, which takes 7 s to read and is not needed here."""
+    """Replaces BlueSky's navigation database, which takes 7 s to read and is not needed here."""
 
     def reset(self) -> None:
         """Do nothing."""
@@ -57,7 +57,7 @@ def start_bluesky() -> Any:
     """Return the module `bluesky`, its simulation started; the same one at every call.
 
     Raises:
-        ConfigurationError: BlueSky is not installed, or was started in this process by somebody else.
+        ConfigurationError: BlueSky is not installed, or something else started it in this process.
     """
     bluesky_version()
     with quietly():

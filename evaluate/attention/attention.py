@@ -1,4 +1,4 @@
-"""What the attention looks at: near intruders, urgent ones, those MVP would avoid, those that matter?
+"""What the attention looks at: near intruders, urgent ones, those that MVP would avoid, those that matter.
 
 Notation: M rows (an ownship in a step), K intruders seen, H heads, R resamples, S scenarios.
 """
@@ -46,7 +46,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class HeadPair:
-    """How differently two heads look, over rows with two or more intruders.
+    """How much two heads differ, over rows with two or more intruders.
 
     Attributes:
         heads: Their numbers, from 1.
@@ -69,20 +69,20 @@ class Attention:
     Attributes:
         rows: Ownships looked at, M.
         rows_in_conflict: Those of them that MVP would push.
-        padded: Places without an intruder that were looked at.
-        padding_weight: Largest weight any head gave to one of them: exactly 0 if all is well.
+        padded: Slots without an intruder that were checked.
+        padding_weight: Largest weight any head gave to one of them: exactly 0 if the mask works.
         sharpness: Mean of the largest weight, over rows with two or more intruders.
         uniform_sharpness: What it would be if all intruders weighed the same.
         entropy: Mean of -sum(w ln w) / ln(intruders), over the same rows: 0 one intruder only, 1 all alike.
         agreement: Rank correlation (Somers' D) between the weights and MVP's push per intruder, mean over
             rows in conflict: 1 if the intruders are weighed in the order of the pushes, 0 if there is no relation.
-        nearest_agreement: The same for a head that simply looked at the nearest intruder most.
+        nearest_agreement: The same for weights by nearness alone.
         top_push: Share of the rows in conflict whose heaviest intruder is the one MVP pushes away from most.
         nearest_top_push: The same for the nearest intruder.
         by_distance: Weight against distance, m.
         by_tcpa: Weight against tcpa, s, of intruders that will pass within the protected zone (dcpa < R).
         by_dcpa: Weight against dcpa, m, of intruders that will pass within the look-ahead time.
-        pairs: How differently each two heads look.
+        pairs: How much each two heads differ.
         masking: Whether the intruders looked at are those that matter; None if none ever does.
         masking_in_conflict: The same, over rows that MVP would push.
     """
@@ -107,7 +107,7 @@ class Attention:
 
     @property
     def leaks(self) -> bool:
-        """Whether some head gave weight to a place where there is no intruder."""
+        """Whether some head gave weight to padding."""
         return self.padding_weight != 0
 
     def to_json(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _plain(value: Any) -> Any:
 def watch(
     policy: Policy, config: WorldConfig, seed: int, episodes: Sequence[int], device: str | torch.device = "cpu"
 ) -> Attention | None:
-    """Let a policy fly some scenarios and look at its attention.
+    """Fly some scenarios with a policy and analyse its attention.
 
     Returns:
         What it looks at; None if it has no attention or never saw an intruder.
@@ -204,7 +204,7 @@ def analyse(looks: Looks, config: WorldConfig, resamples: np.ndarray, masked: Ma
 
 
 def compare_heads(rows: Looks | Masked, resamples: np.ndarray) -> list[HeadPair]:
-    """Return how differently each two heads look, over rows with two or more intruders."""
+    """Return how much each two heads differ, over rows with two or more intruders."""
     several = rows.is_present.sum(-1) >= 2
     weights, present, scenario = rows.weights[several].double(), rows.is_present[several], rows.scenario[several]
     top, bits = weights.argmax(-1), -torch.xlogy(weights, weights).sum(-1) / log(2.0)  # (M, H)

@@ -22,7 +22,7 @@ from ...datasets.traffic.view import View
 from ...train.policy import Policy
 
 EVERY = 8
-"""One step in eight is looked at: neighbouring steps are much alike, so more scenarios tell more."""
+"""One step in eight is analysed: neighbouring steps are much alike, so more scenarios say more."""
 
 
 class Looks(NamedTuple):
@@ -52,7 +52,7 @@ class Looks(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A policy's looks, and the observations (M rows) they were taken at."""
+    """A policy's looks, and their observations (M rows)."""
 
     looks: Looks
     observation: Observation
@@ -61,7 +61,7 @@ class Seen(NamedTuple):
 def fly_and_look(
     policy: Policy, config: WorldConfig, seed: int, episodes: Sequence[int], device: str | torch.device = "cpu"
 ) -> Seen | None:
-    """Let a policy fly some scenarios and note what its heads look at, on the CPU.
+    """Fly some scenarios with a policy and record what its heads look at, on the CPU.
 
     Returns:
         Its looks; None if it has no attention.
@@ -88,8 +88,8 @@ def fly_and_look(
 def look(policy: Policy, observation: Observation, config: WorldConfig, scenario: Tensor | None = None) -> Looks:
     """Return the attention on an observation (M rows), beside what MVP would do.
 
-    Whatever the view, distance, relative position and relative velocity are its first five features of an
-    intruder, in axes that may be rotated: lengths and times do not depend on that.
+    In every view, distance, relative position and relative velocity are the first five features of an intruder.
+    The axes may be rotated; lengths and times do not depend on that.
 
     Args:
         policy: Whose attention.

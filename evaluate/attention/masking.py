@@ -1,8 +1,8 @@
-"""Does an intruder matter as much as it is looked at? Each one is masked in turn, and the action compared.
+"""Does the policy act on the intruders it looks at? Each one is masked in turn, and the actions are compared.
 
 Attention weights need not say what a network acts on (Jain, Wallace 2019, "Attention is not Explanation"; there
 too, inputs are left out one by one). Here the network decides twice: with all intruders in view, and as if one of
-them was not there, with no other one in its place. The change is the distance between the two velocities it asks
+them were absent, with no other one in its place. The change is the distance between the two velocities it asks
 for.
 
 Notation: M rows (an ownship in a step), K intruders seen, H heads, R resamples, S scenarios.
@@ -80,9 +80,9 @@ class Masking:
     Attributes:
         masked: Rows with two or more intruders in which each was masked.
         rows: Those of them in which masking some intruder changes the velocity by more than `LEAST_CHANGE_MPS`;
-            all that follows is over these.
+            all figures below are over these.
         chance: Share of rows in which an intruder chosen at random is the one that matters most.
-        most_mps: Mean of the largest change of each row: what no choice can exceed.
+        most_mps: Mean of the largest change of each row: the upper bound of any choice.
         heads: Chosen by the weight of each head.
         mean: Chosen by the mean weight of all heads.
         nearest: Chosen by nearness.

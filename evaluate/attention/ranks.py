@@ -16,7 +16,7 @@ def somers_d(weights: Tensor, push: Tensor, is_present: Tensor) -> Tensor:
 
     Args:
         weights: (M, H, K).
-        push: (M, K), or anything else the intruders can be ordered by.
+        push: (M, K), or any other order of the intruders.
         is_present: (M, K).
     """
     higher = torch.sign(push.unsqueeze(-1) - push.unsqueeze(-2))  # (M, K, K)

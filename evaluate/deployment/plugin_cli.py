@@ -16,7 +16,7 @@ def init_plugin():
     config = {"plugin_name": "SKYCLONE", "plugin_type": "sim"}
     return config
 '''
-"""BlueSky finds plugins by reading source files of this form in its folder; it knows no entry points."""
+"""BlueSky finds plugins by reading source files of this form in its folder; it uses no entry points."""
 
 
 @click.command("plugin")
@@ -32,7 +32,7 @@ def plugin(folder: Path) -> None:
         "In BlueSky, or in a scenario file:\n"
         "  PLUGIN LOAD SKYCLONE     (or add 'skyclone' to enabled_plugins in settings.cfg)\n"
         "  SKYCLONE runs/clone      (a trained policy; without it pretrained:tuned)\n"
-        "  RESO SKYCLONE            (RESO OFF gives back control)",
+        "  RESO SKYCLONE            (RESO OFF returns control)",
         err=True,
     )
 

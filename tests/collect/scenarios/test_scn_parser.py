@@ -85,7 +85,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     )
     said = "\n".join(scenario_parser.read(write(tmp_path, text)).warnings)
     for part in (
-        "own.scn: left out: PAN, ZOOM (2x), RESO, waypoints on the way",
+        "own.scn: left out: PAN, ZOOM (2x), RESO, waypoints before the last",
         "no DEST or ADDWPT for K3, K4: straight on for 120 s of flight instead",
         "aircraft of type B744 are flown as M600",
         "altitudes from 100 to 1000 ft are flown on one level",
@@ -117,7 +117,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
             "waypoint 'EHAM' is a name; expected lat,lon, or a DEFWPT",
         ),
         ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>DEST D1 54 4", "expected all traffic within 50 km of its centre"),
-        ("0:0:0>MCRE 20", "MCRE brings in traffic or commands that do not stand in this file"),
+        ("0:0:0>MCRE 20", "MCRE brings in traffic or commands that are not in this file"),
         ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>AREA S", "AREA S: expected a POLY, BOX or CIRCLE of that name"),
         ("0:0:0>POLY S 52 4 52 5", "expected POLY name,lat,lon,... with three or more corners"),
         ("0:0:0>CIRCLE S 52 4", "expected the radius in NM as a number from 0.001 to 100, got ''"),
