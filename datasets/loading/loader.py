@@ -6,7 +6,7 @@ number of batches already used is all that has to be known to go on.
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,8 @@ from ..traffic.pairs import pairs_of_rows
 from ..traffic.view import View
 from .mixture import Mixture, draw, times
 from .snapshots import Rows, Snapshots
+from .source import Source
 from .streaming import BUFFER_SHARDS, Schedule, Stream, deal
-
-if TYPE_CHECKING:
-    from .. import dataset
 
 
 class Batch(NamedTuple):
@@ -116,7 +114,7 @@ class Loader:
     @classmethod
     def of(
         cls,
-        datasets: "Sequence[dataset.Dataset]",
+        datasets: Sequence[Source],
         split: str = "all",
         heldout: float = 0.1,
         view: View | str = "seed",

@@ -10,7 +10,7 @@ Notation: R rows, N aircraft at the most, M rows of a batch.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +19,7 @@ from torch import Tensor
 from ..errors import DatasetError
 from ..traffic.record import Table
 from ..traffic.state import Traffic
-
-if TYPE_CHECKING:
-    from ..dataset import Dataset
+from .source import Source
 
 STATES = ("east_m", "north_m", "track_rad", "speed_mps")
 OWN = ("waypoint_east_m", "waypoint_north_m", "teacher_turn", "teacher_speed")
@@ -139,7 +137,7 @@ class Snapshots:
         return self.pick(rows).traffic()
 
     @classmethod
-    def of(cls, datasets: "Dataset | Sequence[Dataset]", split: str = "all", heldout: float = 0.1) -> "Snapshots":
+    def of(cls, datasets: Source | Sequence[Source], split: str = "all", heldout: float = 0.1) -> "Snapshots":
         """Read datasets into memory, one behind the other.
 
         Args:
@@ -174,7 +172,7 @@ def check_split(split: str) -> None:
         raise DatasetError(f"unknown split '{split}'. There are: {', '.join(SPLITS)}.")
 
 
-def empty_split(datasets: "Sequence[Dataset]", split: str, heldout: float) -> DatasetError:
+def empty_split(datasets: Sequence[Source], split: str, heldout: float) -> DatasetError:
     """Return the error that no episode of the datasets is in a split."""
     episodes = sum(dataset.episodes for dataset in datasets)
     return DatasetError(
@@ -183,7 +181,7 @@ def empty_split(datasets: "Sequence[Dataset]", split: str, heldout: float) -> Da
     )
 
 
-def aircraft_of(dataset: "Dataset") -> int:
+def aircraft_of(dataset: Source) -> int:
     """Return how many aircraft the world of a dataset has, 0 if it does not say."""
     aircraft = dataset.manifest.world.get("aircraft", 0)
     return min(aircraft, MOST_AIRCRAFT) if isinstance(aircraft, int) else 0

@@ -14,7 +14,6 @@ Notation: D datasets, P shards with rows in the split, T slots, R rows of an epo
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,9 +22,7 @@ from ..errors import DatasetError
 from ..traffic.record import Table
 from .mixture import Mixture, draw, times
 from .snapshots import Rows, Store, aircraft_of, check_split, choose, empty_split, most_aircraft
-
-if TYPE_CHECKING:
-    from ..dataset import Dataset
+from .source import Source
 
 BUFFER_SHARDS = 16
 _ORDER, _DRAW, _SLOT = range(3)  # what a random generator is for
@@ -46,7 +43,7 @@ class Stream:
         aircraft: N.
     """
 
-    datasets: "tuple[Dataset, ...]"
+    datasets: tuple[Source, ...]
     split: str
     heldout: float
     buffer_shards: int
@@ -57,7 +54,7 @@ class Stream:
     @classmethod
     def of(
         cls,
-        datasets: "Dataset | Sequence[Dataset]",
+        datasets: Source | Sequence[Source],
         split: str = "all",
         heldout: float = 0.1,
         buffer_shards: int = BUFFER_SHARDS,
