@@ -137,7 +137,9 @@ def check_finetuning() -> str:
     critic.calibrate(returns(rollout, config.discount))
     estimates = estimate(rollout, critic, config.discount, config.smoothing)
     advantage = ppo.normalise(estimates.advantage)
-    batch = ppo.Batch(rollout.observation, rollout.action, rollout.log_prob, advantage, estimates.target, None)
+    batch = ppo.UpdateBatch(
+        rollout.observation, rollout.action, rollout.log_prob, advantage, estimates.target, None
+    )
     with torch.no_grad():
         gap = (actor(rollout.observation) - rollout.mean).abs().max().item()
     require(gap < 1e-5, "the policy that flew to be the policy that learns", f"a difference of {gap}")

@@ -95,7 +95,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
 def _prepare(**options: Any) -> list[Any]:
     """Return the plans, one for each number of aircraft."""
     from ..collect.scenarios.registry import count_of, world_for
-    from ..train.cloning.run import choose_device
+    from ..train.runs.device import choose_device
     from .evaluation.contenders import name_all
     from .evaluation.plan import Plan
 

@@ -25,7 +25,8 @@ from ...datasets.files.atomic import clean, publish
 from ...datasets.files.storage import Folder
 from ...datasets.provenance import code_version, package_versions, source_hash
 from ...train.cloning.config import check_same, describe
-from ...train.cloning.run import SUMMARY_NAME, Cloning, TrainingError, is_run
+from ...train.cloning.run import Cloning
+from ...train.runs.run_folder import SUMMARY_NAME, TrainingError, holds_run
 from ..evaluation.batches import fly_all
 from ..evaluation.contenders import UNRESOLVED, Contender
 from ..evaluation.flight_store import FlightStore
@@ -193,13 +194,13 @@ def _train(
 def _check(plan: ComparePlan, training: Training, root: Path, described: list[dict[str, Any]]) -> None:
     """Raise if a run of today's code that is there was begun with something else."""
     folder = training.folder(root)
-    if is_run(folder) and not _is_old(folder):
+    if holds_run(folder) and not _is_old(folder):
         check_same(folder, plan.config(training), described)
 
 
 def _set_aside_if_old(folder: Path, say: Say) -> None:
     """Move a run away that other code has made, finished or not: its figures are not those of this code."""
-    if not is_run(folder) or not _is_old(folder):
+    if not holds_run(folder) or not _is_old(folder):
         return
     number = 1
     while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():

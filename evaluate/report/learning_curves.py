@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...train.cloning.monitor import METRICS_NAME
+from ...train.runs.run_folder import METRICS_NAME
 
 
 class Curve(NamedTuple):

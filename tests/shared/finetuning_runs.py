@@ -9,8 +9,9 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, networks
 from skyclone.train.finetuning.config import FinetuneConfig
-from skyclone.train.finetuning.curve import read_metrics
+from skyclone.train.finetuning.iteration import TuningIteration
 from skyclone.train.finetuning.run import Finetuning
+from skyclone.train.runs.metrics_log import read_log
 from skyclone.train.tensor_file import read_tensors
 
 WORLD = WorldConfig(aircraft=5, max_steps=40, sector_radius_m=300.0, sector_area_m2=150_000.0)
@@ -49,7 +50,12 @@ def weights_hash(run_or_file: Path, which: str = "best") -> str:
 def figures(out: Path) -> list[dict[str, Any]]:
     """The metrics without what depends on the clock."""
     timed = ("steps_per_second", "seconds")
-    return [{k: v for k, v in r.to_json().items() if k not in timed} for r in read_metrics(out / "metrics.jsonl")]
+    return [{k: v for k, v in each.to_json().items() if k not in timed} for each in read_metrics(out)]
+
+
+def read_metrics(out: Path) -> list[TuningIteration]:
+    """The log of a run."""
+    return read_log(out / "metrics.jsonl", TuningIteration.from_json)
 
 
 def state(out: Path) -> dict[str, torch.Tensor]:
@@ -60,6 +66,8 @@ def assert_same_end(out: Path, other: Path) -> None:
     assert figures(out) == figures(other)
     for which in ("best", "last"):
         assert weights_hash(out, which) == weights_hash(other, which)
-    one, two = state(out), state(other)
+    one, two = (
+        {name: tensor for name, tensor in state(each).items() if name != "history"} for each in (out, other)
+    )
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)

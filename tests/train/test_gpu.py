@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from cloning_runs import read_metrics
 
 from skyclone.datasets import Dataset
 from skyclone.datasets.loading.loader import Batch
 from skyclone.train import checkpoint
 from skyclone.train.cloning.config import CloningConfig
-from skyclone.train.cloning.monitor import read_metrics
 from skyclone.train.cloning.run import Cloning
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -52,7 +52,7 @@ def test_a_gpu_learns_what_a_processor_learns(small_dataset: Dataset, tmp_path: 
     """The order of the rows is the same, so the losses differ by rounding only."""
     for device in ("cpu", "cuda"):
         cloning_of(small_dataset, tmp_path / device, device, stream=stream).train()
-    cpu, gpu = (read_metrics(tmp_path / device / "metrics.jsonl") for device in ("cpu", "cuda"))
+    cpu, gpu = (read_metrics(tmp_path / device) for device in ("cpu", "cuda"))
     for one, other in zip(cpu, gpu, strict=True):
         assert other.train_loss == pytest.approx(one.train_loss, rel=1e-2)
         assert other.heldout.mse == pytest.approx(one.heldout.mse, rel=2e-2)

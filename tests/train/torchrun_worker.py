@@ -18,7 +18,7 @@ from skyclone.datasets.loading.loader import Batch
 from skyclone.train.cloning import run as cloning
 from skyclone.train.cloning.config import CloningConfig
 from skyclone.train.cloning.run import Cloning
-from skyclone.train.cloning.update import Learner
+from skyclone.train.cloning.update import Updater
 from skyclone.train.runs.processes import joined
 
 LOSSES: list[float] = []
@@ -26,18 +26,18 @@ LOSSES: list[float] = []
 
 def watch_steps(rank: int, nan_at: int | None) -> None:
     """Keep each step's loss, and spoil a label of one step of the second process."""
-    note, update = Learner._note, Learner.update
+    note, update = Updater._note, Updater.update
 
-    def noted(self: Learner, loss: Tensor, norm: Tensor, rows: int) -> None:
+    def noted(self: Updater, loss: Tensor, norm: Tensor, rows: int) -> None:
         LOSSES.append(float(loss))
         note(self, loss, norm, rows)
 
-    def updated(self: Learner, batch: Batch, rows: int, learning_rate: float) -> None:
+    def updated(self: Updater, batch: Batch, rows: int, learning_rate: float) -> None:
         if nan_at == len(LOSSES) + 1 and rank == 1:
             batch.action[0, 0] = torch.nan
         update(self, batch, rows, learning_rate)
 
-    Learner._note, Learner.update = noted, updated  # type: ignore[method-assign]
+    Updater._note, Updater.update = noted, updated  # type: ignore[method-assign]
 
 
 def fail_in_the_second(rank: int) -> None:

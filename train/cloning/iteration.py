@@ -50,6 +50,29 @@ class Iteration:
             raise CheckpointError(f"expected the figures of an iteration, got {str(data)[:200]}")
         return cls(**{**data, "heldout": HeldOut(**data["heldout"])})
 
+    @property
+    def step(self) -> int:
+        """Where it stands on TensorBoard's axis: batches."""
+        return self.batches
+
+    def scalars(self) -> dict[str, float]:
+        """Return TensorBoard's names and values."""
+        figures = self.heldout
+        scalars = {
+            "loss/train": self.train_loss,
+            "loss/heldout": figures.mse,
+            "loss/heldout_conflict": figures.mse_conflict,
+            "loss/heldout_free": figures.mse_free,
+            "attention/sharpness": figures.sharpness,
+            "learning_rate": self.learning_rate,
+            "samples_per_second": self.samples_per_second,
+            "gradient_norm/all": self.gradient_norm,
+        }
+        for kind, norms in (("weight_norm", self.weight_norms), ("gradient_norm", self.gradient_norms)):
+            for name, heads in norms.items():
+                scalars.update({f"{kind}/{name}/head_{head}": norm for head, norm in enumerate(heads)})
+        return {name: value for name, value in scalars.items() if value is not None}
+
     def line(self, iterations: int) -> str:
         """Return the line a person reads."""
         figures = self.heldout

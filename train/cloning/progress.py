@@ -1,20 +1,21 @@
-"""Where a run is, saved with its weights so that it goes on exactly from there."""
+"""How far a cloning run is, saved with its weights so that it goes on exactly from there."""
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
-from ...datasets.errors import CheckpointError
 from ..networks import Network
-from ..tensor_file import named, optimizer_tensors, read_tensors, restore_optimizer, under, write_tensors
-
-STATE_NAME = "last.state.safetensors"
+from ..runs.metrics_log import packed, read_log, unpacked
+from ..runs.run_folder import METRICS_NAME, RunFolder
+from ..tensor_file import named, optimizer_tensors, restore_optimizer, under
+from .iteration import Iteration
 
 
 @dataclass
-class Progress:
-    """Where a run is, saved with its weights.
+class CloningProgress:
+    """How far a cloning run is.
 
     Attributes:
         epoch: The epoch it is in, from 0.
@@ -51,30 +52,37 @@ class Progress:
         self.rows = 0
 
 
-def save_state(run: Path, progress: Progress, network: Network, optimizer: Optimizer) -> None:
+def save_state(
+    folder: RunFolder, progress: CloningProgress, history: list[Iteration], network: Network, optimizer: Optimizer
+) -> None:
     """Write all that is needed to go on, whole or not at all.
 
     Raises:
+        TrainingError: A weight is not finite.
         OSError: It cannot be written.
     """
     tensors = {**named("network", network.state_dict()), **optimizer_tensors(optimizer)}
-    write_tensors(run / STATE_NAME, tensors, {"progress": asdict(progress)})
+    folder.save_state({**tensors, "history": packed(history)}, {"progress": asdict(progress)})
 
 
-def restore_state(run: Path, network: Network, optimizer: Optimizer) -> Progress | None:
+def restore_state(
+    folder: RunFolder, network: Network, optimizer: Optimizer
+) -> tuple[CloningProgress, list[Iteration]] | None:
     """Give a network and its optimizer the saved state; None without one (killed before the first).
 
     Raises:
         CheckpointError: It is damaged, or of another network.
     """
-    path = run / STATE_NAME
-    if not path.exists():
-        return None
-    tensors, description, _ = read_tensors(path)
-    try:
-        progress = Progress(**description["progress"])
+
+    def put_back(
+        tensors: dict[str, Tensor], description: dict[str, Any]
+    ) -> tuple[CloningProgress, list[Iteration]]:
+        progress = CloningProgress(**description["progress"])
         network.load_state_dict(under("network", tensors))
         restore_optimizer(optimizer, tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit this run: {error}. Train into another folder.") from None
-    return progress
+        if "history" in tensors:
+            return progress, unpacked(tensors["history"], Iteration.from_json)
+        log = read_log(folder.path / METRICS_NAME, Iteration.from_json)  # begun by an older version
+        return progress, [each for each in log if each.batches <= progress.batches]
+
+    return folder.restore(put_back)

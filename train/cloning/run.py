@@ -6,7 +6,6 @@ A run is a folder: `config.json` (what it shall do), `last.state.safetensors` (a
 of every batch, and only the first writes and speaks.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,35 +17,31 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...datasets.dataset import Dataset
-from ...datasets.errors import CheckpointError, ConfigurationError, SkycloneError
-from ...datasets.files.atomic import clean, publish
+from ...datasets.errors import CheckpointError, ConfigurationError
+from ...datasets.files.atomic import publish
 from ...datasets.loading.loader import Batch
 from .. import checkpoint
 from ..networks import Network
-from ..runs.config_file import CONFIG_NAME
 from ..runs.device import choose_device, torch_threads
 from ..runs.interruption import Interruption, remembered
+from ..runs.metrics_log import MetricsLog
 from ..runs.processes import Processes
+from ..runs.run_folder import RunFolder, TrainingError
 from ..runs.stopwatch import Stopwatch
 from . import batches as material
+from .board import is_power_of_two, show_network
 from .config import CloningConfig, check_same, describe, save_config
 from .heldout import HeldOut, measure
 from .iteration import Iteration
-from .monitor import METRICS_NAME, Monitor
-from .progress import STATE_NAME, Progress, restore_state, save_state
+from .progress import CloningProgress, restore_state, save_state
 from .summary import summarise, verdict_lines
-from .update import Learner
+from .update import Updater
 
-SUMMARY_NAME = "summary.json"
 PLOT_NAMES = ("loss.png", "loss.svg")
 SAVE_EVERY = 200  # batches between two saved states: a few seconds of work are lost at most
 CHECK_EVERY = 50  # batches between two looks at what a GPU has computed; a look waits for it
 READING, LOADING, LEARNING = "reading", "loading", "forward and backward"
 EVALUATING, SAVING = "evaluation", "saving"
-
-
-class TrainingError(SkycloneError):
-    """A loss or gradient became NaN or infinite; the last good checkpoint is kept."""
 
 
 class Cloning:
@@ -90,8 +85,29 @@ class Cloning:
                 "another step. Use max_batches or max_seconds."
             )
         described = describe(datasets)
-        is_there = self.processes.from_first(lambda: self._is_there(described, resume))
-        self.progress, self.clock = Progress(), Stopwatch()
+        self.folder = RunFolder(self.run)
+        with self.folder.closed_on_error():
+            is_there = self.processes.from_first(lambda: self._is_there(described, resume))
+            self._prepare(datasets, described, parent)
+            if is_there:
+                self.processes.together(self._restore)
+            else:
+                self.processes.from_first(lambda: self._begin(described))
+
+    def _is_there(self, described: list[dict[str, Any]], resume: bool) -> bool:
+        """Return whether there is a run to go on with, after checking that it may be."""
+        is_there = self.folder.open(resume, self._say)
+        if is_there:
+            check_same(self.run, self.config, described)
+        return is_there
+
+    def _prepare(
+        self, datasets: Sequence[Dataset], described: list[dict[str, Any]], parent: str | Path | None
+    ) -> None:
+        """Read the data, and make the network and all that trains it."""
+        config = self.config
+        self.progress, self.clock = CloningProgress(), Stopwatch()
+        self.history: list[Iteration] = []
         with self.clock.measure(READING):
             part = (self.processes.rank, self.processes.size)
             self.loader, self.heldout = self.processes.together(
@@ -109,31 +125,13 @@ class Cloning:
         }
         if parent is not None:
             self._adopt(parent)
-        self.learner = Learner(self.network, config, self.processes)
+        self.updater = Updater(self.network, config, self.processes)
         self._check_every = 1 if self.device.type == "cpu" else CHECK_EVERY
         self._elapsed_s, self._is_stopped = 0.0, False  # as all processes agreed at the last look
-        if is_there:
-            self.processes.together(self._restore)
-        else:
-            self.processes.from_first(lambda: self._begin(described))
-
-    def _is_there(self, described: list[dict[str, Any]], resume: bool) -> bool:
-        """Return whether there is a run to go on with, after checking that it may be."""
-        is_there = is_run(self.run)
-        if is_there and not resume:
-            raise CheckpointError(
-                f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
-            )
-        if is_there:
-            check_same(self.run, self.config, described)
-            clean(self.run)
-        elif resume:
-            self._say(f"Nothing to resume in {self.run}: starting from the beginning.")
-        return is_there
 
     def _begin(self, described: list[dict[str, Any]]) -> None:
         """Make the run's folder."""
-        self.run.mkdir(parents=True, exist_ok=True)
+        self.folder.begin()
         save_config(self.run, self.config, described)
 
     def _adopt(self, parent: str | Path) -> None:
@@ -160,22 +158,25 @@ class Cloning:
             f"{self.loader.rows:,} training rows, {self.heldout.rows:,} held out; {self.device}"
         )
         self._began = time.perf_counter() - self.progress.elapsed_s
-        with torch_threads(self.config.threads), remembered() as interruption, self._watched() as monitor:
+        threads = torch_threads(self.config.threads)
+        with self.folder, threads, remembered() as interruption, self._logged() as log:
             try:
                 while not self.progress.is_finished:
                     self._use_batches(interruption)
-                    self._end_iteration(monitor)
+                    self._end_iteration(log)
                     self._look(interruption)
                     self._stop_if_wanted()
             except TrainingError as error:
                 trouble = str(error)
-                self.processes.from_first(lambda: self._finish(monitor, trouble))
+                self.processes.from_first(lambda: self._finish(trouble))
                 raise self._spoken(error) from None
-            return self.processes.from_first(lambda: self._finish(monitor))
+            return self.processes.from_first(self._finish)
 
-    def _watched(self) -> AbstractContextManager[Monitor | None]:
-        """Return the monitor, None in all processes but the first."""
-        return Monitor(self.run, self.progress.batches) if self.processes.is_first else nullcontext()
+    def _logged(self) -> AbstractContextManager[MetricsLog[Iteration] | None]:
+        """Return the log, None in all processes but the first."""
+        if not self.processes.is_first:
+            return nullcontext()
+        return MetricsLog(self.run, self.history, self.progress.batches)
 
     def _spoken(self, error: BaseException) -> BaseException:
         """Return what to raise where all processes stop: the first speaks, and fails, for all."""
@@ -185,7 +186,7 @@ class Cloning:
         """Use the epoch's batches that are left, or as many as the time allows."""
         progress = self.progress
         self.loader.set_epoch(progress.epoch, progress.batch)
-        self.learner.begin(progress.loss, progress.gradient_norm, progress.batch)
+        self.updater.begin(progress.loss, progress.gradient_norm, progress.batch)
         with tqdm(
             total=len(self.loader),
             initial=progress.batch,
@@ -221,14 +222,14 @@ class Cloning:
         """Make one update."""
         progress = self.progress
         rows = len(batch.action) if self.processes.size == 1 else self.loader.rows_in(progress.batch)
-        self.learner.update(batch, rows, self.config.learning_rate(self._fraction()))
+        self.updater.update(batch, rows, self.config.learning_rate(self._fraction()))
         progress.batch += 1
         progress.batches += 1
         progress.rows += rows
 
     def _look(self, interruption: Interruption) -> None:
         """See what the device has computed since the last look, and agree on the time and on whether to stop."""
-        found = self.learner.check()
+        found = self.updater.check()
         self.progress.loss, self.progress.gradient_norm = found.loss, found.gradient_norm
         if found.bad:
             loss, norm, number = found.bad
@@ -250,7 +251,7 @@ class Cloning:
             done.append(self.progress.processor_s / config.max_processor_seconds)
         return max(done)
 
-    def _end_iteration(self, monitor: Monitor | None) -> None:
+    def _end_iteration(self, log: MetricsLog[Iteration] | None) -> None:
         """Evaluate, tell and save."""
         progress = self.progress
         with self.clock.measure(EVALUATING):
@@ -264,18 +265,20 @@ class Cloning:
             )
         is_best = progress.best is None or heldout.mse < progress.best
         progress.is_finished = self._fraction() >= 1
-        self.processes.from_first(lambda: self._tell(monitor, heldout, is_best))
+        self.processes.from_first(lambda: self._tell(log, heldout, is_best))
         if is_best:
             progress.best = heldout.mse
         progress.next_epoch()
-        self.learner.begin(0.0, 0.0, 0)
+        self.updater.begin(0.0, 0.0, 0)
         self._save_state()
 
-    def _tell(self, monitor: Monitor | None, heldout: HeldOut, is_best: bool) -> None:
+    def _tell(self, log: MetricsLog[Iteration] | None, heldout: HeldOut, is_best: bool) -> None:
         """Keep the figures of the iteration that has ended, say them, and save the weights."""
-        assert monitor is not None, "only the first process tells"
+        assert log is not None, "only the first process tells"
         iteration = self._iteration(heldout)
-        monitor.add(iteration, self.network, self.config.view, is_last=self.progress.is_finished)
+        log.add(iteration)
+        draws = self.progress.is_finished or is_power_of_two(iteration.iteration)
+        show_network(log.board, self.network, self.config.view, iteration.step, draws)
         self._say(iteration.line(self._iterations))
         with self.clock.measure(SAVING):
             self._save_checkpoints(iteration, is_best)
@@ -304,11 +307,11 @@ class Cloning:
             batches=progress.batches,
             train_loss=progress.loss / progress.rows,
             heldout=heldout,
-            learning_rate=self.learner.optimizer.param_groups[0]["lr"],
+            learning_rate=self.updater.optimizer.param_groups[0]["lr"],
             samples_per_second=progress.rows / max(progress.learning_s, 1e-9),
             gradient_norm=progress.gradient_norm / progress.batch,
             weight_norms={name: _per_head(weight.detach()) for name, weight in projections.items()},
-            gradient_norms={name: _per_head(grad) for name, grad in self.learner.gradients().items()},
+            gradient_norms={name: _per_head(grad) for name, grad in self.updater.gradients().items()},
             seconds=time.perf_counter() - self._began,
         )
 
@@ -328,29 +331,29 @@ class Cloning:
             self.progress.elapsed_s = time.perf_counter() - self._began
             self.progress.seconds = self.clock.seconds
             self.processes.from_first(
-                lambda: save_state(self.run, self.progress, self.network, self.learner.optimizer)
+                lambda: save_state(self.folder, self.progress, self.history, self.network, self.updater.optimizer)
             )
 
     def _restore(self) -> None:
         """Go on from the saved state; without one (killed before the first) from the beginning."""
-        progress = restore_state(self.run, self.network, self.learner.optimizer)
-        if progress is None:
+        restored = restore_state(self.folder, self.network, self.updater.optimizer)
+        if restored is None:
             return
+        progress, self.history = restored
         self.progress, self.clock = progress, Stopwatch(progress.seconds)
         self._elapsed_s = progress.elapsed_s
         done = "finished" if progress.is_finished else f"{progress.batch} batches into it"
         self._say(f"Going on from iteration {progress.epoch + (not progress.is_finished)}, {done}.")
 
-    def _finish(self, monitor: Monitor | None, trouble: str | None = None) -> dict[str, Any]:
+    def _finish(self, trouble: str | None = None) -> dict[str, Any]:
         """Write the summary and the loss plot, and say how it went."""
         from . import pictures  # pulls in matplotlib, which takes a second
 
-        history = monitor.history if monitor else []
-        summary = summarise(history, self.clock.seconds, self._is_saved(), trouble, self.config.model)
+        summary = summarise(self.history, self.clock.seconds, self._is_saved(), trouble, self.config.model)
         summary["processor_seconds"] = self.progress.processor_s
-        publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
-        for name in PLOT_NAMES if history else ():
-            publish(self.run / name, pictures.losses(history, name.rpartition(".")[2]))
+        self.folder.write_summary(summary)
+        for name in PLOT_NAMES if self.history else ():
+            publish(self.run / name, pictures.losses(self.history, name.rpartition(".")[2]))
         for line in verdict_lines(summary):
             self._say(line)
         self._say(f"Where the time went: {self.clock.line()}")
@@ -363,18 +366,6 @@ class Cloning:
         except CheckpointError:
             return False
         return True
-
-
-def is_run(folder: Path) -> bool:
-    """Return whether a folder holds a run, or what is left of one.
-
-    Raises:
-        CheckpointError: It is a file.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"expected a folder for the run, but {folder} is a file. Choose another --out.")
-    names = (CONFIG_NAME, STATE_NAME, METRICS_NAME, SUMMARY_NAME, "best.safetensors", "last.safetensors")
-    return any((folder / name).exists() for name in names)
 
 
 def _keep_quiet(line: str) -> None:

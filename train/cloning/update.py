@@ -1,6 +1,6 @@
 """One update after the other: loss, gradient, clipping, AdamW, and the sums of the epoch, all on one device.
 
-Nothing is fetched from the device between two calls of `Learner.check`. So that a NaN or infinity found there is
+Nothing is fetched from the device between two calls of `Updater.check`. So that a NaN or infinity found there is
 never in the weights, it is noticed on the device, and every update from the bad one on is left out.
 
 Notation: M rows of a batch, all processes together.
@@ -22,7 +22,7 @@ _CLIP_GUARD = 1e-6  # torch's own, in `clip_grad_norm_`
 
 
 class Found(NamedTuple):
-    """What `Learner.check` fetched.
+    """What `Updater.check` fetched.
 
     Attributes:
         loss: Sum over the epoch's batches of loss times rows.
@@ -36,8 +36,8 @@ class Found(NamedTuple):
     bad: tuple[float, float, int] | None
 
 
-class Learner:
-    """A network that learns.
+class Updater:
+    """Updates a network, batch by batch.
 
     Args:
         network: On the device.

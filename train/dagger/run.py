@@ -1,10 +1,10 @@
-"""DAgger: fly the student, let the teacher label the states it visits, train on, and again.
+"""DAgger: fly the policy, let the teacher label the states it visits, train on, and again.
 
 Ross, Gordon, Bagnell, "A reduction of imitation learning and structured prediction to no-regret online learning",
 AISTATS 2011. A run is a folder: `config.json` (what it shall do), `clone.*` (a copy of what it started from),
-`rounds/K/` (`data/` the round's dataset, `run/` its training, `probe/` what its student visits, `measured.*` its
+`rounds/K/` (`data/` the round's dataset, `run/` its training, `probe/` what its policy visits, `measured.*` its
 figures; round 0 is the start), `best.*` and `last.*` (checkpoints), `metrics.jsonl`, `summary.json` (the end). With
-a control, `control/` is the same of a student that has as many steps without the rounds' data.
+a control, `control/` is the same of a policy that has as many steps without the rounds' data.
 """
 
 import json
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.collector.collector import Collection, collect
 from ...datasets.dataset import Dataset, open_dataset
-from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import publish
 from ...datasets.loading.loader import Loader
 from .. import checkpoint
@@ -23,29 +22,30 @@ from ..cloning import heldout
 from ..cloning.batches import HELDOUT_BATCH, flown_by_the_teacher
 from ..cloning.config import CloningConfig, describe
 from ..cloning.heldout import HeldOut
-from ..cloning.monitor import METRICS_NAME
-from ..cloning.run import SUMMARY_NAME, Cloning, choose_device, is_run, torch_threads
+from ..cloning.run import Cloning
 from ..policy import load_policy
 from ..runs import gate
+from ..runs.device import choose_device, torch_threads
 from ..runs.gate import Flown
+from ..runs.run_folder import METRICS_NAME, SUMMARY_NAME, RunFolder
 from ..tensor_file import read_tensors, under, write_tensors
 from .config import DaggerConfig, check_same, load_config, save_config
 from .mixed_pilot import MixedPilotLoader
 from .own_state_error import Visited, conflict_difference, visit
 
-CLONE_NAME, MEASURED_NAME, CONTROL_NAME = "clone", "measured.safetensors", "control"
+PARENT_NAME, MEASURED_NAME, CONTROL_NAME = "clone", "measured.safetensors", "control"
 ROUNDS_NAME, DATA_NAME, RUN_NAME, PROBE_NAME = "rounds", "data", "run", "probe"
 
 
-class Student(NamedTuple):
-    """A student and how it does.
+class RoundPolicy(NamedTuple):
+    """A policy and how it does.
 
     Attributes:
         number: The round it came out of; 0 is the start.
         path: Its checkpoint.
         heldout: Its figures on held-out episodes of the pure teacher.
         visited: Its errors in the states it visits itself.
-        common: Its errors in the states the start visits, the same for every student.
+        common: Its errors in the states the start visits, the same for every policy.
         flown: Its flights through the gate.
         batches: Gradient steps of its round.
     """
@@ -58,7 +58,7 @@ class Student(NamedTuple):
     flown: Flown
     batches: int
 
-    def to_json(self, start: "Student") -> dict[str, Any]:
+    def to_json(self, start: "RoundPolicy") -> dict[str, Any]:
         """Return its figures, with the paired differences to the start."""
         return {
             "round": self.number,
@@ -74,7 +74,7 @@ class Dagger:
     """One run of DAgger.
 
     Args:
-        source: The run (or file, or `pretrained:NAME`) to start from; None to go on with what `run` began with.
+        parent: The run (or file, or `pretrained:NAME`) to start from; None to go on with what `run` began with.
         datasets: The original data: the labels of their teacher are what is imitated, in their world.
         run: The run's folder; made if it is missing.
         config: What to do.
@@ -84,13 +84,13 @@ class Dagger:
         say: Receives each line for people.
 
     Raises:
-        CheckpointError: There is no such source; the folder holds a run and resume is False, or another run.
+        CheckpointError: There is no such parent; the folder holds a run and resume is False, or another run.
         ConfigurationError: The datasets do not go together.
     """
 
     def __init__(
         self,
-        source: str | Path | None,
+        parent: str | Path | None,
         datasets: Sequence[Dataset],
         run: str | Path,
         config: DaggerConfig,
@@ -102,55 +102,60 @@ class Dagger:
     ) -> None:
         self.run, self.config, self.datasets, self._say = Path(run), config, list(datasets), say
         self.device, self.workers = str(choose_device(device)), workers
-        described = describe(datasets)
-        is_there = is_run(self.run)
-        if is_there and not resume:
-            raise CheckpointError(
-                f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
-            )
-        self.start = self.run / f"{CLONE_NAME}.safetensors"
-        loaded = checkpoint.load(self.start if source is None else source)
-        path = load_config(self.run)[2]["path"] if source is None else str(source)
-        parent = {"path": path, "weights_sha256": loaded.meta["weights_sha256"]}
+        self.folder = RunFolder(self.run)
+        with self.folder.closed_on_error():
+            self._open(parent, resume)
+
+    def _open(self, parent: str | Path | None, resume: bool) -> None:
+        """Open the run's folder, and check or write what it began with."""
+        described, datasets, config = describe(self.datasets), self.datasets, self.config
+        is_there = self.folder.open(resume, self._say)
+        self.start = self.run / f"{PARENT_NAME}.safetensors"
+        loaded = checkpoint.load(self.start if parent is None else parent)
+        path = load_config(self.run)[2]["path"] if parent is None else str(parent)
+        self.origin = {"path": path, "weights_sha256": loaded.meta["weights_sha256"]}
         if is_there:
-            check_same(self.run, config, described, parent)
-        elif resume:
-            say(f"Nothing to resume in {self.run}: starting from the beginning.")
+            check_same(self.run, config, described, self.origin)
         self.view, self.spec = loaded.view, loaded.network.spec
         self.world = WorldConfig.from_json(dict(datasets[0].manifest.world))
         self.teacher = datasets[0].manifest.teacher
-        if not is_there or not self.start.exists():
-            self.run.mkdir(parents=True, exist_ok=True)
-            meta = {key: loaded.meta[key] for key in checkpoint.META_KEYS}
-            checkpoint.save(self.run / CLONE_NAME, loaded.network, loaded.view, meta)
         if not is_there:
-            save_config(self.run, config, described, parent)
-        self.parent = parent
+            self.folder.begin()
+        if not self.start.exists():
+            meta = {key: loaded.meta[key] for key in checkpoint.META_KEYS}
+            checkpoint.save(self.run / PARENT_NAME, loaded.network, loaded.view, meta)
+        if not is_there:
+            save_config(self.run, config, described, self.origin)
 
     def train(self) -> dict[str, Any]:
         """Do all rounds, and return the summary that is also written to `RUN/summary.json`."""
-        students = [self._measured(self.run / ROUNDS_NAME / "0", 0, self.start, 0)]
-        controls = students[:]
-        self._tell(students[0], students[0])
+        with self.folder:
+            return self._train_rounds()
+
+    def _train_rounds(self) -> dict[str, Any]:
+        """Do all rounds, or those that are left."""
+        policies = [self._measured(self.run / ROUNDS_NAME / "0", 0, self.start, 0)]
+        controls = policies[:]
+        self._tell(policies[0], policies[0])
         for number in range(1, self.config.rounds + 1):
-            students.append(self._round(number, students[-1]))
-            self._tell(students[-1], students[0])
+            policies.append(self._round(number, policies[-1]))
+            self._tell(policies[-1], policies[0])
             if self.config.control:
-                controls.append(self._control(number, controls[-1], students[-1].batches))
-                self._tell(controls[-1], students[0], "control, ")
-        summary = self._publish(self.run, students)
+                controls.append(self._control(number, controls[-1], policies[-1].batches))
+                self._tell(controls[-1], policies[0], "control, ")
+        summary = self._publish(self.run, policies)
         if self.config.control:
             self._publish(self.run / CONTROL_NAME, controls)
-            summary["against_control"] = _against(students[-1], controls[-1])
+            summary["against_control"] = _against(policies[-1], controls[-1])
             self._say(_against_line(summary["against_control"]))
-        publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+        self.folder.write_summary(summary)
         return summary
 
-    def _round(self, number: int, before: Student) -> Student:
+    def _round(self, number: int, before: RoundPolicy) -> RoundPolicy:
         """Fly, label, train and measure: one round, or what is left of it."""
         config, folder = self.config, self.run / ROUNDS_NAME / str(number)
         beta = config.beta_of(number)
-        self._say(f"Round {number}/{config.rounds}: the student of round {before.number} flies")
+        self._say(f"Round {number}/{config.rounds}: the policy of round {before.number} flies")
         name = f"student-{before.number}"
         self._fly(folder / DATA_NAME, name, before.path, config.episodes, config.seed_of(number), beta)
         rounds = [open_dataset(self.run / ROUNDS_NAME / str(k) / DATA_NAME) for k in range(1, number + 1)]
@@ -158,7 +163,7 @@ class Dagger:
         batches = self._train(folder / RUN_NAME, [*self.datasets, *rounds], before, number, mix=mix)
         return self._measured(folder, number, folder / RUN_NAME / "last.safetensors", batches)
 
-    def _control(self, number: int, before: Student, batches: int) -> Student:
+    def _control(self, number: int, before: RoundPolicy, batches: int) -> RoundPolicy:
         """Give the control as many steps, on the original data alone."""
         folder = self.run / CONTROL_NAME / ROUNDS_NAME / str(number)
         limits = {"epochs": batches, "max_batches": batches}
@@ -166,16 +171,16 @@ class Dagger:
         return self._measured(folder, number, folder / RUN_NAME / "last.safetensors", batches)
 
     def _fly(self, folder: Path, name: str, path: Path, episodes: int, seed: int, beta: float = 0.0) -> Dataset:
-        """Let a student fly, and write an ordinary dataset with the teacher's labels."""
+        """Let a policy fly, and write an ordinary dataset with the teacher's labels."""
         wanted = Collection(self.world, self.teacher, name, seed=seed, episodes=episodes, episodes_per_shard=64)
         loader = MixedPilotLoader(str(path.resolve()), self.world, self.teacher, beta, seed)
         collect(folder, wanted, workers=self.workers, load_pilot=loader, command="skyclone dagger")
         return open_dataset(folder)
 
     def _train(
-        self, folder: Path, datasets: Sequence[Dataset], before: Student, number: int, **changes: Any
+        self, folder: Path, datasets: Sequence[Dataset], before: RoundPolicy, number: int, **changes: Any
     ) -> int:
-        """Train on from a student's weights; return the number of gradient steps."""
+        """Train on from a policy's weights; return the number of gradient steps."""
         summary = folder / SUMMARY_NAME
         if summary.exists():
             return int(json.loads(summary.read_bytes())["batches"])
@@ -210,14 +215,14 @@ class Dagger:
         original = [(1 - share) * dataset.rows / rows for dataset in self.datasets]
         return ",".join(f"{each:.6g}" for each in (*original, *[share / rounds] * rounds))
 
-    def _measured(self, folder: Path, number: int, path: Path, batches: int) -> Student:
-        """Measure a student, or read what was measured."""
+    def _measured(self, folder: Path, number: int, path: Path, batches: int) -> RoundPolicy:
+        """Measure a policy, or read what was measured."""
         file = folder / MEASURED_NAME
         if not file.exists():
             self._measure(folder, file, path)
-        tensors, description, _ = read_tensors(file)
+        tensors, description, _ = read_tensors(file, "Delete it: the same command with --resume measures again.")
         own, common, flown = (under(part, tensors) for part in ("visited", "common", "flown"))
-        return Student(
+        return RoundPolicy(
             number,
             path,
             HeldOut(**description["heldout"]),
@@ -228,7 +233,7 @@ class Dagger:
         )
 
     def _measure(self, folder: Path, file: Path, path: Path) -> None:
-        """Measure a student: on held-out data, on what it visits, on what the start visits, and in flight."""
+        """Measure a policy: on held-out data, on what it visits, on what the start visits, and in flight."""
         folder.mkdir(parents=True, exist_ok=True)
         config = self.config
         policy = load_policy(path)
@@ -246,30 +251,30 @@ class Dagger:
         tensors = {f"{part}.{name}": column for part, columns in parts.items() for name, column in columns.items()}
         write_tensors(file, tensors, {"heldout": figures.to_json()})
 
-    def _tell(self, student: Student, start: Student, who: str = "") -> None:
-        """Say how a student does."""
-        figures = student.to_json(start)
+    def _tell(self, policy: RoundPolicy, start: RoundPolicy, who: str = "") -> None:
+        """Say how a policy does."""
+        figures = policy.to_json(start)
         visited, common, flown = figures["visited"], figures["common"], figures["gate"]
         self._say(
-            f"Stage 1 - {who}Round {student.number}/{self.config.rounds} | held-out {student.heldout.mse:.3g} | "
-            f"in conflict: held-out {_number(student.heldout.mse_conflict)}, visited by itself "
+            f"Stage 1 - {who}Round {policy.number}/{self.config.rounds} | held-out {policy.heldout.mse:.3g} | "
+            f"in conflict: held-out {_number(policy.heldout.mse_conflict)}, visited by itself "
             f"{_number(visited['mse_conflict'])}, by the start {_number(common['mse_conflict'])} | "
             f"LoS {flown['los_events']:.3f} per scenario, waypoint {flown['waypoint_rate']:.2%}"
         )
 
-    def _publish(self, folder: Path, students: Sequence[Student]) -> dict[str, Any]:
-        """Write the best and the last student and the figures into a folder; return the summary.
+    def _publish(self, folder: Path, policies: Sequence[RoundPolicy]) -> dict[str, Any]:
+        """Write the best and the last policy and the figures into a folder; return the summary.
 
         The best is the one with the smallest error in conflict in the states it visits itself (Ross et al. return
         the best of all rounds on such states too).
         """
         folder.mkdir(parents=True, exist_ok=True)
-        best = min(students, key=lambda each: each.visited.figures()["mse_conflict"] or 0.0)
-        records = [student.to_json(students[0]) for student in students]
-        for name, student in (("best", best), ("last", students[-1])):
-            loaded = checkpoint.load(student.path)
+        best = min(policies, key=lambda each: each.visited.figures()["mse_conflict"] or 0.0)
+        records = [policy.to_json(policies[0]) for policy in policies]
+        for name, policy in (("best", best), ("last", policies[-1])):
+            loaded = checkpoint.load(policy.path)
             meta = {key: loaded.meta[key] for key in checkpoint.META_KEYS}
-            meta.update(stage="dagger", parent=self.parent, metrics=records[student.number])
+            meta.update(stage="dagger", parent=self.origin, metrics=records[policy.number])
             checkpoint.save(folder / name, loaded.network, loaded.view, meta)
         lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
         publish(folder / METRICS_NAME, lines.encode())
@@ -279,10 +284,10 @@ class Dagger:
             "heldout_mse_free": best.heldout.mse_free,
             "attention_sharpness": best.heldout.sharpness,
             "best_round": best.number,
-            "batches": sum(student.batches for student in students),
+            "batches": sum(policy.batches for policy in policies),
             "rounds": records,
         }
-        publish(folder / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+        RunFolder(folder).write_summary(summary)
         return summary
 
 
@@ -291,18 +296,18 @@ def _difference(one: Visited, other: Visited) -> dict[str, float]:
     return dict(zip(("value", "low", "high"), conflict_difference(one, other)))
 
 
-def _against(student: Student, control: Student) -> dict[str, Any]:
-    """Return the student's figures minus the control's, with their 95 % intervals, paired by episode."""
-    los = student.flown.los_events - control.flown.los_events
+def _against(policy: RoundPolicy, control: RoundPolicy) -> dict[str, Any]:
+    """Return the policy's figures minus the control's, with their 95 % intervals, paired by episode."""
+    los = policy.flown.los_events - control.flown.los_events
     return {
-        "visited_mse_conflict": _difference(student.visited, control.visited),
-        "common_mse_conflict": _difference(student.common, control.common),
+        "visited_mse_conflict": _difference(policy.visited, control.visited),
+        "common_mse_conflict": _difference(policy.common, control.common),
         "los_events": dict(zip(("value", "low", "high"), (float(los.mean()), *gate.paired_interval(los)))),
     }
 
 
 def _against_line(differences: dict[str, Any]) -> str:
-    """Say how the student compares with the control."""
+    """Say how the policy compares with the control."""
     titles = {
         "visited_mse_conflict": "error in conflict where it flies itself",
         "common_mse_conflict": "in the states the start visits",
@@ -312,7 +317,7 @@ def _against_line(differences: dict[str, Any]) -> str:
     for key, title in titles.items():
         value, low, high = (f"{differences[key][part]:+.3g}" for part in ("value", "low", "high"))
         parts.append(f"{title} {value} [{low}, {high}]")
-    return f"Student minus control after as many steps, 95 % intervals: {'; '.join(parts)}"
+    return f"Policy minus control after as many steps, 95 % intervals: {'; '.join(parts)}"
 
 
 def _number(value: float | None) -> str:

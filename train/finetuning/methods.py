@@ -20,22 +20,22 @@ from ..runs.stopwatch import Stopwatch
 from . import analytic, ppo
 from .config import FinetuneConfig
 from .critic import Critic, in_parts
-from .rollout import TRAINING_EPISODES, Crew, Figures, Rollout, estimate, returns
+from .rollout import TRAINING_EPISODES, Crew, Rollout, RolloutFigures, estimate, returns
 
 NETWORKS, LEARNING, FLYING = "networks", "learning", "flying"
 _EPISODES_EACH = 2**32  # of each crew, so that no two fly the same
-KL_ROWS = 512  # rows on which the distance to the clone is measured, at most, where learning does not need it
+KL_ROWS = 512  # rows on which the distance to the parent is measured, at most, where learning does not need it
 
 
 @dataclass
-class Progress:
+class TuningProgress:
     """Where a run is, saved with its weights.
 
     Attributes:
         iteration: Iterations done.
         steps: Agent-steps flown.
         warmup_steps: Those of them from which only the critic learned.
-        best_iteration: The iteration whose policy is the best; 0 is the clone.
+        best_iteration: The iteration whose policy is the best; 0 is the parent.
         is_finished: Whether nothing is left to do.
         elapsed_s: Seconds spent so far, all attempts together.
         seconds: Where they went, by name.
@@ -71,7 +71,7 @@ class Learned(NamedTuple):
     learning: dict[str, float]
 
 
-class Learner(Protocol):
+class Method(Protocol):
     """What a run needs of a way to learn.
 
     Attributes:
@@ -88,24 +88,24 @@ class Learner(Protocol):
     crews: list[Crew]
     generator: torch.Generator
 
-    def learn(self, progress: Progress) -> Learned:
+    def learn(self, progress: TuningProgress) -> Learned:
         """Fly with the crew whose turn it is, and learn from it."""
         ...
 
 
-def make_learner(
+def make_method(
     config: FinetuneConfig,
-    clone: Network,
+    parent: Network,
     view: View,
     worlds: Sequence[WorldConfig],
     device: torch.device,
     clock: Stopwatch,
-) -> "PPOLearner | AnalyticLearner":
-    """Return the learner a configuration names, at its beginning.
+) -> "PPOMethod | AnalyticMethod":
+    """Return the method a configuration names, at its beginning.
 
     Args:
         config: What to do.
-        clone: Where to start; not changed.
+        parent: Where to start; not changed.
         view: What is observed.
         worlds: Where to fly, in turn.
         device: Where everything lives.
@@ -115,8 +115,8 @@ def make_learner(
         Crew(world, config.seed, config.envs, view, device, None, TRAINING_EPISODES + place * _EPISODES_EACH, clock)
         for place, world in enumerate(worlds)
     ]
-    kind = PPOLearner if config.method == "ppo" else AnalyticLearner
-    return kind(config, clone, view, crews, device, clock)
+    kind = PPOMethod if config.method == "ppo" else AnalyticMethod
+    return kind(config, parent, view, crews, device, clock)
 
 
 def thinned(observation: Observation, action: Tensor) -> tuple[Observation, Tensor]:
@@ -125,12 +125,12 @@ def thinned(observation: Observation, action: Tensor) -> tuple[Observation, Tens
     return Observation(*(tensor[::every] for tensor in observation)), action[::every]
 
 
-class PPOLearner:
+class PPOMethod:
     """Proximal policy optimisation with a critic; see `ppo`.
 
     Args:
         config: What to do.
-        clone: Where to start; not changed.
+        parent: Where to start; not changed.
         view: What is observed.
         crews: Who flies.
         device: Where everything lives.
@@ -140,27 +140,27 @@ class PPOLearner:
     def __init__(
         self,
         config: FinetuneConfig,
-        clone: Network,
+        parent: Network,
         view: View,
         crews: list[Crew],
         device: torch.device,
         clock: Stopwatch,
     ) -> None:
-        self.config, self.clone, self.crews, self.clock = config, clone, crews, clock
-        self.actor = ppo.Actor(deepcopy(clone), config.log_std).to(device)
+        self.config, self.parent, self.crews, self.clock = config, parent, crews, clock
+        self.actor = ppo.Actor(deepcopy(parent), config.log_std).to(device)
         self.network = self.actor.network
-        spec = clone.spec
+        spec = parent.spec
         if config.critic:
             name, parameters = parse(config.critic)
             spec = {"name": name, "parameters": parameters}
         self.critic = Critic(view, spec, config.seed).to(device)
         if not config.critic:
-            self.critic.adopt(clone)
+            self.critic.adopt(parent)
         self.modules: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
         self.optimizer = ppo.make_optimizer(self.actor, self.critic, config.ppo)
         self.generator = torch.Generator(device).manual_seed(config.seed)
 
-    def learn(self, progress: Progress) -> Learned:
+    def learn(self, progress: TuningProgress) -> Learned:
         """Fly a rollout, and update critic and actor with it."""
         config = self.config
         crew = self.crews[progress.iteration % len(self.crews)]
@@ -179,14 +179,14 @@ class PPOLearner:
         config = self.config.ppo
         with self.clock.measure(NETWORKS):
             estimates = estimate(rollout, self.critic, config.discount, config.smoothing)
-            clone_mean, kl_to_clone = self._distance_to_clone(rollout, needs_all=anchor > 0 and not is_warmup)
-        batch = ppo.Batch(
+            parent_mean, kl_to_parent = self._distance_to_parent(rollout, needs_all=anchor > 0 and not is_warmup)
+        batch = ppo.UpdateBatch(
             rollout.observation,
             rollout.action,
             rollout.log_prob,
             ppo.normalise(estimates.advantage),
             estimates.target,
-            clone_mean,
+            parent_mean,
         )
         with self.clock.measure(LEARNING):
             figures = ppo.update(
@@ -202,7 +202,7 @@ class PPOLearner:
             )
         return {
             **figures._asdict(),
-            "kl_to_clone": kl_to_clone,
+            "kl_to_clone": kl_to_parent,
             "entropy": float(ppo.entropy(self.actor.log_std.detach())),
             "std": float(self.actor.log_std.detach().exp().mean()),
             "explained_variance": ppo.explained_variance(estimates.value, estimates.target),
@@ -210,40 +210,40 @@ class PPOLearner:
             "anchor": anchor,
         }
 
-    def _distance_to_clone(self, rollout: Rollout, needs_all: bool) -> tuple[Tensor | None, float]:
-        """Return the clone's means (M, A), if they are needed, and the mean KL(policy || clone) of the rollout."""
+    def _distance_to_parent(self, rollout: Rollout, needs_all: bool) -> tuple[Tensor | None, float]:
+        """Return the parent's means (M, A), if needed, and the mean KL(policy || parent) of the rollout."""
         observation, mean = rollout.observation, rollout.mean
         if not needs_all:
             observation, mean = thinned(observation, mean)
-        clone_mean = in_parts(self.clone, observation)
+        parent_mean = in_parts(self.parent, observation)
         log_std = self.actor.log_std.detach()
-        kl = ppo.kl_divergence(mean, log_std, clone_mean, torch.full_like(log_std, self.config.log_std))
-        return clone_mean if needs_all else None, float(kl.mean())
+        kl = ppo.kl_divergence(mean, log_std, parent_mean, torch.full_like(log_std, self.config.log_std))
+        return parent_mean if needs_all else None, float(kl.mean())
 
 
-class AnalyticLearner:
-    """The gradient of the flight's cost itself; see `analytic`. Arguments as for `PPOLearner`."""
+class AnalyticMethod:
+    """The gradient of the flight's cost itself; see `analytic`. Arguments as for `PPOMethod`."""
 
     def __init__(
         self,
         config: FinetuneConfig,
-        clone: Network,
+        parent: Network,
         view: View,
         crews: list[Crew],
         device: torch.device,
         clock: Stopwatch,
     ) -> None:
-        self.config, self.clone, self.view, self.crews, self.clock = config, clone, view, crews, clock
-        self.network = deepcopy(clone)
+        self.config, self.parent, self.view, self.crews, self.clock = config, parent, view, crews, clock
+        self.network = deepcopy(parent)
         self.modules: dict[str, nn.Module] = {"policy": self.network}
         self.optimizer = analytic.make_optimizer(self.network, config.analytic)
         self.generator = torch.Generator(device).manual_seed(config.seed)
 
-    def learn(self, progress: Progress) -> Learned:
+    def learn(self, progress: TuningProgress) -> Learned:
         """Fly a window, and change the policy against the gradient of its cost."""
         config = self.config
         crew = self.crews[progress.iteration % len(self.crews)]
-        figures = Figures(crew.world)
+        figures = RolloutFigures(crew.world)
         with self.clock.measure(FLYING):
             window = analytic.fly_window(crew.world, self.network, self.view, config.analytic, figures.add)
         crew.steps += config.analytic.window
@@ -254,14 +254,14 @@ class AnalyticLearner:
             norm = analytic.update(self.network, self.optimizer, window, config.analytic)
         with self.clock.measure(NETWORKS):
             observation, action = thinned(window.observation, window.action)
-            difference = action - in_parts(self.clone, observation)
-        to_clone = float(difference.square().mean().sqrt()) if len(difference) else 0.0
+            difference = action - in_parts(self.parent, observation)
+        to_parent = float(difference.square().mean().sqrt()) if len(difference) else 0.0
         learning = {
             "cost": float(window.cost.detach()),
             **window.terms,
             "aircraft": float(crew.world.config.aircraft),
             "gradient_norm": norm,
-            "distance_to_clone": to_clone,
+            "distance_to_clone": to_parent,
             "lr": lr,
         }
         return Learned(window.rows, False, figures.result(), learning)

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from ..cloning.pictures import SETTINGS, saved
-from .curve import Round
+from .iteration import TuningIteration
 
 _CLONE, _POLICY, _BEST, _FLOWN = "#222222", "#4477aa", "#ee6677", "#228833"  # Paul Tol's bright scheme
 _SMOOTHED = 20  # the training curve's mean is over so many parts of the run
 
 
-def safety(history: Sequence[Round], clone: Mapping[str, float], kind: str = "png") -> bytes:
+def safety(history: Sequence[TuningIteration], clone: Mapping[str, float], kind: str = "png") -> bytes:
     """Draw LoS and extra distance on the gate and, below them, LoS in training, over the agent-steps.
 
     Args:
@@ -53,7 +53,7 @@ def safety(history: Sequence[Round], clone: Mapping[str, float], kind: str = "pn
         return saved(figure, kind)
 
 
-def _gate(axes: Axes, history: Sequence[Round], key: str, clone: Mapping[str, float]) -> None:
+def _gate(axes: Axes, history: Sequence[TuningIteration], key: str, clone: Mapping[str, float]) -> None:
     """Draw a figure of the gate's flights beside the clone's; of LoS also the interval of their difference."""
     flights: list[tuple[int, dict[str, Any]]] = [(each.steps, each.gate) for each in history if each.gate]
     axes.axhline(clone[key], color=_CLONE, linestyle=(0, (5, 2)), linewidth=1.2, label="the clone")
@@ -71,7 +71,7 @@ def _gate(axes: Axes, history: Sequence[Round], key: str, clone: Mapping[str, fl
     axes.plot(across, up, color=_BEST, marker="*", markersize=11, linestyle="", label="published as best")
 
 
-def _training(axes: Axes, history: Sequence[Round]) -> None:
+def _training(axes: Axes, history: Sequence[TuningIteration]) -> None:
     """Draw the LoS of the training flights: rare events, so the mean over each twentieth of the run."""
     steps = np.array([each.steps for each in history], float)
     values = np.array([each.rollout["los_s_per_flight_hour"] for each in history])

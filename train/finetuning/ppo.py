@@ -196,7 +196,7 @@ class PPOConfig:
                 raise ConfigurationError(f"expected {key} from 0 to 1, got {getattr(self, key)}")
 
 
-class Batch(NamedTuple):
+class UpdateBatch(NamedTuple):
     """What an update learns from, M rows.
 
     Attributes:
@@ -216,7 +216,7 @@ class Batch(NamedTuple):
     anchor_mean: Tensor | None
 
 
-class Figures(NamedTuple):
+class UpdateFigures(NamedTuple):
     """Means over the gradient steps of an update; those of the actor are 0 if it made none."""
 
     policy_loss: float
@@ -242,7 +242,7 @@ def minibatches(rows: int, size: int, generator: torch.Generator) -> Iterator[Te
 
 
 def actor_loss(
-    actor: Actor, part: Batch, anchor: float, anchor_log_std: float, config: PPOConfig
+    actor: Actor, part: UpdateBatch, anchor: float, anchor_log_std: float, config: PPOConfig
 ) -> tuple[Tensor, Tensor]:
     """Return the actor's loss on some rows, and the new log-probabilities (M,) of their actions.
 
@@ -263,14 +263,14 @@ def update(
     actor: Actor,
     critic: Critic,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
+    batch: UpdateBatch,
     config: PPOConfig,
     generator: torch.Generator,
     *,
     anchor: float = 0.0,
     anchor_log_std: float = 0.0,
     is_actor_frozen: bool = False,
-) -> Figures:
+) -> UpdateFigures:
     """Learn from one rollout.
 
     Args:
@@ -308,12 +308,12 @@ def update(
             steps += 1
     policy, value, kl_mean, clipped_mean, actor_steps = sums.tolist()
     each = max(actor_steps, 1.0)
-    return Figures(policy / each, value / steps, kl_mean / each, clipped_mean / each, actor_steps)
+    return UpdateFigures(policy / each, value / steps, kl_mean / each, clipped_mean / each, actor_steps)
 
 
-def take(batch: Batch, rows: Tensor) -> Batch:
+def take(batch: UpdateBatch, rows: Tensor) -> UpdateBatch:
     """Return some rows of a batch."""
-    return Batch(
+    return UpdateBatch(
         Observation(*(tensor.index_select(0, rows) for tensor in batch.observation)),
         batch.action.index_select(0, rows),
         batch.log_prob.index_select(0, rows),

@@ -156,7 +156,7 @@ class Crew:
         draws: list[tuple[Tensor, Tensor, Tensor]] = []
         finals: list[Observation] = []
         results: list[tuple[Tensor, StepResult]] = []
-        world, figures = self.world, Figures(self.world)
+        world, figures = self.world, RolloutFigures(self.world)
         with torch.no_grad():
             deviation = actor.log_std.exp()
             for _ in range(horizon):
@@ -256,7 +256,7 @@ class Crew:
         self.steps, self.next_episode = int(counters["steps"]), int(counters["next_episode"])
 
 
-class Figures:
+class RolloutFigures:
     """Sums of what happens in a rollout, kept on the device.
 
     Args:

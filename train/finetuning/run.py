@@ -7,7 +7,6 @@ from), `last.state.safetensors` (all else that is needed to go on), `best.*` and
 `metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `los.png` (the end).
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,28 +15,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ...datasets.errors import CheckpointError
-from ...datasets.files.atomic import clean, publish
+from ...datasets.files.atomic import publish
 from ...datasets.traffic.observation import observe_all
 from ...datasets.traffic.view import View
 from .. import checkpoint
-from ..cloning.run import STATE_NAME, SUMMARY_NAME, TrainingError, choose_device, is_run
 from ..networks import Network
 from ..policy import Policy
 from ..runs import gate
+from ..runs.device import choose_device
 from ..runs.gate import Flown
 from ..runs.interruption import Interruption, remembered
+from ..runs.metrics_log import MetricsLog, packed, read_log, unpacked
+from ..runs.run_folder import METRICS_NAME, RunFolder, TrainingError
 from ..runs.stopwatch import Stopwatch
-from ..tensor_file import named, optimizer_tensors, read_tensors, restore_optimizer, under, write_tensors
+from ..tensor_file import named, optimizer_tensors, restore_optimizer, under
 from .config import FinetuneConfig, check_same, load_config, save_config
 from .critic import in_parts
-from .curve import Curve, Round, gate_line, summarise, summary_lines
-from .methods import Learner, Progress, make_learner
+from .iteration import TuningIteration
+from .methods import Method, TuningProgress, make_method
+from .summary import gate_line, summarise, summary_lines
 
 GATE, SAVING = "gate", "saving"
-CLONE_NAME = "clone"
+PARENT_NAME = "clone"  # the copy of what a run started from
 PLOT_NAMES = ("los.png", "los.svg")
 
 
@@ -45,7 +46,7 @@ class Finetuning:
     """One run of fine-tuning.
 
     Args:
-        source: The run (or file, or `pretrained:NAME`) to start from; None to go on with what `run` began with.
+        parent: The run (or file, or `pretrained:NAME`) to start from; None to go on with what `run` began with.
         run: The run's folder; made if it is missing.
         config: What to do.
         resume: Go on with the run in the folder, if there is one; otherwise a run there is an error.
@@ -53,19 +54,19 @@ class Finetuning:
         say: Receives each line for people.
 
     Attributes:
-        learner: The policy that learns, and all it needs for that.
-        clone: The network it started as; never changed.
+        method: The policy that learns, and all it needs for that.
+        parent: The network it started as; never changed.
         view: What it observes.
         worlds: Where it learns, in turn, and where the gate flies.
 
     Raises:
-        CheckpointError: There is no such source; the folder holds a run and resume is False, or another run.
+        CheckpointError: There is no such parent; the folder holds a run and resume is False, or another run.
         ConfigurationError: The device is not there, or the world cannot be flown.
     """
 
     def __init__(
         self,
-        source: str | Path | None,
+        parent: str | Path | None,
         run: str | Path,
         config: FinetuneConfig,
         *,
@@ -75,40 +76,45 @@ class Finetuning:
     ) -> None:
         self.run, self.config, self._say = Path(run), config, say
         self.device = choose_device(device)
-        is_there = is_run(self.run)
-        if is_there and not resume:
-            raise CheckpointError(
-                f"{self.run} already holds a run. Go on with it with --resume, or choose another --out."
-            )
-        copy = self.run / f"{CLONE_NAME}.safetensors"
-        loaded = checkpoint.load(copy if source is None else source)
-        path = load_config(self.run)[1]["path"] if source is None else str(source)
-        parent = {"path": path, "weights_sha256": loaded.meta["weights_sha256"]}
-        if is_there:
-            check_same(self.run, config, parent)
-        elif resume:
-            say(f"Nothing to resume in {self.run}: starting from the beginning.")
-        self.clone_view, self.view = loaded.view, config.view(loaded)
+        self.folder = RunFolder(self.run)
+        with self.folder.closed_on_error():
+            is_there = self.folder.open(resume, say)
+            loaded = checkpoint.load(self.run / f"{PARENT_NAME}.safetensors" if parent is None else parent)
+            path = load_config(self.run)[1]["path"] if parent is None else str(parent)
+            origin = {"path": path, "weights_sha256": loaded.meta["weights_sha256"]}
+            if is_there:
+                check_same(self.run, config, origin)
+            self._prepare(loaded, origin)
+            if is_there:
+                self._restore()
+            else:
+                self._begin(loaded, origin)
+
+    def _prepare(self, loaded: checkpoint.Checkpoint, origin: dict[str, Any]) -> None:
+        """Make the method and all it needs, as at the beginning."""
+        config = self.config
+        self.parent_view, self.view = loaded.view, config.view(loaded)
         self.worlds = config.worlds(loaded)
-        self.progress, self.clock, self._began = Progress(), Stopwatch(), time.perf_counter()
-        self.clone: Network = loaded.network.to(self.device)
-        self.learner: Learner = make_learner(config, self.clone, self.view, self.worlds, self.device, self.clock)
+        self.progress, self.clock, self._began = TuningProgress(), Stopwatch(), time.perf_counter()
+        self.history: list[TuningIteration] = []
+        self.parent: Network = loaded.network.to(self.device)
+        self.method: Method = make_method(config, self.parent, self.view, self.worlds, self.device, self.clock)
         self._meta = {
             "stage": "finetune",
             "world": self.worlds[-1].to_json(),
             "teacher": loaded.meta["teacher"],
             "datasets": loaded.meta["datasets"],
             "config": config.to_json(),
-            "parent": parent,
+            "parent": origin,
         }
         self._flown: dict[str, Flown] = {}  # through the gate, of `clone` and `best`
-        if is_there:
-            self._restore()
-        else:
-            self.run.mkdir(parents=True, exist_ok=True)
-            meta = {key: loaded.meta[key] for key in checkpoint.META_KEYS}
-            checkpoint.save(self.run / CLONE_NAME, self.clone, self.clone_view, meta)
-            save_config(self.run, config, parent)
+
+    def _begin(self, loaded: checkpoint.Checkpoint, origin: dict[str, Any]) -> None:
+        """Make the run's folder, with a copy of what it starts from."""
+        self.folder.begin()
+        meta = {key: loaded.meta[key] for key in checkpoint.META_KEYS}
+        checkpoint.save(self.run / PARENT_NAME, self.parent, self.parent_view, meta)
+        save_config(self.run, self.config, origin)
 
     def train(self) -> dict[str, Any]:
         """Fine-tune to the end, and return the summary that is also written to `RUN/summary.json`.
@@ -120,21 +126,25 @@ class Finetuning:
         self._began = time.perf_counter() - self.progress.elapsed_s
         for line in self._first_lines():
             self._say(line)
-        with remembered() as interruption, Curve(self.run, self.progress.iteration) as curve:
+        with (
+            self.folder,
+            remembered() as interruption,
+            MetricsLog(self.run, self.history, self.progress.steps) as log,
+        ):
             try:
                 if not self._flown:
-                    self._begin()
+                    self._fly_parent()
                 while not self.progress.is_finished:
                     self._stop_if(interruption)
-                    self._iterate(curve)
+                    self._iterate(log)
             except TrainingError as error:
-                self._finish(curve, str(error))
+                self._finish(str(error))
                 raise
-            return self._finish(curve)
+            return self._finish()
 
     def _first_lines(self) -> list[str]:
         """Return what a person should know before."""
-        sizes = {"policy": self.clone, **self.learner.modules}
+        sizes = {"policy": self.parent, **self.method.modules}
         counts = [
             f"{name} {sum(each.numel() for each in sizes[name].parameters()):,}"
             for name in sizes
@@ -142,42 +152,42 @@ class Finetuning:
         ]
         aircraft = ", ".join(str(world.aircraft) for world in self.worlds)
         line = (
-            f"Stage 2 - {self.clone.name} on {self.view}, parameters: {', '.join(counts)}; {self.config.method}, "
+            f"Stage 2 - {self.parent.name} on {self.view}, parameters: {', '.join(counts)}; {self.config.method}, "
             f"{aircraft} aircraft, {self.device}"
         )
-        if self.view == self.clone_view:
+        if self.view == self.parent_view:
             return [line]
         difference = self._difference_of_views()
         return [
             line,
-            f"Sees {self.view} instead of the clone's {self.clone_view}: before the first update its actions "
+            f"Sees {self.view} instead of the clone's {self.parent_view}: before the first update its actions "
             f"differ from the clone's by {difference:.4f} (root mean square, action units). The gate flies the "
             "clone as it was.",
         ]
 
     def _difference_of_views(self) -> float:
         """Return how much another view changes the clone's actions where training begins."""
-        world = self.learner.crews[-1].world
+        world = self.method.crews[-1].world
         flying = world.traffic.is_flying
-        seen = [observe_all(world.traffic, view, world.pairs) for view in (self.view, self.clone_view)]
-        new, old = (in_parts(self.clone, type(each)(*(part[flying] for part in each))) for each in seen)
+        seen = [observe_all(world.traffic, view, world.pairs) for view in (self.view, self.parent_view)]
+        new, old = (in_parts(self.parent, type(each)(*(part[flying] for part in each))) for each in seen)
         return float((new - old).square().mean().sqrt())
 
-    def _begin(self) -> None:
+    def _fly_parent(self) -> None:
         """Fly the clone through the gate and publish it as the best there is so far."""
         with self.clock.measure(GATE):
-            flown = self._fly_gate(self.clone, self.clone_view)
+            flown = self._fly_gate(self.parent, self.parent_view)
         self._flown = {"clone": flown, "best": flown}
         figures = {**gate.compare(flown, flown), "is_best": True, "reason": "the clone itself"}
         self._say(gate_line(figures, flown.figures()))
-        self._publish("best", figures, self.clone_view)
+        self._publish("best", figures, self.parent_view)
         self._publish("last", figures, self.view)
         self._save_state()
 
-    def _iterate(self, curve: Curve) -> None:
+    def _iterate(self, log: MetricsLog[TuningIteration]) -> None:
         """Let the learner fly and learn, perhaps fly through the gate, tell and save."""
         progress, config, start = self.progress, self.config, time.perf_counter()
-        learned = self.learner.learn(progress)
+        learned = self.method.learn(progress)
         self._check_finite(learned.learning)
         progress.iteration += 1
         progress.steps += learned.rows
@@ -186,7 +196,7 @@ class Finetuning:
         is_turn = progress.is_finished or progress.iteration % config.gate_every == 0
         judged = self._judge() if is_turn and not learned.is_warmup else None
         now = time.perf_counter()
-        figures = Round(
+        figures = TuningIteration(
             iteration=progress.iteration,
             steps=progress.steps,
             is_warmup=learned.is_warmup,
@@ -196,7 +206,7 @@ class Finetuning:
             steps_per_second=learned.rows / (now - start),
             seconds=now - self._began,
         )
-        curve.add(figures)
+        log.add(figures)
         if progress.iteration % config.save_every == 0 or judged or progress.is_finished:
             to_go = math.ceil(max(config.steps - progress.steps, 0) / max(learned.rows, 1))
             self._say(figures.line(progress.iteration + to_go))
@@ -208,7 +218,7 @@ class Finetuning:
     def _check_finite(self, figures: Mapping[str, float]) -> None:
         """Raise unless all figures and weights are finite."""
         bad = [name for name, value in figures.items() if not math.isfinite(value)]
-        bad += [f"weights of the {name}" for name, each in self.learner.modules.items() if not _is_finite(each)]
+        bad += [f"weights of the {name}" for name, each in self.method.modules.items() if not _is_finite(each)]
         if bad:
             raise TrainingError(
                 f"expected finite numbers, got NaN or infinity in {', '.join(bad)} in iteration "
@@ -234,7 +244,7 @@ class Finetuning:
     def _judge(self) -> dict[str, Any]:
         """Fly the policy through the gate, and publish it if it is better than the best so far."""
         with self.clock.measure(GATE):
-            flown = self._fly_gate(self.learner.network, self.view)
+            flown = self._fly_gate(self.method.network, self.view)
         verdict = gate.judge(flown, self._flown["best"], self._flown["clone"], self._groups)
         compared = gate.compare(flown, self._flown["clone"])
         figures = {**compared, "is_best": verdict.is_better, "reason": verdict.reason}
@@ -251,7 +261,7 @@ class Finetuning:
         """Save the policy's network as a checkpoint like a clone's."""
         with self.clock.measure(SAVING):
             metrics = {"iteration": self.progress.iteration, "steps": self.progress.steps, "gate": figures}
-            checkpoint.save(self.run / name, self.learner.network, view, {**self._meta, "metrics": metrics})
+            checkpoint.save(self.run / name, self.method.network, view, {**self._meta, "metrics": metrics})
 
     def _stop_if(self, interruption: Interruption) -> None:
         """Stop if Ctrl-C was pressed, with the state of the last iteration saved."""
@@ -268,53 +278,57 @@ class Finetuning:
         with self.clock.measure(SAVING):
             self.progress.elapsed_s = time.perf_counter() - self._began
             self.progress.seconds = self.clock.seconds
-            learner = self.learner
+            method = self.method
             tensors = {
-                **optimizer_tensors(learner.optimizer),
-                "generator": learner.generator.get_state(),
+                **optimizer_tensors(method.optimizer),
+                "generator": method.generator.get_state(),
             }
-            for name, module in learner.modules.items():
+            for name, module in method.modules.items():
                 tensors |= named(name, module.state_dict())
-            for place, crew in enumerate(learner.crews):
+            for place, crew in enumerate(method.crews):
                 tensors |= named(f"crew{place}", crew.tensors())
             for name, flown in self._flown.items():
                 tensors[f"flown.{name}"] = torch.stack(flown)  # (7, S)
-            description = {"progress": asdict(self.progress), "crews": [crew.counters() for crew in learner.crews]}
-            write_tensors(self.run / STATE_NAME, tensors, description)
+            description = {"progress": asdict(self.progress), "crews": [crew.counters() for crew in method.crews]}
+            self.folder.save_state({**tensors, "history": packed(self.history)}, description)
 
     def _restore(self) -> None:
         """Go on from the saved state; without one (killed before the first) from the beginning."""
-        clean(self.run)
-        path = self.run / STATE_NAME
-        if not path.exists():
+        if self.folder.restore(self._put_back) is None:
             return
-        tensors, description, _ = read_tensors(path)
-        try:
-            self.progress = Progress(**description["progress"])
-            for name, module in self.learner.modules.items():
-                module.load_state_dict(under(name, tensors))
-            restore_optimizer(self.learner.optimizer, tensors)
-            for place, (crew, counters) in enumerate(zip(self.learner.crews, description["crews"], strict=True)):
-                crew.restore(under(f"crew{place}", tensors), counters)
-            self.learner.generator.set_state(tensors["generator"])
-            self._flown = {name: Flown(*tensors[f"flown.{name}"].unbind(0)) for name in ("clone", "best")}
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{path} does not fit this run: {error}. Fine-tune into another folder."
-            ) from None
         self.clock.seconds.update(self.progress.seconds)
         done = ", which was the last one" if self.progress.is_finished else ""
         self._say(f"Going on after iteration {self.progress.iteration}{done}.")
 
-    def _finish(self, curve: Curve, trouble: str | None = None) -> dict[str, Any]:
+    def _put_back(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> bool:
+        """Take back what `_save_state` saved."""
+        method = self.method
+        self.progress = TuningProgress(**description["progress"])
+        for name, module in method.modules.items():
+            module.load_state_dict(under(name, tensors))
+        restore_optimizer(method.optimizer, tensors)
+        for place, (crew, counters) in enumerate(zip(method.crews, description["crews"], strict=True)):
+            crew.restore(under(f"crew{place}", tensors), counters)
+        method.generator.set_state(tensors["generator"])
+        self._flown = {name: Flown(*tensors[f"flown.{name}"].unbind(0)) for name in ("clone", "best")}
+        if "history" in tensors:
+            self.history = unpacked(tensors["history"], TuningIteration.from_json)
+        else:  # begun by an older version
+            log = read_log(self.run / METRICS_NAME, TuningIteration.from_json)
+            self.history = [each for each in log if each.iteration <= self.progress.iteration]
+        return True
+
+    def _finish(self, trouble: str | None = None) -> dict[str, Any]:
         """Write the summary and the plot of LoS, and say how it went."""
         from . import pictures as finetune_pictures  # pulls in matplotlib, which takes a second
 
         is_saved = (self.run / "best.safetensors").exists()
-        summary = summarise(curve, self.progress.best_iteration, self._flown, self.clock.seconds, is_saved, trouble)
-        publish(self.run / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
-        for name in PLOT_NAMES if curve.history else ():
-            picture = finetune_pictures.safety(curve.history, summary["gate"]["clone"], name.rpartition(".")[2])
+        summary = summarise(
+            self.history, self.progress.best_iteration, self._flown, self.clock.seconds, is_saved, trouble
+        )
+        self.folder.write_summary(summary)
+        for name in PLOT_NAMES if self.history else ():
+            picture = finetune_pictures.safety(self.history, summary["gate"]["clone"], name.rpartition(".")[2])
             publish(self.run / name, picture)
         for line in summary_lines(summary):
             self._say(line)

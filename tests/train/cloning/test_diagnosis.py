@@ -21,10 +21,11 @@ from skyclone.train.cloning.config import CloningConfig
 from skyclone.train.cloning.diagnosis import diagnose, judge
 from skyclone.train.cloning.heldout import HeldOut
 from skyclone.train.cloning.iteration import Iteration
-from skyclone.train.cloning.run import Cloning, TrainingError
+from skyclone.train.cloning.run import Cloning
 from skyclone.train.cloning.summary import best_of, summarise, verdict_lines
-from skyclone.train.cloning.update import Learner
+from skyclone.train.cloning.update import Updater
 from skyclone.train.networks.network import Network, Output, Parameters, action_layers
+from skyclone.train.runs.run_folder import TrainingError
 
 SOUND = {
     "mse": 0.005,
@@ -284,9 +285,9 @@ def test_nan_stops_the_run_with_the_weights_before_it(
     trainer._check_every = looks_every
     batches = len(trainer.loader)
     bad = batches + 3  # the third of the second iteration
-    original, before, calls = Learner.update, {}, 0
+    original, before, calls = Updater.update, {}, 0
 
-    def spoiled(self: Learner, batch: Batch, rows: int, learning_rate: float) -> None:
+    def spoiled(self: Updater, batch: Batch, rows: int, learning_rate: float) -> None:
         nonlocal calls
         calls += 1
         if calls == bad:
@@ -300,7 +301,7 @@ def test_nan_stops_the_run_with_the_weights_before_it(
         else:
             batch.observation.ownship[0, 0] = torch.inf
 
-    monkeypatch.setattr(Learner, "update", spoiled)
+    monkeypatch.setattr(Updater, "update", spoiled)
     with pytest.raises(TrainingError, match=r"got \S+ and \S+ in batch 3 of iteration 2; stopped, with"):
         trainer.train()
     assert calls == (bad if looks_every == 1 else bad + min(looks_every - bad % looks_every, batches - 3))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from cloning_runs import read_metrics
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skyclone.collect.airspace.world_config import WorldConfig
@@ -21,8 +22,8 @@ from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.train import checkpoint, load_policy
 from skyclone.train.cloning import run as cloning
 from skyclone.train.cloning.config import CloningConfig
-from skyclone.train.cloning.monitor import read_metrics
-from skyclone.train.cloning.run import Cloning, TrainingError
+from skyclone.train.cloning.run import Cloning
+from skyclone.train.runs.run_folder import TrainingError
 
 CONFIG = CloningConfig(
     model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=3, batch_size=512, schedule="cosine"
@@ -49,9 +50,7 @@ def weights(out: Path, which: str = "last") -> dict[str, torch.Tensor]:
 def figures(out: Path) -> list[dict[str, Any]]:
     """The metrics without what depends on the clock."""
     timed = ("samples_per_second", "seconds")
-    return [
-        {k: v for k, v in each.to_json().items() if k not in timed} for each in read_metrics(out / "metrics.jsonl")
-    ]
+    return [{k: v for k, v in each.to_json().items() if k not in timed} for each in read_metrics(out)]
 
 
 def points(out: Path) -> dict[str, list[tuple[int, float]]]:
@@ -236,6 +235,42 @@ def test_ctrl_c_saves_and_resumes(small_dataset: Dataset, tmp_path: Path, undist
     assert_same_end(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.parametrize("damage", [b"", b"rubbish", None])
+def test_the_log_decides_nothing(
+    small_dataset: Dataset, tmp_path: Path, undisturbed: Path, damage: bytes | None
+) -> None:
+    """Stopped, and finished: whatever becomes of the log, best and summary are those of a run left alone."""
+
+    def press_ctrl_c(line: str) -> None:
+        if "Iter 2/3" in line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    out, log = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run(small_dataset, out, say=press_ctrl_c)
+    for _ in range(2):
+        if damage is None:
+            log.unlink()
+        else:
+            log.write_bytes(log.read_bytes()[50:] + damage)
+        summary = run(small_dataset, out, resume=True)
+        assert_same_end(out, undisturbed)
+        expected = json.loads((undisturbed / "summary.json").read_text())
+        timed = ("samples_per_second", "seconds", "learning_seconds", "processor_seconds", "diagnosis")
+        assert {k: v for k, v in summary.items() if k not in timed} == {
+            k: v for k, v in expected.items() if k not in timed
+        }
+
+
+def test_a_run_that_is_being_trained_is_refused(small_dataset: Dataset, tmp_path: Path) -> None:
+    first = Cloning([small_dataset], tmp_path / "run", CONFIG, device="cpu", say=quiet)
+    for resume in (False, True):
+        with pytest.raises(CheckpointError, match=rf"run is in use by process {os.getpid()} on .*choose another"):
+            run(small_dataset, tmp_path / "run", resume=resume)
+    first.train()
+    run(small_dataset, tmp_path / "run", resume=True)
+
+
 def test_resuming_a_finished_run_changes_nothing(small_dataset: Dataset, undisturbed: Path) -> None:
     before = (undisturbed / "last.safetensors").read_bytes()
     lines: list[str] = []
@@ -293,10 +328,10 @@ def test_a_time_budget_ends_the_run_and_its_schedule(small_dataset: Dataset, tmp
     begin = time.perf_counter()
     run(small_dataset, tmp_path / "run", config)
     assert time.perf_counter() - begin < 20
-    last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
+    last = read_metrics(tmp_path / "run")[-1]
     assert last.learning_rate < 0.1 * config.lr
     run(small_dataset, tmp_path / "run", config, resume=True)
-    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1].batches == last.batches, "it was finished"
+    assert read_metrics(tmp_path / "run")[-1].batches == last.batches, "it was finished"
 
 
 def test_heldout_figures_are_on_episodes_of_the_pure_teacher(small_dataset: Dataset, tmp_path: Path) -> None:
@@ -390,7 +425,7 @@ def test_a_parent_of_another_kind_is_an_error(small_dataset: Dataset, undisturbe
 def test_a_budget_of_batches_ends_the_run_and_its_schedule(small_dataset: Dataset, tmp_path: Path) -> None:
     lines: list[str] = []
     summary = run(small_dataset, tmp_path / "run", replace(CONFIG, max_batches=20), say=lines.append)
-    history = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    history = read_metrics(tmp_path / "run")
     assert summary["batches"] == history[-1].batches == 20
     assert any("Iter 2/2" in line for line in lines)
     assert history[-1].learning_rate == pytest.approx(CONFIG.lr * 0.0062, rel=0.01)  # cos^2 of the last batch of 20

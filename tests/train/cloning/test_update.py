@@ -15,7 +15,7 @@ from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.cloning.config import CloningConfig
 from skyclone.train.cloning.heldout import measure
-from skyclone.train.cloning.update import Learner
+from skyclone.train.cloning.update import Updater
 from skyclone.train.runs.processes import Processes
 
 PAIRS = [*((name, "ego:intruders=4") for name in networks.NAMES), ("pairwise", "seed"), ("pairwise", "cpa")]
@@ -32,9 +32,9 @@ def batch_of(rows: int, seed: int = 0) -> Batch:
     return Batch(observation, torch.randn(rows, 2, generator=generator), torch.zeros(rows, dtype=torch.bool))
 
 
-def learner_of(config: CloningConfig = CONFIG) -> tuple[networks.Network, Learner]:
+def learner_of(config: CloningConfig = CONFIG) -> tuple[networks.Network, Updater]:
     network = config.network()
-    return network, Learner(network, config, Processes())
+    return network, Updater(network, config, Processes())
 
 
 def test_an_update_is_a_step_of_adam_on_the_clipped_gradient() -> None:

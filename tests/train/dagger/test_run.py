@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,28 @@ def test_killed_anywhere_it_ends_with_the_same_weights(
     for folder in ("", "control"):
         for which in ("best", "last"):
             assert weights(out / folder, which) == weights(undisturbed / folder, which)
+
+
+def test_a_run_that_is_being_trained_is_refused(clone: Path, small_dataset: Dataset, tmp_path: Path) -> None:
+    first = Dagger(clone, [small_dataset], tmp_path / "run", CONFIG, device="cpu", say=quiet)
+    with pytest.raises(CheckpointError, match=rf"run is in use by process {os.getpid()} on "):
+        run(clone, small_dataset, tmp_path / "run", resume=True)
+    assert first.origin["path"] == str(clone)
+
+
+def test_a_flipped_bit_in_what_was_measured_is_found(
+    undisturbed: Path, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    path = tmp_path / "run" / "rounds" / "1" / "measured.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"measured.safetensors is damaged: .* Delete it: the same command"):
+        run(None, small_dataset, tmp_path / "run", resume=True)
+    path.unlink()
+    run(None, small_dataset, tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == weights(undisturbed)
 
 
 def test_a_finished_run_resumed_does_nothing(

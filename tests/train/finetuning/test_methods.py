@@ -11,22 +11,31 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from finetuning_runs import LEFT, assert_same_end, figures, finetuned, make_clone, quiet, state, weights_hash
+from finetuning_runs import (
+    LEFT,
+    assert_same_end,
+    figures,
+    finetuned,
+    make_clone,
+    quiet,
+    read_metrics,
+    state,
+    weights_hash,
+)
 
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.datasets.traffic.observation import Observation
 from skyclone.train import checkpoint, load_policy
-from skyclone.train.cloning.run import TrainingError
 from skyclone.train.finetuning import analytic
 from skyclone.train.finetuning.analytic import AnalyticConfig, Costs
 from skyclone.train.finetuning.cli import finetune
 from skyclone.train.finetuning.config import FinetuneConfig, load_config
-from skyclone.train.finetuning.curve import read_metrics
 from skyclone.train.finetuning.methods import KL_ROWS, thinned
 from skyclone.train.finetuning.ppo import PPOConfig
 from skyclone.train.finetuning.rollout import TRAINING_EPISODES, Crew
 from skyclone.train.finetuning.run import Finetuning
 from skyclone.train.runs.gate import fly_gate, paired_interval
+from skyclone.train.runs.run_folder import TrainingError
 
 CONFIG = FinetuneConfig(
     method="analytic",
@@ -54,7 +63,7 @@ def undisturbed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_a_run_leaves(clone: Path, undisturbed: Path) -> None:
     there = {path.name for path in undisturbed.iterdir()}
     assert there == LEFT
-    rounds = read_metrics(undisturbed / "metrics.jsonl")
+    rounds = read_metrics(undisturbed)
     assert [each.iteration for each in rounds] == list(range(1, len(rounds) + 1))
     assert rounds[-1].steps >= CONFIG.steps > rounds[-2].steps
     terms = [sum(each.learning[name] for name in analytic.TERMS) for each in rounds]
@@ -221,7 +230,7 @@ def test_several_densities_take_turns(clone: Path, tmp_path: Path, method: str) 
     config = replace(CONFIG, method=method, aircraft=(3, 6), horizon=8, warmup=0, steps=400, ppo=update)
     tuning = Finetuning(clone, tmp_path / "run", config, device="cpu", say=quiet)
     flown: list[int] = []
-    for crew in tuning.learner.crews:
+    for crew in tuning.method.crews:
         step = crew.world.step
 
         def note(action: torch.Tensor, step: Callable[..., Any] = step) -> Any:
@@ -239,7 +248,7 @@ def test_several_densities_take_turns(clone: Path, tmp_path: Path, method: str) 
 
 def test_no_two_crews_fly_the_same_episodes(clone: Path, tmp_path: Path) -> None:
     tuning = Finetuning(clone, tmp_path / "run", replace(CONFIG, aircraft=(3, 6)), device="cpu", say=quiet)
-    one, other = (set(crew.world.episodes) for crew in tuning.learner.crews)
+    one, other = (set(crew.world.episodes) for crew in tuning.method.crews)
     assert min(one) == TRAINING_EPISODES
     assert not one & other
 

@@ -6,12 +6,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from skyclone.train.finetuning import pictures as finetune_pictures
-from skyclone.train.finetuning.curve import Round
+from skyclone.train.finetuning.iteration import TuningIteration
 
 CLONE = {"los_events": 0.5, "extra_distance": 0.05}
 
 
-def iteration(number: int, los: float = 2.0, gate_los: float | None = None, **changes: Any) -> Round:
+def iteration(number: int, los: float = 2.0, gate_los: float | None = None, **changes: Any) -> TuningIteration:
     """1,000 steps each; with a flight through the gate if its LoS is given."""
     gate: dict[str, Any] | None = None
     if gate_los is not None:
@@ -27,7 +27,7 @@ def iteration(number: int, los: float = 2.0, gate_los: float | None = None, **ch
         "gate": gate,
         "seconds": 1.0,
     }
-    return Round(iteration=number, steps_per_second=1.0, **{**fields, **changes})
+    return TuningIteration(iteration=number, steps_per_second=1.0, **{**fields, **changes})
 
 
 def test_a_picture_that_can_be_read() -> None:

@@ -9,7 +9,7 @@ from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.finetuning import ppo
 from skyclone.train.finetuning.critic import Critic
-from skyclone.train.finetuning.ppo import Batch, PPOConfig
+from skyclone.train.finetuning.ppo import PPOConfig, UpdateBatch
 
 VIEW = View("ego", intruders=3)
 FALSE, TRUE = torch.tensor([[False]]), torch.tensor([[True]])
@@ -175,14 +175,14 @@ def test_actor_starts_bit_equal_to_the_network() -> None:
     assert actor.log_std.tolist() == [-3, -3]
 
 
-def batch_of(actor: ppo.Actor, advantage: torch.Tensor, seed: int = 0) -> Batch:
+def batch_of(actor: ppo.Actor, advantage: torch.Tensor, seed: int = 0) -> UpdateBatch:
     seen = observation(len(advantage), seed)
     with torch.no_grad():
         mean = actor(seen)
         noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
         action = mean + noise * actor.log_std.exp()
         old = ppo.log_prob(action, mean, actor.log_std)
-    return Batch(seen, action, old, advantage, torch.arange(float(len(advantage))), mean)
+    return UpdateBatch(seen, action, old, advantage, torch.arange(float(len(advantage))), mean)
 
 
 def weights(module: torch.nn.Module) -> list[torch.Tensor]:

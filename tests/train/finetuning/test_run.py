@@ -18,6 +18,7 @@ from finetuning_runs import (
     finetuned,
     make_clone,
     quiet,
+    read_metrics,
     state,
     weights_hash,
 )
@@ -31,13 +32,12 @@ from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.state import Traffic
 from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, load_policy, networks
-from skyclone.train.cloning.run import TrainingError
 from skyclone.train.finetuning.cli import finetune
 from skyclone.train.finetuning.config import FinetuneConfig, load_config
-from skyclone.train.finetuning.curve import read_metrics
 from skyclone.train.finetuning.ppo import PPOConfig
 from skyclone.train.finetuning.rollout import Crew
 from skyclone.train.finetuning.run import Finetuning
+from skyclone.train.runs.run_folder import TrainingError
 from skyclone.train.tensor_file import read_tensors, write_tensors
 
 CONFIG = FinetuneConfig(
@@ -72,7 +72,7 @@ def test_before_the_first_update_the_policy_is_the_clone(tmp_path: Path, name: s
     policy = load_policy(source)
     seen = observe_all(traffic, policy.view).flatten()
     with torch.no_grad():
-        difference = (tuning.learner.network(seen) - policy.network(seen)).abs().max()
+        difference = (tuning.method.network(seen) - policy.network(seen)).abs().max()
     assert difference < 1e-6
     assert difference == 0
 
@@ -80,7 +80,7 @@ def test_before_the_first_update_the_policy_is_the_clone(tmp_path: Path, name: s
 def test_what_a_run_leaves(clone: Path, undisturbed: Path) -> None:
     there = {path.name for path in undisturbed.iterdir()}
     assert there == LEFT
-    rounds = read_metrics(undisturbed / "metrics.jsonl")
+    rounds = read_metrics(undisturbed)
     assert [each.iteration for each in rounds] == list(range(1, len(rounds) + 1))
     assert [each.is_warmup for each in rounds] == [True] + [False] * (len(rounds) - 1)
     assert rounds[-1].steps >= CONFIG.steps > rounds[-2].steps
@@ -155,6 +155,32 @@ def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path
     assert len(figures(tmp_path / "run")) == 3
     run(None, tmp_path / "run", resume=True)  # what it started from is in the folder
     assert_same_end(tmp_path / "run", undisturbed)
+
+
+def test_the_log_decides_nothing(clone: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Stopped, and finished: whatever becomes of the log, best and summary are those of a run left alone."""
+
+    def press(line: str) -> None:
+        if line.startswith("Stage 2 - Iter 3/"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(clone, tmp_path / "run", say=press)
+    expected = json.loads((undisturbed / "summary.json").read_text())
+    for text in ("rubbish", ""):
+        (tmp_path / "run" / "metrics.jsonl").write_text(text)
+        summary = run(clone, tmp_path / "run", resume=True)
+        assert_same_end(tmp_path / "run", undisturbed)
+        assert {key: summary[key] for key in ("steps", "iterations", "best_iteration", "gate", "criteria")} == {
+            key: expected[key] for key in ("steps", "iterations", "best_iteration", "gate", "criteria")
+        }
+
+
+def test_a_run_that_is_being_trained_is_refused(clone: Path, tmp_path: Path) -> None:
+    first = Finetuning(clone, tmp_path / "run", CONFIG, device="cpu", say=quiet)
+    with pytest.raises(CheckpointError, match=rf"run is in use by process {os.getpid()} on "):
+        run(clone, tmp_path / "run", resume=True)
+    assert first.progress.iteration == 0
 
 
 def test_killed_in_the_middle_and_resumed_it_ends_the_same(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from cloning_runs import read_metrics
 from torch import Tensor
 
 from skyclone.datasets import Dataset
@@ -17,9 +18,8 @@ from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.train import checkpoint
 from skyclone.train.cloning import run as cloning
 from skyclone.train.cloning.config import CloningConfig
-from skyclone.train.cloning.monitor import read_metrics
 from skyclone.train.cloning.run import Cloning
-from skyclone.train.cloning.update import Learner
+from skyclone.train.cloning.update import Updater
 from skyclone.train.runs.processes import ProcessError, Processes, joined, own_device
 from skyclone.train.tensor_file import read_tensors
 
@@ -89,14 +89,14 @@ def torchrun(port: int, *arguments: str) -> subprocess.Popen[str]:
 def losses_alone(data: Dataset, out: Path, config: CloningConfig, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Train in this process and return what each step lost."""
     losses: list[float] = []
-    note: Callable[..., None] = Learner._note
+    note: Callable[..., None] = Updater._note
 
-    def noted(self: Learner, loss: Tensor, norm: Tensor, rows: int) -> None:
+    def noted(self: Updater, loss: Tensor, norm: Tensor, rows: int) -> None:
         losses.append(float(loss))
         note(self, loss, norm, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_note", noted)
+        patch.setattr(Updater, "_note", noted)
         Cloning([data], out, config, device="cpu", say=lambda line: None).train()
     return losses
 
@@ -107,7 +107,11 @@ def assert_same_run(one: Path, other: Path) -> None:
         theirs = checkpoint.load(other, which).network.state_dict()
         for name, weight in checkpoint.load(one, which).network.state_dict().items():
             torch.testing.assert_close(theirs[name], weight, rtol=1e-4, atol=1e-5)
-    for mine, yours in zip(read_metrics(one / "metrics.jsonl"), read_metrics(other / "metrics.jsonl"), strict=True):
+    for mine, yours in zip(
+        read_metrics(one),
+        read_metrics(other),
+        strict=True,
+    ):
         assert (mine.batches, mine.heldout.rows) == (yours.batches, yours.heldout.rows)
         assert yours.train_loss == pytest.approx(mine.train_loss, rel=1e-5)
         assert yours.heldout.mse == pytest.approx(mine.heldout.mse, rel=1e-5)

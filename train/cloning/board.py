@@ -1,0 +1,32 @@
+"""What TensorBoard shows of a network that is being cloned, besides figures: its weights, and where it looks."""
+
+from typing import Any
+
+from ...datasets.traffic.view import View
+from ..networks import Network
+
+
+def show_network(board: Any, network: Network, view: View, step: int, draws: bool) -> None:
+    """Add the distribution of the weights and, if wanted, the network's attention on the fixed scene.
+
+    Args:
+        board: TensorBoard's writer.
+        network: As it is after the iteration.
+        view: What it observes.
+        step: Batches used so far.
+        draws: Whether its attention is drawn, if it has any.
+    """
+    for name, weight in network.named_parameters():
+        board.add_histogram(f"weights/{name}", weight.detach().cpu(), step)
+    if draws:
+        from . import pictures  # pulls in matplotlib, which takes a second
+
+        picture = pictures.attention(network, view)
+        if picture is not None:
+            board.add_image("attention/scene", picture, step, dataformats="HWC")
+    board.flush()
+
+
+def is_power_of_two(number: int) -> bool:
+    """Return whether a number from 1 on is 1, 2, 4, 8, ...: pictures are costly, and change fastest at first."""
+    return number & (number - 1) == 0

@@ -1,0 +1,127 @@
+"""The log of a run: `metrics.jsonl`, a line per iteration, and TensorBoard.
+
+It is for looking at. What a run goes on from, its history included, is in its state: a log that was cut, damaged or
+deleted is written again from there.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from ...datasets.errors import CheckpointError
+from ...datasets.files.atomic import publish
+from .run_folder import METRICS_NAME
+
+
+class Entry(Protocol):
+    """The figures of one iteration."""
+
+    @property
+    def step(self) -> int:
+        """Where it stands on TensorBoard's axis."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return its line."""
+        ...
+
+    def scalars(self) -> dict[str, float]:
+        """Return TensorBoard's names and values."""
+        ...
+
+
+AnEntry = TypeVar("AnEntry", bound=Entry)
+
+
+class MetricsLog(Generic[AnEntry]):
+    """Keeps the figures of a run; a context manager.
+
+    Args:
+        run: The run's folder.
+        history: All iterations so far; `add` adds to it. The file is written anew with these.
+        step: Where the run goes on; what TensorBoard holds behind that is dropped.
+
+    Attributes:
+        board: TensorBoard's writer.
+    """
+
+    def __init__(self, run: Path, history: list[AnEntry], step: int) -> None:
+        publish(run / METRICS_NAME, _text(history).encode())
+        # pulls in TensorBoard, which takes a second: only when a run starts
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._history = history
+        self._file = open(run / METRICS_NAME, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
+        _wait_for_next_second(run / "tensorboard")
+        self.board: Any = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+
+    def __enter__(self) -> "MetricsLog[AnEntry]":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self.board.close()
+
+    def add(self, entry: AnEntry) -> None:
+        """Keep one more iteration."""
+        self._history.append(entry)
+        self._file.write(_text([entry]))
+        self._file.flush()
+        for name, value in entry.scalars().items():
+            self.board.add_scalar(name, value, entry.step)
+        self.board.flush()
+
+
+def packed(history: Sequence[Entry]) -> Tensor:
+    """Return a history as bytes, uint8, to be saved with the state."""
+    return torch.frombuffer(bytearray(_text(history) or "\n", "utf-8"), dtype=torch.uint8)
+
+
+def unpacked(text: Tensor, read: Callable[[dict[str, Any]], AnEntry]) -> list[AnEntry]:
+    """Return the history that `packed` packed; `read` makes an entry of its JSON.
+
+    Raises:
+        ValueError: It is no history.
+    """
+    return [read(json.loads(line)) for line in bytes(text.tolist()).splitlines() if line]
+
+
+def read_log(path: Path, read: Callable[[dict[str, Any]], AnEntry]) -> list[AnEntry]:
+    """Return the entries of a `metrics.jsonl`; lines that are damaged are left out."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    entries = []
+    for line in lines:
+        try:
+            entries.append(read(json.loads(line)))
+        except (ValueError, TypeError, RecursionError, CheckpointError):
+            continue
+    return entries
+
+
+def _text(history: Sequence[Entry]) -> str:
+    """Return the lines of some iterations."""
+    return "".join(json.dumps(each.to_json(), allow_nan=False) + "\n" for each in history)
+
+
+def _wait_for_next_second(board: Path) -> None:
+    """Let the next file sort behind those that are there: their names begin with the second they were made in.
+
+    TensorBoard reads files in order of their names; a file of a run that goes on, read before the one it goes on
+    from, would be taken for what is to be dropped.
+    """
+    names = [path.name.split(".") for path in board.glob("events.out.tfevents.*")]
+    made = [int(name[3]) for name in names if len(name) > 3 and name[3].isdigit()]
+    lacking = max(made, default=0) + 1 - time.time()
+    if 0 < lacking <= 1:
+        time.sleep(lacking)
