@@ -117,7 +117,7 @@ types: $(VENV)/.developer  ## mypy
 	$(BIN)/mypy cli.py smoke.py collect datasets train evaluate
 
 docs: $(VENV)/.developer  ## build docs/ into site/, which opens from the disk
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Documentation: $(abspath site/index.html)"
 
 wheel: $(VENV)/.developer  ## build the wheel and test it from another folder
