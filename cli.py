@@ -23,12 +23,8 @@ COMMANDS = {
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
     "report": ("skyclone.evaluate.report.cli", "report", "Make an evaluation's report again, without flying."),
     "compare": ("skyclone.evaluate.comparison.cli", "compare", "Train variants alike, and put them in one table."),
-    "export": (
-        "skyclone.evaluate.deployment.export_cli",
-        "export",
-        "Write a policy as ONNX, checked against torch.",
-    ),
-    "plugin": ("skyclone.evaluate.deployment.plugin_cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
+    "export": ("skyclone.evaluate.deployment.cli", "export", "Write a policy as ONNX, checked against torch."),
+    "plugin": ("skyclone.evaluate.deployment.cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }
 

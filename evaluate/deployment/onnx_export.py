@@ -27,13 +27,15 @@ from ...collect.collector.workers import one_thread
 from ...collect.flying.flight import fly
 from ...collect.flying.world import World
 from ...datasets.errors import ConfigurationError, SkycloneError
-from ...datasets.files.atomic import publish
+from ...datasets.files.atomic import check_ours, publish
 from ...datasets.traffic.observation import Observation, observe_all
 from ...datasets.traffic.view import FEATURE_NAMES, View
 from ...train.networks import Network
 from ...train.policy import Policy
 
 OPSET = 18
+_MARK = b"\x12\x08skyclone"
+"""The producer's name at the beginning of each exported file: field 2 of ONNX's ModelProto."""
 INPUTS, OUTPUT = ("ownship", "intruders", "mask"), "action"
 TOLERANCE, LARGEST_TOLERANCE = 1e-5, 1e-3
 """How far the actions of onnxruntime and torch may be apart, and how far where float32 rounds off as much: see
@@ -116,7 +118,8 @@ def export_onnx(policy: Policy, path: str | Path) -> Export:
         path: The file; its folder exists. It is written whole, and only if the check is passed.
 
     Raises:
-        ConfigurationError: A package of the extra is missing, or the path is a folder or in none.
+        ConfigurationError: A package of the extra is missing, or the path is a folder, in none, or that of a file
+            which was not exported by skyclone.
         ParityError: The actions differ by 1e-5 or more, and by more than what float32 rounds off.
         OSError: It cannot be written.
     """
@@ -124,6 +127,7 @@ def export_onnx(policy: Policy, path: str | Path) -> Export:
     onnx, runtime = _packages()
     if path.is_dir() or not path.parent.is_dir():
         raise ConfigurationError(f"expected a file in a folder that is there for --onnx, got {path}.")
+    check_ours(path, _MARK, "an ONNX file")
     with one_thread():
         model = _translate(policy, onnx)
         session = _session(model, runtime)

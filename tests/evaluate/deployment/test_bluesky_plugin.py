@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from skyclone.cli import main
 from skyclone.collect.simulators import bluesky_process
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.evaluate.deployment.plugin_cli import PLUGIN, install, plugin
+from skyclone.evaluate.deployment.cli import PLUGIN, install, plugin
 
 pytestmark = pytest.mark.skipif(find_spec("bluesky") is None, reason="needs skyclone[bluesky]")
 EARTH_M = 6_371_000.0
@@ -120,7 +120,7 @@ def test_installing(tmp_path: Path) -> None:
     assert "PLUGIN LOAD SKYCLONE" in done.stderr
     assert install(tmp_path / "bluesky") == path, "again"
     path.write_text("my_own = 1")
-    with pytest.raises(ConfigurationError, match=r"is another file than ours. Move it out of the way"):
+    with pytest.raises(ConfigurationError, match=r"expected no file or a plugin .*, got another file"):
         install(tmp_path / "bluesky")
     assert path.read_text() == "my_own = 1"
 

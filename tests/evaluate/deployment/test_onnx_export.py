@@ -13,7 +13,7 @@ from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.traffic.observation import Observation
 from skyclone.datasets.traffic.view import FEATURE_NAMES, View
 from skyclone.evaluate.deployment import onnx_export
-from skyclone.evaluate.deployment.export_cli import export
+from skyclone.evaluate.deployment.cli import export
 from skyclone.evaluate.deployment.onnx_export import Export, ParityError, Speed, export_onnx, unit_of
 from skyclone.train import Policy, checkpoint, load_policy, networks
 
@@ -131,12 +131,12 @@ def test_nothing_is_published_unless_both_agree(
     model = (exported[0] / "clone.onnx").read_bytes()
     monkeypatch.setattr(onnx_export, "_translate", lambda policy, onnx: model)  # another policy's
     other = Policy(networks.make("pairwise", View.parse("ego:intruders=3"), seed=8), View.parse("ego:intruders=3"))
-    (tmp_path / "clone.onnx").write_text("an older one")
+    (tmp_path / "clone.onnx").write_bytes(older := model + b"\x0a")
     with pytest.raises(
         ParityError, match=r"act like torch within 1e-05, got a difference of .*Nothing was written"
     ):
         export_onnx(other, tmp_path / "clone.onnx")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["an older one"]
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [older]
 
 
 def test_rounding_is_no_difference_but_hardly_more_is_allowed() -> None:
@@ -163,6 +163,14 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack
     policy = load_policy(make_run(tmp_path / "run"))
     with pytest.raises(ConfigurationError, match=rf"{package} is not installed.*pip install 'skyclone\[onnx\]'"):
         export_onnx(policy, tmp_path / "clone.onnx")
+
+
+def test_a_checkpoint_is_not_replaced(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    before = (run / "best.safetensors").read_bytes()
+    with pytest.raises(ConfigurationError, match=r"best.safetensors: expected no file or an ONNX file"):
+        export_onnx(load_policy(run), run / "best.safetensors")
+    assert (run / "best.safetensors").read_bytes() == before
 
 
 def test_a_folder_or_no_folder(tmp_path: Path) -> None:
