@@ -24,7 +24,7 @@ from .config_file import CONFIG_NAME
 STATE_NAME = "last.state.safetensors"
 METRICS_NAME = "metrics.jsonl"
 SUMMARY_NAME = "summary.json"
-LOCK_NAME, HOLDER_NAME = ".lock", ".lock.json"
+LOCK_NAME, HOLDER_NAME = ".skyclone-run.lock", ".skyclone-run.json"
 
 Result = TypeVar("Result")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from skyclone.datasets.errors import CheckpointError
-from skyclone.train.runs.run_folder import RunFolder, TrainingError
+from skyclone.train.runs.run_folder import HOLDER_NAME, LOCK_NAME, RunFolder, TrainingError
 
 
 def quiet(line: str) -> None:
@@ -46,7 +46,7 @@ def test_a_run_in_use_is_refused_with_who_holds_it(tmp_path: Path, resume: bool)
             RunFolder(tmp_path).open(resume, quiet)
         with pytest.raises(CheckpointError, match="is in use by process"):
             RunFolder(tmp_path).begin()
-        (tmp_path / ".lock.json").write_text("{")
+        (tmp_path / HOLDER_NAME).write_text("{")
         with pytest.raises(CheckpointError, match="is in use by another process"):
             RunFolder(tmp_path).open(resume, quiet)
 
@@ -83,7 +83,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert (tmp_path / ".lock").exists()
+    assert (tmp_path / LOCK_NAME).exists()
     with pytest.raises(CheckpointError, match="already holds a run"):
         RunFolder(tmp_path).open(resume=False, say=quiet)
     with RunFolder(tmp_path) as folder:
