@@ -31,7 +31,7 @@ def export(run: str, onnx: Path, which: str, as_json: bool) -> None:
     """Write a policy as an ONNX file that flies without torch and skyclone.
 
     RUN is the folder of a trained policy, or pretrained:NAME. The file takes any number of ownships and of
-    intruders; it is published only if onnxruntime acts like torch on random and flown observations.
+    intruders; it is published only if onnxruntime acts like the policy on random and flown observations.
     """
     from ...train.policy import load_policy
     from .onnx_export import describe, export_onnx

@@ -1,5 +1,6 @@
 import json
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -125,36 +126,47 @@ def test_units() -> None:
     assert [unit_of(name, View()) for name in FEATURE_NAMES["seed"][0]][3:] == ["935.0 m"] * 2 + ["18.0 m/s"] * 2
 
 
-def test_nothing_is_published_unless_both_agree(
+def test_one_wrong_weight_and_nothing_is_published(
     exported: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = (exported[0] / "clone.onnx").read_bytes()
-    monkeypatch.setattr(onnx_export, "_translate", lambda policy, onnx: model)  # another policy's
-    other = Policy(networks.make("pairwise", View.parse("ego:intruders=3"), seed=8), View.parse("ego:intruders=3"))
+    monkeypatch.setattr(onnx_export, "_translate", lambda policy, onnx: model)
+    policy = load_policy(exported[0] / "run")
+    with torch.no_grad():
+        policy.network.get_parameter("action.2.weight")[0, 0] += 1e-3
     (tmp_path / "clone.onnx").write_bytes(older := model + b"\x0a")
-    with pytest.raises(
-        ParityError, match=r"act like torch within 1e-05, got a difference of .*Nothing was written"
-    ):
-        export_onnx(other, tmp_path / "clone.onnx")
+    words = r"act like the network in float64 within \S+, got a difference of .*Nothing was written"
+    with pytest.raises(ParityError, match=words):
+        export_onnx(policy, tmp_path / "clone.onnx")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [older]
 
 
-def test_rounding_is_no_difference_but_hardly_more_is_allowed() -> None:
-    view = View.parse("ego:intruders=3")
-    network = networks.make("pairwise", view, hidden=8, width=8)
-    policy = Policy(network, view)
-    observation = Observation(torch.randn(50, 7), torch.randn(50, 3, 5), torch.ones(50, 3, dtype=torch.bool))
-    assert onnx_export._allowed(policy, observation) == 1e-5, "float32 rounds off less than that here"
-    assert next(network.parameters()).dtype == torch.float32, "the policy itself is left as it was"
-    last: Any = network.action[-1]  # type: ignore[index, operator, union-attr]
-    with torch.no_grad():  # a large number added and taken away again rounds off 2^-24 of it
-        last.weight.zero_()
-        last.bias.fill_(0.1)
-        last.register_forward_hook(lambda module, inputs, output: output + 1000.0 - 1000.0)
-    rounded = abs(float(np.float32(0.1) + np.float32(1000.0)) - 1000.0 - 0.1)
-    assert onnx_export._allowed(policy, observation) == pytest.approx(4 * rounded, rel=1e-2)
-    last.register_forward_hook(lambda module, inputs, output: output + 1e6 - 1e6)
-    assert onnx_export._allowed(policy, observation) == 1e-3
+@pytest.mark.parametrize("name", ["pretrained:clone", "pretrained:tuned"])
+def test_whatever_weight_is_wrong_it_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_export, "COUNTS", (5,))
+    policy = load_policy(name)
+
+    def sound(observation: Observation) -> np.ndarray:
+        return np.asarray(policy.act(observation))
+
+    assert onnx_export._compare(policy, sound) == ({"flown": 0.0, "random": 0.0}, 2 * 1001)
+    for parameter in policy.network.parameters():
+        wrong = Policy(deepcopy(policy.network), policy.view)
+        with torch.no_grad():
+            parameter += 1e-3
+        with pytest.raises(ParityError):
+            onnx_export._compare(policy, lambda seen, wrong=wrong: wrong.act(seen).numpy())
+        with torch.no_grad():
+            parameter -= 1e-3
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda action: action * np.nan, lambda action: action[:, :1]], ids=["nan", "too few"]
+)
+def test_actions_that_are_no_actions(spoil: Any) -> None:
+    policy = Policy(networks.make("mlp", View.parse("ego:intruders=3"), hidden=8), View.parse("ego:intruders=3"))
+    with pytest.raises(ParityError, match="got a difference of inf for 1 flown observations of 0 intruders"):
+        onnx_export._compare(policy, lambda observation: spoil(policy.act(observation).numpy()))
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
@@ -185,6 +197,12 @@ EXPORTED = {
     *((model, VIEWS[index % len(VIEWS)]) for index, model in enumerate(MODELS)),  # each model, each view
     *((model, view) for model in ("attention-additive", "thresholds") for view in VIEWS),
 }
+
+
+@pytest.mark.parametrize("name", ["pretrained:clone", "pretrained:tuned"])
+def test_what_is_published_is_exported(tmp_path: Path, name: str) -> None:
+    result = export_onnx(load_policy(name), tmp_path / "out.onnx")
+    assert result.size == (tmp_path / "out.onnx").stat().st_size
 
 
 @pytest.mark.slow
