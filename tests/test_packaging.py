@@ -56,7 +56,6 @@ TESTS_OF_NO_MODULE = {
     "datasets/test_fuzz.py": "damage, through every door of the floor",
     "datasets/test_readers.py": "other people's readers",
     "train/test_gpu.py": "every stage, on a GPU",
-    "train/test_runs_made_before.py": "every stage, with runs of earlier versions",
     "train/test_pretrained.py": "the weights that ship",
     "train/test_runs_made_before.py": "runs of every stage begun by an older version",
     "train/networks/test_networks.py": "every network alike",
