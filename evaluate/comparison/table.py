@@ -23,7 +23,7 @@ from ...train.runs import intervals as statistics
 from ...train.runs.intervals import Estimate, Ratio
 from ..evaluation.contenders import UNRESOLVED
 from ..metrics import formulas
-from ..metrics.formulas import METRICS, Flown
+from ..metrics.formulas import METRICS, Basis
 from .comparison import Comparison
 from .plan import Budget, Training, Variant
 
@@ -166,7 +166,7 @@ def tabulate(comparison: Comparison) -> Table:
     weights = statistics.resample(plan.scenarios, plan.bootstrap, plan.scenario_seed)
 
     def ratios_of(figures: Any) -> dict[str, Ratio]:
-        return formulas.compute(Flown(figures, flown[UNRESOLVED], comparison.world))
+        return formulas.compute(Basis(figures, flown[UNRESOLVED], comparison.world))
 
     rows = []
     for budget in plan.budgets:
@@ -203,7 +203,7 @@ def _row(
         figures[name] = Spread(over_seeds([value for value in values if value is not None]), values)
     ratios = {name: pooled([each[name] for each in by_seed.values()]) for name in METRICS} if by_seed else {}
     for name in METRICS:
-        each = [_value(by_seed[seed][name]) if seed in by_seed else None for seed in runs]
+        each = [statistics.value_of(by_seed[seed][name]) if seed in by_seed else None for seed in runs]
         estimate = statistics.estimate(ratios[name], weights) if ratios else Estimate(nan, nan, nan)
         figures[name] = Spread(estimate, each)
     parameters = sum(weight.numel() for weight in variant.network().parameters())
@@ -235,7 +235,10 @@ def _paired(one: Row, other: Row, name: str, weights: np.ndarray) -> tuple[Estim
     """Return one minus other in a metric: over scenarios with the seeds pooled, and over seeds."""
     both = [seed for seed in one.by_seed if seed in other.by_seed]
     first, second = (pooled([row.by_seed[seed][name] for seed in both]) for row in (one, other))
-    gaps = [_value(one.by_seed[seed][name]) - _value(other.by_seed[seed][name]) for seed in both]
+    gaps = [
+        statistics.value_of(one.by_seed[seed][name]) - statistics.value_of(other.by_seed[seed][name])
+        for seed in both
+    ]
     return statistics.difference(first, second, weights), over_seeds([gap for gap in gaps if isfinite(gap)])
 
 
@@ -264,12 +267,6 @@ def verdict(intervals: list[Estimate], none: float) -> str:
     if all(isfinite(each.low) and each.low > none for each in intervals):
         return "worse"
     return "not told apart"
-
-
-def _value(ratio: Ratio) -> float:
-    """Return a metric's value, NaN without exposure."""
-    exposure = float(ratio.exposure.sum())
-    return ratio.base + ratio.sign * float(ratio.events.sum()) / exposure if exposure else nan
 
 
 def to_json(table: Table, answer: list[str]) -> dict[str, Any]:

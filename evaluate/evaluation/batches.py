@@ -18,7 +18,7 @@ from .plan import Plan
 
 
 @dataclass(frozen=True)
-class Batch:
+class FlownBatch:
     """Figures of some scenarios of one contender, and how long they took to fly."""
 
     number: int
@@ -57,7 +57,7 @@ class BatchFlyer:
         first = batch * self.plan.batch
         return self.plan.flown[contender], range(first, min(first + self.plan.batch, self.plan.scenarios))
 
-    def __call__(self, number: int) -> Batch:
+    def __call__(self, number: int) -> FlownBatch:
         """Fly one batch.
 
         Raises:
@@ -70,7 +70,7 @@ class BatchFlyer:
             figures = fly_scenarios(pilot, plan.world, plan.seed, episodes, plan.device, self.progress)
         except FlightError as error:
             raise FlightError(f"{contender.name}: {error}") from None
-        return Batch(number, figures, time.perf_counter() - start)
+        return FlownBatch(number, figures, time.perf_counter() - start)
 
     @cached_property
     def _loaded(self) -> dict[str, Loaded]:
@@ -130,13 +130,13 @@ def fly_all(
     return figures, seconds
 
 
-def _kept(flyer: BatchFlyer, identities: dict[str, dict[str, Any]], store: FlightStore) -> dict[int, Batch]:
+def _kept(flyer: BatchFlyer, identities: dict[str, dict[str, Any]], store: FlightStore) -> dict[int, FlownBatch]:
     """Return the batches that were flown before, by number."""
     store.clean()
-    found: dict[int, Batch] = {}
+    found: dict[int, FlownBatch] = {}
     for number in range(len(flyer)):
         contender, episodes = flyer.task(number)
         figures = store.read(identities[contender.name], episodes)
         if figures is not None:
-            found[number] = Batch(number, figures, 0.0)
+            found[number] = FlownBatch(number, figures, 0.0)
     return found

@@ -127,7 +127,7 @@ def evaluate(
     figures, seconds = fly_all(plan, loaded, workers, progress, store)
     start = time.perf_counter()
     ratios = {
-        name: formulas.compute(formulas.Flown(each, figures[UNRESOLVED], plan.world))
+        name: formulas.compute(formulas.Basis(each, figures[UNRESOLVED], plan.world))
         for name, each in figures.items()
     }
     weights = statistics.resample(plan.scenarios, plan.bootstrap, plan.seed)

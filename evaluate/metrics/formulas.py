@@ -16,7 +16,7 @@ from ...collect.flying.figures import Figures
 from ...train.runs.intervals import Ratio
 
 
-class Flown(NamedTuple):
+class Basis(NamedTuple):
     """What a metric is computed from.
 
     Attributes:
@@ -46,7 +46,7 @@ class Metric:
     title: str
     unit: str
     better: str
-    ratio: Callable[[Flown], Ratio]
+    ratio: Callable[[Basis], Ratio]
 
     @property
     def heading(self) -> str:
@@ -64,10 +64,10 @@ PERCENTILES = (1, 5, 10, 25, 50, 75, 90)
 """Of the smallest distances between aircraft."""
 
 
-def _metric(title: str, unit: str, better: str) -> Callable[[Callable[[Flown], Ratio]], Callable[[Flown], Ratio]]:
+def _metric(title: str, unit: str, better: str) -> Callable[[Callable[[Basis], Ratio]], Callable[[Basis], Ratio]]:
     """Register a metric under its function's name."""
 
-    def add(ratio: Callable[[Flown], Ratio]) -> Callable[[Flown], Ratio]:
+    def add(ratio: Callable[[Basis], Ratio]) -> Callable[[Basis], Ratio]:
         METRICS[ratio.__name__] = Metric(ratio.__name__, title, unit, better, ratio)
         return ratio
 
@@ -80,7 +80,7 @@ def _each(figures: Figures) -> np.ndarray:
 
 
 @_metric("LoS events", "", "less")
-def los_events(flown: Flown) -> Ratio:
+def los_events(flown: Basis) -> Ratio:
     """Losses of separation per scenario, re-entries counted again.
 
     sum(LoS events) / scenarios; a pair loses separation when its distance falls below R (ICAO Doc 9426).
@@ -89,7 +89,7 @@ def los_events(flown: Flown) -> Ratio:
 
 
 @_metric("LoS pairs", "", "less")
-def los_merged(flown: Flown) -> Ratio:
+def los_merged(flown: Basis) -> Ratio:
     """Pairs per scenario that ever lost separation (re-entries merged).
 
     sum(pairs with smallest distance < R) / scenarios.
@@ -99,7 +99,7 @@ def los_merged(flown: Flown) -> Ratio:
 
 
 @_metric("conflicts", "", "less")
-def conflicts(flown: Flown) -> Ratio:
+def conflicts(flown: Basis) -> Ratio:
     """Conflicts per scenario, re-entries counted again.
 
     sum(conflict events) / scenarios; conflict: loss of separation foreseen within the look-ahead time on
@@ -109,7 +109,7 @@ def conflicts(flown: Flown) -> Ratio:
 
 
 @_metric("conflict pairs", "", "less")
-def conflicts_merged(flown: Flown) -> Ratio:
+def conflicts_merged(flown: Basis) -> Ratio:
     """Pairs per scenario that were ever in conflict (re-entries merged).
 
     sum(pairs ever in conflict) / scenarios.
@@ -119,7 +119,7 @@ def conflicts_merged(flown: Flown) -> Ratio:
 
 
 @_metric("IPR", "%", "more")
-def ipr(flown: Flown) -> Ratio:
+def ipr(flown: Basis) -> Ratio:
     """Intrusion prevention rate: the share of conflicts that did not become a loss of separation.
 
     (sum(conflicts) - sum(LoS)) / sum(conflicts), events with re-entries (Sunil et al., "Analysis of Airspace
@@ -131,7 +131,7 @@ def ipr(flown: Flown) -> Ratio:
 
 
 @_metric("IPR of pairs", "%", "more")
-def ipr_merged(flown: Flown) -> Ratio:
+def ipr_merged(flown: Basis) -> Ratio:
     """Share of the pairs in conflict that never lost separation (re-entries merged).
 
     (sum(conflict pairs) - sum(LoS pairs)) / sum(conflict pairs). A method that leaves and enters the same conflict
@@ -142,7 +142,7 @@ def ipr_merged(flown: Flown) -> Ratio:
 
 
 @_metric("LoS per flight hour", "", "less")
-def los_per_flight_hour(flown: Flown) -> Ratio:
+def los_per_flight_hour(flown: Basis) -> Ratio:
     """Losses of separation per hour flown by an aircraft.
 
     sum(LoS events) / (sum(aircraft-seconds) / 3600). A pair's loss counts once, its hours twice.
@@ -152,7 +152,7 @@ def los_per_flight_hour(flown: Flown) -> Ratio:
 
 
 @_metric("severity", "%", "less")
-def severity(flown: Flown) -> Ratio:
+def severity(flown: Basis) -> Ratio:
     """How deep losses of separation are: 0 % grazes the protected zone, 100 % is a collision.
 
     sum((R - smallest distance) / R) / pairs that lost separation (intrusion severity, Sunil et al. 2017,
@@ -162,7 +162,7 @@ def severity(flown: Flown) -> Ratio:
 
 
 @_metric("smallest separation", "m", "more")
-def min_separation_m(flown: Flown) -> Ratio:
+def min_separation_m(flown: Basis) -> Ratio:
     """Smallest distance of any pair in a scenario, mean over scenarios.
 
     sum(min over pairs and steps of |d|) / scenarios with two or more aircraft at once.
@@ -173,7 +173,7 @@ def min_separation_m(flown: Flown) -> Ratio:
 
 
 @_metric("time in LoS", "s", "less")
-def time_in_los_s(flown: Flown) -> Ratio:
+def time_in_los_s(flown: Basis) -> Ratio:
     """Time a pair spends in loss of separation, summed over the pairs of a scenario.
 
     sum(pair-steps with distance < R) * step / scenarios.
@@ -184,7 +184,7 @@ def time_in_los_s(flown: Flown) -> Ratio:
 
 
 @_metric("time in conflict", "s", "less")
-def time_in_conflict_s(flown: Flown) -> Ratio:
+def time_in_conflict_s(flown: Basis) -> Ratio:
     """Time a pair spends in conflict, summed over the pairs of a scenario.
 
     sum(pair-steps in conflict) * step / scenarios.
@@ -195,7 +195,7 @@ def time_in_conflict_s(flown: Flown) -> Ratio:
 
 
 @_metric("DEP", "%", "less")
-def dep(flown: Flown) -> Ratio:
+def dep(flown: Basis) -> Ratio:
     """Domino effect parameter: additional conflicts that resolving brings; below 0 it takes some away.
 
     sum(conflicts) / sum(conflicts in the same scenarios without resolution) - 1 (Bilimoria, Sheth, Lee, Grabbe,
@@ -206,7 +206,7 @@ def dep(flown: Flown) -> Ratio:
 
 
 @_metric("DEP of pairs", "%", "less")
-def dep_merged(flown: Flown) -> Ratio:
+def dep_merged(flown: Basis) -> Ratio:
     """Additional pairs in conflict that resolving brings (re-entries merged); below 0 it takes some away.
 
     sum(conflict pairs) / sum(conflict pairs in the same scenarios without resolution) - 1.
@@ -216,7 +216,7 @@ def dep_merged(flown: Flown) -> Ratio:
 
 
 @_metric("extra distance", "%", "less")
-def extra_distance(flown: Flown) -> Ratio:
+def extra_distance(flown: Basis) -> Ratio:
     """Distance flown beyond the straight line to the waypoint, as a fraction of it.
 
     sum(flown - (to go at the start - to go at the end)) / sum(to go at the start - waypoint radius), over
@@ -232,7 +232,7 @@ def extra_distance(flown: Flown) -> Ratio:
 
 
 @_metric("extra time", "%", "less")
-def extra_time(flown: Flown) -> Ratio:
+def extra_time(flown: Basis) -> Ratio:
     """Flight time beyond the straight line at cruise speed, as a fraction of it.
 
     sum(time - (to go at the start - to go at the end) / cruise) / sum(straight / cruise), as for
@@ -243,7 +243,7 @@ def extra_time(flown: Flown) -> Ratio:
 
 
 @_metric("waypoint rate", "%", "more")
-def waypoint_rate(flown: Flown) -> Ratio:
+def waypoint_rate(flown: Basis) -> Ratio:
     """Share of the aircraft that reached their waypoint.
 
     sum(aircraft that reached it) / sum(aircraft).
@@ -254,7 +254,7 @@ def waypoint_rate(flown: Flown) -> Ratio:
 
 
 @_metric("left the sector", "%", "less")
-def left_sector_rate(flown: Flown) -> Ratio:
+def left_sector_rate(flown: Basis) -> Ratio:
     """Share of the aircraft that left the sector.
 
     sum(aircraft that left it) / sum(aircraft).
@@ -264,7 +264,7 @@ def left_sector_rate(flown: Flown) -> Ratio:
 
 
 @_metric("mean speed", "m/s", "")
-def mean_speed_mps(flown: Flown) -> Ratio:
+def mean_speed_mps(flown: Basis) -> Ratio:
     """Mean speed: distance flown per time flown.
 
     sum(distance flown) / sum(aircraft-seconds). Avoiding by flying slowly, or racing, shows here.
@@ -274,7 +274,7 @@ def mean_speed_mps(flown: Flown) -> Ratio:
 
 
 @_metric("action effort", "%", "less")
-def action_effort(flown: Flown) -> Ratio:
+def action_effort(flown: Basis) -> Ratio:
     """How much is steered: 0 % never, 100 % full turn and full speed change in every step.
 
     sum over aircraft-steps of (|turn| + |speed change|) / 2 in action units / aircraft-steps.
@@ -302,6 +302,6 @@ def nearest_percentiles(nearest_m: np.ndarray) -> dict[str, float | None]:
     return {str(percentile): float(value) for percentile, value in zip(PERCENTILES, values, strict=True)}
 
 
-def compute(flown: Flown) -> dict[str, Ratio]:
+def compute(flown: Basis) -> dict[str, Ratio]:
     """Return every metric's ratio by name."""
     return {name: metric.ratio(flown) for name, metric in METRICS.items()}

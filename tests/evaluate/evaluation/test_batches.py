@@ -16,9 +16,19 @@ from skyclone.evaluate.evaluation.plan import Plan
 WORLD = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5, max_steps=60)
 
 
-@pytest.fixture
-def plan(make_run, tmp_path):
-    return Plan(tuple(name_all([str(make_run(tmp_path / "run"))], "none,mvp")), WORLD, 5, batch=2, bootstrap=100)
+def plan_of(run):
+    return Plan(tuple(name_all([str(run)], "none,mvp")), WORLD, 5, batch=2, bootstrap=100)
+
+
+@pytest.fixture(scope="module")
+def plan(make_run, tmp_path_factory):
+    return plan_of(make_run(tmp_path_factory.mktemp("batches") / "run"))
+
+
+@pytest.fixture(scope="module")
+def whole(plan):
+    """What an evaluation comes to that nothing interrupts."""
+    return evaluate(plan, plan.load()).to_json()
 
 
 @pytest.fixture
@@ -48,10 +58,7 @@ def test_batches_are_numbered_contender_by_contender(plan):
 
 
 @pytest.mark.parametrize("done", [0, 1, 4, 8])
-def test_interrupted_it_goes_on_to_the_same_figures(plan, flown, tmp_path, monkeypatch, done):
-    whole = evaluate(plan, plan.load()).to_json()
-    flown.clear()
-
+def test_interrupted_it_goes_on_to_the_same_figures(plan, whole, flown, tmp_path, monkeypatch, done):
     def interrupted(*arguments):
         if len(flown) == done:
             raise KeyboardInterrupt
@@ -69,7 +76,7 @@ def test_interrupted_it_goes_on_to_the_same_figures(plan, flown, tmp_path, monke
     assert told[0] == sum(count for _, count in flown[:done])
 
 
-def test_only_what_is_new_is_flown(plan, flown, make_run, tmp_path):
+def test_only_what_is_new_is_flown(plan, flown, tmp_path):
     _evaluate(plan, tmp_path / "flown")
     flown.clear()
     _evaluate(replace(plan, contenders=plan.contenders[:2]), tmp_path / "flown")
@@ -78,7 +85,8 @@ def test_only_what_is_new_is_flown(plan, flown, make_run, tmp_path):
     assert flown == [(4, 2)] * 3
 
 
-def test_other_weights_under_the_same_name_fly_again(plan, flown, make_run, tmp_path):
+def test_other_weights_under_the_same_name_fly_again(flown, make_run, tmp_path):
+    plan = plan_of(make_run(tmp_path / "run"))
     first = _evaluate(plan, tmp_path / "flown")
     flown.clear()
     make_run(tmp_path / "run", seed=1)
@@ -97,7 +105,8 @@ def test_another_seed_flies_again(plan, flown, tmp_path):
     assert len(flown) == 9
 
 
-def test_a_run_that_changes_meanwhile_is_an_error(plan, make_run, tmp_path):
+def test_a_run_that_changes_meanwhile_is_an_error(make_run, tmp_path):
+    plan = plan_of(make_run(tmp_path / "run"))
     identities = {name: each.identity for name, each in plan.load().items()}
     assert BatchFlyer(plan, identities=identities)(8).figures.aircraft.tolist() == [4]
     make_run(tmp_path / "run", seed=1)

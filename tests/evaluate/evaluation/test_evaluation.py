@@ -10,7 +10,7 @@ from skyclone.evaluate.evaluation.contenders import name_all
 from skyclone.evaluate.evaluation.evaluation import evaluate, references
 from skyclone.evaluate.evaluation.plan import Plan
 
-SMALL = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5)
+SMALL = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5, max_steps=60)
 
 
 def _evaluate(baselines, runs=(), workers=1, **options):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES, Flown, compute, nearest_percentiles
+from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES, Basis, compute, nearest_percentiles
 from skyclone.train.runs.intervals import estimate, resample
 
 CONFIG = WorldConfig(aircraft=4)
@@ -58,7 +58,7 @@ ON_PAPER = {
 @pytest.mark.parametrize("name", list(METRICS))
 def test_on_paper(figures_of, name):
     unresolved = figures_of(2, conflicts=[3, 1], conflicts_merged=[3, 1])
-    ratio = METRICS[name].ratio(Flown(figures_of(2, **MADE_UP), unresolved, CONFIG))
+    ratio = METRICS[name].ratio(Basis(figures_of(2, **MADE_UP), unresolved, CONFIG))
     assert estimate(ratio, resample(2, 100, 0)).value == pytest.approx(ON_PAPER[name])
 
 
@@ -77,7 +77,7 @@ def test_nothing_to_divide_by_is_no_figure(figures_of):
     nothing = figures_of(
         3, aircraft=1, steps=10, flight_s=10, flown_m=90, progress_m=90, straight_m=90, least_m=np.inf
     )
-    ratios = compute(Flown(nothing, nothing, CONFIG))
+    ratios = compute(Basis(nothing, nothing, CONFIG))
     estimates = {name: estimate(ratio, resample(3, 100, 0)) for name, ratio in ratios.items()}
     for name in ("ipr", "ipr_merged", "dep", "dep_merged", "severity", "min_separation_m"):
         assert all(map(math.isnan, estimates[name])), name
@@ -89,7 +89,7 @@ def test_nothing_to_divide_by_is_no_figure(figures_of):
 def test_a_flight_that_did_not_arrive_counts_with_what_it_still_had_to_fly(figures_of):
     # 100 m of straight line; flown 60 m, of which 50 m towards the waypoint: 60 + 50 left = 110 m of path.
     figures = figures_of(1, aircraft=1, flown_m=60, progress_m=50, straight_m=100)
-    ratio = METRICS["extra_distance"].ratio(Flown(figures, figures, CONFIG))
+    ratio = METRICS["extra_distance"].ratio(Basis(figures, figures, CONFIG))
     assert estimate(ratio, resample(1, 100, 0)).value == pytest.approx(0.10)
 
 
