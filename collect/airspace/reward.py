@@ -9,6 +9,7 @@ from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.record import LEFT_SECTOR, WAYPOINT
 from ...datasets.traffic.state import Traffic, wrap_angle
+from .distances import distance_flown, distance_to_go
 from .units import NAUTICAL_MILE_M
 from .world_config import WorldConfig
 
@@ -31,7 +32,7 @@ def seed_reward(config: WorldConfig, before: Traffic, after: Traffic, pairs: Pai
     """
     zone = config.protected_zone_m
     reward = after.drift_rad.abs().mul_(-0.5).sub_(0.005)
-    progress = _to_go(before).sub_(_to_go(after))
+    progress = distance_to_go(before).sub_(distance_to_go(after))
     reward.add_(progress, alpha=5.0 / NAUTICAL_MILE_M)
     reward.add_(outcome == WAYPOINT, alpha=10.0)
     nearest = pairs.nearest_m()
@@ -70,9 +71,8 @@ def separation_terms(
     zone = config.protected_zone_m
     depth = (1.0 - pairs.distance2_m2.sqrt() / zone).clamp_min_(0.0)  # (B, N, N)
     inside = (pairs.distance2_m2 < zone * zone).sum(-1)
-    change = after.speed_mps - before.speed_mps
-    flown = after.speed_mps * config.step_s - change * change.abs() / (2 * config.acceleration_mps2)
-    gained = _to_go(before).sub_(_to_go(after))
+    flown = distance_flown(before, after, config)
+    gained = distance_to_go(before).sub_(distance_to_go(after))
     turn = wrap_angle(after.track_rad - before.track_rad) / config.turn_rad
     terms = {
         "los": -2.0 * (inside + depth.sum(-1)),
@@ -83,11 +83,6 @@ def separation_terms(
         "left": -20.0 * (outcome == LEFT_SECTOR),
     }
     return {name: term.masked_fill(~before.is_flying, 0.0) for name, term in terms.items()}
-
-
-def _to_go(traffic: Traffic) -> Tensor:
-    """Return the distance to the waypoint, (B, N) m."""
-    return torch.hypot(traffic.waypoint_east_m - traffic.east_m, traffic.waypoint_north_m - traffic.north_m)
 
 
 REWARDS: dict[str, Reward] = {"seed": seed_reward, "separation": separation_reward}

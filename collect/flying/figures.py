@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
+from ..airspace.distances import distance_flown, distance_to_go
 from ..airspace.world_config import WorldConfig
 from .events import EventCounter
 from .flight import Pilot, Step, fly
 from .world import World
 
-Progress = Callable[[int], object]
+ScenariosDone = Callable[[int], object]
 """Told how many more scenarios are done."""
 
 
@@ -75,21 +75,6 @@ class Figures:
 def join(parts: Sequence[Figures]) -> Figures:
     """Return the figures of several batches as those of one."""
     return Figures(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Figures)))
-
-
-def distance_flown(before: Traffic, after: Traffic, config: WorldConfig) -> Tensor:
-    """Return the distance flown in a step, (B, N) m: the integral of the speed.
-
-    The speed changes at the acceleration limit a for |c|/a, c = new - old, and is constant then, so the
-    distance is new T - c |c| / (2 a). The chord between two positions would miss the curve of a turn.
-    """
-    change = after.speed_mps - before.speed_mps
-    return after.speed_mps * config.step_s - change * change.abs() / (2 * config.acceleration_mps2)
-
-
-def distance_to_go(traffic: Traffic) -> Tensor:
-    """Return the distance to the waypoint, (B, N) m."""
-    return torch.hypot(traffic.waypoint_east_m - traffic.east_m, traffic.waypoint_north_m - traffic.north_m)
 
 
 class FigureCounter:
@@ -168,7 +153,7 @@ def fly_scenarios(
     seed: int,
     episodes: Sequence[int],
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    progress: ScenariosDone | None = None,
 ) -> Figures:
     """Fly one batch of scenarios to their end.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...datasets.traffic.pairs import Pairs, pairs_of
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
+from ..airspace.distances import distance_to_go
 from ..airspace.reward import reward_named
 from ..airspace.sector import inner_radius, is_outside
 from ..airspace.world_config import WorldConfig
@@ -102,12 +103,11 @@ class World:
     def _outcome(self, before: Traffic, after: Traffic) -> Tensor:
         """Return what became of each aircraft, (B, N) int8: waypoint before left_sector before time_limit."""
         config = self.config
-        to_go = torch.hypot(after.waypoint_east_m - after.east_m, after.waypoint_north_m - after.north_m)
         outcome = torch.zeros_like(after.is_flying, dtype=torch.int8)
         outcome.masked_fill_((self.steps >= config.max_steps).unsqueeze(-1), TIME_LIMIT)
         has_left = is_outside(after, self.corners_m, self._inner_m, config.outside_m)
         outcome.masked_fill_(has_left, LEFT_SECTOR)
-        outcome.masked_fill_(to_go <= config.waypoint_radius_m, WAYPOINT)
+        outcome.masked_fill_(distance_to_go(after) <= config.waypoint_radius_m, WAYPOINT)
         return outcome.masked_fill_(~before.is_flying, FLYING)
 
     def restart(self, slots: Sequence[int], episodes: Sequence[int]) -> None:

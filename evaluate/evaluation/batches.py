@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ...collect.collector.workers import one_thread, work
-from ...collect.flying.figures import Figures, Progress, fly_scenarios, join
+from ...collect.flying.figures import Figures, ScenariosDone, fly_scenarios, join
 from ...datasets.errors import ConfigurationError, FlightError
 from .contenders import Contender, Loaded
 from .flight_store import FlightStore
@@ -39,7 +39,7 @@ class BatchFlyer:
 
     plan: Plan
     ready: dict[str, Loaded] | None = None
-    progress: Progress | None = None
+    progress: ScenariosDone | None = None
     identities: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -90,7 +90,7 @@ def fly_all(
     plan: Plan,
     loaded: dict[str, Loaded],
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: ScenariosDone | None = None,
     store: FlightStore | None = None,
 ) -> tuple[dict[str, Figures], dict[str, float]]:
     """Fly all batches that are not kept from before, and keep them.

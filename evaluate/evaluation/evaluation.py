@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...collect import simulators
-from ...collect.flying.figures import Figures, Progress
+from ...collect.flying.figures import Figures, ScenariosDone
 from ...datasets.provenance import code_version, package_versions
 from ...train.runs import intervals as statistics
 from ...train.runs.intervals import Estimate, Ratio
@@ -112,7 +112,7 @@ def evaluate(
     plan: Plan,
     loaded: dict[str, Loaded],
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: ScenariosDone | None = None,
     store: FlightStore | None = None,
 ) -> Evaluation:
     """Fly every contender on the same scenarios and compute its metrics.

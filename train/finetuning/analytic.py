@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ...collect.airspace.conflicts import LEAST_SPEED2_M2PS2, find
+from ...collect.airspace.distances import distance_flown
 from ...collect.airspace.dynamics import advance
 from ...collect.airspace.sector import distance_outside, inner_radius
 from ...collect.airspace.world_config import WorldConfig
@@ -275,9 +276,7 @@ def step_costs(
         costs: The weights.
     """
     who = before.is_flying
-    change = after.speed_mps - before.speed_mps
-    flown = after.speed_mps * config.step_s - change * change.abs() / (2 * config.acceleration_mps2)
-    detour = flown - (_to_go(before) - _to_go(after))
+    detour = distance_flown(before, after, config) - (_to_go(before) - _to_go(after))
     ratio = (after.speed_mps / config.cruise_mps - 1.0) * who
     count = who.sum().clamp_min(1)
     proximity, predicted = pair_costs(after, pairs, config, costs)
@@ -294,7 +293,7 @@ def step_costs(
 
 
 def _to_go(traffic: Traffic) -> Tensor:
-    """Return the distance to the waypoint, (B, N) m."""
+    """Return the distance to the waypoint, (B, N) m; unlike `distance_to_go`, with a finite gradient at 0."""
     return _length(traffic.waypoint_east_m - traffic.east_m, traffic.waypoint_north_m - traffic.north_m)
 
 

@@ -14,11 +14,8 @@ import torch
 from torch import Tensor
 
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.flying.events import EventCounter
-from ...collect.flying.flight import Pilot, fly
-from ...collect.flying.world import World
-from ...datasets.traffic.record import WAYPOINT
-from ...datasets.traffic.state import Traffic
+from ...collect.flying.figures import fly_scenarios, join
+from ...collect.flying.flight import Pilot
 
 GATE_EPISODES = 2**41
 """The gate flies the episodes from this number on; see `rollout.TRAINING_EPISODES`."""
@@ -85,34 +82,10 @@ def fly_gate(
     parts = []
     for first in range(0, scenarios, _SCENARIOS_AT_ONCE):
         last = min(first + _SCENARIOS_AT_ONCE, scenarios)
-        world = World(config, seed, range(GATE_EPISODES + first, GATE_EPISODES + last), device)
-        parts.append(_fly_batch(pilot, world))
-    return Flown(*(torch.cat(columns).cpu() for columns in zip(*parts)))
-
-
-def _fly_batch(pilot: Pilot, world: World) -> Flown:
-    """Fly one batch of scenarios."""
-    config, start = world.config, world.traffic
-    counter = EventCounter(config, len(world.episodes), world.device)
-    straight = (_to_go(start) - config.waypoint_radius_m).clamp_min(0.0) * start.is_flying
-    sums = torch.zeros((3, len(start.east_m)), dtype=torch.float64, device=world.device)
-    for step in fly(world, pilot):
-        counter.count(step.traffic, step.pairs, step.slots)
-        before, after = step.traffic, world.traffic
-        change = after.speed_mps - before.speed_mps
-        flown = after.speed_mps * config.step_s - change * change.abs() / (2 * config.acceleration_mps2)
-        gained = _to_go(before) - _to_go(after)
-        for row, values in enumerate((flown - gained, flown, step.result.outcome == WAYPOINT)):
-            sums[row, step.slots] += (values * before.is_flying).sum(-1, dtype=torch.float64)
-    safety, aircraft = counter.result(), start.is_flying.sum(-1).double()
-    detour, flown_m, at_waypoint = sums
-    straight_m = straight.sum(-1, dtype=torch.float64)
-    return Flown(safety.los_events, detour, straight_m, at_waypoint, aircraft, flown_m, safety.flight_s)
-
-
-def _to_go(traffic: Traffic) -> Tensor:
-    """Return the distance to the waypoint, (B, N) m."""
-    return torch.hypot(traffic.waypoint_east_m - traffic.east_m, traffic.waypoint_north_m - traffic.north_m)
+        parts.append(fly_scenarios(pilot, config, seed, range(GATE_EPISODES + first, GATE_EPISODES + last), device))
+    figures = join(parts)
+    columns = {name: torch.from_numpy(getattr(figures, name)) for name in Flown._fields if name != "detour_m"}
+    return Flown(detour_m=torch.from_numpy(figures.flown_m - figures.progress_m), **columns)
 
 
 def paired_interval(difference: Tensor) -> tuple[float, float]:

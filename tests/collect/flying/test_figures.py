@@ -1,14 +1,11 @@
 import math
 
 import flown_steps
-import numpy as np
 import pytest
-import torch
 
 from skyclone.collect import teachers
-from skyclone.collect.airspace.dynamics import advance
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.figures import FigureCounter, distance_flown, fly_scenarios, join
+from skyclone.collect.flying.figures import FigureCounter, fly_scenarios, join
 from skyclone.collect.flying.flight import teacher_pilot
 
 TWO = WorldConfig(aircraft=2)
@@ -47,29 +44,6 @@ def test_two_losses_of_one_pair(traffic_of, step_of):
     assert figures.nearest_m.tolist() == [[80, 80]]
     assert (figures.at_waypoint, figures.left_sector, figures.time_limit) == (0, 1, 1)
     assert figures.steps == 10
-
-
-@pytest.mark.parametrize("change", [0.0, 1.0, -1.0, 0.3])
-def test_the_distance_flown_is_the_integral_of_the_speed(traffic_of, change):
-    config = WorldConfig(aircraft=1)
-    before = traffic_of([(0, 0, 0.3, 9, 900, 900)])
-    after = advance(before, torch.tensor([[[0.0, change]]]), config)
-    times = np.linspace(0, 1, 100_001)
-    target = 9 + change * config.speed_change_mps
-    speed = 9 + np.sign(change) * np.minimum(config.acceleration_mps2 * times, abs(target - 9))
-    expected = np.trapezoid(speed, times)
-    assert distance_flown(before, after, config).item() == pytest.approx(expected, rel=1e-5)
-    chord = math.hypot(after.east_m.item(), after.north_m.item())
-    assert chord == pytest.approx(expected, rel=1e-5)  # no turn: as far as it got
-
-
-def test_a_turn_is_longer_than_its_chord(traffic_of):
-    before = traffic_of([(0, 0, 0, 9, 900, 900)])
-    after = advance(before, torch.tensor([[[1.0, 0.0]]]), WorldConfig(aircraft=1))
-    chord = math.hypot(after.east_m.item(), after.north_m.item())
-    half = after.track_rad.item() / 2
-    assert distance_flown(before, after, WorldConfig(aircraft=1)).item() == pytest.approx(9.0)
-    assert chord == pytest.approx(9.0 * math.sin(half) / half, rel=1e-3)
 
 
 def test_flying_straight_wastes_nothing():

@@ -1,0 +1,22 @@
+"""Distances along a flight, counted in one way by rewards, figures, the gate and fine-tuning."""
+
+import torch
+from torch import Tensor
+
+from ...datasets.traffic.state import Traffic
+from .world_config import WorldConfig
+
+
+def distance_flown(before: Traffic, after: Traffic, config: WorldConfig) -> Tensor:
+    """Return the distance flown in a step, (B, N) m: the integral of the speed.
+
+    The speed changes at the acceleration limit a for |c|/a, c = new - old, and is constant then, so the
+    distance is new T - c |c| / (2 a). The chord between two positions would miss the curve of a turn.
+    """
+    change = after.speed_mps - before.speed_mps
+    return after.speed_mps * config.step_s - change * change.abs() / (2 * config.acceleration_mps2)
+
+
+def distance_to_go(traffic: Traffic) -> Tensor:
+    """Return the distance to the waypoint, (B, N) m."""
+    return torch.hypot(traffic.waypoint_east_m - traffic.east_m, traffic.waypoint_north_m - traffic.north_m)
