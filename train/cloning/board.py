@@ -19,14 +19,14 @@ def show_network(board: Any, network: Network, view: View, step: int, draws: boo
     for name, weight in network.named_parameters():
         board.add_histogram(f"weights/{name}", weight.detach().cpu(), step)
     if draws:
-        from . import pictures  # pulls in matplotlib, which takes a second
+        from . import plots  # pulls in matplotlib, which takes a second
 
-        picture = pictures.attention(network, view)
-        if picture is not None:
-            board.add_image("attention/scene", picture, step, dataformats="HWC")
+        plot = plots.attention(network, view)
+        if plot is not None:
+            board.add_image("attention/scene", plot, step, dataformats="HWC")
     board.flush()
 
 
 def is_power_of_two(number: int) -> bool:
-    """Return whether a number from 1 on is 1, 2, 4, 8, ...: pictures are costly, and change fastest at first."""
+    """Return whether a number from 1 on is 1, 2, 4, 8, ...: plots are costly, and change fastest at first."""
     return number & (number - 1) == 0

@@ -347,13 +347,13 @@ class Cloning:
 
     def _finish(self, trouble: str | None = None) -> dict[str, Any]:
         """Write the summary and the loss plot, and say how it went."""
-        from . import pictures  # pulls in matplotlib, which takes a second
+        from . import plots  # pulls in matplotlib, which takes a second
 
         summary = summarise(self.history, self.clock.seconds, self._is_saved(), trouble, self.config.model)
         summary["processor_seconds"] = self.progress.processor_s
         self.folder.write_summary(summary)
         for name in PLOT_NAMES if self.history else ():
-            publish(self.run / name, pictures.losses(self.history, name.rpartition(".")[2]))
+            publish(self.run / name, plots.losses(self.history, name.rpartition(".")[2]))
         for line in verdict_lines(summary):
             self._say(line)
         self._say(f"Where the time went: {self.clock.line()}")

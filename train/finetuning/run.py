@@ -320,7 +320,7 @@ class Finetuning:
 
     def _finish(self, trouble: str | None = None) -> dict[str, Any]:
         """Write the summary and the plot of LoS, and say how it went."""
-        from . import pictures as finetune_pictures  # pulls in matplotlib, which takes a second
+        from . import plots  # pulls in matplotlib, which takes a second
 
         is_saved = (self.run / "best.safetensors").exists()
         summary = summarise(
@@ -328,8 +328,8 @@ class Finetuning:
         )
         self.folder.write_summary(summary)
         for name in PLOT_NAMES if self.history else ():
-            picture = finetune_pictures.safety(self.history, summary["gate"]["clone"], name.rpartition(".")[2])
-            publish(self.run / name, picture)
+            plot = plots.safety(self.history, summary["gate"]["clone"], name.rpartition(".")[2])
+            publish(self.run / name, plot)
         for line in summary_lines(summary):
             self._say(line)
         self._say(f"Where the time went: {self.clock.line()}")

@@ -1,4 +1,4 @@
-"""Fixtures of the comparison's tests: a small dataset, and trainings that draw no pictures."""
+"""Fixtures of the comparison's tests: a small dataset, and trainings that draw nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +19,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_pictures() -> Iterator[None]:
+def _no_plots() -> Iterator[None]:
     """Spare each training its plot of the loss, which takes longer than the training."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("skyclone.train.cloning.pictures.losses", lambda *arguments: b"")
+        patched.setattr("skyclone.train.cloning.plots.losses", lambda *arguments: b"")
         yield

@@ -15,7 +15,7 @@ from skyclone.datasets.loading.loader import Batch, Loader
 from skyclone.datasets.traffic.observation import Observation
 from skyclone.datasets.traffic.record import Table
 from skyclone.train import checkpoint, networks
-from skyclone.train.cloning import pictures
+from skyclone.train.cloning import plots
 from skyclone.train.cloning import run as cloning
 from skyclone.train.cloning.config import CloningConfig
 from skyclone.train.cloning.diagnosis import diagnose, judge
@@ -197,9 +197,9 @@ def easy(small_dataset: Dataset, relabelled: Any, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(autouse=True)
-def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the losses only: `test_pictures.py` and `test_cloning.py` see to the others, which take longer."""
-    monkeypatch.setattr(pictures, "attention", lambda network, view: None)
+def few_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the losses only: `test_plots.py` covers the others, which take longer."""
+    monkeypatch.setattr(plots, "attention", lambda network, view: None)
     monkeypatch.setattr(cloning, "PLOT_NAMES", ("loss.png",))
 
 

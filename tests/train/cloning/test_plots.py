@@ -13,7 +13,7 @@ from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.cloning.heldout import HeldOut
 from skyclone.train.cloning.iteration import Iteration
-from skyclone.train.cloning.pictures import SCENE, attention, losses, scene_weights
+from skyclone.train.cloning.plots import SCENE, attention, losses, scene_weights
 from skyclone.train.networks.network import Network, Output, Parameters
 
 

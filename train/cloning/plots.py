@@ -1,4 +1,4 @@
-"""Pictures of a cloning run: its losses, and what the network's attention looks at in one fixed scene.
+"""Plots of a cloning run: its losses, and what the network's attention looks at in one fixed scene.
 
 Series differ in marker and dashes as well as in colour: nothing depends on colour vision.
 """

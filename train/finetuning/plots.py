@@ -1,6 +1,6 @@
-"""The picture of a fine-tuning run: losses of separation and detour against the agent-steps flown.
+"""The plot of a fine-tuning run: losses of separation and detour against the agent-steps flown.
 
-On the gate, where no noise is flown and every policy meets the same scenarios, beside the clone; and in training.
+On the gate, without noise, where every policy flies the same scenarios, beside the parent; and in training.
 Series differ in marker and dashes as well as in colour: nothing depends on colour vision.
 """
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from ..cloning.pictures import SETTINGS, saved
+from ..cloning.plots import SETTINGS, saved
 from .iteration import TuningIteration
 
 _CLONE, _POLICY, _BEST, _FLOWN = "#222222", "#4477aa", "#ee6677", "#228833"  # Paul Tol's bright scheme
