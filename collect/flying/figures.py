@@ -18,7 +18,7 @@ from .flight import Pilot, Step, fly
 from .world import World
 
 ScenariosDone = Callable[[int], object]
-"""Told how many more scenarios are done."""
+"""Called with how many more scenarios are done."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def fly_scenarios(
         seed: Seed of the scenarios; with the episode's number it fixes the scenario.
         episodes: Their numbers.
         device: Where to compute.
-        progress: Told about scenarios that are done.
+        progress: Called with the number of scenarios that are done.
 
     Returns:
         Their figures, in the order of `episodes`.

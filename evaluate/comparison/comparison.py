@@ -89,7 +89,7 @@ def compare(data: Folder, root: Path, plan: ComparePlan, workers: int = 1, say: 
     world = WorldConfig.from_json(dict(dataset.manifest.world))
     teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))
     flights = Plan(contenders=teachers, world=world, scenarios=plan.scenarios, seed=plan.scenario_seed)
-    flights.load()  # says at once if a teacher is unknown
+    flights.load()  # an unknown teacher is an error before any training
     root.mkdir(parents=True, exist_ok=True)
     for training in (*plan.sweep(), *plan.trainings({})):
         _check(plan, training, root, described)
@@ -147,7 +147,7 @@ class Trainer:
     root: Path
 
     def __call__(self, number: int) -> int:
-        """Do a training, or what is left of it; what it has to say goes into its own log."""
+        """Do a training, or what is left of it; its output goes into its own log."""
         training = self.trainings[number]
         folder = training.folder(self.root)
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ class Trainer:
             try:
                 config = self.plan.config(training)
                 Cloning([open_dataset(self.data)], folder, config, resume=True, device="cpu", say=say).train()
-            except TrainingError as error:  # the run says so in its summary; the others go on
+            except TrainingError as error:  # its summary has it; the other trainings go on
                 say(f"Stopped: {error}")
         return number
 
@@ -256,7 +256,7 @@ def read_run(folder: Path, batch_size: int) -> dict[str, Any]:
 
 
 def _result(run: dict[str, Any]) -> str:
-    """Say what a run came to."""
+    """Return what a run came to, for people."""
     if run["trouble"]:
         return str(run["trouble"])
     conflict = run["heldout_mse_conflict"]

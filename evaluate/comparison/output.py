@@ -1,7 +1,7 @@
 """What a comparison leaves in its folder: `compare.json`, `compare.csv`, `compare.md` and `compare.png`.
 
-The first and the third also say in sentences what came out: differences with their intervals, or that nothing can
-be told apart.
+The first and the third also hold the answer in sentences: differences with their intervals, or that the variants
+cannot be told apart.
 """
 
 import csv
@@ -25,7 +25,7 @@ _SPENT = ("steps", "processor_s", "wall_s")
 
 
 def check_names(folder: Path) -> None:
-    """Check, before anything is trained, that no file of somebody else would be replaced.
+    """Check, before anything is trained, that no file which skyclone did not write would be replaced.
 
     Raises:
         ConfigurationError: There is one.
@@ -84,7 +84,7 @@ def to_markdown(table: Table) -> str:
 
 
 def _failures(table: Table) -> list[str]:
-    """Say which trainings are left out of the table."""
+    """Return which trainings are left out of the table."""
     failed = [(f"{row.variant.name} after {row.budget.name}", row.failed) for row in table.rows if row.failed]
     return [
         f"{name} met NaN or infinity with seed {', '.join(map(str, seeds))}: left out." for name, seeds in failed
@@ -92,7 +92,7 @@ def _failures(table: Table) -> list[str]:
 
 
 def _conditions(table: Table) -> str:
-    """Say on what the figures rest."""
+    """Return what the figures rest on."""
     plan = table.comparison.plan
     chosen = "learning rate chosen for each" if table.comparison.sweep else f"learning rate {plan.rates[0]:g}"
     weighted = f"rows in conflict {plan.conflict_weight:g} times as often, " if plan.conflict_weight != 1 else ""
@@ -154,7 +154,7 @@ def answer(table: Table) -> list[str]:
         lines.append(f"LoS events per scenario, the same: {'; '.join(parts)}.")
         lines += _question(budget, view, differences)
     if not lines:
-        lines.append("Nothing to hold against one another: give two models or more on the same view.")
+        lines.append("Nothing to compare: give two models or more on the same view.")
     return lines
 
 
@@ -177,13 +177,13 @@ def _base(model: str) -> str:
 
 
 def _loss(each: Difference) -> str:
-    """Say how the losses compare."""
+    """Return how the held-out losses compare."""
     ratio = each.loss_ratio
     return f"x {ratio.value:.3g}{_interval(ratio, '.3g')} ({each.loss_verdict})"
 
 
 def _los(each: Difference) -> str:
-    """Say how the losses of separation compare; the interval over scenarios, and that over seeds."""
+    """Return how the losses of separation compare: the intervals over scenarios and over seeds."""
     scenarios, seeds = each.los
     return (
         f"{scenarios.value:+.3g}{_interval(scenarios, '+.2g')} over scenarios,"

@@ -1,4 +1,4 @@
-"""What `skyclone compare` shall train: variants, budgets, learning rates and seeds, and where each run lies.
+"""What `skyclone compare` trains: variants, budgets, learning rates and seeds, and where each run lies.
 
 A variant is a network on a view, written `MODEL[@VIEW]`, each with its parameters, such as
 `pairwise:width=96@cpa:intruders=8`. Every training is an ordinary run below `--out`, in a folder that says what it
@@ -106,7 +106,7 @@ class Training(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparePlan:
-    """What shall be compared.
+    """What to compare.
 
     Attributes:
         variants: In the order of the table.
@@ -149,7 +149,7 @@ class ComparePlan:
         if self.scenarios < 2:
             raise ConfigurationError(f"expected 2 or more scenarios for an interval, got {self.scenarios}")
         for training in (*self.sweep(), *self.trainings({})):
-            self.config(training)  # says at once what makes no sense
+            self.config(training)  # an error here comes before any training
 
     @property
     def sweep_seed(self) -> int:
@@ -177,7 +177,7 @@ class ComparePlan:
         ]
 
     def config(self, training: Training) -> CloningConfig:
-        """Return what a training's run shall do."""
+        """Return the config of a training's run."""
         kind, amount = training.budget
         return CloningConfig(
             model=training.variant.model,

@@ -1,7 +1,7 @@
 """The table of a comparison: a row for each variant and budget, and the differences that answer the question.
 
-What varies is said twice, because it is two things. Over **seeds**: the mean, with Student's t interval (of the
-few there are), and each seed's own value. Over **scenarios**: closed-loop figures are pooled over the seeds, and
+There are two sources of variation. Over **seeds**: the mean with Student's t interval, and each seed's own value.
+Over **scenarios**: closed-loop figures are pooled over the seeds, and
 scenarios are resampled, as everywhere in `evaluate`. Two variants are told apart only where every interval of
 their paired difference excludes 0 (or a ratio of 1).
 
@@ -211,14 +211,14 @@ def _row(
 
 
 def _differences(rows: list[Row], reference: str, weights: np.ndarray) -> list[Difference]:
-    """Return every row against the reference model with the same view and budget, where there is one."""
+    """Return every row against the reference model with the same view and budget, if they share a seed."""
     is_there = any(row.variant.model == reference for row in rows)
     model = reference if is_there else rows[0].variant.model
     chosen = {(row.budget, row.variant.observation): row for row in rows if row.variant.model == model}
     found = []
     for row in rows:
         other = chosen.get((row.budget, row.variant.observation))
-        if other is not None and other is not row and row.ratios and other.ratios:
+        if other is not None and other is not row and set(row.by_seed) & set(other.by_seed):
             pairs = [_paired(row, other, name, weights) for name in ("los_events", "ipr")]
             found.append(Difference(row, other, _loss_ratio(row, other), pairs[0], pairs[1]))
     return found
@@ -261,7 +261,7 @@ def pooled(ratios: list[Ratio]) -> Ratio:
 
 
 def verdict(intervals: list[Estimate], none: float) -> str:
-    """Say whether less is shown by all intervals: `better`, `worse`, or `not told apart`."""
+    """Return `better` if all intervals lie below `none`, `worse` if all lie above, else `not told apart`."""
     if all(isfinite(each.low) and each.high < none for each in intervals):
         return "better"
     if all(isfinite(each.low) and each.low > none for each in intervals):
@@ -319,7 +319,7 @@ def _training(training: Training) -> dict[str, Any]:
 
 
 NOTES = (
-    "Held-out figures are those of the best iteration, on episodes nobody trained on, flown by the pure teacher.",
+    "Held-out figures are those of the best iteration, on held-out episodes flown by the pure teacher.",
     "Processor seconds are those of one thread for loading, forward and backward: what the wall clock shows on an "
     "idle machine. Other work on the machine still slows memory and caches.",
     "Intervals are 95 %, not corrected for the number of comparisons: of the training Student's t over seeds, in "

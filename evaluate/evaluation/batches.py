@@ -28,12 +28,12 @@ class FlownBatch:
 
 @dataclass(frozen=True)
 class BatchFlyer:
-    """Flies the batches of a plan by number; a picklable unit of work while it is not told of contenders.
+    """Flies the batches of a plan by number; a picklable unit of work unless contenders are given.
 
     Attributes:
         plan: What to fly.
         ready: The contenders, if they are at hand; else each process loads its own.
-        progress: Told about scenarios that are done.
+        progress: Called with the number of scenarios that are done.
         identities: What the contenders that a process loads must turn out to be, by name.
     """
 
@@ -99,7 +99,7 @@ def fly_all(
         plan: What to fly.
         loaded: The contenders, from `plan.load()`.
         workers: Processes; 1 works in this one.
-        progress: Told about scenarios that are done.
+        progress: Called with the number of scenarios that are done.
         store: Where batches are kept; None to keep nothing.
 
     Returns:

@@ -121,7 +121,7 @@ def evaluate(
         plan: What to evaluate.
         loaded: The contenders, from `plan.load()`.
         workers: Processes; 1 works in this one. The figures do not depend on it.
-        progress: Told about scenarios that are done.
+        progress: Called with the number of scenarios that are done.
         store: Where batches are kept; those it has are not flown again.
     """
     figures, seconds = fly_all(plan, loaded, workers, progress, store)

@@ -28,7 +28,7 @@ def render(evaluation: Evaluation) -> str:
 
 
 def conditions(evaluation: Evaluation) -> str:
-    """Say in a line on what the figures rest."""
+    """Return what the figures rest on, in a line."""
     plan = evaluation.plan
     world = plan.world
     where = "" if is_embedded(world) else f", in {world.simulator}"
@@ -39,7 +39,7 @@ def conditions(evaluation: Evaluation) -> str:
 
 
 def shortened(name: str, width: int) -> str:
-    """Return a name in so many characters; what distinguishes a path is its end."""
+    """Return a name cut to a width, from the left: what distinguishes a path is its end."""
     return name if len(name) <= width else "…" + name[len(name) - width + 1 :]
 
 

@@ -222,8 +222,8 @@ def extra_distance(flown: Basis) -> Ratio:
     sum(flown - (to go at the start - to go at the end)) / sum(to go at the start - waypoint radius), over
     all aircraft. For one that reached its waypoint this is flown / straight - 1, straight being the line to
     the edge of the waypoint's radius, without the rest of a step beyond it. One that did not arrive counts with
-    the straight line it still had before it: so all contenders are compared on the same aircraft,
-    and nobody looks better by losing those with the longest detours.
+    the straight line it still had to fly: so all contenders are compared on the same aircraft,
+    and none looks better by losing those with the longest detours.
     It is the additional distance of horizontal flight efficiency (Single European Sky performance scheme,
     Regulation (EU) 2019/317), with the straight line in place of the great circle.
     """
@@ -293,7 +293,7 @@ def nearest_percentiles(nearest_m: np.ndarray) -> dict[str, float | None]:
         nearest_m: (S, N), infinite where there was no other aircraft.
 
     Returns:
-        `PERCENTILES` by their names; None if there is nobody.
+        `PERCENTILES` by their names; None if no aircraft had another one beside it.
     """
     distances = nearest_m[np.isfinite(nearest_m)]
     if not len(distances):

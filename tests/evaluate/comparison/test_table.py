@@ -130,6 +130,12 @@ def test_a_seed_that_met_nan_is_left_out_and_named(comparison_of):
     assert "- pairwise@ego:intruders=4 after 100 steps met NaN or infinity with seed 0, 1, 2" in to_markdown(every)
 
 
+def test_variants_without_a_common_seed_are_not_compared(comparison_of):
+    table = _table(comparison_of, [None, 0.01], [0.02, None], los=((0, 0), (0, 0)))
+    assert table.differences == []
+    assert [row.failed for row in table.rows] == [[0], [1]]
+
+
 @pytest.mark.parametrize(
     ("losses", "words"),
     [
@@ -149,9 +155,7 @@ def test_the_question_of_the_paper(comparison_of, monkeypatch, losses, words):
 
 def test_no_answer_without_a_pair_on_the_same_view(comparison_of):
     comparison = comparison_of({"pairwise": [0.01, 0.02]}, {"pairwise": [0, 0]})
-    assert answer(tabulate(comparison)) == [
-        "Nothing to hold against one another: give two models or more on the same view."
-    ]
+    assert answer(tabulate(comparison)) == ["Nothing to compare: give two models or more on the same view."]
 
 
 def test_csv_markdown_and_picture_hold_what_the_table_holds(comparison_of):
