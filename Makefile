@@ -1,7 +1,8 @@
 # The only door: what people, CI and the README use. `make help` lists the targets.
 #
 # Each target makes the virtual environment it needs by itself. A stage is done again only when its input or
-# its recipe has changed; a run that must be done again is moved aside, never deleted.
+# its recipe has changed; a run that must be done again is moved aside, never deleted. What a failing command has
+# written stays (a diagnosis, a report); a stage counts as done only when its command has ended well.
 
 PYTHON ?= python3.11
 VENV   ?= .venv
@@ -25,9 +26,9 @@ EVALUATE ?= --scenarios 200
 SKYCLONE := $(BIN)/skyclone
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo all dataset train-bc finetune evaluate smoke test test-slow bench lint types wheel \
-        docs clean FORCE
-.DELETE_ON_ERROR:
+.PHONY: help install demo all dataset train-bc finetune evaluate smoke test test-slow test-numeric test-signals \
+        bench lint types wheel docs clean FORCE
+.PRECIOUS: $(DATA)/README.md
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -58,15 +59,16 @@ install: $(VENV)/.installed  ## make the virtual environment
 # --- the four stages, at full size ----------------------------------------------------------------
 
 dataset: $(DATA)/README.md  ## collect the teacher's dataset (EPISODES=1000)
-train-bc: $(RUNS)/clone/summary.json  ## clone the teacher from the dataset
-finetune: $(RUNS)/tuned/summary.json  ## fine-tune the clone online
-evaluate: $(REPORT)/report.html  ## compare none, mvp, the clone and the fine-tuned one; write a report
+train-bc: $(RUNS)/clone/.done  ## clone the teacher from the dataset
+finetune: $(RUNS)/tuned/.done  ## fine-tune the clone online
+evaluate: $(REPORT)/.done  ## compare none, mvp, the clone and the fine-tuned one; write a report
 all: evaluate  ## the four stages in a row
 
-# A recipe is kept in a hidden file that changes only when the recipe does.
+# A recipe is kept in a file that changes only when the recipe does.
 keep = @mkdir -p $(dir $@) && { echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@; }
-# A finished run that must be done again makes room; an unfinished one goes on (--resume).
-make_room = @test ! -e $@ || { old=$(@D).$$(date +%Y%m%d-%H%M%S); mv $(@D) $$old; echo "Moved $(@D) to $$old" >&2; }
+# A run begun before its input or its recipe changed makes room, finished or not; any other goes on (--resume).
+make_room = @for input in $^; do if [ $$input -nt $(@D)/config.json ] && [ -e $(@D) ]; then \
+	old=$(@D).$$(date +%Y%m%d-%H%M%S); mv $(@D) $$old; echo "Moved $(@D) to $$old" >&2; fi; done
 
 $(DATA).recipe: FORCE ; $(call keep,$(COLLECT))
 $(RUNS)/clone.recipe: FORCE ; $(call keep,$(TRAIN))
@@ -74,20 +76,23 @@ $(RUNS)/tuned.recipe: FORCE ; $(call keep,$(FINETUNE))
 $(REPORT).recipe: FORCE ; $(call keep,$(EVALUATE))
 
 $(DATA)/README.md: $(DATA).recipe | $(VENV)/.installed
-	$(SKYCLONE) collect --out $(DATA) $(COLLECT)
+	$(SKYCLONE) collect --out $(DATA) $(COLLECT) || { touch $<; exit 1; }  # not done, whatever it left
 	@touch $@
 
-$(RUNS)/clone/summary.json: $(DATA)/README.md $(RUNS)/clone.recipe | $(VENV)/.installed
+$(RUNS)/clone/.done: $(DATA)/README.md $(RUNS)/clone.recipe | $(VENV)/.installed
 	$(make_room)
 	$(SKYCLONE) train --data $(DATA) --out $(RUNS)/clone $(TRAIN) --resume
+	@touch $@
 
-$(RUNS)/tuned/summary.json: $(RUNS)/clone/summary.json $(RUNS)/tuned.recipe | $(VENV)/.installed
+$(RUNS)/tuned/.done: $(RUNS)/clone/.done $(RUNS)/tuned.recipe | $(VENV)/.installed
 	$(make_room)
 	$(SKYCLONE) finetune --from $(RUNS)/clone --out $(RUNS)/tuned $(FINETUNE) --resume
+	@touch $@
 
-$(REPORT)/report.html: $(RUNS)/tuned/summary.json $(REPORT).recipe | $(VENV)/.installed
+$(REPORT)/.done: $(RUNS)/tuned/.done $(REPORT).recipe | $(VENV)/.installed
 	$(SKYCLONE) evaluate $(RUNS)/clone $(RUNS)/tuned $(EVALUATE) --out $(REPORT)
-	@echo "Report: $(abspath $@)"
+	@touch $@
+	@echo "Report: $(abspath $(REPORT)/report.html)"
 
 # --- from nothing to a report in a few minutes ----------------------------------------------------
 
@@ -100,11 +105,26 @@ smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?
 
 # --- for developers -------------------------------------------------------------------------------
 
+# Two workers begin at either half and take from each other what is left: files stay together, neither is idle.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
+# What depends on the processor's arithmetic, from the geometry of two aircraft to the steps of training.
+NUMERIC := $(addprefix tests/,collect/airspace collect/flying collect/teachers datasets/traffic evaluate/attention \
+	evaluate/deployment/test_rounding.py evaluate/metrics train/cloning/test_diagnosis.py \
+	train/cloning/test_heldout.py train/cloning/test_update.py train/finetuning train/networks train/runs \
+	train/test_policy.py train/test_pretrained.py)
+
 test: $(VENV)/.developer  ## the default test suite (about three minutes)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(PYTEST)
 
 test-slow: $(VENV)/.slow  ## the slow tests, apart
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+	$(PYTEST) -m slow
+
+test-numeric: $(VENV)/.developer  ## the numeric tests again, as processors with fewer instructions calculate
+	ATEN_CPU_CAPABILITY=avx2 $(PYTEST) $(NUMERIC)
+	ATEN_CPU_CAPABILITY=default $(PYTEST) $(NUMERIC)
+
+test-signals: $(VENV)/.developer  ## the tests that press Ctrl-C again, as a background job of a script
+	trap '' INT; $(PYTEST) -m 'signals and not slow'
 
 bench: $(VENV)/.developer  ## speed, as ratios in one run
 	for bench in tests/benchmarks/bench_*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done

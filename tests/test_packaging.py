@@ -51,6 +51,7 @@ __main__
 """From the ground up: a room imports from lines above its own, and from itself."""
 
 TESTS_OF_NO_MODULE = {
+    "test_makefile.py": "the Makefile",
     "test_packaging.py": "the whole house",
     "test_without_posix.py": "every module, on a simulated Windows",
     "datasets/test_fuzz.py": "damage, through every door of the floor",

@@ -78,7 +78,6 @@ def test_rounding_is_undone_when_it_is_over() -> None:
     assert torch.equal(one / 7, torch.tensor([0.1 / 7, 0.3 / 7], dtype=torch.float64))
 
 
-@pytest.mark.numeric
 @pytest.mark.parametrize("count", [0, 1, 5, 19])
 @pytest.mark.parametrize("name", [*networks.NAMES, "pretrained:clone", "pretrained:tuned"])
 def test_float32_itself_errs_less_whatever_the_processor_has(name: str, count: int) -> None:
