@@ -26,7 +26,7 @@ from ...datasets.files.storage import Folder
 from ...datasets.provenance import code_version, package_versions, source_hash
 from ...train.cloning.config import check_same, describe
 from ...train.cloning.run import Cloning
-from ...train.runs.run_folder import SUMMARY_NAME, TrainingError, holds_run
+from ...train.runs.run_folder import SUMMARY_NAME, RunFolder, TrainingError, holds_run
 from ..evaluation.batches import fly_all
 from ..evaluation.contenders import UNRESOLVED, Contender
 from ..evaluation.flight_store import FlightStore
@@ -34,7 +34,7 @@ from ..evaluation.plan import Plan
 from .plan import Budget, ComparePlan, Training, Variant
 
 LOG_NAME, CODE_NAME, FLOWN_NAME = "log.txt", "code.json", "flown"
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,8 @@ def _set_aside_if_old(folder: Path, say: Say) -> None:
     number = 1
     while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
         number += 1
+    with RunFolder(folder) as run:
+        run.open(resume=True, say=say)  # refused while another command trains there
     folder.rename(aside)
     say(
         f"{folder} was trained by another version of the code or its packages: moved to {aside.name}, "

@@ -19,6 +19,7 @@ from skyclone.evaluate.comparison.plan import ComparePlan, parse_budgets, parse_
 from skyclone.evaluate.comparison.table import tabulate
 from skyclone.evaluate.evaluation import batches
 from skyclone.train import load_policy
+from skyclone.train.runs.run_folder import RunFolder
 
 MODELS = "pairwise:width=8:hidden=8,pairwise:width=4:hidden=8@seed"
 RATES = (1e-3, 4e-3, 1e25)  # the last one meets NaN
@@ -134,6 +135,19 @@ def test_seeds_are_added_and_what_other_code_has_made_is_made_again(
     assert (first.with_name("seed-0.old-1") / "best.safetensors").read_bytes() == weights
     assert (first / "best.safetensors").is_file()
     assert flown == [], "the same code flies the same weights"
+
+
+def test_a_run_in_use_is_not_moved(
+    data: Path, compared: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = compared
+    folder = plan_of(rates=RATES).sweep()[0].folder(root)
+    monkeypatch.setattr(comparison, "source_hash", lambda *modules: "0" * 64)
+    with RunFolder(folder) as run:
+        run.open(resume=True, say=lambda line: None)
+        with pytest.raises(CheckpointError, match="is in use by process"):
+            compare(data, root, plan_of(rates=RATES), say=lambda line: None)
+    assert (folder / "summary.json").exists()
 
 
 def test_other_settings_in_the_same_folder_are_an_error(data: Path, compared: tuple[Path, list[str]]) -> None:
