@@ -116,6 +116,7 @@ def _fly(plan: Any, loaded: Any, workers: int, out: Path | None) -> Any:
 
     from .evaluation.evaluation import evaluate as run
     from .evaluation.flight_store import FlightStore
+    from .metrics.numerals import counted
     from .report import output
 
     store = FlightStore(out / output.FLOWN_NAME, plan.world, plan.seed, plan.device) if out else None
@@ -124,7 +125,9 @@ def _fly(plan: Any, loaded: Any, workers: int, out: Path | None) -> Any:
     with tqdm(total=total, unit=" scenarios", desc=what, file=sys.stderr) as bar:
         evaluation = run(plan, loaded, workers, bar.update, store)
     if store and store.found:
-        click.echo(f"{store.found:,} of {total:,} scenarios had been flown before: {store.folder}", err=True)
+        click.echo(
+            f"{store.found:,} of {counted(total, 'scenario')} had been flown before: {store.folder}", err=True
+        )
     for warning in evaluation.warnings:
         click.echo(f"Warning: {warning}", err=True)
     return evaluation

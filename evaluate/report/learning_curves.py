@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +13,10 @@ class Curve(NamedTuple):
 
     Attributes:
         name: For the legend.
-        x: What has been spent.
-        y: What came of it.
-        x_label: What x is.
-        y_label: What y is.
+        x: Iterations or steps.
+        y: The figures.
+        x_label: Name of x.
+        y_label: Name of y.
     """
 
     name: str
@@ -27,9 +26,10 @@ class Curve(NamedTuple):
     y_label: str
 
 
-# Pictures by title; in each: the axis across, the axis up, and the lines: (name, where in a line of metrics.jsonl).
+# Plots by title; in each: the axis across, the axis up, and the lines: (name, place in a line of metrics.jsonl).
+_DRAWABLE = 1e100  # larger figures are not drawn: the axes would overflow
 _Lines = tuple[tuple[str, tuple[str, ...]], ...]
-_PICTURES: dict[str, tuple[tuple[str, str], str, _Lines]] = {
+_PLOTS: dict[str, tuple[tuple[str, str], str, _Lines]] = {
     "imitation": (
         ("iteration", "iteration"),
         "mean squared error to the teacher",
@@ -64,7 +64,7 @@ _PICTURES: dict[str, tuple[tuple[str, str], str, _Lines]] = {
 
 
 def read(run: str) -> dict[str, list[Curve]]:
-    """Return a run's curves by the title of their picture; none for pretrained weights or without such a file."""
+    """Return a run's curves by the title of their plot; none for pretrained weights or without such a file."""
     path = Path(run)
     log = (path.parent if path.suffix == ".safetensors" else path) / METRICS_NAME
     try:
@@ -72,12 +72,12 @@ def read(run: str) -> dict[str, list[Curve]]:
     except OSError:
         return {}
     entries = [entry for entry in map(_parsed, text.splitlines()) if entry]
-    pictures = {title: _curves(entries, *spec) for title, spec in _PICTURES.items()}
-    return {title: curves for title, curves in pictures.items() if curves}
+    plots = {title: _curves(entries, *spec) for title, spec in _PLOTS.items()}
+    return {title: curves for title, curves in plots.items() if curves}
 
 
 def _curves(entries: Sequence[Any], across: tuple[str, str], up: str, lines: _Lines) -> list[Curve]:
-    """Return the lines of a picture for which there are two figures or more."""
+    """Return the lines of a plot that have two points or more."""
     curves = []
     for name, place in lines:
         points = [(_number(entry, (across[0],)), _number(entry, place)) for entry in entries]
@@ -88,19 +88,19 @@ def _curves(entries: Sequence[Any], across: tuple[str, str], up: str, lines: _Li
 
 
 def _parsed(line: str) -> Any:
-    """Return a line's object; None for a line that was cut."""
+    """Return a line's object; None for a line that was cut or is no JSON."""
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
 def _number(entry: Any, place: Sequence[str]) -> float | None:
-    """Return the number at a place in an object, None if there is none."""
+    """Return the number at a place in an object; None if none is there that can be drawn."""
     for key in place:
         if not isinstance(entry, dict):
             return None
         entry = entry.get(key)
-    if isinstance(entry, bool) or not isinstance(entry, int | float) or not isfinite(entry):
+    if isinstance(entry, bool) or not isinstance(entry, int | float) or not abs(entry) < _DRAWABLE:
         return None
     return float(entry)

@@ -104,7 +104,7 @@ def environment() -> Environment:
 
 
 def _labelled(svg: str, title: str) -> Markup:
-    """Return a plot's SVG with a name for those who do not see it."""
+    """Return a plot's SVG with a name for screen readers."""
     return Markup(svg.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(title), 1))
 
 

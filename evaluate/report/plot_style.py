@@ -139,7 +139,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:
-    """Put the legend under the picture, where it hides nothing."""
+    """Put the legend under the plot, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
     longest = max(map(len, labels), default=0)
     columns = max(1, min(len(labels), 68 // (longest + 8)))

@@ -127,7 +127,7 @@ def _losses_scale(axes: Axes, highest: float) -> None:
 
 
 def _label(name: str) -> str:
-    """Return a name for a picture; one with a leading underscore would be left out of the legend."""
+    """Return a name for a legend; one with a leading underscore would be left out of the legend."""
     text = shortened(name, 28)
     return f"\u200b{text}" if text.startswith("_") else text
 

@@ -167,7 +167,7 @@ class Picture {
     pen.setLineDash([]);
   }
 
-  // The whole protected zone, a ring that is seen at once, and the straight line to the waypoint.
+  // The whole protected zone, a conspicuous ring, and the straight line to the waypoint.
   drawOwnship(own, [east, north], palette) {
     const { pen } = this;
     pen.strokeStyle = palette["--ink"];

@@ -42,5 +42,6 @@ def test_a_fine_tuned_run_s_curves(tmp_path):
 def test_without_curves_there_are_none(tmp_path):
     assert read(str(tmp_path)) == read("pretrained:clone") == {}
     odd = [1, None, {"iteration": "x", "train_loss": True}, {"iteration": 1, "train_loss": float("nan")}]
-    assert read(_write(tmp_path / "odd", odd)) == {}
+    large = [{"iteration": n, "train_loss": loss} for n, loss in enumerate((10**400, 1e308, -1e200))]
+    assert read(_write(tmp_path / "odd", odd + large, rest="[" * 100_000 + "\n" + "9" * 10_000)) == {}
     assert read(_write(tmp_path / "one", [{"iteration": 1, "train_loss": 0.5}])) == {}  # a point is no curve

@@ -92,6 +92,6 @@ def test_killed_between_two_files_the_same_command_goes_on(folder, monkeypatch):
         assert _run(evaluate, *EVALUATE, folder).exit_code == 1
     assert written == ["recording.json", "evaluation.json"]
     again = _run(evaluate, *EVALUATE, folder)
-    assert "1 of 1 scenarios had been flown before" in again.stderr
+    assert "1 of 1 scenario had been flown before" in again.stderr
     assert again.exit_code == 0
     assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "flown"])
