@@ -8,11 +8,11 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ...train.runs.intervals import Estimate
 from ..evaluation.contenders import UNRESOLVED
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import scaled
-from .plan import Budget
+from ..report.plot_style import arms
+from .plan import Variant
 from .table import Row, Table
 
 _LOOKS = (("#0072b2", "o"), ("#d55e00", "s"))  # told apart by shape as well as by colour
@@ -52,9 +52,10 @@ def draw(table: Table) -> bytes:
             _references(panel, table, name)
             panel.set_xlabel(title)
             panel.tick_params(axis="y", length=0)
-            _SCALES[scale](panel, _values(table, name))
+            if scale in _SCALES:
+                _SCALES[scale](panel, _values(table, name))
         axes[0, 0].set_ylim(len(plan.variants) - 0.5, -0.5)
-        axes[0, 0].set_yticks(range(len(plan.variants)), [_label(row) for row in _of(table, plan.budgets[0])])
+        axes[0, 0].set_yticks(range(len(plan.variants)), [_label(variant) for variant in plan.variants])
         handles, labels = [], []
         for panel in axes.flat:
             for handle, label in zip(*panel.get_legend_handles_labels()):
@@ -67,14 +68,9 @@ def draw(table: Table) -> bytes:
     return buffer.getvalue()
 
 
-def _of(table: Table, budget: Budget) -> list[Row]:
-    """Return the rows of a budget."""
-    return [row for row in table.rows if row.budget == budget]
-
-
-def _label(row: Row) -> str:
+def _label(variant: Variant) -> str:
     """Return a variant's name on two lines."""
-    return f"{row.variant.model}\non {row.variant.observation}"
+    return f"{variant.model}\non {variant.observation}"
 
 
 def _points(panel: Any, rows: list[Row], name: str, number: int, budgets: int) -> None:
@@ -91,7 +87,7 @@ def _points(panel: Any, rows: list[Row], name: str, number: int, budgets: int) -
         seeds = [value * factor for value in spread.seeds if value is not None]  # a NaN is not drawn
         panel.plot(seeds, [place + shift] * len(seeds), ".", color=colour, alpha=0.45, markersize=5)
         panel.errorbar(
-            estimate.value, place + shift, xerr=_arms(estimate), fmt=marker, color=colour, markersize=5.5,
+            estimate.value, place + shift, xerr=arms(estimate), fmt=marker, color=colour, markersize=5.5,
             capsize=2.5, linewidth=1.3,
         )  # fmt: skip
     panel.plot([], [], marker, color=colour, markersize=5.5, label=f"after {rows[0].budget.name}")
@@ -112,10 +108,6 @@ def _values(table: Table, name: str) -> list[float]:
     spreads = [row.figures[name] for row in table.rows]
     values = [value for spread in spreads for value in (spread.estimate.value, *spread.seeds) if value is not None]
     return [value for value in values if isfinite(value)]
-
-
-def _linear(panel: Any, values: list[float]) -> None:
-    """Leave the axis as it is."""
 
 
 def _log(panel: Any, values: list[float]) -> None:
@@ -148,11 +140,4 @@ def _share(panel: Any, values: list[float]) -> None:
     panel.set_xlim(0, 1)
 
 
-_SCALES = {"linear": _linear, "share": _share, "log": _log, "counts": _counts}
-
-
-def _arms(estimate: Estimate) -> Any:
-    """Return the lengths of an error bar's two arms, (2, 1); none where there is no interval."""
-    if not isfinite(estimate.low):
-        return None
-    return [[max(estimate.value - estimate.low, 0.0)], [max(estimate.high - estimate.value, 0.0)]]
+_SCALES = {"share": _share, "log": _log, "counts": _counts}
