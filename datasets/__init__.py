@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .dataset import Dataset, Problem, open_dataset
+    from .dataset import Dataset, open_dataset
     from .errors import DatasetError, SkycloneError
     from .files.manifest import Manifest, ShardEntry
+    from .files.verification import Problem
     from .loading.loader import Batch, Loader
     from .loading.snapshots import Snapshots
     from .traffic.observation import Observation
@@ -37,7 +38,7 @@ _MODULES = {
     "Loader": "loading.loader",
     "Manifest": "files.manifest",
     "Observation": "traffic.observation",
-    "Problem": "dataset",
+    "Problem": "files.verification",
     "ShardEntry": "files.manifest",
     "SkycloneError": "errors",
     "Snapshots": "loading.snapshots",

@@ -1,5 +1,7 @@
 """Errors meant for the people who use skyclone: expected, got, why, what to do next."""
 
+from enum import StrEnum
+
 
 class SkycloneError(Exception):
     """Say what was expected, what was found and what to do next; the CLI prints it without a traceback."""
@@ -11,6 +13,35 @@ class RecordError(SkycloneError):
 
 class DatasetError(SkycloneError):
     """A folder is no dataset, or one that is incomplete, damaged or made otherwise than expected."""
+
+
+class Damage(StrEnum):
+    """What can be wrong with a file of a dataset."""
+
+    MISSING = "missing"
+    CUT = "cut"
+    ALTERED = "altered"
+    SWAPPED = "swapped"
+    UNREADABLE = "unreadable"
+    FOREIGN = "foreign"
+    UNLISTED = "unlisted"
+    INVALID = "invalid"
+
+
+class ShardError(DatasetError):
+    """A shard is not what the manifest says.
+
+    Attributes:
+        damage: What kind of damage it is.
+        message: Expected, got.
+    """
+
+    def __init__(self, damage: Damage, message: str) -> None:
+        super().__init__(damage, message)  # so that it can be pickled
+        self.damage, self.message = damage, message
+
+    def __str__(self) -> str:
+        return f"{self.damage}: {self.message}"
 
 
 class StorageError(SkycloneError):

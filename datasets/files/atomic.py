@@ -11,8 +11,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,28 +23,31 @@ from .storage import Folder, RemoteFolder
 
 _TEMPORARY = re.compile(r"\.skyclone-[0-9a-f]{16}\.tmp")
 _LOCK = ".skyclone.lock"
+Guard = Callable[[], AbstractContextManager[None]]
 
 
-def publish(path: Folder, data: bytes) -> None:
+def publish(path: Folder, data: bytes, guard: Guard = nullcontext) -> None:
     """Make a file with these bytes, replacing an older one, so that no reader ever sees a part of it.
 
     Args:
         path: Name of the file; its folder exists.
         data: Everything in it.
+        guard: Entered when all is written and only the name has to be given; what it raises stops that.
 
     Raises:
         OSError: It cannot be written (no permission, full disk); nothing has then changed at `path`.
         StorageError: The same, of a remote one.
     """
     if isinstance(path, RemoteFolder):
-        path.write_bytes(data)
+        with guard():
+            path.write_bytes(data)
         return
-    while not _written(path, data):
+    while not _written(path, data, guard):
         pass
     _flush_folder(path.parent)
 
 
-def _written(path: Path, data: bytes) -> bool:
+def _written(path: Path, data: bytes, guard: Guard) -> bool:
     """Write a file; return False if another process cleaned it away between closing and renaming."""
     temporary, file = _open_temporary(path.parent)
     try:
@@ -52,7 +55,8 @@ def _written(path: Path, data: bytes) -> bool:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _replace(temporary, path)
+        with guard():
+            _replace(temporary, path)
     except FileNotFoundError:
         return False
     except BaseException:

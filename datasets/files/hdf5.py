@@ -4,6 +4,8 @@ One dataset per column at the root, shuffled and deflated; units and meanings in
 """
 
 import io
+import zlib
+from math import ceil
 
 import h5py
 import numpy as np
@@ -13,6 +15,7 @@ from ..traffic.record import COLUMN_NAMES, COLUMNS, Table
 
 _STAMP = "skyclone"
 _ROWS_PER_CHUNK = 2**15
+_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, TypeError, MemoryError, OverflowError, zlib.error)
 
 
 def encode(table: Table, stamp: str) -> bytes:
@@ -42,10 +45,15 @@ def encode(table: Table, stamp: str) -> bytes:
         return bytes(file.id.get_file_image())
 
 
-def decode(data: bytes) -> tuple[Table, str]:
+def decode(data: bytes, expected_rows: int | None = None) -> tuple[Table, str]:
     """Return the table and the stamp in an HDF5 file.
 
-    Links out of the file, virtual datasets and external storage are refused, not followed.
+    Links out of the file, virtual datasets and external storage are refused, not followed. What is packed is
+    unpacked here and not by the library, which knows no bound.
+
+    Args:
+        data: The file.
+        expected_rows: How many rows it has, if that is known.
 
     Raises:
         DatasetError: It is no HDF5 file, is damaged, or has other columns than the traffic record.
@@ -59,12 +67,15 @@ def decode(data: bytes) -> tuple[Table, str]:
             rows = _column(file, "episode", None).shape[0]
             if rows > len(data):  # no traffic takes less than a byte a row: a hostile size
                 raise DatasetError(f"expected rows for {len(data)} bytes, got {rows}")
+            if expected_rows is not None and rows != expected_rows:
+                raise DatasetError(f"expected {expected_rows} rows, got {rows}")
+            columns = {column.name: _column(file, column.name, rows) for column in COLUMNS}
             table = {
-                column.name: _column(file, column.name, rows)[:].astype(column.dtype, copy=False)
+                column.name: _values(columns[column.name], len(data)).astype(column.dtype, copy=False)
                 for column in COLUMNS
             }
             return table, _stamp(file)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, MemoryError, OverflowError) as error:
+    except _UNREADABLE as error:
         raise DatasetError(f"expected an HDF5 file, could not read it: {error}") from None
 
 
@@ -92,3 +103,55 @@ def _column(file: h5py.File, name: str, rows: int | None) -> h5py.Dataset:
             f"got {dataset.dtype} of shape {dataset.shape}"
         )
     return dataset
+
+
+def _values(dataset: h5py.Dataset, most: int) -> np.ndarray:
+    """Return the values of a column.
+
+    Args:
+        dataset: (rows,).
+        most: Bytes that a packed chunk may have.
+    """
+    if dataset.chunks is None:  # as they are, one behind the other
+        return np.asarray(dataset[:])
+    rows, chunk = dataset.shape[0], dataset.chunks[0]
+    if chunk > max(rows, _ROWS_PER_CHUNK):
+        raise DatasetError(f"{dataset.name}: expected chunks of at most {_ROWS_PER_CHUNK} rows, got {chunk}")
+    filters = _filters(dataset)
+    if dataset.id.get_num_chunks() != ceil(rows / chunk):
+        raise DatasetError(f"{dataset.name}: expected {ceil(rows / chunk)} chunks, got others")
+    values = np.empty(rows, dataset.dtype)
+    for start in range(0, rows, chunk):
+        if (size := dataset.id.get_chunk_info_by_coord((start,)).size) > most:
+            raise DatasetError(f"{dataset.name}: expected a chunk of at most {most} bytes, got {size}")
+        mask, packed = dataset.id.read_direct_chunk((start,))
+        if mask:
+            raise DatasetError(f"{dataset.name}: expected chunks that are packed alike, got others")
+        unpacked = _unpacked(packed, filters, chunk, dataset.dtype)
+        values[start : start + chunk] = unpacked[: rows - start]
+    return values
+
+
+def _filters(dataset: h5py.Dataset) -> list[int]:
+    """Return the codes of the filters a column went through: none, shuffling or deflating, each at most once."""
+    settings = dataset.id.get_create_plist()
+    codes = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
+    if codes not in ([], [_SHUFFLE], [_DEFLATE], [_SHUFFLE, _DEFLATE]):
+        raise DatasetError(f"{dataset.name}: expected values that are shuffled and deflated, got filters {codes}")
+    return codes
+
+
+def _unpacked(packed: bytes, filters: list[int], rows: int, dtype: np.dtype) -> np.ndarray:
+    """Return the values of a chunk, (rows,)."""
+    size, data = rows * dtype.itemsize, packed
+    if _DEFLATE in filters:
+        data = zlib.decompressobj().decompress(packed, size + 1)
+    if len(data) != size:
+        raise DatasetError(f"expected a chunk of {size} bytes, got {'more' if len(data) > size else len(data)}")
+    raw = np.frombuffer(data, np.uint8)
+    if _SHUFFLE in filters:  # all first bytes of the values, all second ones, ...
+        raw = np.ascontiguousarray(raw.reshape(dtype.itemsize, rows).T)
+    return raw.view(dtype).reshape(rows)
+
+
+_SHUFFLE, _DEFLATE = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import DatasetError
 from ..traffic.record import COLUMNS
 from .atomic import publish
-from .storage import Folder
+from .storage import Folder, read, size_of
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
@@ -22,6 +22,8 @@ RECIPE = ("format_version", "world", "scenario", "teacher", "pilot", "noise", "s
 
 _DERIVED = ("rows", "content_hash", "complete")
 _MAXIMUM = 2**31 - 1  # episodes are int32
+_SELF_HASH = "sha256"  # of all else in the file: shards vouch for what decides their rows, but not for the rest
+_MOST_BYTES = 2**30  # of a manifest: two million shards
 
 
 @dataclass(frozen=True)
@@ -243,16 +245,18 @@ def load_manifest(folder: Folder) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        text = path.read_bytes().decode()
+        text = read(path, min(size_of(path), _MOST_BYTES)).decode()
     except (FileNotFoundError, NotADirectoryError):
         what = "it holds no dataset.json" if folder.is_dir() else "there is no such folder"
         raise DatasetError(
             f"{folder} is no dataset: {what}. Make one with `skyclone collect --out {folder}`."
         ) from None
-    except (UnicodeDecodeError, IsADirectoryError):
-        raise DatasetError(f"{path} is damaged: expected JSON text. {_REMEDY}") from None
+    except PermissionError:
+        raise
+    except (UnicodeDecodeError, OSError):
+        raise DatasetError(f"{path} is damaged: expected JSON text in a regular file. {_REMEDY}") from None
     try:
-        return Manifest.from_json(json.loads(text, parse_constant=_refuse_constant))
+        return _parse(json.loads(text, parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is damaged: {str(error) or 'nested too deeply'}. {_REMEDY}") from None
     except DatasetError as error:
@@ -261,8 +265,57 @@ def load_manifest(folder: Folder) -> Manifest:
 
 def save_manifest(folder: Folder, manifest: Manifest) -> None:
     """Write the manifest of a folder, atomically."""
-    text = json.dumps(manifest.to_json(), indent=1, allow_nan=False)
+    data = manifest.to_json()
+    text = json.dumps({**data, _SELF_HASH: _hash_of(data)}, indent=1, allow_nan=False)
     publish(folder / MANIFEST_NAME, text.encode() + b"\n")
+
+
+def _parse(data: Any) -> Manifest:
+    """Read what `save_manifest` wrote; a manifest of before 2026-11-26 has no hash of itself."""
+    expected = data.pop(_SELF_HASH, None) if isinstance(data, dict) else None
+    manifest = Manifest.from_json(data)
+    if expected is not None and expected != (found := _hash_of(data)):
+        raise DatasetError(f"it was changed since it was written: expected SHA-256 {expected!r}, got {found}.")
+    return manifest
+
+
+def _hash_of(data: dict[str, Any]) -> str:
+    """Return the hash of a JSON object, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
+    """Raise unless two manifests are of the same dataset, and the wanted one is at least as long.
+
+    Args:
+        folder: Of both, for the message.
+        found: What is there.
+        wanted: What is to be there.
+    """
+    differences = []
+    for key in ("format", *RECIPE):
+        old, new = getattr(found, key), getattr(wanted, key)
+        if key == "world" and old != new:
+            for name in sorted(set(old) | set(new)):
+                if old.get(name) != new.get(name):
+                    differences.append(f"{name} {_in_words(old, name)} there, {_in_words(new, name)} now")
+        elif old != new:
+            differences.append(f"{key} {old!r} there, {new!r} now")
+    if differences:
+        raise DatasetError(
+            f"{folder} holds another dataset: {'; '.join(differences)}. Nothing was changed. "
+            "Name another folder, or call with the values the dataset was made with."
+        )
+    if wanted.episodes < found.episodes:
+        raise DatasetError(
+            f"{folder} holds a dataset of {found.episodes} episodes, more than the {wanted.episodes} asked for. "
+            f"Nothing was changed. Call with --episodes {found.episodes} to go on with it, or name another folder."
+        )
+
+
+def _in_words(world: Mapping[str, Any], name: str) -> str:
+    """Return a parameter as text; one that is not named has its default value."""
+    return repr(world[name]) if name in world else "as by default"
 
 
 _REMEDY = "If it was changed by hand, put the original back; otherwise collect into another folder."

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 
 from ..errors import DatasetError
 from ..traffic.record import COLUMNS, Table
+from .parquet_pages import pages
 
 _STAMP = b"skyclone"
 _ROWS_PER_GROUP = 2**17
+_BYTES_BESIDE = 2**16  # that the pages of a column may take in memory beside its values
 _FLOATS = [column.name for column in COLUMNS if column.dtype.startswith("float")]
 _INTEGERS = [column.name for column in COLUMNS if not column.dtype.startswith("float")]
 
@@ -52,8 +54,14 @@ def encode(table: Table, stamp: str) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def decode(data: bytes) -> tuple[Table, str]:
+def decode(data: bytes, expected_rows: int | None = None) -> tuple[Table, str]:
     """Return the table and the stamp in a Parquet file.
+
+    What the file says of its size is checked before anything is unpacked: it is bounded by the rows.
+
+    Args:
+        data: The file.
+        expected_rows: How many rows it has, if that is known.
 
     Raises:
         DatasetError: It is no Parquet file, is damaged, or has other columns than the traffic record.
@@ -66,13 +74,27 @@ def decode(data: bytes) -> tuple[Table, str]:
                 raise DatasetError(
                     f"expected the columns of the traffic record, got {', '.join(found.names) or 'none'}"
                 )
-            groups = file.metadata.num_row_groups
-            rows = sum(max(file.metadata.row_group(number).num_rows, 0) for number in range(groups))
-            if rows > len(data):  # no traffic takes less than a byte a row: a hostile size
-                raise DatasetError(f"expected rows for {len(data)} bytes, got {rows}")
+            _check_size(data, file.metadata, expected_rows)
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise DatasetError(f"expected a Parquet file, could not read it: {reason}") from None
     stamp = (found.metadata or {}).get(_STAMP, b"").decode(errors="replace")
     return {name: np.require(table[name].to_numpy(), requirements="W") for name in table.column_names}, stamp
+
+
+def _check_size(data: bytes, metadata: pq.FileMetaData, expected_rows: int | None) -> None:
+    """Raise if a file would take more memory than its rows need."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    rows = sum(max(group.num_rows, 0) for group in groups)
+    if rows > len(data):  # no traffic takes less than a byte a row: a hostile size
+        raise DatasetError(f"expected rows for {len(data)} bytes, got {rows}")
+    if expected_rows is not None and rows != expected_rows:
+        raise DatasetError(f"expected {expected_rows} rows, got {rows}")
+    for group in groups:
+        for number, column in enumerate(COLUMNS):
+            # Each value may be there twice: in a dictionary, and as a number in it.
+            most = 2 * max(group.num_rows, 0) * np.dtype(column.dtype).itemsize + _BYTES_BESIDE
+            size = sum(page.unpacked for page in pages(data, group.column(number)))
+            if size > most:
+                raise DatasetError(f"column {column.name}: expected at most {most} bytes unpacked, got {size}")

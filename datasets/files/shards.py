@@ -6,18 +6,22 @@ lies in the folder without an entry in the manifest can be recognised and taken 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import DatasetError, RecordError
+from ..errors import Damage, DatasetError, RecordError, ShardError
 from ..traffic.record import Table, check_table, content_hash
 from . import hdf5, parquet
-from .atomic import publish
-from .manifest import SHARD_FOLDER, Manifest, ShardEntry
-from .storage import Folder
+from .atomic import locked, publish
+from .manifest import SHARD_FOLDER, Manifest, ShardEntry, check_same, load_manifest
+from .storage import Folder, read, size_of
+
+_BYTES_OF_A_ROW = 128  # in a file: at most; it has 71 in memory
+_BYTES_BESIDE = 2**20  # headers, units, meanings
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ def write_shard(
 ) -> ShardEntry:
     """Check a table and publish it as one shard of a dataset; the manifest stays as it is.
 
+    The shard gets its name under the folder's lock, if the manifest there is still of the same dataset: another
+    process may have extended it meanwhile, to where this shard has more episodes.
+
     Args:
         folder: The dataset's folder.
         manifest: Says format, name, episodes and recipe.
@@ -56,7 +63,7 @@ def write_shard(
 
     Raises:
         RecordError: The table does not follow the traffic record.
-        DatasetError: It holds other episodes than the shard.
+        DatasetError: It holds other episodes than the shard, or the folder holds another dataset by now.
         OSError: The file cannot be written; nothing then bears its name that did not before.
         StorageError: The same, on S3.
     """
@@ -66,8 +73,16 @@ def write_shard(
     figures = dict(figures or {})
     stamp = Stamp(manifest.recipe_hash, episodes.start, episodes.stop, content_hash(table), figures)
     data = _codec(manifest.format).encode(table, json.dumps(asdict(stamp), sort_keys=True, allow_nan=False))
-    publish(folder / SHARD_FOLDER / manifest.shard_name(index), data)
+    publish(folder / SHARD_FOLDER / manifest.shard_name(index), data, lambda: _still(folder, manifest))
     return _entry(manifest, index, len(table["episode"]), data, stamp)
+
+
+@contextmanager
+def _still(folder: Folder, manifest: Manifest) -> Iterator[None]:
+    """Hold the folder's lock, and raise unless it holds the same dataset as before."""
+    with locked(folder):
+        check_same(folder, load_manifest(folder), manifest)
+        yield
 
 
 def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
@@ -81,19 +96,58 @@ def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
     Raises:
         DatasetError: The shard is not listed, missing, cut, altered, or does not follow the record.
     """
-    entry = manifest.entry(index)
     name = manifest.shard_name(index)
-    if entry is None:
+    if manifest.entry(index) is None:
         raise DatasetError(f"{folder}: shard {name} is not there yet. {REMEDY}")
     try:
-        data = check_bytes(folder, entry)
-        table, _ = _codec(manifest.format).decode(data)
-        _check_table(table, manifest, index)
-        if len(table["episode"]) != entry.rows:
-            raise DatasetError(f"expected {entry.rows} rows, got {len(table['episode'])}")
+        return _read(folder, manifest, index)[0]
     except (DatasetError, RecordError) as error:
         raise DatasetError(f"{folder / SHARD_FOLDER / name}: {error}. {REMEDY}") from None
-    return table
+
+
+def check_shard(folder: Folder, manifest: Manifest, index: int) -> Stamp:
+    """Check every byte of a listed shard and all that the manifest says of it; return the stamp in it.
+
+    Raises:
+        ShardError: What is wrong with it.
+    """
+    entry = manifest.entry(index)
+    assert entry is not None
+    try:
+        table, text = _read(folder, manifest, index)
+        if content_hash(table) != entry.content_hash:
+            raise DatasetError(f"expected content hash {entry.content_hash}, got {content_hash(table)}")
+        return _read_stamp(text)
+    except ShardError:
+        raise
+    except (DatasetError, RecordError) as error:
+        raise ShardError(Damage.INVALID, str(error)) from None
+
+
+def _read(folder: Folder, manifest: Manifest, index: int) -> tuple[Table, str]:
+    """Read the rows and the stamp of a listed shard, size and hash first."""
+    entry = manifest.entry(index)
+    assert entry is not None
+    _check_rows(manifest, index, entry.rows)
+    table, text = _codec(manifest.format).decode(check_bytes(folder, entry), entry.rows)
+    _check_table(table, manifest, index)
+    return table, text
+
+
+def _check_rows(manifest: Manifest, index: int, rows: int) -> None:
+    """Raise if a shard cannot have so many rows, whatever was flown."""
+    most = most_rows(manifest, index)
+    if rows > most:
+        raise DatasetError(f"expected at most {most} rows in {manifest.shard_name(index)}, got {rows}")
+
+
+def most_rows(manifest: Manifest, index: int) -> int:
+    """Return how many rows a shard has at the most: one per aircraft and step."""
+    most = len(manifest.shard_episodes(index))
+    for key, limit in (("aircraft", 2**15), ("max_steps", 2**15)):  # they are stored as int16
+        value = manifest.world.get(key)
+        most *= min(value, limit) if isinstance(value, int) and value > 0 else limit
+    return most
 
 
 REMEDY = "The same `skyclone collect` command makes missing and damaged shards again."
@@ -103,22 +157,32 @@ def check_bytes(folder: Folder, entry: ShardEntry) -> bytes:
     """Return the bytes of a shard's file.
 
     Raises:
-        DatasetError: The file is missing, or its size or hash is not the one in the manifest.
+        ShardError: The file is missing or no regular file, or its size or hash is not the one in the manifest.
         StorageError: S3 does not answer; nothing is known of the file.
     """
+    path = folder / SHARD_FOLDER / entry.name
     try:
-        data = (folder / SHARD_FOLDER / entry.name).read_bytes()
+        size = size_of(path)
+        if size != entry.bytes:
+            damage = Damage.CUT if size < entry.bytes else Damage.ALTERED
+            raise ShardError(damage, f"expected {entry.bytes} bytes, got {size}")
+        _check_size(size, entry.rows)
+        data = read(path, size)
     except (FileNotFoundError, NotADirectoryError):
-        raise DatasetError("missing: there is no such file") from None
+        raise ShardError(Damage.MISSING, "there is no such file") from None
     except OSError as error:
-        raise DatasetError(f"unreadable: {error.strerror}") from None
-    if len(data) != entry.bytes:
-        word = "cut" if len(data) < entry.bytes else "altered"
-        raise DatasetError(f"{word}: expected {entry.bytes} bytes, got {len(data)}")
+        raise ShardError(Damage.UNREADABLE, error.strerror or str(error)) from None
     found = hashlib.sha256(data).hexdigest()
     if found != entry.sha256:
-        raise DatasetError(f"altered: expected SHA-256 {entry.sha256}, got {found}")
+        raise ShardError(Damage.ALTERED, f"expected SHA-256 {entry.sha256}, got {found}")
     return data
+
+
+def _check_size(size: int, rows: int) -> None:
+    """Raise if a file of so many rows cannot be as large as it is."""
+    most = _BYTES_BESIDE + _BYTES_OF_A_ROW * rows
+    if size > most:
+        raise ShardError(Damage.INVALID, f"expected at most {most} bytes for {rows} rows, got {size}")
 
 
 def adopt_shard(folder: Folder, manifest: Manifest, index: int) -> ShardEntry:
@@ -130,12 +194,19 @@ def adopt_shard(folder: Folder, manifest: Manifest, index: int) -> ShardEntry:
     Raises:
         DatasetError: The file is damaged, or is not this shard of this dataset.
     """
-    data = (folder / SHARD_FOLDER / manifest.shard_name(index)).read_bytes()
+    path, rows = folder / SHARD_FOLDER / manifest.shard_name(index), most_rows(manifest, index)
+    try:
+        size = size_of(path)
+        _check_size(size, rows)
+        data = read(path, size)
+    except OSError as error:
+        raise ShardError(Damage.UNREADABLE, error.strerror or str(error)) from None
     table, text = _codec(manifest.format).decode(data)
+    _check_rows(manifest, index, len(table["episode"]))
     stamp = _read_stamp(text)
     episodes = manifest.shard_episodes(index)
     if stamp.recipe != manifest.recipe_hash:
-        raise ForeignShardError("it belongs to another dataset: another world, teacher, pilot or seed made it")
+        raise ForeignShardError()
     if (stamp.first_episode, stamp.last_episode) != (episodes.start, episodes.stop):
         raise DatasetError(
             f"expected the episodes {episodes.start} to {episodes.stop}, "
@@ -147,8 +218,15 @@ def adopt_shard(folder: Folder, manifest: Manifest, index: int) -> ShardEntry:
     return _entry(manifest, index, len(table["episode"]), data, stamp)
 
 
-class ForeignShardError(DatasetError):
+class ForeignShardError(ShardError):
     """A sound shard, but of another dataset."""
+
+    def __init__(self) -> None:
+        message = "it belongs to another dataset: another world, teacher, pilot or seed made it"
+        super().__init__(Damage.FOREIGN, message)
+
+    def __reduce__(self) -> tuple[type["ForeignShardError"], tuple[()]]:
+        return ForeignShardError, ()
 
 
 def _codec(format: str) -> Any:

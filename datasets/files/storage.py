@@ -4,7 +4,9 @@ A `Folder` is a `pathlib.Path` or a `RemoteFolder`, which has the few methods of
 object on S3 appears whole or not at all by itself, so there is nothing to rename and nothing to clean there.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -84,6 +86,20 @@ class RemoteFolder:
             found = _system(self.bucket).get_file_info(FileSelector(self.key, allow_not_found=True))
         return {info.base_name: info.size for info in found if info.type == FileType.File}
 
+    def size(self) -> int:
+        """Return the size of this file in bytes.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            StorageError: S3 does not answer.
+        """
+        from pyarrow.fs import FileType
+
+        found = self._info()
+        if found.type != FileType.File:
+            raise FileNotFoundError(errno.ENOENT, "there is no such file", str(self))
+        return int(found.size)
+
     def read_bytes(self) -> bytes:
         """Return everything in this file.
 
@@ -154,6 +170,30 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
+
+
+def size_of(path: Folder) -> int:
+    """Return the size of a file in bytes, before anything of it is read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It is a folder, a pipe or a device: those may have no end, or keep a reader waiting.
+        StorageError: S3 does not answer.
+    """
+    if isinstance(path, RemoteFolder):
+        return path.size()
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "expected a regular file, got a folder, a pipe or a device", str(path))
+    return found.st_size
+
+
+def read(path: Folder, size: int) -> bytes:
+    """Return the first bytes of a file, `size` of them or all there are."""
+    if isinstance(path, RemoteFolder):
+        return path.read_bytes()[:size]
+    with open(path, "rb") as file:
+        return file.read(size)
 
 
 def _endpoint() -> str:

@@ -1,15 +1,22 @@
 """A dataset's folder while it is being filled: begun or gone on with, healed, and at last complete."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import DatasetError, RecordError
 from .atomic import clean, is_temporary, locked
 from .card import write_card
-from .manifest import MANIFEST_NAME, RECIPE, SHARD_FOLDER, Manifest, ShardEntry, load_manifest, save_manifest
+from .manifest import (
+    MANIFEST_NAME,
+    SHARD_FOLDER,
+    Manifest,
+    ShardEntry,
+    check_same,
+    load_manifest,
+    save_manifest,
+)
 from .shards import ForeignShardError, adopt_shard, check_bytes
 from .storage import Folder, sizes
 
@@ -53,7 +60,7 @@ class DatasetWriter:
             save_manifest(self.folder, wanted)
             return wanted
         found = load_manifest(self.folder)
-        _check_same(self.folder, found, wanted)
+        check_same(self.folder, found, wanted)
         if found.episodes == wanted.episodes:
             return found
         grown = found.with_episodes(wanted.episodes)
@@ -98,7 +105,9 @@ class DatasetWriter:
             entry = adopt_shard(self.folder, self.manifest, index)
         except ForeignShardError as error:
             path = self.folder / SHARD_FOLDER / name
-            raise DatasetError(f"{path} is not of this dataset: {error}. Move it out of the folder.") from None
+            raise DatasetError(
+                f"{path} is not of this dataset: {error.message}. Move it out of the folder."
+            ) from None
         except (DatasetError, RecordError) as error:
             self._report(f"Shard {name} has no entry and cannot be used ({error}). It is made again.")
             return False
@@ -115,7 +124,7 @@ class DatasetWriter:
         try:
             with locked(self.folder):
                 found = load_manifest(self.folder)  # other processes may have added theirs
-                _check_same(self.folder, found, self.manifest)
+                check_same(self.folder, found, self.manifest)
                 before = found.entry(entry.first_episode // found.episodes_per_shard)
                 self.manifest = found.with_shard(entry)
                 save_manifest(self.folder, self.manifest)
@@ -178,34 +187,6 @@ def _check_folder(folder: Folder) -> None:
             f"{folder} is not empty and holds no dataset.json (but {', '.join(others[:3])}"
             f"{', ...' if len(others) > 3 else ''}). Name an empty folder, or one that does not exist yet."
         )
-
-
-def _check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
-    """Raise unless both manifests are of the same dataset, and the wanted one is at least as long."""
-    differences = []
-    for key in ("format", *RECIPE):
-        old, new = getattr(found, key), getattr(wanted, key)
-        if key == "world" and old != new:
-            for name in sorted(set(old) | set(new)):
-                if old.get(name) != new.get(name):
-                    differences.append(f"{name} {_said(old, name)} there, {_said(new, name)} now")
-        elif old != new:
-            differences.append(f"{key} {old!r} there, {new!r} now")
-    if differences:
-        raise DatasetError(
-            f"{folder} holds another dataset: {'; '.join(differences)}. Nothing was changed. "
-            "Name another folder, or call with the values the dataset was made with."
-        )
-    if wanted.episodes < found.episodes:
-        raise DatasetError(
-            f"{folder} holds a dataset of {found.episodes} episodes, more than the {wanted.episodes} asked for. "
-            f"Nothing was changed. Call with --episodes {found.episodes} to go on with it, or name another folder."
-        )
-
-
-def _said(world: Mapping[str, Any], name: str) -> str:
-    """Return a parameter as text; one that is not named has its default value."""
-    return repr(world[name]) if name in world else "as by default"
 
 
 def cannot_write(folder: Folder, error: OSError) -> DatasetError:

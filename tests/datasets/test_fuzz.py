@@ -4,13 +4,17 @@ import io
 import json
 import os
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,8 +23,9 @@ from hypothesis import strategies as st
 from skyclone.cli import main
 from skyclone.datasets.dataset import open_dataset
 from skyclone.datasets.errors import DatasetError
-from skyclone.datasets.files import parquet
+from skyclone.datasets.files import hdf5, parquet
 from skyclone.datasets.files.manifest import Manifest, save_manifest
+from skyclone.datasets.files.parquet_pages import pages
 from skyclone.datasets.files.writer import DatasetWriter
 from skyclone.datasets.traffic.record import COLUMNS, Table
 
@@ -275,8 +280,82 @@ def test_parquet_of_a_giant_declared_size_is_refused(make_table: Callable[..., T
         parquet.decode(bad)
 
 
-def test_a_file_that_would_blow_up_in_memory_is_refused() -> None:
+def test_a_file_of_more_rows_than_bytes_is_refused() -> None:
     bomb = parquet.encode({column.name: np.zeros(500_000, column.dtype) for column in COLUMNS}, "")
     assert len(bomb) < 100_000
     with pytest.raises(DatasetError, match="expected rows for"):
         parquet.decode(bomb)
+
+
+def test_a_parquet_page_that_would_blow_up_in_memory_is_refused() -> None:
+    """The page is put behind the others, and the metadata of its column led there; pyarrow reads such a file."""
+    random, rows, unpacked = np.random.default_rng(0), 20_000, 100_000_000
+    table = {column.name: random.integers(0, 100, rows).astype(column.dtype) for column in COLUMNS}
+    table["reward"] = random.random(rows, np.float32)
+    whole = parquet.encode(table, "")
+    size = int.from_bytes(whole[-8:-4], "little")
+    body, footer = whole[: -8 - size], whole[-8 - size : -8]
+    page = pa.compress(random.bytes(20_000) + bytes(unpacked - 20_000), "zstd", asbytes=True)
+    header = b"\x15\x00\x15" + varint(unpacked) + b"\x15" + varint(len(page))  # a data page, and its sizes
+    header += b"\x2c\x15" + varint(rows) + b"\x15\x00\x15\x06\x15\x06\x00\x00"  # plain values
+    chunk = pq.read_metadata(io.BytesIO(whole)).row_group(0).column(list(table).index("reward"))
+    old = b"\x16" + varint(chunk.total_compressed_size) + b"\x26" + varint(chunk.data_page_offset)
+    new = b"\x16" + varint(len(header + page)) + b"\x26" + varint(len(body))
+    assert (len(old), footer.count(old)) == (len(new), 1)
+    footer = footer.replace(old, new)
+    bomb = body + header + page + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+    assert len(pq.read_table(io.BytesIO(bomb))) == rows
+    with pytest.raises(DatasetError, match=rf"column reward: expected at most \d+ bytes unpacked, got {unpacked}"):
+        parquet.decode(bomb)
+
+
+def _hdf5_bomb(kind: str, rows: int = 1000) -> bytes:
+    """Return an HDF5 file whose column `reward` would take much memory."""
+    giant = 64 * 2**20
+    with h5py.File("x", "w", driver="core", backing_store=False) as file:
+        for column in COLUMNS:
+            if column.name != "reward":
+                file[column.name] = np.zeros(rows, column.dtype)
+        options: dict[str, Any] = {"chunks": (giant // 4 if kind == "chunk" else rows,), "maxshape": (None,)}
+        if kind == "twice":
+            plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plist.set_chunk((rows,))
+            plist.set_deflate(9)
+            plist.set_deflate(9)
+            space = h5py.h5s.create_simple((rows,))
+            dataset = h5py.h5d.create(file.id, b"reward", h5py.h5t.IEEE_F32LE, space, plist)
+            dataset.write_direct_chunk((0,), zlib.compress(zlib.compress(bytes(giant))))
+        else:
+            made = file.create_dataset("reward", (rows,), np.float32, compression="gzip", **options)
+            made.id.write_direct_chunk((0,), zlib.compress(bytes(giant)))
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("chunk", "expected chunks of at most 32768 rows, got 16777216"),
+        ("twice", r"expected values that are shuffled and deflated, got filters \[1, 1\]"),
+        ("stream", "expected a chunk of 4000 bytes, got more"),
+    ],
+)
+def test_an_hdf5_file_that_would_blow_up_in_memory_is_refused(kind: str, message: str) -> None:
+    bomb = _hdf5_bomb(kind)
+    tracemalloc.start()
+    with pytest.raises(DatasetError, match=message):
+        hdf5.decode(bomb)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**21
+
+
+@MANY
+@given(data=st.data())
+def test_damaged_headers_of_pages_are_an_error_or_sizes(data: st.DataObject) -> None:
+    whole = parquet.encode({column.name: np.arange(99).astype(column.dtype) for column in COLUMNS}, "")
+    metadata = pq.read_metadata(io.BytesIO(whole)).row_group(0)
+    bad = damaged(data, whole)
+    for number in range(len(COLUMNS)):
+        with suppress(ValueError):
+            assert all(page.packed <= len(bad) for page in pages(bad, metadata.column(number)))

@@ -113,18 +113,19 @@ def test_a_shard_with_the_right_hash_and_wrong_rows_is_not_read(
     dataset: Dataset, make_table: Callable[..., Table]
 ) -> None:
     # A manifest edited to match: hashes agree, rows do not follow the record.
-    def read(table: Table) -> None:
+    def read(table: Table, more_rows: int = 0) -> None:
         data = CODECS[dataset.manifest.format].encode(table, "")
         entry = dataset.manifest.shards[0]
         (dataset.path / "shards" / entry.name).write_bytes(data)
-        entry = replace(entry, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        rows = len(table["episode"]) + more_rows
+        entry = replace(entry, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         read_shard(dataset.path, dataset.manifest.with_shard(entry), 0)
 
     read(make_table(range(4)))
     with pytest.raises(DatasetError, match="expected rows of the episodes 0 to 4, got 4 to 8"):
         read(make_table(range(4, 8)))
     with pytest.raises(DatasetError, match=r"expected \d+ rows, got"):
-        read(make_table(range(4), aircraft=9))
+        read(make_table(range(4)), more_rows=1)
     table = make_table(range(4))
     table["east_m"][3] = np.nan
     with pytest.raises(DatasetError, match="column east_m: expected finite numbers, got nan in row 3"):

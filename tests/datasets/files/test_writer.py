@@ -221,3 +221,31 @@ def test_a_shard_that_comes_out_otherwise_is_reported(
     writer = DatasetWriter(tmp_path, make_manifest(), lines.append)
     writer.add(write_shard(tmp_path, writer.manifest, 0, make_table(range(4), seed=5)))
     assert "00000.parquet was made again with other rows than before" in lines[0]
+
+
+def test_a_shorter_collector_does_not_replace_the_shard_of_a_longer_one(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    short = DatasetWriter(tmp_path, make_manifest(episodes=10), print)
+    fill(tmp_path, make_manifest(episodes=18))  # meanwhile shard 2 has four episodes, not two
+    before = _everything(tmp_path)
+    with pytest.raises(DatasetError, match=r"of 18 episodes, more than the 10 asked for\. Nothing was changed"):
+        write_shard(tmp_path, short.manifest, 2, make_table(range(8, 10)))
+    assert _everything(tmp_path) == before
+    assert open_dataset(tmp_path).verify() == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_regular_file_is_not_read_but_replaced(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, kind: str
+) -> None:
+    fill(tmp_path, make_manifest(), range(0, 2))
+    before = _everything(tmp_path)
+    for name in ("00000.parquet", "00002.parquet"):  # one is listed, one is not
+        path = tmp_path / "shards" / name
+        path.unlink(missing_ok=True)
+        os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    again = fill(tmp_path, make_manifest())
+    assert again.made == [0, 2]  # type: ignore[attr-defined]
+    assert _everything(tmp_path)["shards/00000.parquet"] == before["shards/00000.parquet"]
+    assert open_dataset(tmp_path).verify() == []

@@ -1,0 +1,109 @@
+"""What `verify` says of manifests that were edited; damaged shards are in test_dataset.py and test_fuzz.py."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skyclone.datasets import open_dataset
+from skyclone.datasets.dataset import Dataset
+from skyclone.datasets.errors import Damage, DatasetError
+
+EDITS: dict[str, Any] = {
+    "teacher": "none",
+    "pilot": "runs/clone",
+    "scenario": "circle",
+    "seed": 7,
+    "noise": 0.5,
+    "world": {"aircraft": 4, "step_s": 2.0},
+    "figures": {"conflicts": 2.0, "episodes": 4.0},
+    "code": "0.0.1",
+    "packages": {"python": "2.7"},
+}
+
+
+def _edit(folder: Path, key: str, keep_hash: bool) -> None:
+    path = folder / "dataset.json"
+    data = json.loads(path.read_text())
+    if key == "figures":
+        data["shards"][1]["figures"] = EDITS[key]
+    else:
+        data[key] = EDITS[key]
+    if not keep_hash:
+        del data["sha256"]
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize("key", EDITS)
+def test_an_edited_manifest_is_refused(dataset: Dataset, key: str) -> None:
+    _edit(dataset.path, key, keep_hash=True)
+    with pytest.raises(
+        DatasetError, match=r"changed since it was written: expected SHA-256 .* put the original back"
+    ):
+        open_dataset(dataset.path)
+
+
+@pytest.mark.parametrize("key", [key for key in EDITS if key not in ("code", "packages")])
+def test_the_shards_know_better_than_an_edited_manifest(dataset: Dataset, key: str) -> None:
+    _edit(dataset.path, key, keep_hash=False)
+    problems = open_dataset(dataset.path).verify()
+    assert [(problem.shard, problem.what) for problem in problems] == [("dataset.json", Damage.ALTERED)]
+    words = (
+        "figures of 00001" if key == "figures" else "world, scenario, teacher, pilot, noise or seed is not the one"
+    )
+    assert words in problems[0].message
+
+
+def test_a_manifest_without_a_hash_of_itself_is_sound(dataset: Dataset) -> None:
+    """One that was written before 2026-11-26."""
+    path, before = dataset.path / "dataset.json", dataset.content_hash
+    data = json.loads(path.read_text())
+    del data["sha256"]
+    path.write_text(json.dumps(data))
+    assert open_dataset(dataset.path).verify() == []
+    assert open_dataset(dataset.path).content_hash == before
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _sparse(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(60 * 2**30)
+
+
+REPLACEMENTS: dict[str, Callable[[Path], None]] = {
+    "device": _device,
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "sparse": _sparse,
+}
+
+
+@pytest.mark.parametrize("kind", REPLACEMENTS)
+def test_only_regular_files_of_the_right_size_are_read(dataset: Dataset, kind: str) -> None:
+    path = dataset.path / "shards" / dataset.manifest.shards[1].name
+    path.unlink()
+    REPLACEMENTS[kind](path)
+    REPLACEMENTS[kind](path.with_name("stray"))
+    problems = {problem.shard: problem for problem in open_dataset(dataset.path, allow_incomplete=True).verify()}
+    assert problems["stray"].what == Damage.FOREIGN
+    expected = (
+        "bytes, got 64424509440" if kind == "sparse" else "expected a regular file, got a folder, a pipe or a"
+    )
+    assert expected in problems[path.name].message
+    with pytest.raises(DatasetError, match=expected):
+        dataset.table(1)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+def test_only_a_regular_file_is_a_manifest(dataset: Dataset, kind: str) -> None:
+    path = dataset.path / "dataset.json"
+    path.unlink()
+    REPLACEMENTS[kind](path)
+    with pytest.raises(DatasetError, match=r"dataset\.json is damaged: expected JSON text in a regular file"):
+        open_dataset(dataset.path)
