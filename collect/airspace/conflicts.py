@@ -119,21 +119,6 @@ def _true_places(mask: Tensor) -> Tensor:
     return mask.nonzero().squeeze(-1)
 
 
-def within(conflicts: Conflicts, protected_zone_m: float, lookahead_s: float) -> Conflicts:
-    """Return those conflicts that are also conflicts for a smaller zone and look-ahead time."""
-    distance2 = torch.addcmul(conflicts.east_m * conflicts.east_m, conflicts.north_m, conflicts.north_m)
-    geometry = (
-        conflicts.east_m,
-        conflicts.north_m,
-        conflicts.velocity_east_mps,
-        conflicts.velocity_north_mps,
-        distance2,
-    )
-    pairs = Pairs(*geometry, torch.ones_like(distance2, dtype=torch.bool))
-    kept = _true_places(detect(pairs, protected_zone_m, lookahead_s))
-    return Conflicts(*(quantity.index_select(0, kept) for quantity in conflicts))
-
-
 def count_of(conflicts: Conflicts, shape: torch.Size) -> Tensor:
     """Return how many conflicts each ownship has, (B, N) int64."""
     flat = conflicts.episode * shape[1] + conflicts.ownship

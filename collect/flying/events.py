@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
-from ..airspace.conflicts import Conflicts, find, within
+from ..airspace.conflicts import find
 from ..airspace.world_config import WorldConfig
 
 
@@ -61,9 +61,7 @@ class EventCounter:
         self._least2_of_episode = torch.full((episodes,), torch.inf, device=device)
         self._sums = torch.zeros((5, episodes), dtype=torch.int64, device=device)
 
-    def count(
-        self, traffic: Traffic, pairs: Pairs, slots: Tensor | None = None, superset: Conflicts | None = None
-    ) -> None:
+    def count(self, traffic: Traffic, pairs: Pairs, slots: Tensor | None = None) -> None:
         """Count the events that begin in this state.
 
         Args:
@@ -71,20 +69,15 @@ class EventCounter:
             pairs: (B', N, N) its pairs.
             slots: (B',) which of the counter's episodes these are; all by default. Those not named are over:
                 what they were in is forgotten.
-            superset: Conflicts of this state on a zone and look-ahead at least as large as the world's, if
-                they are at hand: then only those are looked at.
         """
-        zone, lookahead_s = self.config.protected_zone_m, self.config.lookahead_s
+        zone = self.config.protected_zone_m
         episodes, aircraft, _ = self._shape
         if slots is None:
             slots = torch.arange(episodes, device=pairs.east_m.device)
-        if superset is None:
-            superset = find(pairs, zone, lookahead_s)
-        else:
-            superset = within(superset, zone, lookahead_s)
-        episode = slots[superset.episode]
-        pair = (episode * aircraft + superset.ownship) * aircraft + superset.intruder  # (P,)
-        distance2 = superset.east_m * superset.east_m + superset.north_m * superset.north_m
+        conflicts = find(pairs, zone, self.config.lookahead_s)
+        episode = slots[conflicts.episode]
+        pair = (episode * aircraft + conflicts.ownship) * aircraft + conflicts.intruder  # (P,)
+        distance2 = conflicts.east_m * conflicts.east_m + conflicts.north_m * conflicts.north_m
         is_los = distance2 < zone * zone  # a pair in LoS is always in conflict as well
         los_pair, los_episode = pair[is_los], episode[is_los]
         events = (

@@ -11,12 +11,10 @@ same view), `answer` (sentences), `runs` (each training), `notes`, and what was 
 """
 
 from dataclasses import dataclass
-from math import exp, isfinite, log, nan, sqrt
-from statistics import fmean, stdev
+from math import exp, isfinite, log, nan
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # Student's t
 
 from ...datasets.provenance import code_version, package_versions
 from ...train.runs import intervals as statistics
@@ -246,12 +244,8 @@ def over_seeds(values: list[float]) -> Estimate:
     """Return the mean and Student's t interval; no interval from one value alone."""
     if not values:
         return Estimate(nan, nan, nan)
-    mean, count = fmean(values), len(values)
-    if count < 2:
-        return Estimate(mean, nan, nan)
-    quantile = float(stdtrit(count - 1, (1 + statistics.CONFIDENCE) / 2))
-    half = quantile * stdev(values) / sqrt(count)
-    return Estimate(mean, mean - half, mean + half)
+    interval = statistics.student_interval(np.array(values))
+    return interval if len(values) > 1 else Estimate(interval.value, nan, nan)
 
 
 def pooled(ratios: list[Ratio]) -> Ratio:

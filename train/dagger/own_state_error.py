@@ -7,7 +7,6 @@ compared in pairs: on the same states, or on those that each visits itself in th
 Notation: E episodes, R rows.
 """
 
-from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from ...datasets.loading.loader import Loader
 from ...datasets.loading.snapshots import Snapshots
 from ...datasets.traffic.view import View
 from ..networks import Network
+from ..runs.intervals import Estimate, normal_interval
 
 _BATCH = 4096
 
@@ -67,16 +67,14 @@ def visit(network: Network, dataset: Dataset, view: View) -> Visited:
     return Visited(total(torch.ones_like(error)), total(error), total(conflict), total(error * conflict))
 
 
-def conflict_difference(one: Visited, other: Visited) -> tuple[float, float, float]:
+def conflict_difference(one: Visited, other: Visited) -> Estimate:
     """Return the error in conflict of `one` minus that of `other`, and its 95 % interval, paired by episode.
 
     Each error is a ratio of sums, r = sum(e) / sum(n); what episode i moves it by is (e_i - r n_i) / mean(n), and
     the interval is -+ 1.96 standard errors of the mean of the differences between the two (delta method).
     """
     gap = _moved_by(one) - _moved_by(other)  # (E,)
-    value = _ratio(one) - _ratio(other)
-    half = 1.96 * float(gap.std()) / sqrt(len(gap)) if len(gap) > 1 else float("inf")
-    return value, value - half, value + half
+    return normal_interval(gap.numpy(), _ratio(one) - _ratio(other))
 
 
 def _ratio(visited: Visited) -> float:

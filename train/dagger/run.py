@@ -26,7 +26,8 @@ from ..cloning.run import Cloning
 from ..policy import load_policy
 from ..runs import gate
 from ..runs.device import choose_device, torch_threads
-from ..runs.gate import Flown
+from ..runs.gate import GateFlights
+from ..runs.intervals import normal_interval
 from ..runs.run_folder import METRICS_NAME, SUMMARY_NAME, RunFolder
 from ..tensor_file import read_tensors, under, write_tensors
 from .config import DaggerConfig, check_same, load_config, save_config
@@ -55,7 +56,7 @@ class RoundPolicy(NamedTuple):
     heldout: HeldOut
     visited: Visited
     common: Visited
-    flown: Flown
+    flown: GateFlights
     batches: int
 
     def to_json(self, start: "RoundPolicy") -> dict[str, Any]:
@@ -228,7 +229,7 @@ class Dagger:
             HeldOut(**description["heldout"]),
             Visited(**own),
             Visited(**common),
-            Flown(**flown),
+            GateFlights(**flown),
             batches,
         )
 
@@ -293,16 +294,16 @@ class Dagger:
 
 def _difference(one: Visited, other: Visited) -> dict[str, float]:
     """Return the difference of the error in conflict, with its interval, as JSON."""
-    return dict(zip(("value", "low", "high"), conflict_difference(one, other)))
+    return conflict_difference(one, other)._asdict()
 
 
 def _against(policy: RoundPolicy, control: RoundPolicy) -> dict[str, Any]:
     """Return the policy's figures minus the control's, with their 95 % intervals, paired by episode."""
-    los = policy.flown.los_events - control.flown.los_events
+    los = normal_interval((policy.flown.los_events - control.flown.los_events).numpy())
     return {
         "visited_mse_conflict": _difference(policy.visited, control.visited),
         "common_mse_conflict": _difference(policy.common, control.common),
-        "los_events": dict(zip(("value", "low", "high"), (float(los.mean()), *gate.paired_interval(los)))),
+        "los_events": los._asdict(),
     }
 
 

@@ -25,7 +25,7 @@ from ..networks import Network
 from ..policy import Policy
 from ..runs import gate
 from ..runs.device import choose_device
-from ..runs.gate import Flown
+from ..runs.gate import GateFlights
 from ..runs.interruption import Interruption, remembered
 from ..runs.metrics_log import MetricsLog, packed, read_log, unpacked
 from ..runs.run_folder import METRICS_NAME, RunFolder, TrainingError
@@ -107,7 +107,7 @@ class Finetuning:
             "config": config.to_json(),
             "parent": origin,
         }
-        self._flown: dict[str, Flown] = {}  # through the gate, of `clone` and `best`
+        self._flown: dict[str, GateFlights] = {}  # through the gate, of `clone` and `best`
 
     def _begin(self, loaded: checkpoint.Checkpoint, origin: dict[str, Any]) -> None:
         """Make the run's folder, with a copy of what it starts from."""
@@ -226,7 +226,7 @@ class Finetuning:
                 "Fine-tune into another folder with a tenth of --lr."
             )
 
-    def _fly_gate(self, network: nn.Module, view: View) -> Flown:
+    def _fly_gate(self, network: nn.Module, view: View) -> GateFlights:
         """Fly a network's mean actions through the gate: its scenarios in each of the worlds."""
         pilot = Policy(network, view).pilot  # type: ignore[arg-type]
         with torch.no_grad():
@@ -234,7 +234,7 @@ class Finetuning:
                 gate.fly_gate(pilot, world, self.config.seed, scenarios, self.device)
                 for world, scenarios in zip(self.worlds, self._groups)
             ]
-        return Flown(*(torch.cat(columns) for columns in zip(*parts)))
+        return GateFlights(*(torch.cat(columns) for columns in zip(*parts)))
 
     @property
     def _groups(self) -> list[int]:
@@ -310,7 +310,7 @@ class Finetuning:
         for place, (crew, counters) in enumerate(zip(method.crews, description["crews"], strict=True)):
             crew.restore(under(f"crew{place}", tensors), counters)
         method.generator.set_state(tensors["generator"])
-        self._flown = {name: Flown(*tensors[f"flown.{name}"].unbind(0)) for name in ("clone", "best")}
+        self._flown = {name: GateFlights(*tensors[f"flown.{name}"].unbind(0)) for name in ("clone", "best")}
         if "history" in tensors:
             self.history = unpacked(tensors["history"], TuningIteration.from_json)
         else:  # begun by an older version

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..runs.gate import Flown, compare
+from ..runs.gate import GateFlights, compare
 from .iteration import TuningIteration
 
 
@@ -20,7 +20,7 @@ def gate_line(gate: dict[str, Any], clone: dict[str, float]) -> str:
 def summarise(
     history: Sequence[TuningIteration],
     best_iteration: int,
-    flown: Mapping[str, Flown],
+    flown: Mapping[str, GateFlights],
     seconds: Mapping[str, float],
     is_saved: bool,
     trouble: str | None,

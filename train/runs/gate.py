@@ -1,13 +1,12 @@
-"""The gate: nothing is published as `best` that flies worse than the clone it came from.
+"""The gate: nothing is published as `best` that flies worse than the parent it came from.
 
-The clone and every candidate fly the same scenarios, without noise, and are compared scenario by scenario. The
+The parent and every later policy fly the same scenarios, without noise, and are compared scenario by scenario. The
 scenarios are seen by nobody else: neither by training nor in any dataset nor in the final evaluation.
 
 Notation: S scenarios, B episodes flown at once, N aircraft.
 """
 
 from collections.abc import Sequence
-from math import sqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -16,17 +15,18 @@ from torch import Tensor
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.figures import fly_scenarios, join
 from ...collect.flying.flight import Pilot
+from .intervals import Estimate, normal_interval
 
 GATE_EPISODES = 2**41
 """The gate flies the episodes from this number on; see `rollout.TRAINING_EPISODES`."""
 
 AS_FEW = 0.1
-"""LoS events above the best's by up to this fraction of the clone's still count as `as few`."""
+"""LoS events above the best's by up to this fraction of the parent's still count as `as few`."""
 
 _SCENARIOS_AT_ONCE = 64  # keeps the working set in cache
 
 
-class Flown(NamedTuple):
+class GateFlights(NamedTuple):
     """What a policy's flights on the gate came to, each (S,) float64.
 
     Attributes:
@@ -49,7 +49,7 @@ class Flown(NamedTuple):
 
     def figures(self) -> dict[str, float]:
         """Return the figures people read, defined as in `skyclone evaluate`."""
-        totals = Flown(*(column.sum() for column in self))
+        totals = GateFlights(*(column.sum() for column in self))
         hours = totals.flight_s.clamp_min(1.0) / 3600.0
         return {
             "los_events": float(self.los_events.mean()),
@@ -61,7 +61,7 @@ class Flown(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether a candidate becomes the best, and why, in words."""
+    """Whether a policy becomes the best, and why, in words."""
 
     is_better: bool
     reason: str
@@ -69,7 +69,7 @@ class Verdict(NamedTuple):
 
 def fly_gate(
     pilot: Pilot, config: WorldConfig, seed: int, scenarios: int, device: str | torch.device = "cpu"
-) -> Flown:
+) -> GateFlights:
     """Fly the gate's scenarios to their end.
 
     Args:
@@ -84,15 +84,8 @@ def fly_gate(
         last = min(first + _SCENARIOS_AT_ONCE, scenarios)
         parts.append(fly_scenarios(pilot, config, seed, range(GATE_EPISODES + first, GATE_EPISODES + last), device))
     figures = join(parts)
-    columns = {name: torch.from_numpy(getattr(figures, name)) for name in Flown._fields if name != "detour_m"}
-    return Flown(detour_m=torch.from_numpy(figures.flown_m - figures.progress_m), **columns)
-
-
-def paired_interval(difference: Tensor) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of paired differences (S,): mean -+ 1.96 s / sqrt(S)."""
-    mean = float(difference.mean())
-    half = 1.96 * float(difference.std()) / sqrt(len(difference)) if len(difference) > 1 else float("inf")
-    return mean - half, mean + half
+    columns = {name: torch.from_numpy(getattr(figures, name)) for name in GateFlights._fields if name != "detour_m"}
+    return GateFlights(detour_m=torch.from_numpy(figures.flown_m - figures.progress_m), **columns)
 
 
 def shared_out(scenarios: int, parts: int) -> list[int]:
@@ -100,43 +93,45 @@ def shared_out(scenarios: int, parts: int) -> list[int]:
     return [scenarios // parts + (part < scenarios % parts) for part in range(parts)]
 
 
-def split(flown: Flown, groups: Sequence[int]) -> list[Flown]:
+def split(flown: GateFlights, groups: Sequence[int]) -> list[GateFlights]:
     """Return the flights of each group of scenarios, which lie one behind the other."""
-    return [Flown(*columns) for columns in zip(*(column.split(list(groups)) for column in flown))]
+    return [GateFlights(*columns) for columns in zip(*(column.split(list(groups)) for column in flown))]
 
 
-def judge(candidate: Flown, best: Flown, clone: Flown, groups: Sequence[int] | None = None) -> Verdict:
-    """Say whether the candidate becomes the best.
+def judge(
+    policy: GateFlights, best: GateFlights, parent: GateFlights, groups: Sequence[int] | None = None
+) -> Verdict:
+    """Say whether a policy becomes the best.
 
-    Never worse than the clone: no more LoS events, no aircraft fewer at their waypoints, and no longer way unless
+    Never worse than the parent: no more LoS events, no aircraft fewer at their waypoints, and no longer way unless
     it has clearly fewer LoS events (the interval of the paired differences lies below zero).
-    Better than the best so far: clearly fewer LoS events; or as few (up to `AS_FEW` of the clone's more) on a
-    shorter way. Because of the first rule, what the second tolerates can never add up to more than the clone has.
+    Better than the best so far: clearly fewer LoS events; or as few (up to `AS_FEW` of the parent's more) on a
+    shorter way. Because of the first rule, what the second tolerates can never add up to more than the parent has.
     Where several densities are flown, that is about all of them together; besides, in none of them alone may there
-    be clearly more LoS events than the clone's, or a clearly longer way without clearly fewer LoS events.
+    be clearly more LoS events than the parent's, or a clearly longer way without clearly fewer LoS events.
 
     Args:
-        candidate: Its flights.
+        policy: Its flights.
         best: Those of the best so far.
-        clone: Those of the clone.
+        parent: Those of the parent.
         groups: Scenarios of each density; by default there is one.
     """
-    groups = groups or [len(clone.los_events)]
-    new, old, first = candidate.figures(), best.figures(), clone.figures()
+    groups = groups or [len(parent.los_events)]
+    new, old, first = policy.figures(), best.figures(), parent.figures()
     if new["los_events"] > first["los_events"]:
         return Verdict(False, "more LoS events than the clone")
     if new["waypoint_rate"] < first["waypoint_rate"]:
         return Verdict(False, "fewer aircraft at their waypoints than the clone")
-    is_safer_than_clone = paired_interval(candidate.los_events - clone.los_events)[1] < 0
-    if new["extra_distance"] > first["extra_distance"] and not is_safer_than_clone:
+    is_safer_than_parent = _difference(policy.los_events, parent.los_events).high < 0
+    if new["extra_distance"] > first["extra_distance"] and not is_safer_than_parent:
         return Verdict(False, "a longer way than the clone's without clearly fewer LoS events")
-    for number, (there, here) in enumerate(zip(split(candidate, groups), split(clone, groups)), start=1):
-        los = paired_interval(there.los_events - here.los_events)
-        if los[0] > 0:
+    for number, (there, here) in enumerate(zip(split(policy, groups), split(parent, groups)), start=1):
+        los = _difference(there.los_events, here.los_events)
+        if los.low > 0:
             return Verdict(False, f"clearly more LoS events than the clone in density {number}")
-        if paired_interval(_extra(there) - _extra(here))[0] > 0 and los[1] >= 0:
+        if _difference(_extra(there), _extra(here)).low > 0 and los.high >= 0:
             return Verdict(False, f"a clearly longer way without clearly fewer LoS events in density {number}")
-    if paired_interval(candidate.los_events - best.los_events)[1] < 0:
+    if _difference(policy.los_events, best.los_events).high < 0:
         return Verdict(True, "clearly fewer LoS events")
     if new["los_events"] > old["los_events"] + AS_FEW * first["los_events"]:
         return Verdict(False, "more LoS events than the best")
@@ -145,16 +140,18 @@ def judge(candidate: Flown, best: Flown, clone: Flown, groups: Sequence[int] | N
     return Verdict(False, "as many LoS events on a way no shorter")
 
 
-def compare(candidate: Flown, clone: Flown) -> dict[str, Any]:
-    """Return the candidate's figures and the intervals of the paired differences to the clone, as JSON."""
-    extra = _extra(candidate) - _extra(clone)
-    return {
-        **candidate.figures(),
-        "los_events_difference": list(paired_interval(candidate.los_events - clone.los_events)),
-        "extra_distance_difference": list(paired_interval(extra)),
-    }
+def compare(policy: GateFlights, parent: GateFlights) -> dict[str, Any]:
+    """Return a policy's figures and the intervals of the paired differences to the parent, as JSON."""
+    _, *los = _difference(policy.los_events, parent.los_events)
+    _, *extra = _difference(_extra(policy), _extra(parent))
+    return {**policy.figures(), "los_events_difference": los, "extra_distance_difference": extra}
 
 
-def _extra(flown: Flown) -> Tensor:
+def _difference(one: Tensor, other: Tensor) -> Estimate:
+    """Return the mean of the paired differences of two policies, scenario by scenario, with its interval."""
+    return normal_interval((one - other).numpy())
+
+
+def _extra(flown: GateFlights) -> Tensor:
     """Return the extra distance of each scenario, (S,)."""
     return flown.detour_m / flown.straight_m

@@ -8,11 +8,11 @@ Notation: S scenarios, R resamples.
 """
 
 from collections.abc import Callable, Sequence
-from math import isfinite, nan, sqrt
-from statistics import NormalDist
+from math import inf, isfinite, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtr, ndtri, stdtrit  # the normal distribution, its quantiles, and Student's t
 
 CONFIDENCE = 0.95
 RULE_OF_THREE = 3.0
@@ -139,6 +139,28 @@ def mean_of_rows(values: np.ndarray, scenario: np.ndarray, weights: np.ndarray) 
     return estimate(Ratio(events, exposure), weights)
 
 
+def normal_interval(values: np.ndarray, value: float | None = None) -> Estimate:
+    """Return the mean of many values with its 95 % interval, -+ 1.96 s / sqrt(n); infinite around one alone.
+
+    Args:
+        values: (n,) such as paired differences, one per scenario.
+        value: What stands in the middle instead of the mean, if each value is what a scenario moves it by.
+    """
+    return _around_mean(values, value, float(ndtri((1 + CONFIDENCE) / 2)))
+
+
+def student_interval(values: np.ndarray) -> Estimate:
+    """Return the mean of a few values with Student's 95 % interval; infinite around one alone."""
+    return _around_mean(values, None, float(stdtrit(max(len(values) - 1, 1), (1 + CONFIDENCE) / 2)))
+
+
+def _around_mean(values: np.ndarray, value: float | None, quantile: float) -> Estimate:
+    """Return the mean, or another value, plus and minus a quantile times the mean's standard error."""
+    middle = float(np.mean(values)) if value is None else value
+    half = quantile * float(np.std(values, ddof=1)) / sqrt(len(values)) if len(values) > 1 else inf
+    return Estimate(middle, middle - half, middle + half)
+
+
 def combine(ratios: Sequence[Ratio], function: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> Estimate:
     """Return a function of several metrics, flown on the same scenarios, with its 95 % interval.
 
@@ -200,29 +222,19 @@ def _interval(statistic: _Resampled, witnesses: int) -> Estimate:
     resamples = np.sort(statistic.resamples[np.isfinite(statistic.resamples)])
     if not isfinite(value) or witnesses < 2 or not len(resamples):
         return Estimate(value, nan, nan)
-    normal, count = NormalDist(), len(resamples)
+    count = len(resamples)
     tolerance = 1e-12 * max(1.0, abs(value))
     below = np.searchsorted(resamples, value - tolerance) / count
     not_above = np.searchsorted(resamples, value + tolerance, side="right") / count
     share = min(max((below + not_above) / 2, 0.5 / count), 1 - 0.5 / count)  # of ties half are below
-    bias = normal.inv_cdf(share)
+    bias = ndtri(share)
     acceleration = _acceleration(statistic.left_out)
     bounds = []
     for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
-        shifted = bias + _student(normal.inv_cdf(tail), witnesses - 1) * sqrt(witnesses / (witnesses - 1))
-        bounds.append(normal.cdf(bias + shifted / max(1 - acceleration * shifted, 1e-3)))
+        shifted = bias + stdtrit(witnesses - 1, tail) * sqrt(witnesses / (witnesses - 1))
+        bounds.append(ndtr(bias + shifted / max(1 - acceleration * shifted, 1e-3)))
     low, high = np.quantile(resamples, bounds)
     return Estimate(value, float(low), float(high))
-
-
-def _student(z: float, freedom: int) -> float:
-    """Return Student's t for a normal quantile z (Cornish-Fisher; Abramowitz, Stegun 26.7.5), to 1 % from 3 on."""
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def _acceleration(left_out: np.ndarray) -> float:

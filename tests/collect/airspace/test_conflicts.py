@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyclone.collect.airspace.conflicts import count_of, detect, find, most_urgent, within
+from skyclone.collect.airspace.conflicts import count_of, detect, find, most_urgent
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.state import Traffic
 
@@ -171,14 +171,6 @@ def test_found_conflicts_are_the_detected_pairs_with_their_geometry(random_traff
     tcpa, _ = most_urgent(found, traffic.east_m.shape)
     least = torch.full_like(pairs.east_m, torch.inf).index_put(index, found.tcpa_s).amin(-1)
     assert torch.equal(tcpa.nan_to_num(torch.inf), least)
-
-
-@pytest.mark.parametrize(("zone_m", "lookahead_s"), [(110.0, 15.0), (100.0, 20.0), (140.0, 30.0)])
-def test_conflicts_within_a_larger_detection_are_those_of_the_smaller_one(random_traffic, zone_m, lookahead_s):
-    pairs = pairs_of(random_traffic(4, 6, 15))
-    smaller = within(find(pairs, zone_m, lookahead_s), ZONE_M, LOOKAHEAD_S)
-    for kept, direct in zip(smaller, find(pairs, ZONE_M, LOOKAHEAD_S), strict=True):
-        assert torch.equal(kept, direct)
 
 
 # --- held against BlueSky ---

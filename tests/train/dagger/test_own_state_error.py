@@ -34,7 +34,7 @@ def test_a_difference_is_paired() -> None:
 def test_the_interval_by_hand() -> None:
     """Two episodes of equal weight with errors of 0 and 2 against 1 and 1: the moves are -1 and 1."""
     one, other = visited([0.0, 4.0], [2.0, 2.0]), visited([2.0, 2.0], [2.0, 2.0])
-    half = 1.96 * 2**0.5 / 2**0.5
+    half = 1.959964 * 2**0.5 / 2**0.5
     assert conflict_difference(one, other) == pytest.approx((0.0, -half, half))
 
 

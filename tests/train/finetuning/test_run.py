@@ -325,9 +325,9 @@ def test_nan_stops_the_run_and_the_last_good_state_is_kept(
 
 def _no_gate(*arguments: Any) -> Any:
     """Fly nothing: figures of four scenarios in which nothing happened."""
-    from skyclone.train.runs.gate import Flown
+    from skyclone.train.runs.gate import GateFlights
 
-    return Flown(*(torch.ones(4, dtype=torch.float64) for _ in Flown._fields))
+    return GateFlights(*(torch.ones(4, dtype=torch.float64) for _ in GateFlights._fields))
 
 
 def test_a_folder_with_a_run_is_not_touched_without_resume(clone: Path, undisturbed: Path) -> None:

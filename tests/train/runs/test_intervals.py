@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyclone.train.runs.intervals import Estimate, Ratio, _student, difference, estimate, mean_of_rows, resample
+from skyclone.train.runs.intervals import (
+    Estimate,
+    Ratio,
+    difference,
+    estimate,
+    mean_of_rows,
+    normal_interval,
+    resample,
+    student_interval,
+)
 
 COUNTS = st.lists(st.integers(0, 5), min_size=2, max_size=30)
 
@@ -144,10 +153,20 @@ def test_rows_of_one_scenario_count_as_one():
     assert all(map(math.isnan, mean_of_rows(np.full(3, np.nan), np.arange(3), weights)))
 
 
-@pytest.mark.parametrize(("freedom", "t"), [(3, 3.182), (5, 2.571), (9, 2.262), (31, 2.040), (199, 1.972)])
-def test_student_s_t_as_in_the_tables(freedom, t):
-    assert _student(1.959964, freedom) == pytest.approx(t, rel=0.01)
-    assert _student(-1.959964, freedom) == pytest.approx(-t, rel=0.01)
+@pytest.mark.parametrize(("count", "t"), [(2, 12.706), (4, 3.182), (10, 2.262), (200, 1.972)])
+def test_student_s_t_as_in_the_tables(count, t):
+    values = np.arange(count) - 3.0
+    half = t * values.std(ddof=1) / math.sqrt(count)
+    found = student_interval(values)
+    assert found == pytest.approx((values.mean(), values.mean() - half, values.mean() + half), rel=1e-3)
+
+
+def test_a_normal_interval_by_hand():
+    half = 1.959964 * math.sqrt(2 / 3) / 2
+    assert normal_interval(np.array([1.0, 2.0, 3.0, 2.0])) == pytest.approx((2, 2 - half, 2 + half))
+    assert normal_interval(np.array([1.0, 2.0, 3.0, 2.0]), 7.0) == pytest.approx((7, 7 - half, 7 + half))
+    assert normal_interval(np.zeros(5)) == (0, 0, 0)
+    assert normal_interval(np.array([3.0])) == student_interval(np.array([3.0])) == (3, -math.inf, math.inf)
 
 
 def test_intervals_of_few_events_cover_the_truth():
