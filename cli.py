@@ -1,4 +1,4 @@
-"""The front door: one click group, `skyclone`, that hands on to the four floors.
+"""The front door: one click group, `skyclone`, that leads to the four floors.
 
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
@@ -51,13 +51,13 @@ class FrontDoor(click.Group):
 
 
 def load_pilot(run: str) -> Any:
-    """Load a trained policy as a pilot; handed down to the collector, which knows no networks."""
+    """Load a trained policy as a pilot; handed down to the collector, which has no networks."""
     loader: Callable[[str], Any] = import_module("skyclone.train.policy").load_pilot
     return loader(run)
 
 
 def export_minari(*arguments: Any) -> Any:
-    """Export a dataset to Minari; handed down to `datasets`, which knows no world."""
+    """Export a dataset to Minari; handed down to `datasets`, which has no world."""
     return import_module("skyclone.collect.collector.minari_export").export_minari(*arguments)
 
 
@@ -67,8 +67,8 @@ def export_minari(*arguments: Any) -> Any:
 def skyclone(ctx: click.Context) -> None:
     """Clone a rule-based conflict-resolution teacher into a safe, fast neural policy.
 
-    Collect once, train many: `collect` writes a dataset, `train` fits networks to it, `finetune` goes on
-    online, `evaluate` says with intervals whether the result is safer and shorter than the teacher.
+    Collect once, train many: `collect` writes a dataset, `train` fits networks to it, `finetune` improves
+    them online, `evaluate` says with intervals whether the result is safer and shorter than the teacher.
     """
     ctx.obj = {"load_pilot": load_pilot, "export_minari": export_minari}
 
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort) as stop:
         said = str(stop) or str(stop.__cause__ or "")
-        _say(said or "Interrupted. What was finished is kept; the same command goes on where it can.")
+        _say(said or "Interrupted. Finished work is kept; the same command continues where it can.")
     except SkycloneError as error:
         _say(f"Error: {error}")
     except BrokenPipeError:
@@ -108,7 +108,7 @@ def _explain(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"no permission{where}. Choose another folder or change its permissions."
     if error.errno == 28:
-        return f"the disk is full{where}. Free some space and run the same command again: it goes on."
+        return f"the disk is full{where}. Free some space and run the same command again: it continues."
     return f"{error.strerror or error}{where}."
 
 

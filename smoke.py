@@ -49,7 +49,7 @@ def check_world() -> str:
     check_table(table)
     rate = figures["waypoint"] / (8 * config.aircraft)
     require(rate > 0.95, "more than 95 % of the aircraft at their waypoints", rate)
-    require(figures["los_events"] > 0, "losses of separation when nobody resolves conflicts", 0)
+    require(figures["los_events"] > 0, "losses of separation without resolution", 0)
     return (
         f"{config.aircraft} aircraft, 8 episodes, {len(table['episode']):,} rows, "
         f"{figures['los_events'] / 8:.1f} LoS per episode without resolution"

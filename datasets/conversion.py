@@ -20,15 +20,15 @@ def convert(
     report: Report = lambda line: None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Manifest:
-    """Write a dataset again in another format; broken off, the same call goes on.
+    """Write a dataset again in another format; interrupted, the same call continues.
 
     Args:
         dataset: A complete one.
         folder: Where to; empty, new, or of a conversion that was broken off.
         format: `parquet` or `hdf5`.
         command: What the user called, for the card.
-        report: Is told what was found and done, a line at a time.
-        progress: Is told the rows of each shard written.
+        report: Gets what was found and done, a line at a time.
+        progress: Gets the rows of each shard written.
 
     Returns:
         The new manifest; its content hash is the old one's.

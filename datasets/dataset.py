@@ -105,7 +105,7 @@ def open_dataset(path: "str | os.PathLike[str] | RemoteFolder", allow_incomplete
     if not manifest.complete:
         raise DatasetError(
             f"{folder} is incomplete: expected {manifest.shard_count} shards, got {len(manifest.shards)}. "
-            "Run the `skyclone collect` command that began it again; it goes on."
+            "Run the `skyclone collect` command that began it again; it continues."
         )
     found = sizes(folder / SHARD_FOLDER)
     for entry in manifest.shards:

@@ -10,7 +10,7 @@ from .errors import DatasetError
 from .traffic.record import Table
 
 LABELS = ("teacher_turn", "teacher_speed")
-EDGES = np.linspace(-1.0, 1.0, 12)  # eleven bins: one lies around 0
+EDGES = np.linspace(-1.0, 1.0, 12)  # eleven bins, one of them around 0
 _MOST_ROWS = 1_000_000
 _BAR = 24
 
@@ -46,7 +46,7 @@ def survey(dataset: Dataset, most_rows: int = _MOST_ROWS) -> Survey:
 
     Args:
         dataset: Complete or not; shards that cannot be read are named in the result.
-        most_rows: About so many rows are read at the most, but one shard at least.
+        most_rows: At most about this many rows are read, but at least one shard.
     """
     found = Survey()
     shards = dataset.shards

@@ -86,7 +86,7 @@ def package_versions() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    """Return what git says about the checkout this package lies in; "" outside one or without git."""
+    """Return what git says about the checkout this package is in; "" outside one or without git."""
     if not (_ROOT / ".git").exists():
         return ""
     try:

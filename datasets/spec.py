@@ -68,7 +68,7 @@ def parameters(
     error: type[SkycloneError] = ConfigurationError,
     prefix: str = "",
 ) -> dict[str, Any]:
-    """Read `key=value:key=value`; arguments as `parse`, and what stands before it, for messages."""
+    """Read `key=value:key=value`; arguments as `parse`, and what comes before it, for messages."""
     known = parameters_of(maker, skip)
     found: dict[str, Any] = {}
     for part in text.split(":"):

@@ -50,14 +50,14 @@ def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> N
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
 
     A RUN is the folder of a trained policy, or pretrained:NAME. With --out, a report is written that needs
-    nothing but a browser; interrupted, the same command goes on from what was flown.
+    nothing but a browser; interrupted, the same command continues from what was flown.
     """
     if not options["runs"] and not options["baselines"].strip(", "):
         raise click.UsageError("expected a RUN or a baseline. Try: skyclone evaluate --baselines none,mvp")
     try:
         _evaluate(out, as_json, workers, options)
     except KeyboardInterrupt:
-        kept = f"what was flown is kept in {out}; the same command goes on" if out else "nothing has been written"
+        kept = f"what was flown is kept in {out}; the same command continues" if out else "nothing has been written"
         raise click.Abort(f"Interrupted: {kept}.") from None
 
 

@@ -3,7 +3,7 @@
 `RUN/best.safetensors` holds the weights and, in its header, the description (network, observation, world,
 datasets, metrics, code); being one file, it is replaced in one step and can never be a mixture of two
 saves. `RUN/best.json` is a copy of the description. `RUN/last.*` are the same for the last iteration, and
-`RUN/last.state.safetensors` is all a trainer needs to go on.
+`RUN/last.state.safetensors` is all a trainer needs to continue.
 """
 
 import json
@@ -23,7 +23,7 @@ from .tensor_file import REMEDY, Contents, not_finite, read_tensors, to_json, we
 FORMAT_VERSION = 1
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 META_KEYS = ("stage", "world", "teacher", "datasets", "config", "metrics", "parent")
-"""What a trainer tells about itself: the stage (`clone` or `finetune`), the world and teacher it learned in
+"""What a trainer records about itself: the stage (`clone` or `finetune`), the world and teacher it learned in
 (JSON), the datasets (path and content hash each), its configuration, its figures, and the checkpoint it
 started from."""
 
@@ -180,10 +180,10 @@ def _check_copy(path: Path, contents: Contents) -> None:
         return
     if contents.is_checked:
         raise CheckpointError(
-            f"{copy_path} was changed: it is only a copy of what the weights beside it say of themselves. "
+            f"{copy_path} was changed: it is only a copy of the description inside the weights beside it. "
             "Delete it, or put the original back."
         )
     raise CheckpointError(
         f"{path} and its copy {copy_path.name} differ: one of them was changed, and a file of that age has no hash "
-        "to tell which. Take both from a backup, or train again."
+        "that says which. Take both from a backup, or train again."
     )

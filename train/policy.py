@@ -26,7 +26,7 @@ Array = Tensor | np.ndarray
 class Policy:
     """A network with the observation it was trained on; its actions are clamped to [-1, 1].
 
-    It is a pilot as it stands: `policy(traffic, pairs)` is `policy.pilot(traffic, pairs)`.
+    It is a pilot itself: `policy(traffic, pairs)` is `policy.pilot(traffic, pairs)`.
 
     Attributes:
         network: The network, in evaluation mode.
@@ -41,7 +41,7 @@ class Policy:
 
     @property
     def fingerprint(self) -> str:
-        """First 16 digits of the hash of its weights: the same name may later stand for others."""
+        """First 16 digits of the hash of its weights: the same name may later mean others."""
         return weights_hash(self.network.state_dict())[:16]
 
     def act(self, observation: Observation | Array, mask: Array | None = None) -> Any:
@@ -145,7 +145,7 @@ def load_policy(run: str | Path, which: str = "best", device: str | torch.device
     Args:
         run: A run's folder, a `.safetensors` file, or `pretrained:NAME`.
         which: `best` or `last`, for a folder.
-        device: Where the network shall live.
+        device: Where the network is.
 
     Raises:
         CheckpointError: There is none, or it is damaged.

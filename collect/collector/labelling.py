@@ -22,8 +22,8 @@ from ..flying.world import World
 from ..scenarios.registry import NOISE_STREAM, generator_of
 from ..teachers.registry import Teacher
 
-_CHUNK_STEPS = 32  # so many steps are turned into rows at once: few large operations, yet in the cache
-_NOISE_STEPS = 32  # noise is drawn for so many steps at once
+_CHUNK_STEPS = 32  # steps turned into rows at once: few large operations, yet in the cache
+_NOISE_STEPS = 32  # noise is drawn for this many steps at once
 
 
 @torch.inference_mode()  # an eighth faster than no_grad: these are many small operations

@@ -1,6 +1,6 @@
 """Export to Minari: each flight of a dataset becomes one Minari episode of one aircraft. Needs `skyclone[minari]`.
 
-It lies on this floor because a Minari episode has one observation more than steps: the state after the last
+It is on this floor because a Minari episode has one observation more than steps: the state after the last
 step is flown with the world's dynamics, and the environment is recovered from its specification. Stored as
 HDF5, since Minari 0.5's Arrow reader cuts episodes at 32,767 steps (Minari issue 351).
 
@@ -47,7 +47,7 @@ def export_minari(
         dataset: A complete one.
         dataset_id: Such as `skyclone/mvp-v0`.
         view: What the aircraft observe.
-        progress: Is told the rows of each shard written.
+        progress: Gets the rows of each shard written.
 
     Returns:
         The folder of the Minari dataset.

@@ -33,7 +33,7 @@ def work(
         make: Makes one thing; picklable.
         numbers: Which.
         tasks: How many at once; None for as many as the cluster has processors for.
-        report: Is told which cluster it is.
+        report: Gets which cluster it is.
 
     Raises:
         ConfigurationError: Ray is not installed, there is no cluster, or a node has other versions.
@@ -86,7 +86,7 @@ def _connect(ray: Any) -> None:
 
 
 def _hand_out(ray: Any, make: Callable[[int], Made], numbers: list[int], tasks: int) -> Iterator[Made]:
-    """Keep so many tasks in the cluster until all are done."""
+    """Keep this many tasks in the cluster until all are done."""
     task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_make)
     shared, versions = ray.put(make), _versions()
     numbers = numbers[::-1]
@@ -134,7 +134,7 @@ def _take(ray: Any, reference: Any) -> Any:
         raise cause
     raise DatasetError(
         f"Ray gave up on a shard: {_first_line(cause)}. Is skyclone installed on every node, and is there memory "
-        "enough? Finished shards are kept; the same command goes on from there."
+        "enough? Finished shards are kept; the same command continues from there."
     )
 
 

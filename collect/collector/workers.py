@@ -107,7 +107,9 @@ class _Crew:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         is_killed = code == -getattr(signal, "SIGKILL", 0)
         hint = " (perhaps the machine ran out of memory: try fewer --workers)" if is_killed else ""
-        return DatasetError(f"A worker {how}{hint}. Finished shards are kept; the same command goes on from there.")
+        return DatasetError(
+            f"A worker {how}{hint}. Finished shards are kept; the same command continues from there."
+        )
 
     def stop(self) -> None:
         """End all processes now, idle or not; what they are making is lost."""

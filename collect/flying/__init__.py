@@ -1,1 +1,1 @@
-"""Flying: the world, the one loop that flies it, and what is counted on the way."""
+"""Flying: the world, the one loop that flies it, and what is counted in flight."""

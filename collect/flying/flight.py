@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
 
 def fly(world: World, pilot: Pilot) -> Iterator[Step]:
-    """Fly a batch until every episode is over, yielding each step; finished episodes drop out on the way.
+    """Fly a batch until every episode is over, yielding each step; finished episodes drop out.
 
     A pilot with a `resolution` (see `simulators.Resolution`) has the simulator resolve conflicts itself.
 

@@ -88,7 +88,7 @@ def safety_table(manifest: Manifest) -> str:
     resolved = figures["conflicts"] - figures["los_events"]
     lines += [
         "",
-        f"- flight hours: {hours:,.1f}; flights: {flights:,.0f}, of which "
+        f"- flight hours: {hours:,.1f}; flights: {flights:,.0f}; "
         f"{_share(figures['waypoint'], flights)} reached the waypoint, {_share(figures['left_sector'], flights)} "
         f"left the sector, {_share(figures['time_limit'], flights)} ran into the time limit",
         f"- conflicts that did not become a loss of separation (IPR): {_ratio(resolved, figures['conflicts'])}",

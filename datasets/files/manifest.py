@@ -74,7 +74,7 @@ class Manifest:
         world: The world's parameters, a JSON object.
         scenario: How the traffic was laid out.
         teacher: Who gave the labels.
-        pilot: Who flew: `teacher`, or the checkpoint of a student.
+        pilot: Who flew: `teacher`, or the checkpoint of a policy.
         noise: Standard deviation of the noise on the flown action, in action units.
         seed: With an episode's number it fixes that episode.
         episodes: How many there are when the dataset is complete, numbered from 0.
@@ -308,8 +308,8 @@ def check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
         )
     if wanted.episodes < found.episodes:
         raise DatasetError(
-            f"{folder} holds a dataset of {found.episodes} episodes, more than the {wanted.episodes} asked for. "
-            f"Nothing was changed. Call with --episodes {found.episodes} to go on with it, or name another folder."
+            f"{folder} holds a dataset of {found.episodes} episodes, more than the {wanted.episodes} requested. "
+            f"Nothing was changed. Call with --episodes {found.episodes} to continue it, or name another folder."
         )
 
 

@@ -29,8 +29,8 @@ class DatasetWriter:
 
     Args:
         folder: Where; made if there is none. One that holds the same dataset is gone on with.
-        wanted: The manifest of what shall come about; its shards do not matter.
-        report: Is told what was found and done, one line at a time.
+        wanted: The manifest of the dataset to be made; its shards do not matter.
+        report: Gets what was found and done, one line at a time.
 
     Attributes:
         manifest: What there is by now.
@@ -55,7 +55,7 @@ class DatasetWriter:
             report(f"Removed {removed} unfinished file(s) of a run that was broken off.")
 
     def _begin(self, wanted: Manifest) -> Manifest:
-        """Write the first manifest, or check and go on with the one that is there."""
+        """Write the first manifest, or check and continue the one that exists."""
         if not (self.folder / MANIFEST_NAME).exists():
             save_manifest(self.folder, wanted)
             return wanted
@@ -99,7 +99,7 @@ class DatasetWriter:
         return self._take_in(index)
 
     def _take_in(self, index: int) -> bool:
-        """Enter a shard that lies there without an entry, if it is sound; return whether it is."""
+        """Enter a shard that has no entry yet, if it is sound; return whether it is."""
         name = self.manifest.shard_name(index)
         try:
             entry = adopt_shard(self.folder, self.manifest, index)

@@ -1,7 +1,7 @@
 """The loader: shuffled batches of observations and labels, from memory or streamed from disk.
 
 The order is a function of (seed, epoch) alone, so it is the same for any number of workers, and the
-number of batches already used is all that has to be known to go on.
+number of batches already used is all that is needed to continue.
 """
 
 from collections.abc import Iterator, Sequence

@@ -85,16 +85,18 @@ class Mixture:
             (2,) float64, in proportion 1 to 1 / weight.
 
         Raises:
-            DatasetError: Only rows in conflict come: nothing stands for the free ones.
+            DatasetError: Only rows in conflict are drawn: nothing represents the free ones.
         """
         if math.isinf(self.conflict_weight):
-            raise DatasetError("expected a finite conflict weight: only rows in conflict cannot stand for all rows")
+            raise DatasetError(
+                "expected a finite conflict weight: rows in conflict alone cannot represent all rows"
+            )
         kinds = np.array([1.0, 1.0 / self.conflict_weight])
         return kinds * (drawn.sum() / (drawn @ kinds))
 
 
 def times(rows: np.ndarray | int, repetition: np.ndarray | float) -> np.ndarray:
-    """Return how many rows are drawn of so many, rounded half up, int64."""
+    """Return how many of `rows` rows are drawn, rounded half up, int64."""
     return np.floor(np.asarray(rows) * repetition + 0.5).astype(np.int64)
 
 

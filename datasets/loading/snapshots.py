@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
     Attributes:
         states: (M, N, 4) float32, the `STATES` of the snapshot's aircraft, the flying ones first.
-        flying: (M,) int16, how many of them fly; what lies behind means nothing.
+        flying: (M,) int16, how many of them fly; what follows means nothing.
         ownship: (M,) int32, which of them the row is.
         own: (M, 4) float32, the `OWN` of the row.
         in_conflict: (M,) bool, True where the teacher acts on a conflict.
@@ -53,7 +53,7 @@ class Rows(NamedTuple):
 
         Returns:
             Traffic (M, N), the flying ones first, in the order of their numbers; each snapshot has the
-            waypoint of its row's aircraft for all, since nobody sees the waypoints of others. And the
+            waypoint of its row's aircraft for all, because no aircraft sees the waypoints of others. And the
             ownships (M,) int64.
         """
         aircraft = self.states.shape[1]

@@ -1,8 +1,8 @@
 """Streaming: datasets larger than memory, read shard by shard and mixed through a buffer of some shards.
 
-An epoch is a circle. In each dataset the shards stand around it in an order drawn from (seed, epoch); the rows of
-a shard, shuffled, are dealt out evenly over the stretch of `span` shards that begins where the shard stands. So
-at any place just `span` shards are dealt from, also at the seam, where shards that reach over it are read twice.
+An epoch is a circle. The shards of each dataset are placed around it in an order drawn from (seed, epoch). The
+rows of a shard, shuffled, are dealt out evenly over the stretch of `span` shards that begins at its place. So at
+any place just `span` shards are dealt from, also at the seam, where shards that reach over it are read twice.
 The circle is cut into slots; the rows dealt in a slot are shuffled together, and batches are cut from what comes.
 With a span of all shards, every batch is drawn from all rows.
 

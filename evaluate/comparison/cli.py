@@ -46,8 +46,8 @@ from ...datasets.files.storage import Folder, as_folder
 def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any) -> None:
     """Train variants on one dataset with one budget and several seeds, fly them, and make one table.
 
-    Each training is an ordinary run below --out that `evaluate` can fly. Broken off, the same command goes on: what
-    is finished is not done again, and further models or seeds are added to what is there.
+    Each training is an ordinary run below --out that `evaluate` can fly. Interrupted, the same command
+    continues: what is finished is not done again, and further models or seeds are added to what is there.
     """
     from ..report.output import check_folder
     from .comparison import compare as run
@@ -71,7 +71,7 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
     try:
         table = tabulate(run(data, out, plan, workers, say))
     except KeyboardInterrupt:
-        raise click.Abort("Interrupted: what was trained is kept; the same command goes on from there.") from None
+        raise click.Abort("Interrupted: what was trained is kept; the same command continues from there.") from None
     result = write(out, table)
     if as_json:
         click.echo(json.dumps(result, allow_nan=False))

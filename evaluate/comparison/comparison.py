@@ -1,7 +1,7 @@
 """`skyclone compare`: every variant trained alike on one dataset, flown by the evaluation, and put side by side.
 
 Each training leaves its result in its own folder, and flights are kept as those of `skyclone evaluate` are, so a
-command that was killed goes on where it stopped. What the table says is computed from those files alone.
+command that was killed continues where it stopped. What the table says is computed from those files alone.
 """
 
 import json

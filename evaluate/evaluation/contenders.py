@@ -33,7 +33,7 @@ _FREE_IN_WORLD = (
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who flies.
+    """A pilot under evaluation.
 
     Attributes:
         name: As given on the command line.
@@ -86,7 +86,7 @@ def name_all(runs: Sequence[str], baselines: str) -> list[Contender]:
         baselines: Teachers, comma-separated; may be empty.
 
     Raises:
-        ConfigurationError: A name appears twice, or there is nobody.
+        ConfigurationError: A name appears twice, or there is none.
     """
     named = [text.strip() for text in baselines.split(",")]
     contenders = [Contender(name, False) for name in named if name] + [Contender(run, True) for run in runs]

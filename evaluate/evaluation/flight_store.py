@@ -1,4 +1,4 @@
-"""What has been flown is kept, so that an evaluation goes on where it was interrupted.
+"""What has been flown is kept, so that an evaluation continues where it was interrupted.
 
 A folder with one file for each batch of scenarios of each contender: NAME.npz, holding the arrays of `Figures`,
 `key`, a JSON text of everything they depend on, and `sha256`, the hash of both. NAME is the key's hash. What was
@@ -28,7 +28,7 @@ from ...datasets.provenance import package_versions, source_hash
 VERSION = 2
 """Of the files' form."""
 _FLYING = ("evaluate.evaluation.contenders", "collect.flying.figures")
-"""The modules that decide, with all they import, what comes out of a flight."""
+"""The modules that decide, with all they import, the result of a flight."""
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 

@@ -36,7 +36,7 @@ class Member(NamedTuple):
         name: As on the command line.
         losses: Losses of separation per flight hour.
         costs: Extra distance and extra time, by metric.
-        is_on_front: Whether it lies on the front of losses against extra distance.
+        is_on_front: Whether it is on the front of losses against extra distance.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Member(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a contender lies.
+    """Where a contender is relative to the front.
 
     Attributes:
         front: Losses per flight hour of the front at the contender's cost.
-        difference: The contender's losses minus those; below 0 it lies ahead of the front.
+        difference: The contender's losses minus those; below 0 it is ahead of the front.
     """
 
     front: float
@@ -136,7 +136,7 @@ def _points(ratios: dict[str, dict[str, Ratio]], cost: str) -> tuple[np.ndarray,
 
 
 def _position(ratios: dict[str, dict[str, Ratio]], run: str, cost: str, weights: np.ndarray) -> Position:
-    """Return where a contender lies; the front is found anew in each resample."""
+    """Return where a contender is; the front is computed anew in each resample."""
     count = len(FAMILY)
 
     def gap(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What shall be evaluated, and who flies beside those that are shown.
+"""What is evaluated, and who flies besides those that are shown.
 
 Notation: S scenarios, B episodes flown at once.
 """
@@ -16,7 +16,7 @@ from .front import FAMILY
 
 @dataclass(frozen=True)
 class Plan:
-    """What shall be evaluated.
+    """What is evaluated.
 
     Attributes:
         contenders: In the order of the table.

@@ -69,7 +69,7 @@ def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
 
 
 def against_front(evaluation: Evaluation, name: str) -> str:
-    """Say in a sentence where a contender lies beside the front of the MVP family; "" if that is not known."""
+    """Say in a sentence how a contender compares with the front of the MVP family; "" if that is not known."""
     if evaluation.front is None or name not in evaluation.front.positions:
         return ""
     place, metric = evaluation.front.positions[name]["extra_distance"], METRICS[LOSSES]

@@ -6,7 +6,7 @@ from ...train.runs.intervals import Estimate
 from .formulas import Metric
 
 NOTHING = "-"
-"""Stands where there is no figure."""
+"""Printed where there is no figure."""
 
 
 def number(value: float, digits: int, is_signed: bool = False) -> str:

@@ -24,7 +24,7 @@ from .content import Report
 FORMAT, VERSION = "skyclone recording", 1
 NAME = "recording.json"
 MARK = b'"skyclone recording"'
-"""Stands at the beginning of each archive."""
+"""The beginning of each archive."""
 
 
 class ArchiveError(SkycloneError):

@@ -4,7 +4,7 @@
 from again), and `flown/` (the flights, so that the next evaluation there need not fly them again).
 
 The content of all three files is complete before the first is published. They are published one after another, the
-archive first and the report last. After a kill in between, each file is whole, and older ones stand beside newer
+archive first and the report last. After a kill in between, each file is whole, and older ones are beside newer
 ones. The report, whose age `make` goes by, is then an old one: the same command flies nothing and writes all three.
 """
 

@@ -120,7 +120,7 @@ def _mps(estimate: Estimate) -> str:
 
 
 def _beside_front(evaluation: Evaluation) -> list[str]:
-    """Say how each run stands beside the front of the MVP family."""
+    """Say how each run compares with the front of the MVP family."""
     positions = evaluation.front.positions if evaluation.front else {}
     return [text for name in positions if (text := against_front(evaluation, name))]
 

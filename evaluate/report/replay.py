@@ -31,9 +31,9 @@ from ..evaluation.contenders import Loaded
 VERSION = 1
 """Of the replay's form."""
 GONE = -32768
-"""Stands for an aircraft that does not fly; positions are int16."""
+"""The position of an aircraft that does not fly; positions are int16."""
 NO_INTRUDER = 65535
-"""Stands where fewer intruders were seen than are kept."""
+"""Fills up where fewer intruders were seen than are kept."""
 KEPT = 8
 """Intruders kept per ownship, those that a head weighs most."""
 MOST_BYTES = 6 * 2**20

@@ -23,7 +23,7 @@ class Material(NamedTuple):
 
 
 def flown_by_the_teacher(datasets: Sequence[Dataset]) -> list[Dataset]:
-    """Return the datasets flown by the pure teacher: held-out figures are told on these."""
+    """Return the datasets flown by the pure teacher: held-out figures are reported on these."""
     return [each for each in datasets if each.manifest.pilot == "teacher" and each.manifest.noise == 0]
 
 

@@ -1,4 +1,4 @@
-"""Is the student well? The verdict on the four criteria, and a diagnosis in words, from the logged figures."""
+"""Is the run healthy? The verdict on the four criteria, and a diagnosis in words, from the logged figures."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -48,7 +48,7 @@ def diagnose(
         history: All iterations.
         seconds: Where the time went, by name; see `Stopwatch`.
         trouble: What stopped the run if it met NaN or infinity.
-        model: The network, as on the command line: nobody is told to try what was tried.
+        model: The network, as on the command line: what was tried is not advised.
 
     Returns:
         Sentences by trouble: `not finite`, `loss stays high`, `oscillates`, `all attention equal`, `slow`.
@@ -65,7 +65,7 @@ def diagnose(
         found["loss stays high"] = _why_high(history, best, model)
     if _oscillates([each.heldout.mse for each in history]):
         found["oscillates"] = (
-            "the held-out loss goes up and down from iteration to iteration. "
+            "the held-out loss rises and falls from iteration to iteration. "
             "Try a third of --lr, or --schedule cosine, or a larger --batch-size."
         )
     if _is_uniform(best):
@@ -100,7 +100,7 @@ def _why_high(history: Sequence[Iteration], best: Iteration, model: str) -> str:
         )
     if train < 0.6 * figures.mse:
         return start + (
-            f"The training loss is far lower ({train:.3g}): it learns the episodes by heart. "
+            f"The training loss is far lower ({train:.3g}): it memorises the episodes. "
             "Collect more of them, or try --weight-decay 0.01."
         )
     if best is history[-1] and len(history) > 1 and figures.mse < 0.95 * history[-2].heldout.mse:
@@ -111,7 +111,7 @@ def _why_high(history: Sequence[Iteration], best: Iteration, model: str) -> str:
         and (figures.mse_conflict > 5 * figures.mse_free)
     ):
         return start + (
-            f"The error lies in the conflicts ({figures.mse_conflict:.3g} there, {figures.mse_free:.3g} else), "
+            f"The error is in the conflicts ({figures.mse_conflict:.3g} there, {figures.mse_free:.3g} elsewhere), "
             f"which need each pair's geometry: {_finer(model)}."
         )
     return start + "Training and held-out loss agree: try a larger network, or --schedule cosine and more --epochs."
@@ -123,8 +123,8 @@ def _oscillates(losses: Sequence[float]) -> bool:
     steps = [log(after / before) for before, after in pairwise(late) if before > 0 and after > 0]
     if len(steps) < 4:
         return False
-    way, gained = sum(map(abs, steps)), abs(sum(steps))
-    return median(map(abs, steps)) > 0.1 and gained < 0.5 * way
+    path, gained = sum(map(abs, steps)), abs(sum(steps))
+    return median(map(abs, steps)) > 0.1 and gained < 0.5 * path
 
 
 def _is_uniform(best: Iteration) -> bool:

@@ -41,7 +41,7 @@ class HeldOut:
         sharpness: Mean over heads and rows with two or more intruders of the largest attention weight; None
             also of a network without attention.
         uniform_sharpness: What it would be if every head looked at all intruders alike; None only if no row has
-            two intruders, so it tells a network without attention from rows without intruders.
+            two intruders, so it distinguishes a network without attention from rows without intruders.
         spread: Variance of the labels: the error of the best constant action.
         rows: Number of rows.
     """

@@ -52,7 +52,7 @@ class Iteration:
 
     @property
     def step(self) -> int:
-        """Where it stands on TensorBoard's axis: batches."""
+        """Its place on TensorBoard's axis: batches."""
         return self.batches
 
     def scalars(self) -> dict[str, float]:

@@ -54,7 +54,7 @@ SCENE = (
     (260.0, 40.0, 80.0, 9.0),  # right, flying away
     (-250.0, 240.0, 300.0, 9.0),  # far ahead left, flying away
 )
-_ARROW_S = 7.0  # an aircraft's arrow is the way it flies in so many seconds
+_ARROW_S = 7.0  # an aircraft's arrow is its path in this many seconds
 _WIDEST = 9.0  # points, the line of weight 1
 _LEAST_WEIGHT = 0.005  # what would be written 0.00 is not drawn
 
@@ -171,7 +171,7 @@ def _draw_head(axes: Axes, weights: Sequence[float]) -> None:
         axes.plot(
             (0, east), (0, north), color="#ee6677", linewidth=_WIDEST * weight, solid_capstyle="butt", zorder=1
         )
-        track = radians(track_deg)  # the number stands behind the aircraft, out of its arrow's way
+        track = radians(track_deg)  # the number is behind the aircraft, clear of its arrow
         place = (east - 36 * sin(track), north - 28 * cos(track))
         axes.annotate(f"{weight:.2f}", place, ha="center", va="center", fontsize=9, zorder=4)
     for number, (east, north, track_deg, speed) in enumerate(SCENE):

@@ -1,4 +1,4 @@
-"""How far a cloning run is, saved with its weights so that it goes on exactly from there."""
+"""How far a cloning run is, saved with its weights so that it continues exactly from there."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -55,7 +55,7 @@ class CloningProgress:
 def save_state(
     folder: RunFolder, progress: CloningProgress, history: list[Iteration], network: Network, optimizer: Optimizer
 ) -> None:
-    """Write all that is needed to go on, whole or not at all.
+    """Write all that is needed to continue, whole or not at all.
 
     Raises:
         TrainingError: A weight is not finite.

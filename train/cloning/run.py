@@ -1,6 +1,6 @@
 """Behavioural cloning: fit a network to the teacher's actions, and lose nothing when it is stopped.
 
-A run is a folder: `config.json` (what it shall do), `last.state.safetensors` (all that is needed to go on),
+A run is a folder: `config.json` (its settings), `last.state.safetensors` (all that is needed to continue),
 `best.*` and `last.*` (checkpoints), `metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `loss.png`
 (the end). It may be trained by several processes (`processes.py`): each does all that is written here on its part
 of every batch, and only the first writes and speaks.
@@ -51,7 +51,7 @@ class Cloning:
         datasets: What to learn from. Held-out figures are on episodes flown by the pure teacher, if any.
         run: The run's folder; made if it is missing.
         config: What to do.
-        resume: Go on with the run in the folder, if there is one; otherwise a run there is an error.
+        resume: Continue the run in the folder, if there is one; otherwise a run there is an error.
         device: `auto`, `cpu`, `cuda`, ...
         say: Receives each line for people.
         processes: Those that train together; None: this one alone.
@@ -95,7 +95,7 @@ class Cloning:
                 self.processes.from_first(lambda: self._begin(described))
 
     def _is_there(self, described: list[dict[str, Any]], resume: bool) -> bool:
-        """Return whether there is a run to go on with, after checking that it may be."""
+        """Return whether there is a run to continue, after checking that it may be."""
         is_there = self.folder.open(resume, self._say)
         if is_there:
             check_same(self.run, self.config, described)
@@ -140,7 +140,7 @@ class Cloning:
         if loaded.network.spec != self.network.spec:
             raise CheckpointError(
                 f"{loaded.path} holds the network {loaded.network.spec}, expected {self.network.spec}. "
-                "Go on with the model it was trained as."
+                "Continue with the model it was trained as."
             )
         self.network.load_state_dict(loaded.network.state_dict())
         self._meta["parent"] = {"path": str(parent), "weights_sha256": loaded.meta["weights_sha256"]}
@@ -150,7 +150,7 @@ class Cloning:
 
         Raises:
             TrainingError: A loss or gradient became NaN or infinite.
-            KeyboardInterrupt: Somebody pressed Ctrl-C; the state is saved.
+            KeyboardInterrupt: Ctrl-C was pressed; the state is saved.
         """
         count = sum(parameter.numel() for parameter in self.network.parameters())
         self._say(
@@ -252,7 +252,7 @@ class Cloning:
         return max(done)
 
     def _end_iteration(self, log: MetricsLog[Iteration] | None) -> None:
-        """Evaluate, tell and save."""
+        """Evaluate, report and save."""
         progress = self.progress
         with self.clock.measure(EVALUATING):
             self.network.eval()
@@ -274,7 +274,7 @@ class Cloning:
 
     def _tell(self, log: MetricsLog[Iteration] | None, heldout: HeldOut, is_best: bool) -> None:
         """Keep the figures of the iteration that has ended, say them, and save the weights."""
-        assert log is not None, "only the first process tells"
+        assert log is not None, "only the first process reports"
         iteration = self._iteration(heldout)
         log.add(iteration)
         draws = self.progress.is_finished or is_power_of_two(iteration.iteration)
@@ -321,12 +321,12 @@ class Cloning:
             self._save_state()
             stop = KeyboardInterrupt(
                 f"Stopped in iteration {self.progress.epoch + 1} of {self._iterations}; all is saved. "
-                "The same command with --resume goes on from here."
+                "The same command with --resume continues from here."
             )
             raise self._spoken(stop)
 
     def _save_state(self) -> None:
-        """Save all that is needed to go on exactly from here."""
+        """Save all that is needed to continue exactly from here."""
         with self.clock.measure(SAVING):
             self.progress.elapsed_s = time.perf_counter() - self._began
             self.progress.seconds = self.clock.seconds
@@ -335,7 +335,7 @@ class Cloning:
             )
 
     def _restore(self) -> None:
-        """Go on from the saved state; without one (killed before the first) from the beginning."""
+        """Continue from the saved state; without one (killed before the first) from the beginning."""
         restored = restore_state(self.folder, self.network, self.updater.optimizer)
         if restored is None:
             return

@@ -67,7 +67,7 @@ class Updater:
         self.begin(0.0, 0.0, 0)
 
     def begin(self, loss: float, gradient_norm: float, batch: int) -> None:
-        """Begin an epoch, or go on in it with the sums it had after so many batches."""
+        """Begin an epoch, or continue it with the sums it had after some batches."""
         self._sums = torch.tensor((loss, gradient_norm), dtype=torch.float64, device=self._device)
         self._good = torch.tensor(float(batch), device=self._device)  # batches of the epoch up to the bad one
 

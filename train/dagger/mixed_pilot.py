@@ -1,4 +1,4 @@
-"""Pilots of DAgger rounds: the student, with the teacher flying some of the aircraft if that is wanted.
+"""Pilots of DAgger rounds: the policy, with the teacher flying some of the aircraft on request.
 
 Ross, Gordon, Bagnell (AISTATS 2011) let the teacher fly a step with probability beta. Changing hands every second
 gives jerky tracks that neither of the two would fly. Whole episodes of the teacher are what the first dataset holds
@@ -21,10 +21,10 @@ from ..policy import Policy, load_policy
 
 
 class MixedPilot:
-    """The student flies, except the aircraft the teacher flies.
+    """The policy flies, except the aircraft the teacher flies.
 
     Args:
-        policy: The student.
+        policy: The policy.
         teacher: Flies the other aircraft.
         is_taught: (N,) bool, True where the teacher flies.
         fingerprint: Says which weights and mixture these are; goes into a dataset's manifest.
@@ -46,7 +46,7 @@ class MixedPilotLoader:
     """Makes the pilot in each process of the collector; picklable.
 
     Attributes:
-        checkpoint: The student's file.
+        checkpoint: The policy's file.
         world: The world.
         teacher: Such as `mvp:margin=1.1`.
         beta: Share of the aircraft that the teacher flies.
@@ -60,7 +60,7 @@ class MixedPilotLoader:
     seed: int
 
     def __call__(self, name: str) -> MixedPilot:
-        """Load the student; its name in the manifest does not matter."""
+        """Load the policy; its name in the manifest does not matter."""
         policy = load_policy(self.checkpoint)
         teacher = teachers.parse(self.teacher, self.world)
         mixture = f"+{self.beta:g} teacher" if self.beta else ""

@@ -1,4 +1,4 @@
-"""How well a network imitates in the states that somebody visits, episode by episode.
+"""How well a network imitates in the states that a pilot visits, episode by episode.
 
 The held-out figures of a clone are on the teacher's flights. In flight it meets its own states: the error there
 is what DAgger is about (Ross, Gordon, Bagnell 2011). It is kept per episode, so that two networks can be

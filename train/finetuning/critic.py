@@ -44,7 +44,7 @@ class Critic(nn.Module):
     def adopt(self, network: networks.Network) -> None:
         """Start from a network's weights wherever they fit: all but the last layer, if it is of the same kind.
 
-        A clone's layers already tell conflicts from free flight, which is most of what a value depends on.
+        A clone's layers already separate conflicts from free flight, which is most of what a value depends on.
         """
         own, theirs = self.network.state_dict(), network.state_dict()
         fitting = {name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape}

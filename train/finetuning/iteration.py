@@ -50,7 +50,7 @@ class TuningIteration:
 
     @property
     def step(self) -> int:
-        """Where it stands on TensorBoard's axis: agent-steps."""
+        """Its place on TensorBoard's axis: agent-steps."""
         return self.steps
 
     def scalars(self) -> dict[str, float]:
@@ -78,7 +78,7 @@ class TuningIteration:
         return " | ".join([*parts, f"{self.steps_per_second:,.0f} steps/s"])
 
     def _ppo(self) -> list[str]:
-        """Return what is told about an update of PPO."""
+        """Return what is logged about an update of PPO."""
         learning = self.learning
         explained = f"explained variance {learning['explained_variance']:.2f}"
         if self.is_warmup:

@@ -120,7 +120,7 @@ def make_method(
 
 
 def thinned(observation: Observation, action: Tensor) -> tuple[Observation, Tensor]:
-    """Return every so many-th row of observations (M rows) and actions (M, A): `KL_ROWS` at most."""
+    """Return observations (M rows) and actions (M, A) thinned evenly to `KL_ROWS` at most."""
     every = max(1, -(-len(action) // KL_ROWS))
     return Observation(*(tensor[::every] for tensor in observation)), action[::every]
 

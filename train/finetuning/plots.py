@@ -17,7 +17,7 @@ from ..cloning.plots import SETTINGS, saved
 from .iteration import TuningIteration
 
 _CLONE, _POLICY, _BEST, _FLOWN = "#222222", "#4477aa", "#ee6677", "#228833"  # Paul Tol's bright scheme
-_SMOOTHED = 20  # the training curve's mean is over so many parts of the run
+_SMOOTHED = 20  # the training curve is a mean over this many parts of the run
 
 
 def safety(history: Sequence[TuningIteration], clone: Mapping[str, float], kind: str = "png") -> bytes:

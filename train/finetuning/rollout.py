@@ -2,7 +2,7 @@
 
 There is one batch of episodes and no process per environment. Each aircraft is a trajectory of its own, flown
 by the same weights. Aircraft end at different times; what has ended costs nothing, because only flying aircraft
-are observed, flown and learned from. An episode in which nobody flies any more is restarted at once.
+are observed, flown and learned from. An episode without flying aircraft is restarted at once.
 
 Notation: T steps, B episodes, N aircraft, L = B N slots, M rows (flying aircraft of all steps), A action numbers.
 """
@@ -96,7 +96,7 @@ def estimate(rollout: Rollout, critic: Critic, discount: float, smoothing: float
 
 
 def _continues(rollout: Rollout) -> Tensor:
-    """Return where the trajectory of a slot goes on in the next row, (T, L) bool."""
+    """Return where the trajectory of a slot continues in the next row, (T, L) bool."""
     return rollout.is_flying & ~(rollout.is_terminated | rollout.is_truncated)
 
 
@@ -109,7 +109,7 @@ class Crew:
         episodes: B, flown at once.
         view: What is observed.
         device: Where everything lives.
-        spread_steps: The B episodes begin evenly over so many steps, so that a rollout holds beginnings and ends
+        spread_steps: The B episodes begin evenly over this many steps, so that a rollout holds beginnings and ends
             of episodes alike; 0 begins all at once. By default about the time to cross the sector.
         first_episode: Number of the first episode.
 
@@ -226,7 +226,7 @@ class Crew:
         return self._observe(traffic, pairs_of(traffic), traffic.is_flying)
 
     def restart(self) -> None:
-        """Start new episodes where nobody flies any more and it is time for one."""
+        """Start new episodes in slots without flying aircraft, when it is time for one."""
         with self.stopwatch.measure("flying"):
             slots = (self.world.is_over & (self._begins <= self.steps)).nonzero().flatten().tolist()
             if slots:

@@ -1,9 +1,9 @@
-"""Fine-tuning: go on from a clone, without ever publishing something worse than the clone.
+"""Fine-tuning: start from a parent, without ever publishing something worse than the parent.
 
 How is learned is the learner's business (`learners`); here is the run around it.
 
-A run is a folder like that of a clone: `config.json` (what it shall do), `clone.*` (a copy of what it started
-from), `last.state.safetensors` (all else that is needed to go on), `best.*` and `last.*` (checkpoints),
+A run is a folder like that of a clone: `config.json` (its settings), `clone.*` (a copy of what it started
+from), `last.state.safetensors` (all else that is needed to continue), `best.*` and `last.*` (checkpoints),
 `metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `los.png` (the end).
 """
 
@@ -46,10 +46,10 @@ class Finetuning:
     """One run of fine-tuning.
 
     Args:
-        parent: The run (or file, or `pretrained:NAME`) to start from; None to go on with what `run` began with.
+        parent: The run (or file, or `pretrained:NAME`) to start from; None to continue with that of `run`.
         run: The run's folder; made if it is missing.
         config: What to do.
-        resume: Go on with the run in the folder, if there is one; otherwise a run there is an error.
+        resume: Continue the run in the folder, if there is one; otherwise a run there is an error.
         device: `auto`, `cpu`, `cuda`, ...
         say: Receives each line for people.
 
@@ -121,7 +121,7 @@ class Finetuning:
 
         Raises:
             TrainingError: Something became NaN or infinite; the last good state is kept.
-            KeyboardInterrupt: Somebody pressed Ctrl-C; the state is saved.
+            KeyboardInterrupt: Ctrl-C was pressed; the state is saved.
         """
         self._began = time.perf_counter() - self.progress.elapsed_s
         for line in self._first_lines():
@@ -185,7 +185,7 @@ class Finetuning:
         self._save_state()
 
     def _iterate(self, log: MetricsLog[TuningIteration]) -> None:
-        """Let the learner fly and learn, perhaps fly through the gate, tell and save."""
+        """Let the learner fly and learn, perhaps fly through the gate, report and save."""
         progress, config, start = self.progress, self.config, time.perf_counter()
         learned = self.method.learn(progress)
         self._check_finite(learned.learning)
@@ -270,11 +270,11 @@ class Finetuning:
             self._save_state()
             raise KeyboardInterrupt(
                 f"Stopped after iteration {self.progress.iteration}; all is saved. "
-                "The same command with --resume goes on from here."
+                "The same command with --resume continues from here."
             )
 
     def _save_state(self) -> None:
-        """Save all that is needed to go on exactly from here."""
+        """Save all that is needed to continue exactly from here."""
         with self.clock.measure(SAVING):
             self.progress.elapsed_s = time.perf_counter() - self._began
             self.progress.seconds = self.clock.seconds
@@ -293,7 +293,7 @@ class Finetuning:
             self.folder.save_state({**tensors, "history": packed(self.history)}, description)
 
     def _restore(self) -> None:
-        """Go on from the saved state; without one (killed before the first) from the beginning."""
+        """Continue from the saved state; without one (killed before the first) from the beginning."""
         if self.folder.restore(self._put_back) is None:
             return
         self.clock.seconds.update(self.progress.seconds)

@@ -27,7 +27,7 @@ def choose_device(device: str) -> torch.device:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads within the block; 0 leaves it the number it has."""
+    """Let torch use this many threads within the block; 0 leaves its number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class Interruption:
-    """Whether somebody has pressed Ctrl-C.
+    """Whether Ctrl-C was pressed.
 
     Attributes:
         is_wanted: True from then on.

@@ -124,7 +124,7 @@ def difference(one: Ratio, other: Ratio, weights: np.ndarray) -> Estimate:
 
 
 def mean_of_rows(values: np.ndarray, scenario: np.ndarray, weights: np.ndarray) -> Estimate:
-    """Return the mean over rows of which several come from one scenario, with its 95 % interval over scenarios.
+    """Return the mean over rows, several of them from one scenario, with its 95 % interval over scenarios.
 
     Args:
         values: (M,) one a row; those that are not finite are left out.
@@ -212,7 +212,7 @@ def _resample(ratio: Ratio, weights: np.ndarray) -> _Resampled:
 
 
 def _interval(statistic: _Resampled, witnesses: int) -> Estimate:
-    """Return the BCa interval; none if a single scenario stands behind the value.
+    """Return the BCa interval; none if a single scenario is behind the value.
 
     A bootstrap of few values is too narrow, as a normal interval is without Student's t. So the tails are moved
     out by as much: z becomes t sqrt(n/(n - 1)), with n the scenarios behind the value (expanded percentiles;

@@ -1,6 +1,6 @@
 """The log of a run: `metrics.jsonl`, a line per iteration, and TensorBoard.
 
-It is for looking at. What a run goes on from, its history included, is in its state: a log that was cut, damaged or
+It is for people. A run continues from its state, which includes its history: a log that was cut, damaged or
 deleted is written again from there.
 """
 
@@ -24,7 +24,7 @@ class Entry(Protocol):
 
     @property
     def step(self) -> int:
-        """Where it stands on TensorBoard's axis."""
+        """Its place on TensorBoard's axis."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class MetricsLog(Generic[AnEntry]):
     Args:
         run: The run's folder.
         history: All iterations so far; `add` adds to it. The file is written anew with these.
-        step: Where the run goes on; what TensorBoard holds behind that is dropped.
+        step: Where the run continues; what TensorBoard holds beyond it is dropped.
 
     Attributes:
         board: TensorBoard's writer.
@@ -117,8 +117,8 @@ def _text(history: Sequence[Entry]) -> str:
 def _wait_for_next_second(board: Path) -> None:
     """Let the next file sort behind those that are there: their names begin with the second they were made in.
 
-    TensorBoard reads files in order of their names; a file of a run that goes on, read before the one it goes on
-    from, would be taken for what is to be dropped.
+    TensorBoard reads files in order of their names. If it read the file of a resumed run before the file of the
+    run's beginning, it would drop the wrong one.
     """
     names = [path.name.split(".") for path in board.glob("events.out.tfevents.*")]
     made = [int(name[3]) for name in names if len(name) > 3 and name[3].isdigit()]

@@ -1,6 +1,6 @@
 """The processes that train together: started by `torchrun`, each with its part of every batch.
 
-`torchrun --nproc-per-node 2 -m skyclone train ...` starts so many processes of the same command, which find each
+`torchrun --nproc-per-node 2 -m skyclone train ...` starts this many processes of the same command, which find each
 other through environment variables. Each works through the same batches in the same order, on its part of the rows;
 gradients and figures are added up, so that all hold the same weights. Only the first one writes and speaks.
 """
@@ -47,16 +47,16 @@ class Processes:
         return tensor
 
     def agree(self, elapsed_s: float, is_stopped: bool) -> tuple[float, float]:
-        """Return the first process's clock, and how many processes were told to stop: the same in all."""
+        """Return the first process's clock, and how many processes were asked to stop: the same in all."""
         if self.size == 1:
             return elapsed_s, float(is_stopped)
         on_gpu = dist.get_backend() == "nccl"
-        told = torch.tensor([elapsed_s * self.is_first, float(is_stopped)], dtype=torch.float64)
-        elapsed, stopped = self.total(told.cuda() if on_gpu else told).tolist()
+        values = torch.tensor([elapsed_s * self.is_first, float(is_stopped)], dtype=torch.float64)
+        elapsed, stopped = self.total(values.cuda() if on_gpu else values).tolist()
         return elapsed, stopped
 
     def together(self, work: Callable[[], Result]) -> Result:
-        """Let every process do some work, and go on only if all succeeded.
+        """Let every process do some work, and continue only if all succeeded.
 
         Raises:
             SkycloneError, OSError: What the first of them that failed raised; in the first process only.
@@ -105,7 +105,7 @@ class Processes:
                 raise
             raise ProcessError(
                 f"process {self.rank + 1} of {self.size} lost another one, which was stopped or ended by "
-                "itself: what it said, if anything, stands above. The same command with --resume goes on from the "
+                "itself: what it said, if anything, is above. The same command with --resume continues from the "
                 "last saved state."
             ) from None
 

@@ -72,10 +72,10 @@ class RunFolder:
             raise
 
     def open(self, resume: bool, say: Callable[[str], None]) -> bool:
-        """Return whether there is a run to go on with; then the folder is locked.
+        """Return whether there is a run to continue; then the folder is locked.
 
         Args:
-            resume: Go on with the run in the folder, if there is one; otherwise a run there is an error.
+            resume: Continue the run in the folder, if there is one; otherwise a run there is an error.
             say: Receives a line for people.
 
         Raises:
@@ -116,7 +116,7 @@ class RunFolder:
         self._lock.release()
 
     def save_state(self, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-        """Write all that is needed to go on, whole or not at all.
+        """Write all that is needed to continue, whole or not at all.
 
         Raises:
             TrainingError: A tensor is not finite; the state saved before stays.
@@ -156,9 +156,9 @@ class RunFolder:
         publish(self.path / SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
 
     def _occupied(self) -> CheckpointError:
-        """Return the error for a folder with a run that shall not be resumed."""
+        """Return the error for a folder with a run, without --resume."""
         return CheckpointError(
-            f"{self.path} already holds a run. Go on with it with --resume, or choose another --out."
+            f"{self.path} already holds a run. Continue it with --resume, or choose another --out."
         )
 
     def _take_lock(self) -> None:

@@ -12,7 +12,7 @@ class Stopwatch:
     """Adds up wall-clock seconds by name.
 
     Attributes:
-        seconds: Seconds by name, in order of first use; may be given to go on from there.
+        seconds: Seconds by name, in order of first use; may be given to continue from there.
     """
 
     def __init__(self, seconds: dict[str, float] | None = None) -> None:

@@ -110,7 +110,7 @@ def test_more_episodes_extend_the_dataset(collected: Path, tmp_path: Path) -> No
         ({"teacher": "none"}, "teacher 'mvp' there, 'none' now"),
         ({"world": WorldConfig(aircraft=6, max_steps=40)}, "aircraft 5 there, 6 now"),
         ({"noise": 0.1}, "noise 0.0 there, 0.1 now"),
-        ({"episodes": 9}, "Call with --episodes 10 to go on"),
+        ({"episodes": 9}, "Call with --episodes 10 to continue"),
     ],
 )
 def test_another_collection_does_not_touch_the_folder(collected: Path, change: dict, message: str) -> None:

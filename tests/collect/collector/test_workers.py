@@ -55,7 +55,7 @@ def test_everything_is_made_once_and_a_worker_s_error_comes_through() -> None:
 
 def test_a_worker_that_dies_is_a_clear_error() -> None:
     message = (
-        r"A worker was killed by signal 9 \(perhaps .* memory.*Finished shards are kept; the same command goes on"
+        r"A worker was killed by signal 9 \(perhaps .* memory.*Finished shards are kept; the same command continues"
     )
     with pytest.raises(DatasetError, match=message):
         list(work(_Text("__import__('signal').raise_signal"), [signal.SIGKILL, signal.SIGKILL], 2))

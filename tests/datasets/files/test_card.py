@@ -50,7 +50,7 @@ def test_the_figures_are_worked_out_right(dataset: Dataset) -> None:
     entry = replace(dataset.manifest.shards[0], figures=FIGURES)
     text = safety_table(replace(dataset.manifest, shards=(entry,)))
     assert "| losses of separation (events of a pair) | 4 | 1 | 2 |" in text  # 4 episodes, 2 hours
-    assert "flights: 80, of which 75 % reached the waypoint, 18.75 % left the sector, 6.25 % ran into" in text
+    assert "flights: 80; 75 % reached the waypoint, 18.75 % left the sector, 6.25 % ran into" in text
     assert "(IPR): 0.96" in text
     assert "(depth / radius): 0.25" in text
 

@@ -118,7 +118,7 @@ def test_a_shard_of_another_dataset_is_refused_and_left_alone(
         ({"world": {"aircraft": 5, "step_s": 1.0}}, "aircraft 4 there, 5 now"),
         ({"format": "hdf5"}, "format 'parquet' there, 'hdf5' now"),
         ({"episodes_per_shard": 5}, "episodes_per_shard 4 there, 5 now"),
-        ({"episodes": 9}, "dataset of 10 episodes, more than the 9 asked for.* Call with --episodes 10"),
+        ({"episodes": 9}, "dataset of 10 episodes, more than the 9 requested.* Call with --episodes 10"),
     ],
 )
 def test_another_dataset_in_the_folder_is_not_touched(

@@ -71,5 +71,5 @@ def test_what_makes_no_sense_is_refused() -> None:
         Mixture(math.inf, (1, 1)).repetitions(counts)
     with pytest.raises(DatasetError, match="expected rows in conflict, got none"):
         Mixture(math.inf).repetitions(counts[:1])
-    with pytest.raises(DatasetError, match="only rows in conflict cannot stand for all rows"):
+    with pytest.raises(DatasetError, match="rows in conflict alone cannot represent all rows"):
         Mixture(math.inf).importance(np.array([0, 5]))

@@ -74,7 +74,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
             main(command)
     assert stop.value.code == 1
     said = capsys.readouterr().err
-    assert "Interrupted: what was trained is kept; the same command goes on from there." in said
+    assert "Interrupted: what was trained is kept; the same command continues from there." in said
     assert "Traceback" not in said
     main(command)
     assert "Wrote compare.json" in capsys.readouterr().err

@@ -92,11 +92,11 @@ def test_without_any_iteration_nothing_is_reached_but_what_is_said() -> None:
     [
         (iterations(0.9, 0.7, 0.5), "A constant action would reach 0.07: --lr is too high. Try a tenth of it."),
         (iterations(0.069, 0.068, 0.069), "A constant action would reach 0.07: nothing was learned"),
-        (iterations(0.05, 0.03, 0.031, train=0.005), "learns the episodes by heart"),
+        (iterations(0.05, 0.03, 0.031, train=0.005), "memorises the episodes"),
         (iterations(0.06, 0.04, 0.02), "still falling at the end"),
         (
             iterations(0.05, 0.0501, 0.0502, mse_conflict=0.4),
-            r"error lies in the conflicts \(0.4 there, 0.003 else",
+            r"error is in the conflicts \(0.4 there, 0.003 elsewhere",
         ),
         (iterations(0.02, 0.0201, 0.0202, mse_conflict=None), "try a larger network"),
     ],

@@ -285,9 +285,7 @@ def test_a_folder_that_holds_a_run_is_not_touched(small_dataset: Dataset, undist
         return {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()}
 
     before = contents()
-    with pytest.raises(
-        CheckpointError, match=r"already holds a run. Go on with it with --resume, or choose another"
-    ):
+    with pytest.raises(CheckpointError, match=r"already holds a run. Continue it with --resume, or choose another"):
         run(small_dataset, undisturbed)
     other = replace(CONFIG, lr=0.5, observation="seed")
     with pytest.raises(

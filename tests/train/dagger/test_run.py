@@ -171,7 +171,7 @@ def test_a_finished_run_resumed_does_nothing(
 @pytest.mark.parametrize(
     ("options", "changes", "message"),
     [
-        ({}, {}, "already holds a run. Go on with it with --resume, or choose another --out"),
+        ({}, {}, "already holds a run. Continue it with --resume, or choose another --out"),
         ({"resume": True}, {"lr": 0.1}, r"was begun with lr 0.002 \(got 0.1\)"),
     ],
 )

@@ -150,7 +150,7 @@ def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path
         if line.startswith("Stage 2 - Iter 3/"):
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt, match="--resume goes on from here"):
+    with pytest.raises(KeyboardInterrupt, match="--resume continues from here"):
         run(clone, tmp_path / "run", say=press)
     assert len(figures(tmp_path / "run")) == 3
     run(None, tmp_path / "run", resume=True)  # what it started from is in the folder

@@ -41,7 +41,7 @@ def test_alone_everything_is_done_here() -> None:
 
 def test_a_lost_process_is_said_in_words_and_nothing_else_is() -> None:
     with (
-        pytest.raises(ProcessError, match=r"process 1 of 2 lost another one, .* with --resume goes on from"),
+        pytest.raises(ProcessError, match=r"process 1 of 2 lost another one, .* with --resume continues from"),
         Processes(0, 2).reaching(),
     ):
         raise RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error")
@@ -202,7 +202,7 @@ def test_ctrl_c_stops_all_and_one_process_goes_on(small_dataset: Dataset, tmp_pa
     process.send_signal(signal.SIGINT)
     said += process.communicate(timeout=60)[0]
     assert process.returncode != 0
-    assert said.count("all is saved. The same command with --resume goes on from here.") == 1, said
+    assert said.count("all is saved. The same command with --resume continues from here.") == 1, said
     assert "Traceback" not in said.split("The same command with")[0], said
     lines: list[str] = []
     config = replace(CONFIG, observation="seed", schedule="constant", epochs=100000)

@@ -30,7 +30,7 @@ def test_a_new_folder_an_occupied_one_and_one_to_go_on_with(tmp_path: Path) -> N
     assert lines == [f"Nothing to resume in {tmp_path}/run: starting from the beginning."]
     assert not (tmp_path / "run").exists()
     begun(tmp_path / "run").close()
-    with pytest.raises(CheckpointError, match=r"already holds a run. Go on with it with --resume"):
+    with pytest.raises(CheckpointError, match=r"already holds a run. Continue it with --resume"):
         RunFolder(tmp_path / "run").open(resume=False, say=quiet)
     with RunFolder(tmp_path / "run") as folder:
         assert folder.open(resume=True, say=quiet)
