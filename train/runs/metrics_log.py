@@ -117,8 +117,8 @@ def _text(history: Sequence[Entry]) -> str:
 def _wait_for_next_second(board: Path) -> None:
     """Let the next file sort behind those that are there: their names begin with the second they were made in.
 
-    TensorBoard reads files in order of their names. If it read the file of a resumed run before the file of the
-    run's beginning, it would drop the wrong one.
+    TensorBoard reads files in order of their names. If it read the file of a resumed run before the one the
+    run began with, it would drop what has to stay.
     """
     names = [path.name.split(".") for path in board.glob("events.out.tfevents.*")]
     made = [int(name[3]) for name in names if len(name) > 3 and name[3].isdigit()]
