@@ -229,7 +229,7 @@ def test_a_shorter_collector_does_not_replace_the_shard_of_a_longer_one(
     short = DatasetWriter(tmp_path, make_manifest(episodes=10), print)
     fill(tmp_path, make_manifest(episodes=18))  # meanwhile shard 2 has four episodes, not two
     before = _everything(tmp_path)
-    with pytest.raises(DatasetError, match=r"of 18 episodes, more than the 10 asked for\. Nothing was changed"):
+    with pytest.raises(DatasetError, match=r"of 18 episodes, more than the 10 requested\. Nothing was changed"):
         write_shard(tmp_path, short.manifest, 2, make_table(range(8, 10)))
     assert _everything(tmp_path) == before
     assert open_dataset(tmp_path).verify() == []
