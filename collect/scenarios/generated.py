@@ -62,6 +62,8 @@ def circle(generator: np.random.Generator, config: WorldConfig, jitter_m: float 
 
     Starts are moved by up to `jitter_m` along each axis, so that no two episodes are the same.
     """
+    if jitter_m < 0:
+        raise ConfigurationError(f"scenario 'circle': expected jitter_m of 0 or more, got {jitter_m:g}")
     angles = generator.uniform(0, 2 * pi) + np.arange(config.aircraft) * 2 * pi / config.aircraft
     ring = config.sector_radius_m - config.outside_m
     direction = np.stack((np.cos(angles), np.sin(angles)), axis=-1)

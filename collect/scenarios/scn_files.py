@@ -5,18 +5,22 @@ Which files they are, whether they have changed, and which of them an episode fl
 
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
+from ...datasets.files.storage import size_of
 from ..airspace.units import KNOT_MPS
 from ..airspace.world_config import WorldConfig
 from .layout import Layout
 from .scn_parser import ScenarioFile, read
 
 PREFIX = "file:"
+_MOST_BYTES = 16 * 2**20  # of all files together; a thousand aircraft take 0.2 MB
 
 
 def is_file(scenario: str) -> bool:
@@ -82,16 +86,37 @@ def _files(path: Path) -> tuple[tuple[Path, ...], str]:
         found = tuple(sorted(each for each in path.iterdir() if each.suffix.lower() == ".scn"))
         if not found:
             raise ConfigurationError(f"scenario '{PREFIX}{path}': expected .scn files in the folder, found none.")
-    elif path.is_file():
+    elif path.exists():
         found = (path,)
     else:
         raise ConfigurationError(
             f"scenario '{PREFIX}{path}': there is no such file. Name a BlueSky .scn file, or a folder of them."
         )
+    _check_files(path, found)
     digest = hashlib.sha256()
     for each in found:
         digest.update(each.name.encode() + b"\0" + each.read_bytes() + b"\0")
     return found, digest.hexdigest()[:12]
+
+
+def _check_files(path: Path, files: Iterable[Path]) -> None:
+    """Raise unless all are regular files of a reasonable size, and their names can be written down."""
+    total = 0
+    for each in files:
+        try:
+            str(each.resolve()).encode()
+            total += size_of(each)
+        except UnicodeEncodeError:
+            raise ConfigurationError(
+                f"scenario {shown(str(each))}: expected a name in UTF-8, got another one. Rename it."
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(f"scenario '{each}': {error.strerror}. Move it out of the way.") from None
+    if total > _MOST_BYTES:
+        raise ConfigurationError(
+            f"scenario '{PREFIX}{path}': expected .scn files of at most {_MOST_BYTES // 2**20} MB, got "
+            f"{total / 2**20:,.0f} MB. Split them over several folders."
+        )
 
 
 @lru_cache(maxsize=8)

@@ -13,9 +13,13 @@ def convex(corners: np.ndarray) -> tuple[Corners, bool]:
     found = _corners(corners)
     following = np.roll(corners, -1, axis=0)
     own = 0.5 * abs(np.sum(corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]))
-    after = np.roll(found, -1, axis=0)
-    area = 0.5 * np.sum(found[:, 0] * after[:, 1] - found[:, 1] * after[:, 0])
-    return found, bool(own > 0.999 * area)
+    return found, bool(own > 0.999 * area_m2(found))
+
+
+def area_m2(corners: Corners) -> float:
+    """Return the area of a polygon; 0 for a line or a point."""
+    after = np.roll(corners, -1, axis=0)
+    return 0.5 * float(np.sum(corners[:, 0] * after[:, 1] - corners[:, 1] * after[:, 0]))
 
 
 def hull_with_margin(points: np.ndarray, margin_m: float = _MARGIN_M) -> Corners:
@@ -26,5 +30,5 @@ def hull_with_margin(points: np.ndarray, margin_m: float = _MARGIN_M) -> Corners
 
 
 def _corners(points: np.ndarray) -> Corners:
-    """Return the convex hull (C, 2) of points (n, 2)."""
-    return np.array(hull(map(tuple, points.tolist())))
+    """Return the convex hull (C, 2) of points (n, 2); C is 0 for a single point, 2 for points on a line."""
+    return np.array(hull(map(tuple, points.tolist()))).reshape(-1, 2)

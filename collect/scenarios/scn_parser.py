@@ -16,8 +16,9 @@ from ..airspace.geodesy import EARTH_RADIUS_M, middle, on_plane
 from ..airspace.sector import contains
 from ..airspace.units import KNOT_MPS, NAUTICAL_MILE_M
 from .layout import Layout
-from .scn_geometry import convex, hull_with_margin
+from .scn_geometry import area_m2, convex, hull_with_margin
 
+_LEAST_M2 = 1.0  # of a sector
 _MOST_M = 50_000.0  # how far from its centre a plane is accurate enough
 _AHEAD_S = 120.0  # an aircraft without a waypoint flies straight on for this long
 _ALIASES = {"CREATE": "CRE", "POLYGON": "POLY", "WPTYPE": "ADDWPT"}
@@ -91,7 +92,7 @@ def _commands(path: Path, text: str) -> list[tuple[int, float, str]]:
             time_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
             if not arrow or not math.isfinite(time_s):
                 raise ValueError
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ConfigurationError(
                 f"{path}, line {first}: expected 00:00:00.00>COMMAND, got '{line[:60]}'"
             ) from None
@@ -106,6 +107,7 @@ class _Reader:
         self.path, self.where = path, str(path)
         self.aircraft: dict[str, _Aircraft] = {}
         self.shapes: dict[str, list[tuple[float, float]]] = {}
+        self.shape_lines: dict[str, str] = {}
         self.area = ""
         self.points: dict[str, tuple[float, float]] = {}
         self.left_out: Counter[str] = Counter()
@@ -153,7 +155,7 @@ class _Reader:
             value = math.nan
         if not (low <= value <= high and math.isfinite(value)):
             limits = f" from {low:g} to {high:g}" if math.isfinite(low) else ""
-            raise self.fail(f"expected {what} as a number{limits}, got '{word}'")
+            raise self.fail(f"expected {what} as a number{limits}, got '{word[:60]}'")
         return value
 
     def point(self, words: list[str], what: str) -> tuple[float, float]:
@@ -213,14 +215,14 @@ class _Reader:
         if len(words) < 7 or len(words) % 2 == 0:
             raise self.fail("expected POLY name,lat,lon,... with three or more corners")
         corners = [self.point(words[place : place + 2], "a corner") for place in range(1, len(words), 2)]
-        self.shapes[words[0].upper()] = corners
+        self._shape(words[0], corners)
 
     def _box(self, words: list[str]) -> None:
         """BOX name,lat,lon,lat,lon."""
         if len(words) < 5:
             raise self.fail("expected BOX name,lat,lon,lat,lon")
         (south, west), (north, east) = self.point(words[1:], "a corner"), self.point(words[3:], "a corner")
-        self.shapes[words[0].upper()] = [(south, west), (south, east), (north, east), (north, west)]
+        self._shape(words[0], [(south, west), (south, east), (north, east), (north, west)])
 
     def _circle(self, words: list[str]) -> None:
         """CIRCLE name,lat,lon,radius in NM."""
@@ -229,7 +231,11 @@ class _Reader:
         reach = math.degrees(radius_m / EARTH_RADIUS_M)
         angles = np.arange(36) * 2 * np.pi / 36
         east = longitude + reach * np.cos(angles) / math.cos(math.radians(latitude))
-        self.shapes[words[0].upper()] = list(zip((latitude + reach * np.sin(angles)).tolist(), east.tolist()))
+        self._shape(words[0], list(zip((latitude + reach * np.sin(angles)).tolist(), east.tolist())))
+
+    def _shape(self, name: str, corners: list[tuple[float, float]]) -> None:
+        """Remember a shape, and the line it comes from."""
+        self.shapes[name.upper()], self.shape_lines[name.upper()] = corners, self.where
 
     def _area(self, words: list[str]) -> None:
         """AREA lat,lon,lat,lon, or the name of a shape."""
@@ -246,7 +252,8 @@ class _Reader:
             raise self.fail(
                 "expected aircraft, found none. Create each with CRE callsign,type,lat,lon,hdg,alt,spd."
             )
-        corners_deg = self._sector()
+        chosen = self._sector()
+        corners_deg = self.shapes.get(chosen, [])
         names, all_aircraft = list(self.aircraft), list(self.aircraft.values())
         goals_deg = [self._goal(name) for name in names]
         known = corners_deg or [each.position_deg for each in all_aircraft] + [goal for goal in goals_deg if goal]
@@ -260,6 +267,9 @@ class _Reader:
         points = np.concatenate((position, waypoint))
         if corners_deg:
             corners, is_convex = convex(on_plane(corners_deg, centre))
+            if area_m2(corners) < _LEAST_M2:
+                self.where = self.shape_lines[chosen]
+                raise self.fail(f"expected a sector with an area, but {chosen} is flat. Move its corners apart.")
             if not is_convex:
                 self.warnings.append("the sector is not convex; its convex hull is used")
         else:
@@ -278,15 +288,15 @@ class _Reader:
         layout = Layout(corners, position, waypoint, track, speed)
         return ScenarioFile(self.path, layout, tuple(f"{self.path.name}: {text}" for text in self.warnings))
 
-    def _sector(self) -> list[tuple[float, float]]:
-        """Return the corners of the sector in degrees, none if the file has no sector."""
+    def _sector(self) -> str:
+        """Return which of the shapes is the sector, "" if the file has none."""
         if self.area and self.area not in self.shapes:
             raise self.fail(f"AREA {self.area}: expected a POLY, BOX or CIRCLE of that name, found none")
         chosen = self.area or next(iter(self.shapes), "")
         others = [name for name in self.shapes if name != chosen]
         if others:
             self.warnings.append(f"the sector is {chosen}; left out: {', '.join(others)}")
-        return self.shapes.get(chosen, [])
+        return chosen
 
     def _goal(self, name: str) -> tuple[float, float] | None:
         """Return where an aircraft wants to go: its destination, else its last waypoint."""

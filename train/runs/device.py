@@ -5,7 +5,11 @@ from contextlib import contextmanager
 
 import torch
 
+from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
+
+_KINDS = ("cpu", "cuda", "mps")
+"""Devices that compute; torch knows others, such as `meta`, which has shapes and no numbers."""
 
 
 def choose_device(device: str) -> torch.device:
@@ -18,11 +22,13 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        there = "cpu, cuda" if torch.cuda.is_available() else "cpu (torch sees no GPU here)"
-        raise ConfigurationError(f"no device '{device}'. There are: {there}. Use --device auto.") from None
-    return chosen
+        if chosen.type in _KINDS:
+            torch.zeros(1, device=chosen)
+            return chosen
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError):
+        pass  # which error it is depends on how torch was built
+    there = "cpu, cuda" if torch.cuda.is_available() else "cpu (torch sees no GPU here)"
+    raise ConfigurationError(f"no device {shown(device)}. There are: {there}. Use --device auto.")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Scenarios by hand: what stands in the files is what flies, and what cannot be flown is said."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -91,3 +92,34 @@ def test_the_number_of_aircraft_is_the_files(tmp_path: Path) -> None:
     assert scenarios.world_for("sector", None) == WorldConfig()
     with pytest.raises(ConfigurationError, match="has 2 aircraft, more than the world's 1"):
         scenarios.lay_out(WorldConfig(aircraft=1, scenario=f"file:{path}"), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("pipe", "expected a regular file, got a folder, a pipe or a device"),
+        ("device", "expected a regular file"),
+        ("folder", "expected a regular file"),
+        ("sparse", "expected .scn files of at most 16 MB, got 61,440 MB"),
+        ("name", "expected a name in UTF-8, got another one. Rename it."),
+        ("dangling", "No such file or directory"),
+    ],
+)
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_only_regular_files_are_read(tmp_path: Path, kind: str, message: str, as_folder: bool) -> None:
+    """A pipe would keep a reader waiting, a device has no end."""
+    path = tmp_path / "a.scn"
+    if kind == "name":
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.scn"))
+        path.write_text(SMALL)
+    elif kind == "sparse":
+        with open(path, "wb") as file:
+            file.truncate(60 * 2**30)
+    else:
+        make = {"pipe": os.mkfifo, "folder": os.mkdir}.get(kind)
+        target = "/dev/zero" if kind == "device" else "nowhere"
+        make(path) if make else path.symlink_to(target)
+    if kind in ("folder", "dangling") and not as_folder:
+        message = "expected .scn files in the folder, found none" if kind == "folder" else "there is no such file"
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        scenarios.world_for(f"file:{tmp_path if as_folder else path}")

@@ -120,6 +120,9 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
         ("0:0:0>MCRE 20", "MCRE brings in traffic or commands that are not in this file"),
         ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>AREA S", "AREA S: expected a POLY, BOX or CIRCLE of that name"),
         ("0:0:0>POLY S 52 4 52 5", "expected POLY name,lat,lon,... with three or more corners"),
+        ("9" * 400 + ":0:0>CRE D1,M600,52,4,0,0,9", "line 1: expected 00:00:00.00>COMMAND, got '999"),
+        ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>BOX S 52,4,52,4", "line 2: expected a sector with an area, but S is"),
+        ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>POLY S 52 4 52 5 52 6", "line 2: expected a sector with an area"),
         ("0:0:0>CIRCLE S 52 4", "expected the radius in NM as a number from 0.001 to 100, got ''"),
     ],
 )
@@ -127,3 +130,47 @@ def test_what_cannot_be_flown_is_said_with_its_line(tmp_path: Path, text: str, m
     with pytest.raises(ConfigurationError, match=re.escape(message)) as caught:
         scenario_parser.read(write(tmp_path, text))
     assert "own.scn" in str(caught.value)
+
+
+NUMBERS = st.sampled_from(
+    ["52", "52.001", "4.37", "4.371", "0", "17", "-90", "1e308", "nan", "inf", "9" * 400, "'", ""]
+)
+WORDS = st.one_of(NUMBERS, st.sampled_from(["D1", "D2", "S", "M600", "FL10", "\x1b[31m", "\0", "\\", "#", ">"]))
+COMMANDS = st.sampled_from(
+    [
+        "CRE D1,M600,52,4.37,0,100,17",
+        "CRE D2,M600",
+        "DEST D1",
+        "ADDWPT",
+        "DEFWPT",
+        "AREA",
+        "POLY S",
+        "BOX S",
+        "CIRCLE S",
+        "D1",
+    ]
+)
+STAMPS = st.sampled_from(
+    ["0:0:0>", "00:00:00.5>", "9:9:9>", f"{'9' * 400}:0:0>", "nan:0:0>", "0:0:inf>", "0:0:-1e308>", ">"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    lines=st.lists(
+        st.tuples(st.one_of(st.just("0:0:0>"), STAMPS), COMMANDS, st.lists(st.one_of(WORDS, NUMBERS), max_size=7)),
+        max_size=6,
+    )
+)
+def test_any_file_is_a_scenario_or_one_error(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, str, list[str]]]
+) -> None:
+    text = "".join(f"{stamp}{command} {','.join(words)}\n" for stamp, command, words in lines)
+    path = tmp_path_factory.getbasetemp() / "hostile.scn"
+    path.write_text(text)
+    try:
+        layout = scenario_parser.read(path).layout
+    except ConfigurationError:
+        return
+    assert len(layout.corners_m) >= 3
+    assert all(np.isfinite(part).all() for part in (layout.corners_m, layout.position_m, layout.waypoint_m))

@@ -12,6 +12,15 @@ def test_devices() -> None:
         choose_device("abacus")
 
 
+@pytest.mark.parametrize(
+    "name", ["meta", "vulkan", "xla", "", "cuda:99999999999", "x" * 10_000, "cpu\0", "\udcff", "-1"]
+)
+def test_only_what_computes_is_a_device(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no device .* There are: cpu") as caught:
+        choose_device(name)
+    assert len(str(caught.value)) < 200
+
+
 def test_threads_are_given_back() -> None:
     before = torch.get_num_threads()
     with torch_threads(2):
