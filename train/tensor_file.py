@@ -1,7 +1,8 @@
 """Tensors and a JSON description in one safetensors file, with one hash of both. No pickle.
 
-The header holds `{"sha256": ..., "description": ...}`. In files written by older versions it holds the description
-alone; they are read too, without a check.
+The description is JSON under `skyclone` in the file's metadata, with the hash as its last key: a second key of the
+metadata would come in another order each time, for safetensors keeps them in a hash map. Files written by older
+versions have no hash; they are read too, without a check.
 """
 
 import hashlib
@@ -20,8 +21,8 @@ from ..datasets.files.atomic import publish
 
 REMEDY = "Take it from a backup, or train again."
 
-_HEADER = "skyclone"  # the key in the header of a safetensors file
-_ENVELOPE = {"sha256", "description"}
+_HEADER = "skyclone"  # the key in the metadata of a safetensors file
+_HASH = "content_sha256"  # the last key of the description in it
 
 
 class Contents(NamedTuple):
@@ -46,8 +47,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mappin
         OSError: It cannot be written.
     """
     there = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    envelope = {"sha256": _content_hash(there, description), "description": description}
-    publish(path, to_safetensors(there, metadata={_HEADER: to_json(envelope)}))
+    text = to_json({**description, _HASH: _content_hash(there, description)})
+    publish(path, to_safetensors(there, metadata={_HEADER: text}))
 
 
 def read_tensors(path: Path, remedy: str = REMEDY) -> Contents:
@@ -72,14 +73,13 @@ def read_tensors(path: Path, remedy: str = REMEDY) -> Contents:
         ) from None
     if not isinstance(description, dict):
         raise CheckpointError(f"{path}: expected a description that is an object, got {description!r}. {remedy}")
-    if set(description) != _ENVELOPE:
+    if _HASH not in description:
         return Contents(tensors, description, is_checked=False)
-    content = description["description"]
-    if not isinstance(content, dict) or description["sha256"] != _content_hash(tensors, content):
+    if description.pop(_HASH) != _content_hash(tensors, description):
         raise CheckpointError(
             f"{path} is damaged: its tensors and description do not have the hash they were written with. {remedy}"
         )
-    return Contents(tensors, content, is_checked=True)
+    return Contents(tensors, description, is_checked=True)
 
 
 def weights_hash(tensors: Mapping[str, Tensor]) -> str:

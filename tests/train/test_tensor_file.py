@@ -38,7 +38,7 @@ def test_files_of_older_versions_are_read_unchecked(tmp_path: Path) -> None:
 
 
 def test_no_flipped_bit_is_read_as_something_else(tmp_path: Path) -> None:
-    """Every byte of the file has one of its bits flipped: an error, or a description nobody takes for one."""
+    """Every byte of the file has one of its bits flipped: an error, or the very same content."""
     path = tmp_path / "a"
     write_tensors(path, TENSORS, DESCRIPTION)
     good, draw = path.read_bytes(), random.Random(0)
@@ -50,11 +50,8 @@ def test_no_flipped_bit_is_read_as_something_else(tmp_path: Path) -> None:
             contents = read_tensors(path)
         except CheckpointError:
             continue
-        if contents.is_checked:  # the same, written differently: another space, or digits in capitals
-            assert contents.description == DESCRIPTION
-            assert weights_hash(contents.tensors) == weights_hash(TENSORS)
-        else:
-            assert "progress" not in contents.description
+        assert DESCRIPTION.items() <= contents.description.items()  # more: the name of the hash was hit
+        assert weights_hash(contents.tensors) == weights_hash(TENSORS)
 
 
 @pytest.mark.parametrize(("old", "new"), [(b"935", b"135"), (b"0.1", b"0.7")])
