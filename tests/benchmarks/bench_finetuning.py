@@ -113,7 +113,7 @@ def matmul() -> dict[str, float]:
     observation = Observation(
         torch.randn(rows, 7), torch.randn(rows, seen, view.intruder_features), torch.rand(rows, seen) < 0.5
     )
-    batch = ppo.Batch(observation, torch.randn(rows, 2), *(torch.zeros(3, rows).unbind(0)), None)
+    batch = ppo.UpdateBatch(observation, torch.randn(rows, 2), *(torch.zeros(3, rows).unbind(0)), None)
     settings = ppo.PPOConfig(epochs=1, minibatch=MINIBATCH, target_kl=0.0)
     optimizer, generator = ppo.make_optimizer(actor, critic, settings), torch.Generator()
 

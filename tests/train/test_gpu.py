@@ -44,7 +44,7 @@ def test_the_loop_never_waits_for_the_gpu(small_dataset: Dataset, tmp_path: Path
 
     assert epoch(0) > 20
     epoch(1)
-    assert cloning.learner.check().bad is None
+    assert cloning.updater.check().bad is None
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -62,7 +62,7 @@ def test_a_nan_between_two_looks_is_never_saved(
     small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloning = cloning_of(small_dataset, tmp_path / "run", "cuda", batch_size=256)
-    update, calls = cloning.learner.update, 0
+    update, calls = cloning.updater.update, 0
 
     def spoiled(batch: Batch, rows: int, learning_rate: float) -> None:
         nonlocal calls
@@ -71,7 +71,7 @@ def test_a_nan_between_two_looks_is_never_saved(
             batch.action[3, 0] = torch.nan
         update(batch, rows, learning_rate)
 
-    monkeypatch.setattr(cloning.learner, "update", spoiled)
+    monkeypatch.setattr(cloning.updater, "update", spoiled)
     with pytest.raises(Exception, match="in batch 7 of iteration 1"):
         cloning.train()
     assert calls > 7, "it looked later"
@@ -96,5 +96,5 @@ def test_speed(small_dataset: Dataset, tmp_path: Path, model: str, batch_size: i
         for batch in cloning.loader:
             cloning._step(batch)
             rows += len(batch.action)
-    assert cloning.learner.check().bad is None
+    assert cloning.updater.check().bad is None
     print(f"{model}, batches of {batch_size}: {rows / (time.perf_counter() - start):,.0f} samples/s")

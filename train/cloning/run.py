@@ -3,7 +3,7 @@
 A run is a folder: `config.json` (its settings), `last.state.safetensors` (all that is needed to continue),
 `best.*` and `last.*` (checkpoints), `metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `loss.png`
 (the end). It may be trained by several processes (`processes.py`): each does all that is written here on its part
-of every batch, and only the first writes and speaks.
+of every batch, and only the first writes and reports.
 """
 
 import math
@@ -265,14 +265,14 @@ class Cloning:
             )
         is_best = progress.best is None or heldout.mse < progress.best
         progress.is_finished = self._fraction() >= 1
-        self.processes.from_first(lambda: self._tell(log, heldout, is_best))
+        self.processes.from_first(lambda: self._report(log, heldout, is_best))
         if is_best:
             progress.best = heldout.mse
         progress.next_epoch()
         self.updater.begin(0.0, 0.0, 0)
         self._save_state()
 
-    def _tell(self, log: MetricsLog[Iteration] | None, heldout: HeldOut, is_best: bool) -> None:
+    def _report(self, log: MetricsLog[Iteration] | None, heldout: HeldOut, is_best: bool) -> None:
         """Keep the figures of the iteration that has ended, say them, and save the weights."""
         assert log is not None, "only the first process reports"
         iteration = self._iteration(heldout)

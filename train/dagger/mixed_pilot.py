@@ -3,7 +3,7 @@
 Ross, Gordon, Bagnell (AISTATS 2011) let the teacher fly a step with probability beta. Changing hands every second
 gives jerky tracks that neither of the two would fly. Whole episodes of the teacher are what the first dataset holds
 already. So the hands are given per aircraft: some aircraft of every episode are flown by the teacher from start to
-end, and the students meet them, and one another, as they will in flight.
+end, and policies meet them, and one another, as they will in flight.
 """
 
 from dataclasses import dataclass

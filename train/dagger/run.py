@@ -1,7 +1,7 @@
 """DAgger: fly the policy, let the teacher label the states it visits, train on, and again.
 
 Ross, Gordon, Bagnell, "A reduction of imitation learning and structured prediction to no-regret online learning",
-AISTATS 2011. A run is a folder: `config.json` (what it shall do), `clone.*` (a copy of what it started from),
+AISTATS 2011. A run is a folder: `config.json` (what it does), `clone.*` (a copy of what it started from),
 `rounds/K/` (`data/` the round's dataset, `run/` its training, `probe/` what its policy visits, `measured.*` its
 figures; round 0 is the start), `best.*` and `last.*` (checkpoints), `metrics.jsonl`, `summary.json` (the end). With
 a control, `control/` is the same of a policy that has as many steps without the rounds' data.
@@ -137,13 +137,13 @@ class Dagger:
         """Do all rounds, or those that are left."""
         policies = [self._measured(self.run / ROUNDS_NAME / "0", 0, self.start, 0)]
         controls = policies[:]
-        self._tell(policies[0], policies[0])
+        self._report(policies[0], policies[0])
         for number in range(1, self.config.rounds + 1):
             policies.append(self._round(number, policies[-1]))
-            self._tell(policies[-1], policies[0])
+            self._report(policies[-1], policies[0])
             if self.config.control:
                 controls.append(self._control(number, controls[-1], policies[-1].batches))
-                self._tell(controls[-1], policies[0], "control, ")
+                self._report(controls[-1], policies[0], "control, ")
         summary = self._publish(self.run, policies)
         if self.config.control:
             self._publish(self.run / CONTROL_NAME, controls)
@@ -252,7 +252,7 @@ class Dagger:
         tensors = {f"{part}.{name}": column for part, columns in parts.items() for name, column in columns.items()}
         write_tensors(file, tensors, {"heldout": figures.to_json()})
 
-    def _tell(self, policy: RoundPolicy, start: RoundPolicy, who: str = "") -> None:
+    def _report(self, policy: RoundPolicy, start: RoundPolicy, who: str = "") -> None:
         """Say how a policy does."""
         figures = policy.to_json(start)
         visited, common, flown = figures["visited"], figures["common"], figures["gate"]

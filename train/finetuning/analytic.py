@@ -48,9 +48,9 @@ class Costs:
         predicted: A pair on collision course whose closest point is now; linear in the distance there, from 0 at
             margin R on, and fading with the time until then.
         speed: (speed / cruise - 1)^2 of each aircraft. Changing speed avoids conflicts without a detour, so this is
-            not to be dear.
+            not to be costly.
         pace: The square of what |mean speed of all / cruise - 1| is above `tolerance`, for each of them: on the
-            whole nobody shall be late or early.
+            whole the traffic is neither late nor early.
         effort: The square of the action, both numbers.
         outside: An aircraft so far outside the sector that it has left it; quadratic, from 0 at a tenth of that on.
             Steep, because who leaves stops costing anything, and waypoints lie on the edge: cheaper, and who avoids
@@ -96,7 +96,7 @@ class Costs:
 TERMS = ("path", "proximity", "predicted", "speed", "pace", "effort", "outside")
 
 Watch = Callable[[Traffic, StepResult], None]
-"""Is told of a step: the traffic before it, and what it brought."""
+"""Receives a step: the traffic before it, and what it brought."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def pair_costs(after: Traffic, pairs: Pairs, config: WorldConfig, costs: Costs) 
 
     Args:
         after: (B, N), differentiable.
-        pairs: (B, N, N) of the same traffic; they only tell which pairs cost anything.
+        pairs: (B, N, N) of the same traffic; they only say which pairs cost anything.
         config: The world.
         costs: Margin, look-ahead and fading.
     """
@@ -269,7 +269,7 @@ def step_costs(
     Args:
         before: (B, N); only those who fly here cost anything.
         action: (M, 2) of those, not clipped.
-        after: (B, N), ended aircraft no longer flying: they are in nobody's way.
+        after: (B, N), ended aircraft no longer flying: they are in no one's path.
         pairs: (B, N, N) of `after`, without gradient.
         corners_m: (B, C, 2) of the sectors.
         config: The world.
@@ -332,7 +332,7 @@ def fly_window(
         network: The policy.
         view: What it observes.
         config: T, damping and costs.
-        watch: Is told of each step, after it.
+        watch: Receives each step, after it.
     """
     costs, traffic = config.costs, world.traffic
     sums: dict[str, Tensor] = {}
@@ -359,8 +359,8 @@ def fly_window(
     assert first is not None
     means = {name: term / max(rows, 1) for name, term in sums.items()}
     cost = torch.stack(tuple(means.values())).sum()
-    told = {name: float(term.detach()) for name, term in means.items()}
-    return Window(cost, told, rows, *(first[0], first[1].detach()))
+    figures = {name: float(term.detach()) for name, term in means.items()}
+    return Window(cost, figures, rows, *(first[0], first[1].detach()))
 
 
 def make_optimizer(network: nn.Module, config: AnalyticConfig) -> torch.optim.Optimizer:

@@ -87,7 +87,7 @@ class TuningIteration:
         return [explained, kl, f"clipped {learning['clip_fraction']:.0%}"]
 
     def _analytic(self) -> list[str]:
-        """Return what is told about an update along the analytic gradient."""
+        """Return what is said about an update along the analytic gradient."""
         learning = self.learning
         terms = ", ".join(f"{name} {learning[name]:.3f}" for name in ("path", "proximity", "predicted"))
         return [

@@ -1,4 +1,4 @@
-"""The two ways to learn: each flies its aircraft, changes its network, and can be saved and taken back.
+"""The two methods of fine-tuning: each flies its aircraft, changes its network, and can be saved and taken back.
 
 Both offer the same to the run that drives them (`finetune.Finetuning`): `network`, `modules`, `optimizer`, `crews`,
 `generator` and `learn`. They share nothing else.
@@ -72,7 +72,7 @@ class Learned(NamedTuple):
 
 
 class Method(Protocol):
-    """What a run needs of a way to learn.
+    """What a run needs of a method.
 
     Attributes:
         network: The policy.

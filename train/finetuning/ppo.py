@@ -85,8 +85,8 @@ def gae(
     delta_t = r_t + discount V'_t - V_t, where V'_t is the value of the state after step t.
 
     Args:
-        reward: (T, L), 0 where nobody flies.
-        value: (T, L) V_t, 0 where nobody flies.
+        reward: (T, L), 0 where no aircraft flies.
+        value: (T, L) V_t, 0 where no aircraft flies.
         following: (T, L) V'_t; see `following_values`.
         continues: (T, L) bool, True where row t + 1 of the slot belongs to the same trajectory.
         discount: gamma.
@@ -113,7 +113,7 @@ def following_values(
 
     Args:
         value: (T, L) of the state before each step.
-        last_value: (L,) of the state after the last step, 0 where nobody flies.
+        last_value: (L,) of the state after the last step, 0 where no aircraft flies.
         final_value: (T, L) of the state after a truncated step, anything elsewhere.
         is_terminated: (T, L) bool.
         is_truncated: (T, L) bool.
@@ -205,7 +205,7 @@ class UpdateBatch(NamedTuple):
         log_prob: (M,) of the sample under the policy that drew it.
         advantage: (M,) normalised.
         target: (M,) value target: advantage + value, before normalising.
-        anchor_mean: (M, A) the clone's mean action, or None where there is no anchor.
+        anchor_mean: (M, A) the parent's mean action, or None where there is no anchor.
     """
 
     observation: Observation

@@ -1,6 +1,6 @@
 """Fine-tuning: start from a parent, without ever publishing something worse than the parent.
 
-How is learned is the learner's business (`learners`); here is the run around it.
+How it learns is up to the method (`methods`); here is the run around it.
 
 A run is a folder like that of a clone: `config.json` (its settings), `clone.*` (a copy of what it started
 from), `last.state.safetensors` (all else that is needed to continue), `best.*` and `last.*` (checkpoints),

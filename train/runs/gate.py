@@ -1,7 +1,7 @@
 """The gate: nothing is published as `best` that flies worse than the parent it came from.
 
 The parent and every later policy fly the same scenarios, without noise, and are compared scenario by scenario. The
-scenarios are seen by nobody else: neither by training nor in any dataset nor in the final evaluation.
+scenarios are used nowhere else: neither in training nor in any dataset nor in the final evaluation.
 
 Notation: S scenarios, B episodes flown at once, N aircraft.
 """

@@ -24,7 +24,7 @@ class ProcessError(SkycloneError):
 
 
 class Processes:
-    """The processes of a run, of which this is one; alone unless `joined` found others.
+    """The processes of a run, this one among them; alone unless `joined` found others.
 
     Attributes:
         rank: Number of this one, from 0.
