@@ -163,7 +163,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(run: Path) -> 
 def test_edited_copy_is_noticed(run: Path) -> None:
     path = run / "best.json"
     path.write_text(path.read_text().replace('"intruders": 8', '"intruders": 9'))
-    with pytest.raises(CheckpointError, match="was changed: it is only a copy of what the weights beside it say"):
+    with pytest.raises(CheckpointError, match="was changed: it is only a copy of the description inside"):
         checkpoint.load(run)
     path.write_text("{")
     with pytest.raises(CheckpointError, match=r"best.json is damaged: expected JSON. Delete it"):
