@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ...datasets.errors import CheckpointError, SkycloneError
-from ...datasets.files.atomic import clean, publish
+from ...datasets.errors import CheckpointError, ConfigurationError, SkycloneError
+from ...datasets.files.atomic import check_ours, clean, publish
 from ..tensor_file import not_finite, read_tensors, write_tensors
 from .config_file import CONFIG_NAME
 
@@ -25,6 +25,22 @@ STATE_NAME = "last.state.safetensors"
 METRICS_NAME = "metrics.jsonl"
 SUMMARY_NAME = "summary.json"
 LOCK_NAME, HOLDER_NAME = ".skyclone-run.lock", ".skyclone-run.json"
+
+STEMS = ("best", "last", "clone")
+"""Of a run's checkpoints; `clone` is the parent's copy."""
+FILE_NAMES = (
+    *(CONFIG_NAME, STATE_NAME, METRICS_NAME, SUMMARY_NAME, "loss.png", "loss.svg", "los.png", "los.svg"),
+    *(f"{stem}.{end}" for stem in STEMS for end in ("safetensors", "json")),
+)
+"""All files of runs of any stage; the folders in a run keep what they find."""
+
+_MARKS = {
+    CONFIG_NAME: b'{\n "stage": "',
+    "clone.safetensors": b'"skyclone"',
+    "clone.json": b'"weights_sha256"',
+}
+"""How those files begin that may be there when a run is killed as it begins; the others come after its config."""
+_NO_MARK = b"\0 skyclone writes no such file"
 
 Result = TypeVar("Result")
 
@@ -34,15 +50,23 @@ class TrainingError(SkycloneError):
 
 
 def holds_run(folder: Path) -> bool:
-    """Return whether a folder holds a run, or what is left of one.
+    """Return whether a folder holds a run, or what is left of one that was killed before it had begun.
 
     Raises:
-        CheckpointError: It is a file.
+        CheckpointError: It is a file, or a file that skyclone did not write has the name of one of a run.
     """
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"expected a folder for the run, but {folder} is a file. Choose another --out.")
-    names = (CONFIG_NAME, STATE_NAME, METRICS_NAME, SUMMARY_NAME, "best.safetensors", "last.safetensors")
-    return any((folder / name).exists() for name in names)
+    config = folder / CONFIG_NAME
+    try:
+        check_ours(config, _MARKS[CONFIG_NAME], "a run's config")
+        if config.exists():
+            return True
+        for name in FILE_NAMES:
+            check_ours(folder / name, _MARKS.get(name, _NO_MARK), "part of a run with its config.json")
+    except ConfigurationError as error:
+        raise CheckpointError(str(error)) from None
+    return False
 
 
 class RunFolder:
@@ -102,9 +126,9 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self._take_lock()
-        if holds_run(self.path):
-            self.close()
-            raise self._occupied()
+        with self.closed_on_error():
+            if holds_run(self.path):
+                raise self._occupied()
 
     def close(self) -> None:
         """Free the lock, if it is held, and leave no trace of it."""

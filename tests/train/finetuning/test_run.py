@@ -356,8 +356,8 @@ def test_resuming_from_another_clone(undisturbed: Path, tmp_path: Path) -> None:
 
 
 def test_resuming_what_is_no_finetuning(clone: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"config": {}, "datasets": []}')
-    with pytest.raises(CheckpointError, match="is damaged: expected stage, parent in it, found only config"):
+    (tmp_path / "config.json").write_text('{\n "stage": "finetune", "config": {}}')
+    with pytest.raises(CheckpointError, match="is damaged: expected parent in it, found only stage, config"):
         run(clone, tmp_path, resume=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from skyclone.datasets.errors import CheckpointError
-from skyclone.train.runs.run_folder import HOLDER_NAME, LOCK_NAME, RunFolder, TrainingError
+from skyclone.train.runs.run_folder import FILE_NAMES, HOLDER_NAME, LOCK_NAME, RunFolder, TrainingError
 
 
 def quiet(line: str) -> None:
@@ -20,7 +20,7 @@ def begun(path: Path) -> RunFolder:
     """A run that has begun."""
     folder = RunFolder(path)
     folder.begin()
-    (path / "config.json").write_text("{}")
+    (path / "config.json").write_text('{\n "stage": "clone"\n}')
     return folder
 
 
@@ -37,6 +37,33 @@ def test_a_new_folder_an_occupied_one_and_one_to_go_on_with(tmp_path: Path) -> N
     assert os.listdir(tmp_path / "run") == ["config.json"], "no trace of the lock"
     with pytest.raises(CheckpointError, match=r"expected a folder for the run, but .*config.json is a file"):
         RunFolder(tmp_path / "run" / "config.json").open(resume=True, say=quiet)
+
+
+@pytest.mark.parametrize("name", FILE_NAMES)
+@pytest.mark.parametrize("resume", [True, False])
+def test_no_file_of_somebody_else_is_written_over(tmp_path: Path, name: str, resume: bool) -> None:
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(CheckpointError, match=rf"{name}: expected no file or .*, got another file. It is left as"):
+        RunFolder(tmp_path).open(resume, quiet)
+    with pytest.raises(CheckpointError, match=f"{name}: expected no file"):
+        RunFolder(tmp_path).begin()
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+
+
+def test_a_folder_of_that_name_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").mkdir()
+    with pytest.raises(CheckpointError, match=r"summary.json: expected no file or .*, got a folder. It is left"):
+        RunFolder(tmp_path).open(False, quiet)
+
+
+def test_other_files_are_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert not RunFolder(tmp_path).open(False, quiet)
+    begun(tmp_path).close()
+    with RunFolder(tmp_path) as folder:
+        assert folder.open(True, quiet)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("resume", [True, False])
