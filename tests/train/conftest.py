@@ -1,6 +1,6 @@
 """Fixtures of the training tests: a small dataset, flown once, and a small clone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,13 @@ from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
 from skyclone.datasets.traffic.record import Table
+from skyclone.train.cloning import plots as cloning_plots
+from skyclone.train.finetuning import plots as finetuning_plots
 
+DRAWN = {
+    (module, name): getattr(module, name)
+    for module, name in ((cloning_plots, "losses"), (cloning_plots, "attention"), (finetuning_plots, "safety"))
+}
 Relabelled = Callable[[Dataset, Path, Callable[[Table], None]], Dataset]
 
 
@@ -21,6 +27,23 @@ Relabelled = Callable[[Dataset, Path, Callable[[Table], None]], Dataset]
 def one_thread() -> None:
     """Let torch use one thread: the networks here are tiny, and on a busy machine two are many times slower."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_plots() -> Iterator[None]:
+    """Draw nothing: drawing takes far longer than a small training."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cloning_plots, "losses", lambda history, kind: b"")
+        patched.setattr(cloning_plots, "attention", lambda network, view: None)
+        patched.setattr(finetuning_plots, "safety", lambda history, clone, kind: b"")
+        yield
+
+
+@pytest.fixture
+def plots_drawn(without_plots: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw after all, for one test of what is drawn."""
+    for (module, name), draw in DRAWN.items():
+        monkeypatch.setattr(module, name, draw)
 
 
 @pytest.fixture(scope="session")

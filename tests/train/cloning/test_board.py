@@ -10,6 +10,7 @@ from skyclone.train import networks
 from skyclone.train.cloning.board import is_power_of_two, show_network
 
 
+@pytest.mark.usefixtures("plots_drawn")
 def test_tensorboard_holds_the_weights_and_the_attention(tmp_path: Path) -> None:
     view = View.parse("ego:intruders=3")
     network = networks.make("pairwise", view, width=8, hidden=8)

@@ -15,7 +15,6 @@ from skyclone.datasets.loading.loader import Batch, Loader
 from skyclone.datasets.traffic.observation import Observation
 from skyclone.datasets.traffic.record import Table
 from skyclone.train import checkpoint, networks
-from skyclone.train.cloning import plots
 from skyclone.train.cloning import run as cloning
 from skyclone.train.cloning.config import CloningConfig
 from skyclone.train.cloning.diagnosis import diagnose, judge
@@ -207,13 +206,6 @@ def easy(small_dataset: Dataset, relabelled: Any, tmp_path_factory: pytest.TempP
     return data
 
 
-@pytest.fixture(autouse=True)
-def few_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the losses only: `test_plots.py` covers the others, which take longer."""
-    monkeypatch.setattr(plots, "attention", lambda network, view: None)
-    monkeypatch.setattr(cloning, "PLOT_NAMES", ("loss.png",))
-
-
 @pytest.fixture
 def processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the run measure its own speed, not that of a busy machine."""
@@ -378,4 +370,3 @@ def test_a_network_without_attention_trains_and_is_judged(
     assert set(summary["diagnosis"]) <= {"loss stays high"}
     assert any("| sharpness none |" in line for line in lines)
     assert "  NO  attention sharpness > 0.5 (this network has no attention)" in lines
-    assert (tmp_path / "run" / "loss.png").stat().st_size > 5000

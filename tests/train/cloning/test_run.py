@@ -86,6 +86,7 @@ def assert_same_end(out: Path, other: Path) -> None:
     assert points(out) == points(other)
 
 
+@pytest.mark.usefixtures("plots_drawn")
 def test_what_a_run_leaves(small_dataset: Dataset, tmp_path: Path) -> None:
     lines: list[str] = []
     summary = run(small_dataset, tmp_path / "run", say=lines.append)

@@ -10,6 +10,8 @@ from skyclone.train.finetuning.iteration import TuningIteration
 
 CLONE = {"los_events": 0.5, "extra_distance": 0.05}
 
+pytestmark = pytest.mark.usefixtures("plots_drawn")
+
 
 def iteration(number: int, los: float = 2.0, gate_los: float | None = None, **changes: Any) -> TuningIteration:
     """1,000 steps each; with a flight through the gate if its LoS is given."""
