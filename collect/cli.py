@@ -9,6 +9,9 @@ import click
 
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
+from ..datasets.options import default_from, options_of
+from .airspace.world_config import WorldConfig
+from .collector.config import CollectConfig
 
 
 class _ShardRange(click.ParamType):
@@ -31,27 +34,13 @@ def _known_simulator(ctx: click.Context, param: click.Parameter, value: str) -> 
     return value
 
 
-simulator_option = click.option(
-    "--simulator",
-    default="embedded",
-    show_default=True,
-    metavar="[embedded|bluesky]",
-    callback=_known_simulator,
-    help="What they fly in; bluesky takes :simdt_s=0.05, its time step.",
+simulator_option = options_of(
+    WorldConfig, "simulator", changes={"simulator": {"metavar": "[embedded|bluesky]", "callback": _known_simulator}}
 )
-
-aircraft_option = click.option(
-    "--aircraft", type=click.IntRange(1), help="Aircraft in each.  [default: 20, or a file's]"
-)
-scenario_option = click.option(
-    "--scenario",
-    default="sector",
-    show_default=True,
-    help="How the traffic is laid out: a name, or file:PATH of BlueSky's .scn, or of a folder of them.",
-)
+scenario_option = options_of(WorldConfig, "scenario")
 
 
-def world_of(options: dict[str, Any]) -> Any:
+def world_of(options: dict[str, Any]) -> WorldConfig:
     """Return the world of a command's options, taking them out, and warn of what a scenario's file leaves out."""
     from . import scenarios
 
@@ -63,21 +52,24 @@ def world_of(options: dict[str, Any]) -> Any:
 
 @click.command("collect")
 @click.option("--out", type=as_folder, metavar="DIR", required=True, help="Folder, or s3://bucket/folder.")
-@click.option("--episodes", type=click.IntRange(1), help="How many episodes.  [default: 1000, or a file's]")
-@aircraft_option
+@options_of(CollectConfig, "episodes", bounded=True, changes=default_from(CollectConfig, "episodes", "a file's"))
+@options_of(WorldConfig, "aircraft", bounded=True, changes=default_from(WorldConfig, "aircraft", "a file's"))
 @scenario_option
-@click.option("--teacher", default="mvp", show_default=True, help="Who gives the labels: NAME[:key=number...].")
-@click.option("--pilot", default="teacher", show_default=True, help="Who flies: teacher, or a checkpoint's folder.")
-@click.option("--noise", type=click.FloatRange(0), default=0.0, show_default=True, help="Noise on the action.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes every episode.")
-@click.option(
-    "--format", type=click.Choice(list(SUFFIXES)), default="parquet", show_default=True, help="Of the shards."
+@options_of(
+    CollectConfig,
+    "teacher",
+    "pilot",
+    "noise",
+    "seed",
+    "format",
+    "episodes_per_shard",
+    bounded=True,
+    changes={"format": {"type": click.Choice(list(SUFFIXES))}},
 )
 @click.option(
     "--workers", type=click.IntRange(1), help="Processes, or Ray tasks at once.  [default: the CPUs there are]"
 )
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
-@click.option("--episodes-per-shard", type=click.IntRange(1), default=128, show_default=True, help="Flown at once.")
 @simulator_option
 @click.option(
     "--engine",
@@ -99,17 +91,19 @@ def collect(
 
     Broken off or damaged, the same command goes on: it keeps the shards that are sound and makes the others.
     """
-    from .collector.collector import Collection
     from .scenarios.registry import count_of
 
     world = world_of(options)
-    options["episodes"] = options["episodes"] or count_of(world.scenario) or 1000
+    episodes = options.pop("episodes") or count_of(world.scenario)
+    if episodes:
+        options["episodes"] = episodes
+    config = CollectConfig(world=world, **options)
     workers = workers or (_cpus() if engine == "local" else None)
-    _run(out, Collection(world=world, **options), engine, workers, shards, (ctx.obj or {}).get("load_pilot"))
+    _run(out, config, engine, workers, shards, (ctx.obj or {}).get("load_pilot"))
 
 
 def _run(
-    out: Folder, collection: Any, engine: str, workers: int | None, shards: range | None, load_pilot: Any
+    out: Folder, config: CollectConfig, engine: str, workers: int | None, shards: range | None, load_pilot: Any
 ) -> None:
     """Collect with a progress bar, and say in the end what came about and where the time went."""
     from tqdm import tqdm
@@ -120,7 +114,7 @@ def _run(
     try:
         manifest, times = run(
             out,
-            collection,
+            config,
             engine=engine,
             workers=workers,
             shards=shards,

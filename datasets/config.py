@@ -32,6 +32,7 @@ LONGEST = annotated_types.MaxLen(10_000)
 Count = Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
 """A whole number in a tuple of them."""
 
+_BOUNDS = ("ge", "gt", "le", "lt")
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
 _NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
 _shorten = reprlib.Repr()
@@ -101,6 +102,13 @@ def fields_of(kind: type) -> dict[str, FieldInfo]:
     """Return the fields of a config by name, with type (`annotation`), default, bounds and `description`."""
     fields: dict[str, FieldInfo] = vars(kind)["__pydantic_fields__"]
     return fields
+
+
+def bounds_of(field: FieldInfo) -> dict[str, float]:
+    """Return the bounds of a field by `ge`, `gt`, `le`, `lt`, without those that all have."""
+    found = {key: getattr(bound, key) for bound in field.metadata for key in _BOUNDS if hasattr(bound, key)}
+    general = (LARGEST, -LARGEST, LARGEST_WHOLE, -(2**63))
+    return {key: value for key, value in found.items() if value not in general}
 
 
 def fits(value: Any, kind: Any) -> bool:
@@ -205,12 +213,11 @@ def _translated(cls: type[Config], error: ValidationError) -> SkycloneError:
 
 def _bounds_in_words(field: FieldInfo, broken: Mapping[str, Any]) -> str:
     """Return the bounds of a field, such as ` of 1 or more`; those that all have only where they are broken."""
-    keys = ("ge", "gt", "le", "lt")
-    found = {key: getattr(bound, key) for bound in field.metadata for key in keys if hasattr(bound, key)}
-    context = {key: value for key, value in broken.get("ctx", {}).items() if key in keys}
-    limits = (LARGEST, -LARGEST, LARGEST_WHOLE, -(2**63))
-    words = {key: _number(value) for key, value in {**found, **context}.items() if value not in limits}
-    words.update({key: _number(value) for key, value in context.items()})
+    context = {key: value for key, value in broken.get("ctx", {}).items() if key in _BOUNDS}
+    words = {
+        key: f"{value:g}" if isinstance(value, float) else str(value)
+        for key, value in {**bounds_of(field), **context}.items()
+    }
     low = f" above {words['gt']}" if "gt" in words else ""
     high = f" up to {words['le']}" if "le" in words else f" below {words['lt']}" if "lt" in words else ""
     if "ge" in words and "le" in words:
@@ -218,8 +225,3 @@ def _bounds_in_words(field: FieldInfo, broken: Mapping[str, Any]) -> str:
     if "ge" in words:
         low = f" of {words['ge']} or more"
     return f"{low} and{high}" if low and high else low + high
-
-
-def _number(value: float) -> str:
-    """Return a bound for a message."""
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,89 +8,25 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from ...datasets.errors import ConfigurationError, DatasetError
-from ...datasets.files.manifest import SHARD_FOLDER, SUFFIXES, Manifest, ShardEntry
+from ...datasets.files.manifest import SHARD_FOLDER, Manifest, ShardEntry
 from ...datasets.files.shards import write_shard
 from ...datasets.files.storage import Folder, sizes
 from ...datasets.files.writer import DatasetWriter, Report, cannot_write
-from ...datasets.provenance import code_version, package_versions
-from .. import scenarios, simulators, teachers
-from ..airspace.world_config import WorldConfig
+from .. import scenarios, teachers
 from ..flying.flight import Pilot
 from . import ray_engine as cluster
+from .config import TEACHER, CollectConfig
 from .labelling import record
 from .workers import one_thread, work
 
 LoadPilot = Callable[[str], Pilot]
 """Makes a pilot from the name of a checkpoint; picklable. A pilot may have a `fingerprint` of its weights."""
-TEACHER = "teacher"
 ENGINES = ("local", "ray")
-
-
-@dataclass(frozen=True)
-class Collection:
-    """What shall be collected.
-
-    Attributes:
-        world: The world, its scenario included.
-        teacher: Who gives the labels, such as `mvp:margin=1.15`.
-        pilot: Who flies: `teacher`, or a checkpoint.
-        noise: Standard deviation of Gaussian noise on the flown action, in action units.
-        seed: With an episode's number it fixes that episode.
-        episodes: How many.
-        episodes_per_shard: How many are flown as one batch and lie in one shard.
-        format: `parquet` or `hdf5`.
-    """
-
-    world: WorldConfig = field(default_factory=WorldConfig)
-    teacher: str = "mvp"
-    pilot: str = TEACHER
-    noise: float = 0.0
-    seed: int = 0
-    episodes: int = 1000
-    episodes_per_shard: int = 128
-    format: str = "parquet"
-
-    def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ConfigurationError(f"expected 1 or more episodes, got {self.episodes}. Use --episodes 1000.")
-        if not 1 <= self.episodes_per_shard <= 2**14:
-            raise ConfigurationError(f"expected 1 to {2**14} episodes per shard, got {self.episodes_per_shard}")
-        if self.seed < 0:
-            raise ConfigurationError(f"expected a seed from 0 on, got {self.seed}")
-        if not 0 <= self.noise < 100:
-            raise ConfigurationError(
-                f"expected noise from 0 on (standard deviation in action units), got {self.noise}. Use --noise 0.1."
-            )
-        if self.format not in SUFFIXES:
-            raise ConfigurationError(f"unknown format '{self.format}'. There are: {', '.join(SUFFIXES)}.")
-        scenarios.check(self.world.scenario)
-        simulators.check(self.world.simulator)
-        teachers.parse(self.teacher, self.world)
-
-    def manifest(self, fingerprint: str = "") -> Manifest:
-        """Return the manifest this collection begins with.
-
-        Args:
-            fingerprint: Of the pilot's weights: the same name may later stand for others.
-        """
-        return Manifest(
-            format=self.format,
-            world=self.world.to_json(),
-            scenario=self.world.scenario,
-            teacher=self.teacher,
-            pilot=f"{self.pilot}#{fingerprint}" if fingerprint else self.pilot,
-            noise=self.noise,
-            seed=self.seed,
-            episodes=self.episodes,
-            episodes_per_shard=self.episodes_per_shard,
-            code=code_version(),
-            packages={**package_versions(), **simulators.packages_of(self.world)},
-        )
 
 
 class Made(NamedTuple):
@@ -113,20 +49,20 @@ class ShardMaker:
 
     Attributes:
         folder: The dataset's.
-        collection: What is collected.
+        config: What is collected.
         manifest: Of the dataset; its shards do not matter.
         load_pilot: Makes the pilot, if the teacher does not fly itself.
     """
 
     folder: Folder
-    collection: Collection
+    config: CollectConfig
     manifest: Manifest
     load_pilot: LoadPilot | None = None
 
     def __call__(self, index: int) -> Made:
         """Fly the episodes of a shard and publish its file; the manifest stays as it is."""
         start = time.perf_counter()
-        wanted = self.collection
+        wanted = self.config
         table, figures = record(
             wanted.world,
             wanted.seed,
@@ -142,7 +78,7 @@ class ShardMaker:
     @cached_property
     def _pilot(self) -> Pilot | None:
         """The pilot, loaded once in each process; None for the teacher."""
-        return None if self.load_pilot is None else self.load_pilot(self.collection.pilot)
+        return None if self.load_pilot is None else self.load_pilot(self.config.pilot)
 
 
 @dataclass
@@ -194,7 +130,7 @@ class Times:
 
 def collect(
     folder: Folder,
-    collection: Collection,
+    config: CollectConfig,
     *,
     engine: str = "local",
     workers: int | None = 1,
@@ -208,7 +144,7 @@ def collect(
 
     Args:
         folder: Where.
-        collection: What.
+        config: What.
         engine: `local`, processes of this machine; or `ray`, tasks of a Ray cluster.
         workers: How many processes, 1 works in this one; or tasks at once, None for all the cluster can take.
         shards: Which shards to make; all by default.
@@ -225,15 +161,15 @@ def collect(
         DatasetError: The folder holds something else, cannot be written, or a worker died.
     """
     times, start = Times(), time.perf_counter()
-    load_pilot = None if collection.pilot == TEACHER else load_pilot
+    load_pilot = None if config.pilot == TEACHER else load_pilot
     _check_engine(engine)
-    writer = DatasetWriter(folder, _wanted(collection, load_pilot, shards), report)
+    writer = DatasetWriter(folder, _wanted(config, load_pilot, shards), report)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept = len(numbers) - len(missing)
     times.checking_s = time.perf_counter() - start
     progress(sum(len(writer.manifest.shard_episodes(index)) for index in missing))
-    maker = ShardMaker(folder.resolve(), collection, writer.manifest, load_pilot)
+    maker = ShardMaker(folder.resolve(), config, writer.manifest, load_pilot)
     ray = engine == "ray"
     making = cluster.work(maker, missing, workers, report) if ray else work(maker, missing, workers or 1)
     try:
@@ -253,22 +189,22 @@ def collect(
     return manifest, times
 
 
-def _wanted(collection: Collection, load_pilot: LoadPilot | None, shards: range | None) -> Manifest:
+def _wanted(config: CollectConfig, load_pilot: LoadPilot | None, shards: range | None) -> Manifest:
     """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
-    wanted = collection.manifest(_fingerprint(collection, load_pilot))
+    wanted = config.manifest(_fingerprint(config, load_pilot))
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
-        scenarios.lay_out(collection.world, collection.seed, 0)
+        scenarios.lay_out(config.world, config.seed, 0)
     return wanted
 
 
-def _fingerprint(collection: Collection, load_pilot: LoadPilot | None) -> str:
+def _fingerprint(config: CollectConfig, load_pilot: LoadPilot | None) -> str:
     """Return the fingerprint of the pilot's weights, "" of the teacher; a bad checkpoint is an error here."""
-    if collection.pilot == TEACHER:
+    if config.pilot == TEACHER:
         return ""
     if load_pilot is None:
-        raise ConfigurationError(f"pilot '{collection.pilot}': expected 'teacher', nothing else can be loaded here")
-    return str(getattr(load_pilot(collection.pilot), "fingerprint", ""))
+        raise ConfigurationError(f"pilot '{config.pilot}': expected 'teacher', nothing else can be loaded here")
+    return str(getattr(load_pilot(config.pilot), "fingerprint", ""))
 
 
 def _check_engine(engine: str) -> None:

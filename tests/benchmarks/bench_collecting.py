@@ -22,12 +22,13 @@ TURNS = 5
 
 def ours() -> float:
     """Collect a dataset on one core and return rows/s, all included but the start of Python."""
-    from skyclone.collect.collector.collector import Collection, collect
+    from skyclone.collect.collector.collector import collect
+    from skyclone.collect.collector.config import CollectConfig
 
     with tempfile.TemporaryDirectory() as folder:
-        collect(Path(folder) / "warm", Collection(episodes=8), workers=1)
+        collect(Path(folder) / "warm", CollectConfig(episodes=8), workers=1)
         start = time.process_time()
-        manifest, _ = collect(Path(folder) / "data", Collection(episodes=EPISODES), workers=1)
+        manifest, _ = collect(Path(folder) / "data", CollectConfig(episodes=EPISODES), workers=1)
         return manifest.rows / (time.process_time() - start)
 
 

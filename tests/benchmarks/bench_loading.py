@@ -26,7 +26,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import Loader, Snapshots, View, open_dataset
 from skyclone.datasets.loading.streaming import Stream
 from skyclone.datasets.traffic.record import Table
@@ -115,7 +116,7 @@ CONTENDERS: dict[str, tuple[Callable[[Path], Batches], str]] = {
 
 def prepare(folder: Path, episodes: int) -> dict[str, float]:
     """Collect, and store observations for the others; return the bytes a row of each form."""
-    collect(folder / "data", Collection(episodes=episodes, episodes_per_shard=EPISODES_PER_SHARD))
+    collect(folder / "data", CollectConfig(episodes=episodes, episodes_per_shard=EPISODES_PER_SHARD))
     data = open_dataset(folder / "data")
     size = {"skyclone": sum(entry.bytes for entry in data.manifest.shards) / data.rows}
     batches = list(data.batches(batch_size=BATCH, shuffle=False))

@@ -26,7 +26,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from torch import nn
 
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.loading.loader import Batch
 from skyclone.datasets.traffic.observation import Observation
@@ -120,7 +121,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        collect(folder / "data", Collection(episodes=EPISODES))
+        collect(folder / "data", CollectConfig(episodes=EPISODES))
         data = open_dataset(folder / "data")
         turns: dict[str, Turn | None] = {
             "attention-additive, loader included": as_the_command(data, folder, "attention-additive", "seed"),

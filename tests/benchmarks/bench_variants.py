@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from bench_training import BATCH, BATCHES, EPISODES, as_the_command
 
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import open_dataset
 from skyclone.train import networks
 
@@ -27,7 +28,7 @@ def main(view: str) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        collect(folder / "data", Collection(episodes=EPISODES))
+        collect(folder / "data", CollectConfig(episodes=EPISODES))
         data = open_dataset(folder / "data")
         turns = {
             (model, alone): as_the_command(data, folder, model, view, alone)

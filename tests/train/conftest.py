@@ -8,7 +8,8 @@ import torch
 from finetuning_runs import make_clone
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
@@ -50,7 +51,7 @@ def plots_drawn(without_plots: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """24 episodes of 10 aircraft and at most 40 steps, flown by the teacher: about 9,000 rows."""
     folder: Path = tmp_path_factory.mktemp("data") / "mvp"
-    collect(folder, Collection(WorldConfig(aircraft=10, max_steps=40), episodes=24, episodes_per_shard=8))
+    collect(folder, CollectConfig(WorldConfig(aircraft=10, max_steps=40), episodes=24, episodes_per_shard=8))
     return open_dataset(folder)
 
 

@@ -2,14 +2,16 @@
 
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ...datasets.config import fields_of
 from ...datasets.files.storage import Folder, as_folder
-from ..cloning.cli import is_given
+from ...datasets.options import chosen, options_of
+from ..runs.config_file import CONFIG_NAME
+from .config import DaggerConfig, load_config
 
 
 @click.command(
@@ -21,20 +23,7 @@ from ..cloning.cli import is_given
     "--data", multiple=True, type=as_folder, metavar="DIR", help="The original dataset; may be given several times."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN2", help="Folder for the run.")
-@click.option("--rounds", default=3, show_default=True, help="How often to fly, label and train.")
-@click.option("--episodes", default=256, show_default=True, help="Episodes the student flies in each round.")
-@click.option("--epochs", default=1, show_default=True, help="Passes over all data in each round.")
-@click.option("--batch-size", default=1024, show_default=True, help="Rows per step.")
-@click.option("--lr", default=2e-3, show_default=True, help="Learning rate of Adam at the start of each round.")
-@click.option("--schedule", default="cosine", show_default=True, help="Learning rate: constant or cosine.")
-@click.option("--share", default=0.5, show_default=True, help="Share of the rounds' rows in an epoch.")
-@click.option("--conflict-weight", default=1.0, show_default=True, help="How often rows in conflict come.")
-@click.option("--beta", default=0.0, show_default=True, help="In round k the teacher flies beta^k of the aircraft.")
-@click.option("--probe", default=64, show_default=True, help="Episodes each student is measured on.")
-@click.option("--gate-scenarios", default=128, show_default=True, help="Scenarios flown for LoS figures.")
-@click.option("--control", is_flag=True, help="Also train a control: as many steps, the original data alone.")
-@click.option("--seed", default=0, show_default=True, help="Layouts of the rounds, order of the rows.")
-@click.option("--threads", default=1, show_default=True, help="Threads of torch; 0 leaves it its own number.")
+@options_of(DaggerConfig, *fields_of(DaggerConfig))
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that fly.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda, for the training.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
@@ -53,22 +42,20 @@ def dagger(
     from tqdm import tqdm
 
     from ...datasets import open_dataset
-    from ..runs.config_file import CONFIG_NAME
-    from .config import DaggerConfig, load_config
     from .run import Dagger
 
+    config = DaggerConfig()
     if resume and (out / CONFIG_NAME).exists():
-        saved, described, _ = load_config(out)
-        config = replace(saved, **{key: value for key, value in options.items() if is_given(ctx, key)})
+        config, described, _ = load_config(out)
         data = data or tuple(as_folder(each["path"]) for each in described)
     else:
-        config = DaggerConfig(**options)
         if source is None:
             raise click.UsageError(
                 "Missing option '--from'. Train a clone with `skyclone train --data DIR --out RUN`."
             )
         if not data:
             raise click.UsageError("Missing option '--data': the dataset the clone was trained on.")
+    config = chosen(ctx, config)
 
     def say(line: str) -> None:
         tqdm.write(line, file=sys.stderr)

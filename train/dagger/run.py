@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.collector.collector import Collection, collect
+from ...collect.collector.collector import collect
+from ...collect.collector.config import CollectConfig
 from ...datasets.dataset import Dataset, open_dataset
 from ...datasets.files.atomic import publish
 from ...datasets.loading.loader import Loader
@@ -173,7 +174,7 @@ class Dagger:
 
     def _fly(self, folder: Path, name: str, path: Path, episodes: int, seed: int, beta: float = 0.0) -> Dataset:
         """Let a policy fly, and write an ordinary dataset with the teacher's labels."""
-        wanted = Collection(self.world, self.teacher, name, seed=seed, episodes=episodes, episodes_per_shard=64)
+        wanted = CollectConfig(self.world, self.teacher, name, seed=seed, episodes=episodes, episodes_per_shard=64)
         loader = MixedPilotLoader(str(path.resolve()), self.world, self.teacher, beta, seed)
         collect(folder, wanted, workers=self.workers, load_pilot=loader, command="skyclone dagger")
         return open_dataset(folder)

@@ -16,7 +16,6 @@ Notation: T steps, B episodes, N aircraft, M rows (flying aircraft of a step), K
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -28,103 +27,18 @@ from ...collect.airspace.dynamics import advance
 from ...collect.airspace.sector import distance_outside, inner_radius
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.world import StepResult, World
-from ...datasets import spec
-from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.observation import Observation, nearest, observe
 from ...datasets.traffic.pairs import Pairs, pairs_among
 from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View
+from .config import AnalyticConfig
+from .costs import TERMS, Costs
 
 _LEAST_M2 = 1e-6  # under a root that is differentiated: its slope at 0 is infinite
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What a step costs, in metres of detour per aircraft and step; a pair's cost counts once.
-
-    Attributes:
-        path: Each metre flown that does not bring the waypoint nearer.
-        proximity: A pair at the edge of the protected zone (distance R); quadratic, from 0 at margin R on.
-        predicted: A pair on collision course whose closest point is now; linear in the distance there, from 0 at
-            margin R on, and fading with the time until then.
-        speed: (speed / cruise - 1)^2 of each aircraft. Changing speed avoids conflicts without a detour, so this is
-            not to be costly.
-        pace: The square of what |mean speed of all / cruise - 1| is above `tolerance`, for each of them: on the
-            whole the traffic is neither late nor early.
-        effort: The square of the action, both numbers.
-        outside: An aircraft so far outside the sector that it has left it; quadratic, from 0 at a tenth of that on.
-            Steep, because who leaves stops costing anything, and waypoints lie on the edge: cheaper, and who avoids
-            somebody there overshoots and is gone.
-        margin: In units of R, where proximity and predicted conflicts begin to cost.
-        lookahead_s: Conflicts later than that are not charged.
-        fade_s: A conflict so far ahead costs 1/e of one that is now.
-        tolerance: Fraction of cruise speed by which the mean speed may differ at no cost.
-    """
-
-    path: float = 1.0
-    proximity: float = 150.0
-    predicted: float = 30.0
-    speed: float = 10.0
-    pace: float = 500.0
-    effort: float = 1.0
-    outside: float = 8000.0
-    margin: float = 1.1
-    lookahead_s: float = 30.0
-    fade_s: float = 12.0
-    tolerance: float = 0.04
-
-    def __post_init__(self) -> None:
-        for key in (*TERMS, "tolerance"):
-            if not 0 <= getattr(self, key) < float("inf"):
-                raise ConfigurationError(f"expected {key} from 0 on, got {getattr(self, key)}")
-        for key in ("lookahead_s", "fade_s"):
-            if not 0 < getattr(self, key) < float("inf"):
-                raise ConfigurationError(f"expected {key} above 0, got {getattr(self, key)}")
-        if not 1 < self.margin < float("inf"):
-            raise ConfigurationError(f"expected a margin above 1 (times the protected zone), got {self.margin}")
-
-    @classmethod
-    def parse(cls, text: str) -> "Costs":
-        """Read costs as written on the command line, such as `path=2:margin=1.2`; "" for the default.
-
-        Raises:
-            ConfigurationError: Unknown name, or not a number.
-        """
-        return replace(cls(), **spec.parameters(text, f"costs '{text}'", cls)) if text else cls()
-
-
-TERMS = ("path", "proximity", "predicted", "speed", "pace", "effort", "outside")
-
 Watch = Callable[[Traffic, StepResult], None]
 """Receives a step: the traffic before it, and what it brought."""
-
-
-@dataclass(frozen=True)
-class AnalyticConfig:
-    """What an update does.
-
-    Attributes:
-        lr: Learning rate.
-        window: T, steps flown and differentiated at once.
-        damping: What the gradient with respect to the traffic is multiplied by on its way back over one step.
-        gradient_norm: The policy's gradient is clipped to this norm.
-        costs: What is minimised.
-    """
-
-    lr: float = 3e-4
-    window: int = 14
-    damping: float = 0.75
-    gradient_norm: float = 0.5
-    costs: Costs = field(default_factory=Costs)
-
-    def __post_init__(self) -> None:
-        if self.window < 1:
-            raise ConfigurationError(f"expected a window of 1 step or more, got {self.window}")
-        if not 0 <= self.damping <= 1:
-            raise ConfigurationError(f"expected damping from 0 to 1 (none), got {self.damping}")
-        for key in ("lr", "gradient_norm"):
-            if not 0 < getattr(self, key) < float("inf"):
-                raise ConfigurationError(f"expected {key} above 0, got {getattr(self, key)}")
 
 
 class _Damped(torch.autograd.Function):

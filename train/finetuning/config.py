@@ -1,19 +1,22 @@
-"""What a fine-tuning run shall do: one frozen dataclass, kept beside the result as `RUN/config.json`."""
+"""What a fine-tuning run is to do: one frozen config, kept beside the result as `RUN/config.json`."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ...collect.airspace.reward import reward_named
+from pydantic import Field
+
 from ...collect.airspace.world_config import EMBEDDED, WorldConfig
+from ...datasets import spec
+from ...datasets.config import Config, Count, config
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.view import View
-from .. import networks
-from ..checkpoint import Checkpoint
-from ..runs import config_file as recipe
-from .analytic import AnalyticConfig, Costs
-from .ppo import PPOConfig
+from ..runs import config_file
+from .costs import Costs
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
 
 METHODS: dict[str, dict[str, Any]] = {
     "ppo": {},
@@ -21,58 +24,86 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """The methods, and where their defaults differ from those of `FinetuneConfig`."""
 
+PPO_ONLY = ("horizon", "reward", "critic", "warmup", "log_std", "anchor", "anchor_until")
+"""The fields of `FinetuneConfig` that mean something to PPO only."""
+
 RAMP = 0.1  # fraction of the policy's learning in which its learning rate rises
+MOST_EPISODES = 2**20  # flown at once
 
 
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """What a fine-tuning run shall do; with the checkpoint it starts from it decides the result.
+@config
+class PPOConfig(Config):
+    """What an update of PPO does."""
 
-    Attributes:
-        method: `ppo`, or `analytic`: the gradient of the flight's cost through the world itself.
-        steps: Agent-steps to fly (one flying aircraft, one step).
-        envs: Episodes flown at once.
-        horizon: Steps of each rollout (ppo).
-        seed: Layouts, actions, order of the rows, initial critic.
-        warmup: Rollouts from which only the critic learns, before the policy is touched.
-        log_std: Logarithm of the initial standard deviation in action units. Noise of 0.2 makes a clone fly so
-            badly that it learns to avoid its own noise; 0.05 does not.
-        anchor: Weight of the KL divergence to the clone at the start; 0 for none.
-        anchor_until: Fraction of the steps after which that weight has fallen, linearly, to 0.
-        critic: Network of the critic, such as `pairwise:width=32`; empty for the same as the policy's.
-        reward: Its name.
-        observation: The clone's, with another number of intruders; empty for the clone's.
-        aircraft: Aircraft in an episode; several numbers take turns from iteration to iteration, and share the
-            gate's scenarios; none for as many as the clone was trained with.
-        scenario: How the traffic is laid out; empty for as the clone was trained with.
-        gate_every: Iterations between two flights through the gate.
-        gate_scenarios: Scenarios of the gate.
-        save_every: Iterations between two saves, and two lines for people.
-        threads: Torch threads; 0 leaves torch its own number.
-        ppo: What an update of PPO does.
-        analytic: What an update along the analytic gradient does, and what it minimises.
+    lr: float = Field(default=5e-5, gt=0, description="Learning rate of the policy.")
+    critic_lr: float = Field(default=5e-4, gt=0, description="learning rate of the critic.")
+    epochs: int = Field(default=3, ge=1, description="times each row is learned from.")
+    minibatch: int = Field(default=4096, ge=1, description="rows per gradient step, about.")
+    clip: float = Field(default=0.2, gt=0, description="how far probability ratios may move.")
+    entropy: float = Field(default=0.0, ge=0, description="weight of the entropy bonus.")
+    target_kl: float = Field(default=0.2, ge=0, description="stop an update there; 0: never.")
+    gradient_norm: float = Field(default=0.5, gt=0, description="Gradients are clipped to it.")
+    discount: float = Field(default=0.95, ge=0, le=1, description="discount per step (gamma).")
+    smoothing: float = Field(default=0.9, ge=0, le=1, description="smoothing of the advantages (lambda).")
+
+
+@config
+class AnalyticConfig(Config):
+    """What an update along the analytic gradient does, and what it minimises."""
+
+    lr: float = Field(default=3e-4, gt=0, description="Learning rate of the policy.")
+    window: int = Field(default=14, ge=1, description="steps differentiated at once.")
+    damping: float = Field(default=0.75, ge=0, le=1, description="factor on the gradient per step back.")
+    gradient_norm: float = Field(default=0.5, gt=0, description="Gradients are clipped to it.")
+    costs: Costs = Field(
+        default_factory=Costs,
+        description="what a step costs, such as path=2:margin=1.15.  [default: see train/finetuning/costs.py]",
+    )
+
+
+@config
+class FinetuneConfig(Config):
+    """What a fine-tuning run is to do; with the checkpoint it starts from it decides the result.
+
+    A noise of 0.2 makes a clone fly so badly that it learns to avoid its own noise; one of 0.05 does not.
     """
 
-    method: str = "ppo"
-    steps: int = 1_000_000
-    envs: int = 64
-    horizon: int = 32
-    seed: int = 0
-    warmup: int = 6
-    log_std: float = round(log(0.05), 3)
-    anchor: float = 0.0
-    anchor_until: float = 1.0
-    critic: str = ""
-    reward: str = "separation"
-    observation: str = ""
-    aircraft: tuple[int, ...] = ()
-    scenario: str = ""
-    gate_every: int = 4
-    gate_scenarios: int = 128
-    save_every: int = 1
-    threads: int = 1
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-    analytic: AnalyticConfig = field(default_factory=AnalyticConfig)
+    method: Literal["ppo", "analytic"] = Field(
+        default="ppo", description="How: estimated gradients, or exact ones through the world."
+    )
+    steps: int = Field(default=1_000_000, ge=1, description="Agent-steps to fly.")
+    envs: int = Field(default=64, ge=1, le=MOST_EPISODES, description="Episodes flown at once.")
+    horizon: int = Field(default=32, ge=1, description="steps of each rollout.")
+    seed: int = Field(default=0, ge=0, description="Layouts, actions, order of rows, initial critic.")
+    warmup: int = Field(default=6, ge=0, description="rollouts in which only the critic learns.")
+    log_std: float = Field(
+        default=round(log(0.05), 3),
+        ge=-20,
+        le=2,
+        description="log of the initial noise in action units.",
+        json_schema_extra={"hint": "Use --log-std -3."},
+    )
+    anchor: float = Field(default=0.0, ge=0, description="weight of the KL divergence to the clone.")
+    anchor_until: float = Field(default=1.0, gt=0, le=1, description="fraction of the steps until it is gone.")
+    critic: str = Field(
+        default="", description="network of the critic, such as pairwise.  [default: as the policy's]"
+    )
+    reward: str = Field(default="separation", description="what to improve: separation or seed.")
+    observation: str = Field(default="", description="See more: ego:intruders=12.  [default: as the clone]")
+    aircraft: tuple[Count, ...] = Field(
+        default=(), description="Aircraft in an episode; 20,40 by turns.  [default: as the clone]"
+    )
+    scenario: str = Field(default="", description="How the traffic is laid out.  [default: as the clone]")
+    gate_every: int = Field(default=4, ge=1, description="Iterations between flights through the gate.")
+    gate_scenarios: int = Field(default=128, ge=2, le=MOST_EPISODES, description="Scenarios of the gate.")
+    save_every: int = Field(default=1, ge=1, description="Iterations between two saves.")
+    threads: int = Field(
+        default=1, ge=0, le=config_file.MOST_THREADS, description="Threads of torch; 0 leaves it its own number."
+    )
+    ppo: PPOConfig = Field(default_factory=PPOConfig, description="What an update of PPO does.")
+    analytic: AnalyticConfig = Field(
+        default_factory=AnalyticConfig, description="What an update along the analytic gradient does."
+    )
 
     @classmethod
     def of(cls, method: str) -> "FinetuneConfig":
@@ -81,30 +112,17 @@ class FinetuneConfig:
         Raises:
             ConfigurationError: There is no such method.
         """
-        if method not in METHODS:
-            raise ConfigurationError(f"unknown method '{method}'. There are: {', '.join(METHODS)}.")
-        return cls(method=method, **METHODS[method])
+        return cls(method=method, **spec.find(method, "method", METHODS))  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ConfigurationError(f"unknown method '{self.method}'. There are: {', '.join(METHODS)}.")
+        from ...collect.airspace.reward import reward_named
+        from .. import networks
+
         reward_named(self.reward)
         if self.observation:
             View.parse(self.observation)
         if self.critic:
             networks.parse(self.critic)
-        at_least_one = ("steps", "envs", "horizon", "gate_every", "save_every")
-        for key, low in (*((key, 1) for key in at_least_one), *((key, 0) for key in ("seed", "warmup", "threads"))):
-            if getattr(self, key) < low:
-                raise ConfigurationError(f"expected {key} of {low} or more, got {getattr(self, key)}")
-        if self.gate_scenarios < 2:
-            raise ConfigurationError(f"expected 2 or more gate scenarios to compare, got {self.gate_scenarios}")
-        if not -20 <= self.log_std <= 2:
-            raise ConfigurationError(f"expected log_std from -20 to 2, got {self.log_std}. Use --log-std -3.")
-        if not 0 <= self.anchor < float("inf"):
-            raise ConfigurationError(f"expected an anchor weight from 0 on, got {self.anchor}")
-        if not 0 < self.anchor_until <= 1:
-            raise ConfigurationError(f"expected anchor_until above 0 and up to 1, got {self.anchor_until}")
 
     def learning_rate(self, progress: float) -> float:
         """Return the policy's learning rate when this fraction of its learning is done: up, then down to 0.
@@ -120,7 +138,7 @@ class FinetuneConfig:
         """Return the weight of the KL divergence to the clone when this fraction of the steps is flown."""
         return self.anchor * max(0.0, 1.0 - progress / self.anchor_until)
 
-    def worlds(self, source: Checkpoint) -> list[WorldConfig]:
+    def worlds(self, source: "Checkpoint") -> list[WorldConfig]:
         """Return the worlds to fly in, by turns: the checkpoint's, with this run's reward, aircraft, scenario.
 
         The simulator is always the embedded one: flying while the gate flies takes two, and BlueSky is only one.
@@ -144,7 +162,7 @@ class FinetuneConfig:
             )
         return worlds
 
-    def view(self, source: Checkpoint) -> View:
+    def view(self, source: "Checkpoint") -> View:
         """Return what the policy observes.
 
         Raises:
@@ -161,29 +179,10 @@ class FinetuneConfig:
             )
         return view
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "FinetuneConfig":
-        """Read what `to_json` made.
-
-        Raises:
-            ConfigurationError: A key is missing or unknown.
-        """
-        recipe.check_keys(data, cls)
-        recipe.check_keys(data["ppo"], PPOConfig)
-        recipe.check_keys(data["analytic"], AnalyticConfig)
-        recipe.check_keys(data["analytic"]["costs"], Costs)
-        analytic = AnalyticConfig(**{**data["analytic"], "costs": Costs(**data["analytic"]["costs"])})
-        parts = {"aircraft": tuple(data["aircraft"]), "ppo": PPOConfig(**data["ppo"]), "analytic": analytic}
-        return cls(**{**data, **parts})
-
 
 def save_config(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> None:
     """Write `RUN/config.json`."""
-    recipe.save(run, "finetune", config.to_json(), parent=parent)
+    config_file.save(run, "finetune", config.to_json(), parent=parent)
 
 
 def load_config(run: Path) -> tuple[FinetuneConfig, dict[str, Any]]:
@@ -192,7 +191,7 @@ def load_config(run: Path) -> tuple[FinetuneConfig, dict[str, Any]]:
     Raises:
         CheckpointError: There is none, it is damaged, or the run is none of fine-tuning.
     """
-    config, (parent,) = recipe.load(run, "finetune", FinetuneConfig.from_json, "parent")
+    config, (parent,) = config_file.load(run, "finetune", FinetuneConfig.from_json, "parent")
     return config, parent
 
 
@@ -207,7 +206,7 @@ def check_same(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> Non
     if before["method"] != now["method"]:
         now = before | {"method": now["method"]}  # nothing else can be compared
     weights = {f"the weights of {started['path']}": (started["weights_sha256"], parent["weights_sha256"])}
-    recipe.check_same(run, before, now, weights)
+    config_file.check_same(run, before, now, weights)
 
 
 def _flat(config: FinetuneConfig) -> dict[str, Any]:

@@ -9,16 +9,15 @@ steps), A numbers in an action.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import log, pi
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.observation import Observation
 from ..networks import Network
+from .config import PPOConfig
 from .critic import Critic
 
 _HALF_LOG_2_PI = 0.5 * log(2 * pi)
@@ -151,49 +150,6 @@ def explained_variance(value: Tensor, target: Tensor) -> float:
     """Return 1 - Var(target - value) / Var(target): 1 perfect, 0 no better than a constant; NaN-free."""
     variance = float(target.var(correction=0))
     return 1.0 - float((target - value).var(correction=0)) / variance if variance > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """What an update does.
-
-    Attributes:
-        lr: Learning rate of the actor.
-        critic_lr: Learning rate of the critic.
-        epochs: Times each row is used.
-        minibatch: Rows per gradient step, about: an epoch is cut into equal parts.
-        clip: How far the probability ratio may move.
-        entropy: Weight of the entropy bonus.
-        target_kl: The actor stops for this iteration once KL(old || new) is above it; 0 never stops it.
-        gradient_norm: The gradients of actor and critic are each clipped to this norm.
-        discount: gamma.
-        smoothing: lambda.
-    """
-
-    lr: float = 5e-5
-    critic_lr: float = 5e-4
-    epochs: int = 3
-    minibatch: int = 4096
-    clip: float = 0.2
-    entropy: float = 0.0
-    target_kl: float = 0.2
-    gradient_norm: float = 0.5
-    discount: float = 0.95
-    smoothing: float = 0.9
-
-    def __post_init__(self) -> None:
-        for key in ("epochs", "minibatch"):
-            if getattr(self, key) < 1:
-                raise ConfigurationError(f"expected {key} of 1 or more, got {getattr(self, key)}")
-        for key in ("lr", "critic_lr", "clip", "gradient_norm"):
-            if not 0 < getattr(self, key) < float("inf"):
-                raise ConfigurationError(f"expected {key} above 0, got {getattr(self, key)}")
-        for key in ("entropy", "target_kl"):
-            if not 0 <= getattr(self, key) < float("inf"):
-                raise ConfigurationError(f"expected {key} from 0 on, got {getattr(self, key)}")
-        for key in ("discount", "smoothing"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ConfigurationError(f"expected {key} from 0 to 1, got {getattr(self, key)}")
 
 
 class UpdateBatch(NamedTuple):

@@ -2,33 +2,20 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...datasets.errors import CheckpointError, ConfigurationError
+from ...datasets.errors import CheckpointError, SkycloneError
 from ...datasets.files.atomic import publish
+from ...datasets.files.json_file import read_json
 
 CONFIG_NAME = "config.json"
+MOST_THREADS = 1024
+"""Of torch: more than any machine of ours has processors, fewer than make it fail."""
 Config = TypeVar("Config")
 STAGES = {"clone": "cloning", "finetune": "fine-tuning", "dagger": "DAgger"}
 
 _HASH = {"datasets": "content_hash", "parent": "weights_sha256"}
-
-
-def check_keys(data: Mapping[str, Any], kind: type) -> None:
-    """Raise unless an object has exactly the fields of a dataclass.
-
-    Raises:
-        ConfigurationError: A key is missing or unknown.
-    """
-    known = {each.name for each in fields(kind)}
-    missing, unknown = sorted(known - set(data)), sorted(set(data) - known)
-    if missing or unknown:
-        raise ConfigurationError(
-            f"configuration of a run: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}. "
-            "Was it written by another version of skyclone?"
-        )
 
 
 def save(run: Path, stage: str, config: Mapping[str, Any], **sources: Any) -> None:
@@ -63,7 +50,7 @@ def load(
     """
     path = run / CONFIG_NAME
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path, CheckpointError)
         lacking = [key for key in ("stage", "config", *sources) if key not in data]
         if data.get("stage", stage) != stage:
             raise CheckpointError(
@@ -81,7 +68,9 @@ def load(
         raise CheckpointError(
             f"{run} holds no {STAGES[stage]} run: expected {CONFIG_NAME} in it. Leave out --resume to start one."
         ) from None
-    except (ValueError, TypeError, AttributeError, ConfigurationError) as error:
+    except CheckpointError:
+        raise
+    except (ValueError, TypeError, AttributeError, SkycloneError) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Choose another folder.") from None
 
 
@@ -108,11 +97,8 @@ def check_same(
         )
 
 
-def hashes(datasets: list[dict[str, Any]]) -> list[str]:
-    """Return the content hashes of datasets as a run describes them."""
-    return [each["content_hash"] for each in datasets]
-
-
-def paths(datasets: list[dict[str, Any]]) -> str:
-    """Return the paths of datasets as a run describes them, for a message."""
-    return ", ".join(each["path"] for each in datasets)
+def same_datasets(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Return the hashes of datasets, as a run describes them, then and now; for `check_same`."""
+    paths = ", ".join(each["path"] for each in before)
+    hashes = [[each["content_hash"] for each in described] for described in (before, now)]
+    return {f"the datasets {paths}": (hashes[0], hashes[1])}

@@ -16,7 +16,8 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, Made, collect
+from skyclone.collect.collector.collector import Made, collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.teachers.registry import action_towards
 from skyclone.datasets import Snapshots, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
@@ -24,7 +25,7 @@ from skyclone.datasets.files.manifest import load_manifest
 from skyclone.datasets.traffic.pairs import Pairs
 from skyclone.datasets.traffic.state import Traffic
 
-SMALL = Collection(world=WorldConfig(aircraft=5, max_steps=40), episodes=10, episodes_per_shard=4, seed=3)
+SMALL = CollectConfig(world=WorldConfig(aircraft=5, max_steps=40), episodes=10, episodes_per_shard=4, seed=3)
 
 
 def _everything(folder: Path) -> dict[str, bytes]:
@@ -198,7 +199,7 @@ def test_a_full_disk_is_a_clear_error_and_then_goes_on(collected: Path, tmp_path
 # --- killed and broken off: real processes ----------------------------------------------------------------
 
 MANY = ["--episodes", "9", "--episodes-per-shard", "1", "--aircraft", "3", "--seed", "7"]
-WANTED = Collection(world=WorldConfig(aircraft=3), episodes=9, episodes_per_shard=1, seed=7)
+WANTED = CollectConfig(world=WorldConfig(aircraft=3), episodes=9, episodes_per_shard=1, seed=7)
 
 
 def _start(folder: Path, workers: int, *options: str) -> "subprocess.Popen[str]":

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from skyclone.cli import main, skyclone
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.collector.minari_export import export_minari
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError, ObservationError
@@ -26,7 +27,7 @@ WORLD = WorldConfig(aircraft=5, max_steps=90)
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Six episodes in two shards; some flights end at the waypoint, some at the time limit."""
     folder = tmp_path_factory.mktemp("minari") / "data"
-    collect(folder, Collection(world=WORLD, episodes=6, episodes_per_shard=3, seed=4), workers=1)
+    collect(folder, CollectConfig(world=WORLD, episodes=6, episodes_per_shard=3, seed=4), workers=1)
     return open_dataset(folder)
 
 
@@ -204,7 +205,7 @@ def test_d3rlpy_trains_on_it(tmp_path: Path, root: Path) -> None:
     if importlib.util.find_spec("d3rlpy") is None:
         pytest.skip("d3rlpy is not installed")
     folder = tmp_path / "data"
-    collect(folder, Collection(world=WorldConfig(aircraft=10), episodes=16, seed=1), workers=1)
+    collect(folder, CollectConfig(world=WorldConfig(aircraft=10), episodes=16, seed=1), workers=1)
     export_minari(open_dataset(folder), "skyclone/mvp-v0", "ego:intruders=4")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", D3RLPY, "skyclone/mvp-v0"],

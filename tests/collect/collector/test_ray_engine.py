@@ -10,12 +10,13 @@ import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector import ray_engine as cluster
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 
 MANY = ["--episodes", "16", "--episodes-per-shard", "1", "--aircraft", "3", "--seed", "7"]
-WANTED = Collection(world=WorldConfig(aircraft=3), episodes=16, episodes_per_shard=1, seed=7)
+WANTED = CollectConfig(world=WorldConfig(aircraft=3), episodes=16, episodes_per_shard=1, seed=7)
 
 
 def test_without_ray_people_are_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

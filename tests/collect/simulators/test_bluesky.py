@@ -10,7 +10,8 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying.flight import fly, teacher_pilot
 from skyclone.collect.flying.world import World
@@ -149,18 +150,18 @@ def test_errors_say_what_to_do() -> None:
 
 
 def test_resuming_in_another_simulator_is_refused(tmp_path: Path) -> None:
-    wanted = Collection(world=EMBEDDED, episodes=2)
+    wanted = CollectConfig(world=EMBEDDED, episodes=2)
     collect(tmp_path / "data", wanted, workers=1)
     with pytest.raises(DatasetError, match="simulator as by default there, 'bluesky' now"):
         collect(tmp_path / "data", replace(wanted, world=CONFIG), workers=1)
-    manifest = Collection(world=CONFIG).manifest()
+    manifest = CollectConfig(world=CONFIG).manifest()
     assert manifest.world["simulator"] == "bluesky"
     assert manifest.packages["bluesky-simulator"][0].isdigit()
 
 
 @pytest.mark.slow
 def test_workers_and_resuming_keep_the_content_hash(tmp_path: Path) -> None:
-    wanted = Collection(world=COARSE, episodes=6, episodes_per_shard=2)
+    wanted = CollectConfig(world=COARSE, episodes=6, episodes_per_shard=2)
     one, _ = collect(tmp_path / "one", wanted, workers=1)
     two, _ = collect(tmp_path / "two", wanted, workers=2)
     part, _ = collect(tmp_path / "part", wanted, workers=1, shards=range(1, 2))

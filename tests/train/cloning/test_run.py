@@ -16,7 +16,8 @@ from cloning_runs import read_metrics
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.train import checkpoint, load_policy
@@ -297,7 +298,7 @@ def test_a_folder_that_holds_a_run_is_not_touched(small_dataset: Dataset, undist
 
 
 def test_resume_with_other_data_is_an_error(undisturbed: Path, tmp_path: Path) -> None:
-    collect(tmp_path, Collection(WorldConfig(aircraft=3, max_steps=5), episodes=20))
+    collect(tmp_path, CollectConfig(WorldConfig(aircraft=3, max_steps=5), episodes=20))
     with pytest.raises(CheckpointError, match=r"begun with the datasets .*mvp \(got others, or changed ones\)"):
         run(open_dataset(tmp_path), undisturbed, resume=True)
 
@@ -335,7 +336,7 @@ def test_a_time_budget_ends_the_run_and_its_schedule(small_dataset: Dataset, tmp
 
 def test_heldout_figures_are_on_episodes_of_the_pure_teacher(small_dataset: Dataset, tmp_path: Path) -> None:
     world = WorldConfig(aircraft=10, max_steps=40)
-    collect(tmp_path / "noisy", Collection(world, episodes=24, episodes_per_shard=8, noise=0.3))
+    collect(tmp_path / "noisy", CollectConfig(world, episodes=24, episodes_per_shard=8, noise=0.3))
     noisy = open_dataset(tmp_path / "noisy")
     lines: list[str] = []
     pure = Cloning([small_dataset], tmp_path / "a", CONFIG, say=lines.append)
@@ -349,7 +350,7 @@ def test_heldout_figures_are_on_episodes_of_the_pure_teacher(small_dataset: Data
 
 def test_datasets_that_do_not_go_together(small_dataset: Dataset, tmp_path: Path) -> None:
     world = WorldConfig(aircraft=3, max_steps=5)
-    collect(tmp_path / "none", Collection(world, teacher="none", episodes=20))
+    collect(tmp_path / "none", CollectConfig(world, teacher="none", episodes=20))
     with pytest.raises(ConfigurationError, match="labelled by one teacher, got mvp, none"):
         Cloning([small_dataset, open_dataset(tmp_path / "none")], tmp_path / "run", CONFIG)
     with pytest.raises(ConfigurationError, match="expected one dataset or more, got none"):

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.flying.flight import fly
 from skyclone.collect.flying.world import World
 from skyclone.datasets import Dataset, open_dataset
@@ -38,7 +39,7 @@ def small(name: str) -> str:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """12 episodes of 20 aircraft and at most 15 steps: 3,600 rows."""
     folder: Path = tmp_path_factory.mktemp("twenty") / "mvp"
-    collect(folder, Collection(WorldConfig(aircraft=20, max_steps=15), episodes=12, episodes_per_shard=6))
+    collect(folder, CollectConfig(WorldConfig(aircraft=20, max_steps=15), episodes=12, episodes_per_shard=6))
     return open_dataset(folder)
 
 

@@ -1,0 +1,64 @@
+"""What to collect: one frozen config, whose manifest lies in the dataset."""
+
+from pydantic import Field
+
+from ...datasets import spec
+from ...datasets.config import Config, config
+from ...datasets.files.manifest import SUFFIXES, Manifest
+from ...datasets.provenance import code_version, package_versions
+from ..airspace.world_config import WorldConfig
+
+TEACHER = "teacher"
+"""The pilot that is the teacher itself."""
+
+
+@config
+class CollectConfig(Config):
+    """What to collect."""
+
+    world: WorldConfig = Field(default_factory=WorldConfig, description="The world, its scenario included.")
+    teacher: str = Field(default="mvp", description="Who gives the labels: NAME[:key=number...].")
+    pilot: str = Field(default=TEACHER, description="Who flies: teacher, or a checkpoint's folder.")
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        lt=100,
+        description="Noise on the action: its standard deviation, in action units.",
+        json_schema_extra={"hint": "Use --noise 0.1."},
+    )
+    seed: int = Field(default=0, ge=0, description="Fixes every episode.")
+    episodes: int = Field(
+        default=1000, ge=1, description="How many episodes.", json_schema_extra={"hint": "Use --episodes 1000."}
+    )
+    episodes_per_shard: int = Field(default=128, ge=1, le=2**14, description="Flown at once.")
+    format: str = Field(default="parquet", description="Of the shards.")
+
+    def __post_init__(self) -> None:
+        from .. import scenarios, simulators, teachers  # torch: only where something is collected
+
+        spec.find(self.format, "format", SUFFIXES)
+        scenarios.check(self.world.scenario)
+        simulators.check(self.world.simulator)
+        teachers.parse(self.teacher, self.world)
+
+    def manifest(self, fingerprint: str = "") -> Manifest:
+        """Return the manifest this collection begins with.
+
+        Args:
+            fingerprint: Of the pilot's weights: the same name may later stand for others.
+        """
+        from .. import simulators
+
+        return Manifest(
+            format=self.format,
+            world=self.world.to_json(),
+            scenario=self.world.scenario,
+            teacher=self.teacher,
+            pilot=f"{self.pilot}#{fingerprint}" if fingerprint else self.pilot,
+            noise=self.noise,
+            seed=self.seed,
+            episodes=self.episodes,
+            episodes_per_shard=self.episodes_per_shard,
+            code=code_version(),
+            packages={**package_versions(), **simulators.packages_of(self.world)},
+        )

@@ -1,0 +1,151 @@
+"""Options of commands, made of the fields of a config: name, type, default, bounds and help stand there alone.
+
+@click.command()
+@options_of(CloningConfig, "epochs", "lr")
+def train(ctx, **options):
+    config = chosen(ctx, CloningConfig())
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from click.core import ParameterSource
+from pydantic.fields import FieldInfo
+
+from .config import Config, bounds_of, fields_of
+from .errors import ConfigurationError
+from .spec import comma_list
+
+C = TypeVar("C", bound=Config)
+Function = TypeVar("Function", bound=Callable[..., Any])
+_TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING, bool: click.BOOL}
+
+
+class CommaList(click.ParamType):
+    """Items with commas between them, such as `20,40`.
+
+    Args:
+        kind: Of an item, `int`, `float` or `str`.
+        what: What they are, for messages.
+        example: How a list looks.
+        least: No item may be less.
+    """
+
+    def __init__(self, kind: type, what: str, example: str, least: float | None = None) -> None:
+        self.kind, self.what, self.example, self.least = kind, what, example, least
+        self.name = "N[,N...]" if kind is int else "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Read them."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            items = comma_list(str(value), self.kind, self.what, self.example)
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+        if self.least is not None:
+            for item in items:
+                click.FloatRange(self.least).convert(item, param, ctx)
+        return items
+
+
+def options_of(
+    kind: type[Config],
+    *names: str,
+    bounded: bool = False,
+    label: str = "",
+    changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Callable[[Function], Function]:
+    """Give a command the options that set a config.
+
+    Args:
+        kind: The config.
+        names: The fields that are options, in the order of the help.
+        bounded: Whether a value below its bound, or none of its choices, is wrong use (exit code 2); else that is
+            found when the config is made (exit code 1).
+        label: Stands before the help of each.
+        changes: By field, what `click.option` is given instead.
+    """
+
+    def decorate(function: Function) -> Function:
+        for name in reversed(names):
+            settings = {**_settings(fields_of(kind)[name], bounded, label), **changes.get(name, {})}
+            if settings["default"] is None:
+                del settings["default"]
+            function = click.option(f"--{name.replace('_', '-')}", **settings)(function)
+        return function
+
+    return decorate
+
+
+def default_from(kind: type[Config], name: str, otherwise: str) -> dict[str, dict[str, Any]]:
+    """Return what differs in an option that may be left out for another reason than its default.
+
+    Args:
+        kind: The config.
+        name: The field.
+        otherwise: What else the value may be, for the help: `a file's`.
+    """
+    field = fields_of(kind)[name]
+    text = f"{field.description}  [default: {field.default}, or {otherwise}]"
+    return {name: {"default": None, "show_default": False, "help": text}}
+
+
+def given(ctx: click.Context) -> dict[str, Any]:
+    """Return the options that stand on the command line."""
+    source = ctx.get_parameter_source
+    return {key: value for key, value in ctx.params.items() if source(key) is not ParameterSource.DEFAULT}
+
+
+def chosen(ctx: click.Context, start: C, part: str = "") -> C:
+    """Return a config with what stands on the command line.
+
+    So `--resume` takes what is not given from the run: `start` is then the config of the run.
+
+    Args:
+        ctx: Of the command.
+        start: What holds where nothing is given.
+        part: The field of a config inside it that takes what is given first.
+    """
+    options = given(ctx)
+    if part:
+        inner = getattr(start, part)
+        taken = {key: value for key, value in options.items() if key in fields_of(type(inner))}
+        options = {**options, **taken, part: replace(inner, **taken)}
+        options = {key: value for key, value in options.items() if key not in taken}
+    return replace(start, **{key: value for key, value in options.items() if key in fields_of(type(start))})
+
+
+def _settings(field: FieldInfo, bounded: bool, label: str) -> dict[str, Any]:
+    """Return how `click.option` is called for a field."""
+    default, text = field.default, f"{label}{field.description}"
+    if field.annotation is bool:
+        return {"is_flag": True, "default": None, "help": text}
+    if get_origin(field.annotation) is tuple:
+        default = ",".join(map(str, default))
+    return {
+        "type": _type(field, bounded),
+        "default": default,
+        "show_default": default not in (None, ""),
+        "help": text,
+    }
+
+
+def _type(field: FieldInfo, bounded: bool) -> Any:
+    """Return the type of a field's option."""
+    kinds = [each for each in get_args(field.annotation) if each is not NoneType]
+    origin = get_origin(field.annotation)
+    if origin is Literal:
+        return click.Choice(kinds) if bounded else click.STRING
+    if origin is tuple:
+        item = get_args(kinds[0])[0] if get_origin(kinds[0]) is Annotated else kinds[0]
+        return CommaList(item, "numbers", "20 or 20,40,60")
+    kind: Any = kinds[0] if kinds else field.annotation
+    if not bounded or kind not in (int, float):
+        return _TYPES.get(kind, click.STRING)
+    low = bounds_of(field)
+    ranges: Any = click.IntRange if kind is int else click.FloatRange
+    return ranges(low.get("ge", low.get("gt")), min_open="gt" in low) if {"ge", "gt"} & set(low) else _TYPES[kind]
