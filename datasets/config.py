@@ -215,7 +215,7 @@ def _bounds_in_words(field: FieldInfo, broken: Mapping[str, Any]) -> str:
     """Return the bounds of a field, such as ` of 1 or more`; those that all have only where they are broken."""
     context = {key: value for key, value in broken.get("ctx", {}).items() if key in _BOUNDS}
     words = {
-        key: f"{value:g}" if isinstance(value, float) else str(value)
+        key: f"{value:g}" if isinstance(value, float) else f"{value:,}"
         for key, value in {**bounds_of(field), **context}.items()
     }
     low = f" above {words['gt']}" if "gt" in words else ""

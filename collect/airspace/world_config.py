@@ -19,8 +19,6 @@ class WorldConfig(Config):
     The speed, turn and acceleration limits are those of BlueSky's M600 (OpenAP rotor model), except
     that BlueSky lets it fly backwards (-18 m/s) where a track with a negative speed would contradict
     the meaning of a track: here the lowest speed is 0.
-
-    The pairs of 1000 aircraft still fit into memory; steps are stored as int16.
     """
 
     title = "the world's parameters"
@@ -31,7 +29,7 @@ class WorldConfig(Config):
         ge=1,
         le=1000,
         description="Aircraft in each episode at the start, N.",
-        json_schema_extra={"hint": "Use --aircraft 20."},
+        json_schema_extra={"hint": "Use --aircraft 20; the pairs of more than 1000 do not fit into memory."},
     )
     scenario: str = Field(
         default="sector",
@@ -58,7 +56,13 @@ class WorldConfig(Config):
         default=125.0, ge=0, description="Smallest distance between two aircraft at the start."
     )
     step_s: float = Field(default=1.0, gt=0, description="Duration of one decision step.")
-    max_steps: int = Field(default=300, ge=1, le=32_000, description="Steps until the time limit.")
+    max_steps: int = Field(
+        default=300,
+        ge=1,
+        le=32_000,
+        description="Steps until the time limit.",
+        json_schema_extra={"hint": "Steps are stored as int16."},
+    )
     protected_zone_m: float = Field(
         default=100.0, gt=0, description="R; a distance below it is a loss of separation."
     )

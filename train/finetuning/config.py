@@ -53,7 +53,13 @@ class AnalyticConfig(Config):
 
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of the policy.")
     window: int = Field(default=14, ge=1, description="steps differentiated at once.")
-    damping: float = Field(default=0.75, ge=0, le=1, description="factor on the gradient per step back.")
+    damping: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="factor on the gradient per step back.",
+        json_schema_extra={"hint": "1 is no damping."},
+    )
     gradient_norm: float = Field(default=0.5, gt=0, description="Gradients are clipped to it.")
     costs: Costs = Field(
         default_factory=Costs,

@@ -47,7 +47,10 @@ class Costs(Config):
         "that on.",
     )
     margin: float = Field(
-        default=1.1, gt=1, description="In units of R, where proximity and predicted conflicts begin to cost."
+        default=1.1,
+        gt=1,
+        description="In units of R, where proximity and predicted conflicts begin to cost.",
+        json_schema_extra={"hint": "It is times the protected zone."},
     )
     lookahead_s: float = Field(default=30.0, gt=0, description="Conflicts later than that are not charged.")
     fade_s: float = Field(default=12.0, gt=0, description="A conflict so far ahead costs 1/e of one that is now.")

@@ -22,7 +22,7 @@ def test_the_embedded_simulator_is_the_default_and_leaves_no_trace_in_the_json()
     other = replace(config, simulator="bluesky:simdt_s=0.1")
     assert other.to_json()["simulator"] == "bluesky:simdt_s=0.1"
     assert WorldConfig.from_json(other.to_json()) == other
-    with pytest.raises(ConfigurationError, match=re.escape("missing: ['aircraft'], unknown: ['planes']")):
+    with pytest.raises(ConfigurationError, match=re.escape("missing keys ['aircraft'], unknown keys ['planes']")):
         WorldConfig.from_json({("planes" if k == "aircraft" else k): v for k, v in config.to_json().items()})
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Collection, collect
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +15,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """16 episodes of 5 aircraft and at most 40 steps, flown by the teacher."""
     folder: Path = tmp_path_factory.mktemp("compare") / "data"
     world = WorldConfig(aircraft=5, max_steps=40, sector_radius_m=500.0, sector_area_m2=4e5)
-    collect(folder, Collection(world, episodes=16, episodes_per_shard=8))
+    collect(folder, CollectConfig(world, episodes=16, episodes_per_shard=8))
     return folder
 
 

@@ -206,11 +206,11 @@ def test_beta_decays_from_the_original_data() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rounds": 0}, "expected rounds of 1 or more, got 0"),
-        ({"rounds": 101}, "expected at most 100 rounds, got 101"),
-        ({"episodes": 1}, "expected episodes of 2 or more"),
-        ({"share": 1.0}, "expected a share of the rounds' rows between 0 and 1, got 1.0. Use --share 0.5"),
-        ({"beta": 1.0}, "expected beta from 0 on and below 1, got 1.0: with 1 no student flies"),
+        ({"rounds": 0}, "expected rounds from 1 to 100, got 0"),
+        ({"rounds": 101}, "expected rounds from 1 to 100, got 101"),
+        ({"episodes": 1}, "expected episodes from 2 to 1,048,576"),
+        ({"share": 1.0}, "expected share above 0 and below 1, got 1.0. Use --share 0.5"),
+        ({"beta": 1.0}, "expected beta of 0 or more and below 1, got 1.0. With 1 the policy never flies"),
         ({"lr": 0.0}, "expected lr above 0, got 0"),
         ({"schedule": "linear"}, "unknown schedule 'linear'"),
     ],

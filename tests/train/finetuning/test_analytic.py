@@ -299,8 +299,8 @@ def test_costs_as_written_on_the_command_line() -> None:
     [
         ("fame=1", r"no parameter 'fame'\. It has: path, proximity, predicted"),
         ("path", r"expected key=value:key=value, got 'path'\. Example: path=1\.0"),
-        ("path=-1", r"expected path from 0 on, got -1"),
-        ("margin=1", r"expected a margin above 1 .times the protected zone., got 1"),
+        ("path=-1", r"expected path of 0 or more, got -1"),
+        ("margin=1", r"expected margin above 1, got 1.0. It is times the protected zone"),
         ("fade_s=0", r"expected fade_s above 0, got 0"),
     ],
 )
@@ -312,8 +312,8 @@ def test_wrong_costs(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"window": 0}, "expected a window of 1 step or more, got 0"),
-        ({"damping": 1.5}, r"expected damping from 0 to 1 .none., got 1.5"),
+        ({"window": 0}, "expected window of 1 or more, got 0"),
+        ({"damping": 1.5}, r"expected damping from 0 to 1, got 1.5. 1 is no damping"),
         ({"lr": 0.0}, "expected lr above 0, got 0"),
     ],
 )

@@ -345,7 +345,7 @@ def test_command(clone: Path, tmp_path: Path) -> None:
     [
         (("--clip", 0.1, "--method", "analytic"), "--clip: for --method ppo only, got --method analytic"),
         (("--window", 3, "--costs", "path=2"), "--window, --costs: for --method analytic only, got --method ppo"),
-        (("--aircraft", "few"), "--aircraft: expected numbers such as 20 or 20,40,60, got 'few'"),
+        (("--aircraft", "few"), "expected numbers such as 20 or 20,40,60, got 'few'"),
         (("--method", "luck"), "'luck' is not one of"),
     ],
 )

@@ -257,7 +257,7 @@ def test_ppo_learns_a_known_target() -> None:
         ({"epochs": 0}, "expected epochs of 1 or more, got 0"),
         ({"lr": 0.0}, "expected lr above 0, got 0.0"),
         ({"discount": 1.1}, "expected discount from 0 to 1, got 1.1"),
-        ({"target_kl": -1.0}, "expected target_kl from 0 on, got -1.0"),
+        ({"target_kl": -1.0}, "expected target_kl of 0 or more, got -1.0"),
     ],
 )
 def test_wrong_configuration(wrong: dict[str, float], message: str) -> None:

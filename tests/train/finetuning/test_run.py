@@ -375,9 +375,9 @@ def test_damaged_state(clone: Path, tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         ({"steps": 0}, "expected steps of 1 or more, got 0"),
-        ({"gate_scenarios": 1}, "expected 2 or more gate scenarios"),
+        ({"gate_scenarios": 1}, "expected gate_scenarios from 2 to"),
         ({"log_std": 5.0}, "expected log_std from -20 to 2"),
-        ({"anchor": -1.0}, "expected an anchor weight from 0 on"),
+        ({"anchor": -1.0}, "expected anchor of 0 or more"),
         ({"anchor_until": 0.0}, "expected anchor_until above 0"),
         ({"reward": "fame"}, "unknown reward 'fame'. There are: seed, separation"),
         ({"critic": "oracle"}, "unknown model 'oracle'"),
