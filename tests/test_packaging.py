@@ -17,6 +17,7 @@ ORDER = """
 datasets.errors datasets.provenance
 datasets.config
 datasets.spec
+datasets.options
 datasets.traffic
 datasets.files
 datasets.loading

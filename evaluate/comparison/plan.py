@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.view import View
 from ...train import networks
-from ...train.cloning.config import CloningConfig
+from ...train.cloning.config import CloningConfig, Schedule
 
 ENDLESS = 10**9  # epochs: the budget ends a training, not they
 STEPS, SECONDS = "steps", "seconds"
@@ -127,7 +127,7 @@ class ComparePlan:
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (1e-3,)
     batch_size: int = 1024
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     conflict_weight: float = 1.0
     scenarios: int = 200
     scenario_seed: int = 1_000_000
