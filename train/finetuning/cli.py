@@ -23,12 +23,11 @@ _OWN = {
 
 def _default_of_each(name: str) -> dict[str, Any]:
     """Return what differs in an option whose default depends on the method."""
-    configs = [FinetuneConfig.of(method) for method in METHODS]
-    parts = [getattr(config, config.method) if name in _BOTH else config for config in configs]
-    default, *others = [getattr(part, name) for part in parts]
-    names = ", ".join(f"{method} {value}" for method, value in zip(list(METHODS)[1:], others, strict=True))
-    text = fields_of(type(parts[0]))[name].description
-    return {"default": None, "show_default": False, "help": f"{text}  [default: {default}; {names}]"}
+    ppo, analytic = (PPOConfig, AnalyticConfig) if name in _BOTH else (FinetuneConfig, FinetuneConfig)
+    default = fields_of(ppo)[name].default
+    other = METHODS["analytic"].get(name, fields_of(analytic)[name].default)
+    text = f"{fields_of(ppo)[name].description}  [default: {default}; analytic {other}]"
+    return {"default": None, "show_default": False, "help": text}
 
 
 def _costs(ctx: click.Context, param: click.Parameter, value: str) -> Costs:
