@@ -3,15 +3,17 @@
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
-from . import __version__
+from . import __version__, ctrl_c
 from .datasets.errors import SkycloneError
 
 COMMANDS = {
@@ -74,32 +76,80 @@ def skyclone(ctx: click.Context) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exit 0 done, 1 failed, 2 wrong use. People never see a traceback."""
+    """Run the command line; exit 0 done, 1 failed, 2 wrong use. People never see a traceback.
+
+    Args:
+        arguments: Of the command; None for those of the process, which ends with it.
+    """
+    _open_streams()
+    ctrl_c.install()
+    try:
+        code = _run(arguments)
+    finally:
+        if arguments is None:
+            ctrl_c.is_over()
+        else:
+            ctrl_c.uninstall()
+    if code:
+        sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
+    """Run the command line, say what went wrong in a line, and return the exit code."""
     try:
         skyclone.main(arguments, prog_name="skyclone", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except click.ClickException as error:
         error.show(sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort) as stop:
-        said = str(stop) or str(stop.__cause__ or "")
-        _say(said or "Interrupted. Finished work is kept; the same command continues where it can.")
+        return _say(str(stop) or str(stop.__cause__ or "") or ctrl_c.MESSAGE, ctrl_c.EXIT_CODE)
     except SkycloneError as error:
-        _say(f"Error: {error}")
+        return _say(f"Error: {error}")
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return _say("")  # nobody reads any more
     except OSError as error:
-        _say(f"Error: {_explain(error)}")
-    except MemoryError:
-        _say("Error: not enough memory. Try a smaller batch, fewer aircraft or fewer workers.")
+        return _say(f"Error: {_explain(error)}")
+    except UnicodeEncodeError as error:
+        return _say(
+            f"Error: expected names in UTF-8, got {error.object!r}. Rename it: a library takes no other name."
+        )
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _say("Error: not enough memory. Try a smaller batch, fewer aircraft or fewer workers.")
+    return 0
 
 
-def _say(message: str) -> None:
-    """Print one message for people and exit 1."""
-    click.echo(message, err=True)
-    sys.exit(1)
+def _open_streams() -> None:
+    """Make sure that there is something to print to, and that everything can be printed there."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who called; a file that is opened later must not take its number
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+
+
+def _say(message: str, code: int = 1) -> int:
+    """Print a message for people, if anybody listens, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is sys.stderr and message:
+                click.echo(message, err=True)
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):  # else Python tries again when it ends, and complains
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether memory was refused; torch says so in a RuntimeError."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _explain(error: OSError) -> str:

@@ -124,9 +124,8 @@ def _run(
             progress=progress,
         )
     except KeyboardInterrupt:
-        progress.close()
-        click.echo("Interrupted: finished shards are kept; run the same command again to go on.", err=True)
-        sys.exit(1)
+        said = "Interrupted: finished shards are kept; run the same command again to go on."
+        raise click.Abort(said) from None
     finally:
         progress.close()
     click.echo(times.text(max(1, min(workers, times.made)) if workers else None), err=True)

@@ -1,10 +1,14 @@
 """The front door: every command has help; people see messages, never tracebacks."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -139,3 +143,99 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     code, said = interrupt(*train, "--resume", when="Iter", cwd=tmp_path)
     assert code == 1, said
     assert "Stopped" in said, said
+
+
+def run(command: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a shell's command line in which `skyclone` is this one."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
+    line = command.replace("skyclone", '"$PYTHON" -m skyclone')
+    return subprocess.run(
+        ["bash", "-c", line], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small dataset in `data`."""
+    folder = tmp_path_factory.mktemp("manners")
+    call("collect", "--out", str(folder / "data"), "--episodes", "2", "--aircraft", "3", "--workers", "1")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("skyclone datasets verify data 2>&-", 0, "all sound"),
+        ("skyclone datasets verify nowhere 2>&-", 1, ""),
+        ("skyclone collect --out data --episodes 2 --aircraft 3 --workers 1 2>&-", 0, ""),
+        ("skyclone datasets info data --json >&-", 0, ""),
+        ("skyclone datasets info data >/dev/full", 1, "Error: the disk is full"),
+        ("set -o pipefail; skyclone datasets info data | true", 1, ""),
+        ("skyclone datasets info $'d\\xff'", 1, "Error: d\\udcff is no dataset: there is no such folder"),
+        ("cp -r data $'d\\xff'; skyclone datasets verify $'d\\xff'", 0, "d\\udcff: 1 shards"),
+        ("skyclone collect --out $'e\\xff' --episodes 2 --aircraft 3 --workers 1", 0, "e\\udcff: "),
+        ("skyclone train --data data --out $'r\\xff'", 1, "Error: expected a name in UTF-8 for the run"),
+    ],
+)
+def test_whatever_the_streams_and_names_it_is_one_line(folder: Path, command: str, code: int, says: str) -> None:
+    done = run(command, folder)
+    said = done.stdout + done.stderr
+    assert (done.returncode, says in said) == (code, True), said
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+
+
+def test_refused_memory_is_one_line(folder: Path) -> None:
+    """As torch says it, whatever it was that wanted so much."""
+    refused = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes."
+    program = (
+        "import torch\nfrom skyclone import cli\nfrom skyclone.datasets import cli as c\n"
+        f"def refuse(*a, **k): raise RuntimeError({refused!r})\n"
+        "c.datasets.commands['info'].callback = refuse\ncli.main(['datasets', 'info', 'data'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: not enough memory. Try a smaller batch, fewer aircraft or fewer workers.\n"
+
+
+def test_other_runtime_errors_are_ours_to_mend(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(skyclone.get_command(click.Context(skyclone), "smoke"), "callback", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["smoke"])
+
+
+BEGIN = (
+    "import sys; print('begun', flush=True); from skyclone.__main__ import main; sys.argv[0] = 'skyclone'; main()"
+)
+
+
+@pytest.mark.signals
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_at_any_moment_is_one_line(folder: Path, times: int) -> None:
+    """Within imports and outside, once and again while the first one is obeyed."""
+    dice = random.Random(times)
+    commands = (
+        ("collect", "--out", "more", "--episodes", "5000", "--workers", "2"),
+        ("evaluate", "--scenarios", "5000", "--baselines", "none"),
+        ("datasets", "info", "data"),
+    )
+    for command in commands * 6:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BEGIN, *command],
+            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        for number in range(times):
+            time.sleep(dice.uniform(0.05, 0.5 if number else 4))
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in (0, 1, -signal.SIGINT), said  # the last: Python itself was ending
+        assert "Traceback" not in said, said
+        assert "Exception ignored" not in said, said
+        shutil.rmtree(folder / "more", ignore_errors=True)

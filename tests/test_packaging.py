@@ -46,6 +46,7 @@ evaluate.comparison
 evaluate.cli
 evaluate
 smoke
+ctrl_c
 cli
 __main__
 """
@@ -70,7 +71,7 @@ TESTS_OF_NO_MODULE = {
 
 def _modules() -> dict[str, Path]:
     """Return every module of the package by its name below `skyclone`."""
-    found = {name: ROOT / f"{name}.py" for name in ("cli", "smoke", "__main__")}
+    found = {path.stem: path for path in ROOT.glob("*.py") if path.stem != "__init__"}
     for floor in FLOORS:
         for path in (ROOT / floor).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts

@@ -7,6 +7,7 @@ HDF5, since Minari 0.5's Arrow reader cuts episodes at 32,767 steps (Minari issu
 Notation: R rows of one episode, E rows and the ends of flights, N aircraft, T steps of a flight.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -41,7 +42,8 @@ def export_minari(
     """Write a dataset into Minari's folder, shard by shard, so that memory does not grow with it.
 
     Minari finds its folder by `MINARI_DATASETS_PATH`, else it is `~/.minari/datasets`. Everything is written
-    under a temporary name there and renamed in the end: broken off, the id stays free.
+    under a temporary name there and renamed in the end: broken off, the id stays free. An id that holds just
+    this export already is left as it is.
 
     Args:
         dataset: A complete one.
@@ -59,6 +61,10 @@ def export_minari(
     """
     view = View.parse(view) if isinstance(view, str) else view
     root, final = _destination(dataset_id)
+    if final.exists():
+        if _is_export_of(final, dataset, view):  # of this command, which was killed when all was done
+            return final
+        raise _taken(dataset_id, root)
     config = WorldConfig.from_json(dict(dataset.manifest.world))
     with _temporary_folder(root) as folder:
         _write(dataset, dataset_id, config, view, folder / "data", progress)
@@ -93,10 +99,26 @@ def _destination(dataset_id: str) -> tuple[Path, Path]:
         raise ConfigurationError(
             f"'{dataset_id}' is no Minari id: expected NAMESPACE/NAME-vVERSION, such as skyclone/mvp-v0"
         ) from None
-    root, final = get_dataset_path(), get_dataset_path(dataset_id)
-    if final.exists():
-        raise _taken(dataset_id, root)
-    return root, final
+    return get_dataset_path(), get_dataset_path(dataset_id)
+
+
+def _is_export_of(folder: Path, dataset: Dataset, view: View) -> bool:
+    """Return whether a Minari dataset holds just this dataset, seen in this view."""
+    try:
+        found = json.loads((folder / "data" / "metadata.json").read_text(encoding="utf-8"))
+        return all(found[key] == value for key, value in _origin(dataset, view).items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _origin(dataset: Dataset, view: View) -> dict[str, Any]:
+    """Return what decides every value in the export, for its metadata."""
+    return {
+        "skyclone_content_hash": dataset.content_hash,
+        "skyclone_code": dataset.manifest.code,
+        "skyclone_observation": str(view),
+        "skyclone_recipe": _recipe(dataset),
+    }
 
 
 def _taken(dataset_id: str, root: Path) -> DatasetError:
@@ -176,10 +198,7 @@ def _write(
                 "aircraft. Actions are those flown; the teacher's are in infos/teacher_action (last one: NaN)."
             ),
             "requirements": ["skyclone"],
-            "skyclone_content_hash": manifest.content_hash,
-            "skyclone_code": manifest.code,
-            "skyclone_observation": str(view),
-            "skyclone_recipe": _recipe(dataset),
+            **_origin(dataset, view),
         }
     )
     for table in dataset.tables():

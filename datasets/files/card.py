@@ -20,7 +20,7 @@ def write_card(folder: Folder, manifest: Manifest, command: str) -> None:
         manifest: Of the dataset.
         command: What made it.
     """
-    publish(folder / CARD_NAME, card(manifest, command).encode())
+    publish(folder / CARD_NAME, card(manifest, command).encode(errors="backslashreplace"))
 
 
 def card(manifest: Manifest, command: str) -> str:

@@ -10,7 +10,7 @@ import click
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import chosen, options_of
 from ..runs.config_file import CONFIG_NAME
-from .config import CloningConfig, load_config
+from .config import CloningConfig, load_config, where
 
 _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 
@@ -57,7 +57,7 @@ def train(ctx: click.Context, data: tuple[Folder, ...], out: Path, device: str, 
     config = CloningConfig()
     if resume and (out / CONFIG_NAME).exists():
         config, described = load_config(out)
-        data = data or tuple(as_folder(each["path"]) for each in described)
+        data = data or where(described)
     config = chosen(ctx, config)
     if not data:
         raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from ...datasets.config import Config, config
-from ...datasets.errors import ConfigurationError
+from ...datasets.errors import ConfigurationError, DatasetError
+from ...datasets.files.storage import Folder, as_folder
 from ...datasets.spec import comma_list
 from ...datasets.traffic.view import View
 from ..runs import config_file
@@ -125,6 +126,21 @@ def describe(datasets: "Sequence[Dataset]") -> list[dict[str, Any]]:
         }
         for dataset in datasets
     ]
+
+
+def where(described: list[dict[str, Any]]) -> tuple[Folder, ...]:
+    """Return where the datasets of a run are, as it remembers them.
+
+    Raises:
+        DatasetError: One is no longer there.
+    """
+    folders = tuple(as_folder(each["path"]) for each in described)
+    for folder in folders:
+        if not folder.exists():
+            raise DatasetError(
+                f"the run's dataset is no longer at {folder}. If it was moved, say where: --data DIR"
+            )
+    return folders
 
 
 def save_config(run: Path, config: CloningConfig, described: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import click
 from ...datasets.config import fields_of
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import chosen, options_of
+from ..cloning.config import where
 from ..runs.config_file import CONFIG_NAME
 from .config import DaggerConfig, load_config
 
@@ -47,7 +48,7 @@ def dagger(
     config = DaggerConfig()
     if resume and (out / CONFIG_NAME).exists():
         config, described, _ = load_config(out)
-        data = data or tuple(as_folder(each["path"]) for each in described)
+        data = data or where(described)
     else:
         if source is None:
             raise click.UsageError(

@@ -103,8 +103,16 @@ class RunFolder:
             say: Receives a line for people.
 
         Raises:
-            CheckpointError: The folder is a file, holds a run and resume is False, or is in use.
+            CheckpointError: The folder is a file, holds a run and resume is False, is in use, or has a name that is
+                not UTF-8.
         """
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:
+            raise CheckpointError(
+                f"expected a name in UTF-8 for the run (TensorBoard takes no other), got {str(self.path)!r}. "
+                "Choose another --out."
+            ) from None
         if not holds_run(self.path):
             if resume:
                 say(f"Nothing to resume in {self.path}: starting from the beginning.")

@@ -99,9 +99,20 @@ def test_a_taken_id_is_an_error_and_stays_as_it_is(dataset: Dataset, root: Path)
     folder = export_minari(dataset, "skyclone/mvp-v0")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     with pytest.raises(DatasetError, match=r"has a dataset 'skyclone/mvp-v0' already.* such as skyclone/mvp-v1"):
-        export_minari(dataset, "skyclone/mvp-v0")
+        export_minari(dataset, "skyclone/mvp-v0", "ego:intruders=2")
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     assert folder.exists()
+
+
+def test_the_same_command_knows_its_own_export(dataset: Dataset, root: Path) -> None:
+    """As after a kill between publishing and the end."""
+    folder = export_minari(dataset, "skyclone/mvp-v0")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert export_minari(dataset, "skyclone/mvp-v0") == folder
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    (folder / "data" / "metadata.json").write_text("{}")
+    with pytest.raises(DatasetError, match="already"):
+        export_minari(dataset, "skyclone/mvp-v0")
 
 
 @pytest.mark.parametrize("name", ["mvp", "../mvp-v0", "/etc/mvp-v0", "a/../../b-v0", "", "a b-v0", "mvp-vx"])

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ SMALL = ("--model", "pairwise:width=8:hidden=8", "--observation", "ego:intruders
 
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(train, [str(argument) for argument in arguments])
+
+
+def test_a_dataset_that_was_moved_is_named_anew(small_dataset: Dataset, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(small_dataset.path, data)
+    assert invoke("--data", data, "--out", out, *SMALL, "--epochs", 1).exit_code == 0
+    moved = data.rename(tmp_path / "moved")
+    error = invoke("--out", out, "--resume").exception
+    assert str(error) == f"the run's dataset is no longer at {data}. If it was moved, say where: --data DIR"
+    assert invoke("--data", moved, "--out", out, "--resume").exit_code == 0
 
 
 def test_train_resume_and_more(small_dataset: Dataset, tmp_path: Path) -> None:
