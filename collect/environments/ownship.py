@@ -24,6 +24,7 @@ from ...datasets.traffic.view import View
 from ..airspace.world_config import WorldConfig
 from ..flying.flight import advise
 from ..flying.world import World
+from ..scenarios.registry import recorded_world
 from ..teachers.registry import parse
 from .episodes import observation_space
 
@@ -81,7 +82,9 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         view: View | str = "seed",
         teacher: str = "mvp",
     ) -> None:
-        self.config = WorldConfig.from_json(config) if isinstance(config, dict) else config or WorldConfig()
+        if isinstance(config, dict):  # as in the specification of an exported dataset
+            config = recorded_world(config, "the environment's world")
+        self.config = config or WorldConfig()
         self.view = View.parse(view) if isinstance(view, str) else view
         self.metadata = {"render_modes": []}
         self.observation_space = flat_space(self.config, self.view)

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from ...datasets import spec
+from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.state import Traffic
 from ..airspace.world_config import EMBEDDED, WorldConfig
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
+from .scn_files import is_file as is_file
 
 LAYOUT_STREAM, NOISE_STREAM = 0, 1
 """The independent random streams of an episode: its layout, the pilot's noise."""
@@ -49,7 +51,7 @@ def generator_of(seed: int, episode: int, stream: int) -> np.random.Generator:
 
 def check(text: str) -> None:
     """Raise ConfigurationError unless the text names a scenario and its parameters, or files that can be read."""
-    if scenario_files.is_file(text):
+    if is_file(text):
         scenario_files.read_all(text)
     else:
         _find(text)
@@ -57,7 +59,7 @@ def check(text: str) -> None:
 
 def count_of(text: str) -> int | None:
     """Return how many scenarios there are, None for an unlimited number."""
-    return len(scenario_files.read_all(text)) if scenario_files.is_file(text) else None
+    return len(scenario_files.read_all(text)) if is_file(text) else None
 
 
 def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBEDDED) -> WorldConfig:
@@ -69,7 +71,7 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
     Raises:
         ConfigurationError: A number of aircraft that is not the file's, or a scenario that cannot be flown.
     """
-    if not scenario_files.is_file(scenario):
+    if not is_file(scenario):
         count = REFERENCE.aircraft if aircraft is None else aircraft
         return WorldConfig(aircraft=count, scenario=scenario, simulator=simulator)
     layouts = [each.layout for each in scenario_files.read_all(scenario)]
@@ -82,7 +84,7 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
     steps = int(3 * longest_m / REFERENCE.cruise_mps / REFERENCE.step_s) + 1
     world = WorldConfig(
         aircraft=most,
-        scenario=scenario_files.pinned(scenario),
+        scenario=typed(scenario),
         simulator=simulator,
         max_steps=min(max(steps, REFERENCE.max_steps), 32_000),
     )
@@ -91,9 +93,36 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
     return world
 
 
+def recorded_world(data: Any, where: object) -> WorldConfig:
+    """Return the world that a dataset or a checkpoint names.
+
+    What stands in a file opens no other file by its name alone: a scenario of files is read only with the digest of
+    their contents, as `collect` writes it, and then holds nothing that its author did not have.
+
+    Args:
+        data: The world as JSON.
+        where: Whose it is, for the message.
+
+    Raises:
+        ConfigurationError: It is damaged, or names files without their digest.
+    """
+    world = WorldConfig.from_json(data)
+    if is_file(world.scenario) and not scenario_files.is_pinned(world.scenario):
+        raise ConfigurationError(
+            f"{where}: expected scenario files with the digest of their contents, got {shown(world.scenario)}. "
+            "It was changed, and is not opened."
+        )
+    return world
+
+
+def typed(scenario: str) -> str:
+    """Return a scenario that somebody typed as worlds name it: files with the digest of their contents."""
+    return scenario_files.pinned(scenario) if is_file(scenario) else scenario
+
+
 def warnings_about(text: str) -> list[str]:
     """Return what is left out of a scenario's files, or flown differently."""
-    if not scenario_files.is_file(text):
+    if not is_file(text):
         return []
     return [warning for each in scenario_files.read_all(text) for warning in each.warnings]
 
@@ -110,7 +139,7 @@ def lay_out(config: WorldConfig, seed: int, episode: int) -> Layout:
     Raises:
         ConfigurationError: Unknown scenario, or the aircraft do not fit into the sector.
     """
-    if scenario_files.is_file(config.scenario):
+    if is_file(config.scenario):
         return scenario_files.layout_of(config, episode)
     scenario, parameters = _find(config.scenario)
     return scenario(generator_of(seed, episode, LAYOUT_STREAM), config, **parameters)

@@ -34,19 +34,33 @@ def read_all(scenario: str) -> tuple[ScenarioFile, ...]:
     Raises:
         ConfigurationError: There is no file, one cannot be read or flown, or they have changed.
     """
+    return _read_cached(*_found(scenario))
+
+
+def pinned(scenario: str) -> str:
+    """Return the scenario with the absolute path of its files and the digest of their contents.
+
+    Raises:
+        ConfigurationError: There is no file, or they have changed.
+    """
+    digest = _found(scenario)[1]
+    return f"{PREFIX}{Path(_split(scenario)[0]).resolve()}#{digest}"
+
+
+def _found(scenario: str) -> tuple[tuple[Path, ...], str]:
+    """Return the files of a scenario and the digest of their contents, if that is the one it names."""
     name, digest = _split(scenario)
     found, there = _files(Path(name))
     if digest and digest != there:
         raise ConfigurationError(
             f"{name} has changed since this was begun with it. Put the files back, or begin in another folder."
         )
-    return _read_cached(found, there)
+    return found, there
 
 
-def pinned(scenario: str) -> str:
-    """Return the scenario with the absolute path of its files and the digest of their contents."""
-    name = Path(_split(scenario)[0])
-    return f"{PREFIX}{name.resolve()}#{_files(name)[1]}"
+def is_pinned(scenario: str) -> bool:
+    """Return whether a scenario of files has the digest of their contents."""
+    return _split(scenario)[1] != ""
 
 
 def _split(scenario: str) -> tuple[str, str]:

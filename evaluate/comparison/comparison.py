@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ...collect import scenarios
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying.figures import Figures
@@ -86,7 +87,7 @@ def compare(data: Folder, root: Path, plan: ComparePlan, workers: int = 1, say: 
     start = time.perf_counter()
     dataset = open_dataset(data)
     described = describe([dataset])
-    world = WorldConfig.from_json(dict(dataset.manifest.world))
+    world = scenarios.recorded_world(dict(dataset.manifest.world), dataset.path)
     teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))
     flights = Plan(contenders=teachers, world=world, scenarios=plan.scenarios, seed=plan.scenario_seed)
     flights.load()  # an unknown teacher is an error before any training

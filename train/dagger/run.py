@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...collect.airspace.world_config import WorldConfig
+from ...collect import scenarios
 from ...collect.collector.collector import collect
 from ...collect.collector.config import CollectConfig
 from ...datasets.dataset import Dataset, open_dataset
@@ -119,7 +119,7 @@ class Dagger:
         if is_there:
             check_same(self.run, config, described, self.origin)
         self.view, self.spec = loaded.view, loaded.network.spec
-        self.world = WorldConfig.from_json(dict(datasets[0].manifest.world))
+        self.world = scenarios.recorded_world(dict(datasets[0].manifest.world), datasets[0].path)
         self.teacher = datasets[0].manifest.teacher
         if not is_there:
             self.folder.begin()

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ...collect.airspace.world_config import EMBEDDED, WorldConfig
 from ...datasets import spec
-from ...datasets.config import Config, Count, config
+from ...datasets.config import Config, Count, config, shown
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.view import View
 from ..runs import config_file
@@ -144,17 +144,32 @@ class FinetuneConfig(Config):
         """Return the weight of the KL divergence to the clone when this fraction of the steps is flown."""
         return self.anchor * max(0.0, 1.0 - progress / self.anchor_until)
 
-    def worlds(self, source: "Checkpoint") -> list[WorldConfig]:
+    def worlds(self, source: "Checkpoint", is_begun: bool = False) -> list[WorldConfig]:
         """Return the worlds to fly in, by turns: the checkpoint's, with this run's reward, aircraft, scenario.
 
         The simulator is always the embedded one: flying while the gate flies takes two, and BlueSky is only one.
 
+        Args:
+            source: The checkpoint.
+            is_begun: Whether the run was begun before, by whoever accepted the checkpoint's world.
+
         Raises:
-            ConfigurationError: The checkpoint's world is damaged, or the aircraft do not go together with it.
+            ConfigurationError: The checkpoint's world is damaged, or the aircraft do not go together with it; or it
+                names scenario files, and nobody has typed their name.
         """
+        from ...collect import scenarios  # torch: only where something is trained
+
         saved = source.meta.get("world")
-        world = replace(WorldConfig.from_json(saved) if saved else WorldConfig(), reward=self.reward)
-        world = replace(world, simulator=EMBEDDED, scenario=self.scenario or world.scenario)
+        world = WorldConfig.from_json(saved) if saved else WorldConfig()
+        if self.scenario:
+            world = replace(world, scenario=scenarios.typed(self.scenario))
+        elif scenarios.is_file(world.scenario) and not is_begun:
+            raise ConfigurationError(
+                f"{source.path} was trained on {shown(world.scenario)}, and a checkpoint opens no other files. "
+                "Name them yourself, or a scenario: --scenario file:PATH, or --scenario sector."
+            )
+        world = scenarios.recorded_world(world.to_json(), source.path)
+        world = replace(world, simulator=EMBEDDED, reward=self.reward)
         worlds = [replace(world, aircraft=aircraft) for aircraft in self.aircraft or (world.aircraft,)]
         if min(world.aircraft for world in worlds) < 2:
             raise ConfigurationError(

@@ -84,17 +84,17 @@ class Finetuning:
             origin = {"path": path, "weights_sha256": loaded.meta["weights_sha256"]}
             if is_there:
                 check_same(self.run, config, origin)
-            self._prepare(loaded, origin)
+            self._prepare(loaded, origin, is_there)
             if is_there:
                 self._restore()
             else:
                 self._begin(loaded, origin)
 
-    def _prepare(self, loaded: checkpoint.Checkpoint, origin: dict[str, Any]) -> None:
+    def _prepare(self, loaded: checkpoint.Checkpoint, origin: dict[str, Any], is_begun: bool) -> None:
         """Make the method and all it needs, as at the beginning."""
         config = self.config
         self.parent_view, self.view = loaded.view, config.view(loaded)
-        self.worlds = config.worlds(loaded)
+        self.worlds = config.worlds(loaded, is_begun)
         self.progress, self.clock, self._began = TuningProgress(), Stopwatch(), time.perf_counter()
         self.history: list[TuningIteration] = []
         self.parent: Network = loaded.network.to(self.device)

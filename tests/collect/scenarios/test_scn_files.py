@@ -123,3 +123,16 @@ def test_only_regular_files_are_read(tmp_path: Path, kind: str, message: str, as
         message = "expected .scn files in the folder, found none" if kind == "folder" else "there is no such file"
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         scenarios.world_for(f"file:{tmp_path if as_folder else path}")
+
+
+def test_a_recorded_world_opens_only_the_files_it_was_recorded_with(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL)
+    world = scenarios.world_for(f"file:{path}")
+    assert scenarios.recorded_world(world.to_json(), "data") == world
+    for scenario in (f"file:{path}", "file:/etc/passwd", "file:/etc/passwd#", "file:"):
+        edited = {**world.to_json(), "scenario": scenario}
+        with pytest.raises(ConfigurationError, match="data: expected scenario files with the digest of their"):
+            scenarios.recorded_world(edited, "data")
+    path.write_text(SMALL + "# changed")
+    with pytest.raises(ConfigurationError, match="has changed since"):
+        scenarios.lay_out(scenarios.recorded_world(world.to_json(), "data"), 0, 0)

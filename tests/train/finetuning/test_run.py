@@ -27,6 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from skyclone.collect.airspace import reward
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import typed
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.state import Traffic
@@ -469,3 +470,21 @@ def test_whatever_the_clone_flew_in_fine_tuning_flies_embedded(tmp_path: Path) -
     source = checkpoint.load(tmp_path)
     assert {world.simulator for world in FinetuneConfig().worlds(source)} == {"embedded"}
     assert [world.aircraft for world in FinetuneConfig().worlds(source)] == [4]
+
+
+def test_a_checkpoint_names_no_files_to_open(clone: Path, tmp_path: Path) -> None:
+    """Only who types a file's name has it opened; a run that was begun so goes on so."""
+    secret = tmp_path / "secret.scn"
+    secret.write_text("00:00:00.00>CRE A,M600,52,4.37,0,100,17\n00:00:00.00>DEST A 52.005 4.37\n")
+    loaded = checkpoint.load(clone)
+    pinned = typed(f"file:{secret}")
+    for scenario in (f"file:{secret}", pinned):
+        world = {**loaded.meta["world"], "scenario": scenario}
+        checkpoint.save(tmp_path / "best", loaded.network, loaded.view, {"world": world})
+        source = checkpoint.load(tmp_path)
+        with pytest.raises(ConfigurationError, match=r"was trained on 'file:.*, and a checkpoint opens no other"):
+            FinetuneConfig().worlds(source)
+        (world,) = FinetuneConfig(scenario=f"file:{secret}").worlds(source)
+        assert world.scenario == pinned, "what is typed is pinned to what is in the files"
+        assert FinetuneConfig(scenario="circle").worlds(source)[0].scenario == "circle"
+    assert FinetuneConfig().worlds(source, is_begun=True)[0].scenario == pinned
