@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import DatasetError
 from ..traffic.record import COLUMNS
 from .atomic import publish
+from .json_file import parse_json
 from .storage import Folder, read, size_of
 
 FORMAT_VERSION = 1
@@ -245,7 +246,7 @@ def load_manifest(folder: Folder) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        text = read(path, min(size_of(path), _MOST_BYTES)).decode()
+        data = read(path, min(size_of(path), _MOST_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         what = "it holds no dataset.json" if folder.is_dir() else "there is no such folder"
         raise DatasetError(
@@ -253,12 +254,10 @@ def load_manifest(folder: Folder) -> Manifest:
         ) from None
     except PermissionError:
         raise
-    except (UnicodeDecodeError, OSError):
-        raise DatasetError(f"{path} is damaged: expected JSON text in a regular file. {_REMEDY}") from None
+    except OSError as error:
+        raise DatasetError(f"{path} is damaged: {error.strerror}. {_REMEDY}") from None
     try:
-        return _parse(json.loads(text, parse_constant=_refuse_constant))
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} is damaged: {str(error) or 'nested too deeply'}. {_REMEDY}") from None
+        return _parse(parse_json(data, "the manifest", DatasetError))
     except DatasetError as error:
         raise DatasetError(f"{path}: {error} {_REMEDY}") from None
 
@@ -319,11 +318,6 @@ def _in_words(world: Mapping[str, Any], name: str) -> str:
 
 
 _REMEDY = "If it was changed by hand, put the original back; otherwise collect into another folder."
-
-
-def _refuse_constant(name: str) -> float:
-    """Refuse NaN and Infinity, which are no JSON."""
-    raise ValueError(f"expected numbers, got {name}")
 
 
 def _check_version(version: Any) -> None:

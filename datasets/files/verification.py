@@ -39,7 +39,7 @@ def verify(folder: Folder, manifest: Manifest) -> list[Problem]:
             what = "its world, scenario, teacher, pilot, noise or seed is not the one that made its shards"
             problems.append(Problem(MANIFEST_NAME, Damage.ALTERED, what))
         elif stamp.figures != entry.figures:
-            message = f"figures of {entry.name}: expected {dict(stamp.figures)}, got {dict(entry.figures)}"
+            message = f"figures of {entry.name}: expected {stamp.figures}, got {entry.figures}"
             problems.append(Problem(MANIFEST_NAME, Damage.ALTERED, message))
     return [*dict.fromkeys(problems), *_not_made(manifest), *_strangers(folder, manifest)]
 

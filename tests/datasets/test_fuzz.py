@@ -239,7 +239,7 @@ def test_a_link_in_place_of_a_shard_gives_no_row(victim: Victim) -> None:
     (victim.folder / name).unlink()
 
 
-@pytest.mark.parametrize("version", [0, 2, 1.5, "1", None, 10**30])
+@pytest.mark.parametrize("version", [0, 2, 1.5, "1", None, 10**18])
 def test_another_format_version_is_refused(victim: Victim, version: Any) -> None:
     data = json.loads(victim.files["dataset.json"])
     (victim.folder / "dataset.json").write_text(json.dumps({**data, "format_version": version}))

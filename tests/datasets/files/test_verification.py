@@ -105,5 +105,5 @@ def test_only_a_regular_file_is_a_manifest(dataset: Dataset, kind: str) -> None:
     path = dataset.path / "dataset.json"
     path.unlink()
     REPLACEMENTS[kind](path)
-    with pytest.raises(DatasetError, match=r"dataset\.json is damaged: expected JSON text in a regular file"):
+    with pytest.raises(DatasetError, match=r"dataset\.json is damaged: expected a regular file, got a"):
         open_dataset(dataset.path)
