@@ -19,6 +19,7 @@ from skyclone.train.runs.gate import GATE_EPISODES
 CONFIG = WorldConfig(aircraft=5, max_steps=30, sector_radius_m=300.0, sector_area_m2=150_000.0, reward="separation")
 VIEW = View("ego", intruders=3)
 EPISODES = 4
+ROUNDING = 1e-5  # where a row stands in its batch decides which instructions calculate it
 
 
 def actor(log_std: float = -2.0) -> ppo.Actor:
@@ -45,7 +46,7 @@ def test_rows_are_the_states_that_were_flown() -> None:
         assert torch.equal(rollout.is_flying[step], flying.flatten())
         rows = slice(row, row + int(flying.sum()))
         for part, stored in zip(observe_all(world.traffic, VIEW, world.pairs), rollout.observation):
-            torch.testing.assert_close(stored[rows], part[flying], rtol=0, atol=0)
+            torch.testing.assert_close(stored[rows], part[flying], rtol=0, atol=ROUNDING)
         action = torch.zeros(EPISODES, 5, 2)
         action[flying] = rollout.action[rows]
         row = rows.stop
@@ -57,7 +58,7 @@ def test_rows_are_the_states_that_were_flown() -> None:
         stopped.is_flying = result.truncated
         finals = slice(final_row, final_row + int(result.truncated.sum()))
         for part, stored in zip(observe_all(stopped, VIEW), rollout.final_observation):
-            torch.testing.assert_close(stored[finals], part[result.truncated], rtol=0, atol=0)
+            torch.testing.assert_close(stored[finals], part[result.truncated], rtol=0, atol=ROUNDING)
         final_row = finals.stop
         over = world.is_over.nonzero().flatten().tolist()
         world.restart(over, range(following, following + len(over)))
@@ -67,7 +68,7 @@ def test_rows_are_the_states_that_were_flown() -> None:
     assert rollout.is_terminated.any()
     assert following > TRAINING_EPISODES + 2 * EPISODES  # every slot began anew at least once
     for part, stored in zip(observe_all(world.traffic, VIEW, world.pairs), rollout.last_observation):
-        torch.testing.assert_close(stored, part[world.traffic.is_flying], rtol=0, atol=0)
+        torch.testing.assert_close(stored, part[world.traffic.is_flying], rtol=0, atol=ROUNDING)
 
 
 def test_final_observations_show_the_others_that_were_stopped() -> None:
