@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...collect.airspace.world_config import WorldConfig
 from ...train.policy import Policy
-from ...train.runs.intervals import Estimate, mean_of_rows, resample
+from ...train.runs.confidence_intervals import Estimate, mean_of_rows, resample
 from . import masking
 from .looks import Looks, fly_and_look
 from .masking import Masked, Masking

@@ -19,7 +19,7 @@ from ...collect.airspace.world_config import WorldConfig
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import FEATURE_NAMES
 from ...train.policy import Policy
-from ...train.runs.intervals import Estimate, mean_of_rows
+from ...train.runs.confidence_intervals import Estimate, mean_of_rows
 from .ranks import somers_d
 
 LEAST_CHANGE_MPS = 0.1

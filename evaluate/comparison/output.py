@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.files.atomic import check_ours, clean, publish
-from ...train.runs.intervals import Estimate
+from ...train.runs.confidence_intervals import Estimate
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import NOTHING, with_interval
 from .table import FLOWN, NOTES, TRAINED, Difference, Row, Table, to_json

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...datasets.provenance import code_version, package_versions
-from ...train.runs import intervals as statistics
-from ...train.runs.intervals import Estimate, Ratio
+from ...train.runs import confidence_intervals
+from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..evaluation.contenders import UNRESOLVED
 from ..metrics import formulas
 from ..metrics.formulas import METRICS, Basis
@@ -161,7 +161,7 @@ class Table:
 def tabulate(comparison: Comparison) -> Table:
     """Compute the table."""
     plan, flown = comparison.plan, comparison.references
-    weights = statistics.resample(plan.scenarios, plan.bootstrap, plan.scenario_seed)
+    weights = confidence_intervals.resample(plan.scenarios, plan.bootstrap, plan.scenario_seed)
 
     def ratios_of(figures: Any) -> dict[str, Ratio]:
         return formulas.compute(Basis(figures, flown[UNRESOLVED], comparison.world))
@@ -179,7 +179,7 @@ def tabulate(comparison: Comparison) -> Table:
             runs = {seed: comparison.runs[each] for seed, each in trainings.items()}
             rows.append(_row(variant, budget, lr, runs, by_seed, weights))
     references = {
-        name: {key: statistics.estimate(ratio, weights) for key, ratio in ratios_of(figures).items()}
+        name: {key: confidence_intervals.estimate(ratio, weights) for key, ratio in ratios_of(figures).items()}
         for name, figures in flown.items()
     }
     return Table(comparison, rows, references, _differences(rows, plan.reference, weights))
@@ -201,8 +201,8 @@ def _row(
         figures[name] = Spread(over_seeds([value for value in values if value is not None]), values)
     ratios = {name: pooled([each[name] for each in by_seed.values()]) for name in METRICS} if by_seed else {}
     for name in METRICS:
-        each = [statistics.value_of(by_seed[seed][name]) if seed in by_seed else None for seed in runs]
-        estimate = statistics.estimate(ratios[name], weights) if ratios else Estimate(nan, nan, nan)
+        each = [confidence_intervals.value_of(by_seed[seed][name]) if seed in by_seed else None for seed in runs]
+        estimate = confidence_intervals.estimate(ratios[name], weights) if ratios else Estimate(nan, nan, nan)
         figures[name] = Spread(estimate, each)
     parameters = sum(weight.numel() for weight in variant.network().parameters())
     return Row(variant, budget, lr, parameters, figures, ratios, by_seed, failed)
@@ -234,17 +234,20 @@ def _paired(one: Row, other: Row, name: str, weights: np.ndarray) -> tuple[Estim
     both = [seed for seed in one.by_seed if seed in other.by_seed]
     first, second = (pooled([row.by_seed[seed][name] for seed in both]) for row in (one, other))
     gaps = [
-        statistics.value_of(one.by_seed[seed][name]) - statistics.value_of(other.by_seed[seed][name])
+        confidence_intervals.value_of(one.by_seed[seed][name])
+        - confidence_intervals.value_of(other.by_seed[seed][name])
         for seed in both
     ]
-    return statistics.difference(first, second, weights), over_seeds([gap for gap in gaps if isfinite(gap)])
+    return confidence_intervals.difference(first, second, weights), over_seeds(
+        [gap for gap in gaps if isfinite(gap)]
+    )
 
 
 def over_seeds(values: list[float]) -> Estimate:
     """Return the mean and Student's t interval; no interval from one value alone."""
     if not values:
         return Estimate(nan, nan, nan)
-    interval = statistics.student_interval(np.array(values))
+    interval = confidence_intervals.student_interval(np.array(values))
     return interval if len(values) > 1 else Estimate(interval.value, nan, nan)
 
 
@@ -290,7 +293,7 @@ def to_json(table: Table, answer: list[str]) -> dict[str, Any]:
         "scenarios": plan.scenarios,
         "scenario_seed": plan.scenario_seed,
         "bootstrap": plan.bootstrap,
-        "confidence": statistics.CONFIDENCE,
+        "confidence": confidence_intervals.CONFIDENCE,
         "runs": [
             {**_training(each), "path": str(each.folder(comparison.root)), **run}
             for each, run in comparison.runs.items()

@@ -8,14 +8,14 @@ from typing import Any
 from ...collect import simulators
 from ...collect.flying.figures import Figures, ScenariosDone
 from ...datasets.provenance import code_version, package_versions
-from ...train.runs import intervals as statistics
-from ...train.runs.intervals import Estimate, Ratio
+from ...train.runs import confidence_intervals
+from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..metrics import formulas
-from . import front
+from . import mvp_front
 from .batches import fly_all
 from .contenders import UNRESOLVED, Contender, Loaded, warnings_about
 from .flight_store import FlightStore
-from .front import Front
+from .mvp_front import Front
 from .plan import Plan
 
 VERSION = 1
@@ -72,7 +72,7 @@ class Evaluation:
             "scenarios": plan.scenarios,
             "batch": plan.batch,
             "bootstrap": plan.bootstrap,
-            "confidence": statistics.CONFIDENCE,
+            "confidence": confidence_intervals.CONFIDENCE,
             "runs": self.meta,
             "warnings": self.warnings,
             "code": code_version(),
@@ -130,10 +130,10 @@ def evaluate(
         name: formulas.compute(formulas.Basis(each, figures[UNRESOLVED], plan.world))
         for name, each in figures.items()
     }
-    weights = statistics.resample(plan.scenarios, plan.bootstrap, plan.seed)
+    weights = confidence_intervals.resample(plan.scenarios, plan.bootstrap, plan.seed)
     estimates = {
         contender.name: {
-            name: statistics.estimate(ratio, weights) for name, ratio in ratios[contender.name].items()
+            name: confidence_intervals.estimate(ratio, weights) for name, ratio in ratios[contender.name].items()
         }
         for contender in plan.contenders
     }
@@ -142,7 +142,7 @@ def evaluate(
         for name, others in references(plan.contenders).items()
     }
     runs = [contender.name for contender in plan.contenders if contender.is_run]
-    found = front.find(ratios, runs, weights) if plan.front else None
+    found = mvp_front.find(ratios, runs, weights) if plan.front else None
     seconds["intervals"] = time.perf_counter() - start
     shown = [loaded[contender.name] for contender in plan.contenders]
     return Evaluation(
@@ -168,4 +168,4 @@ def by_density(evaluations: Sequence[Evaluation]) -> Evaluation:
 
 def _differences(one: dict[str, Ratio], other: dict[str, Ratio], weights: Any) -> dict[str, Estimate]:
     """Return the difference in every metric."""
-    return {name: statistics.difference(one[name], other[name], weights) for name in one}
+    return {name: confidence_intervals.difference(one[name], other[name], weights) for name in one}

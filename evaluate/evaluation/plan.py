@@ -11,7 +11,7 @@ from ...collect import simulators
 from ...collect.airspace.world_config import WorldConfig
 from ...datasets.errors import ConfigurationError
 from .contenders import UNRESOLVED, Contender, Loaded, load
-from .front import FAMILY
+from .mvp_front import FAMILY
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from math import isfinite
 from typing import NamedTuple
 
-from ...train.runs.intervals import Estimate
+from ...train.runs.confidence_intervals import Estimate
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import number, unit_of, with_interval, with_unit
 from .contenders import UNRESOLVED
 from .evaluation import Evaluation
-from .front import LOSSES
+from .mvp_front import LOSSES
 
 NOTEWORTHY_ARRIVALS = 0.005
 """From half a percent of the aircraft on, fewer arrivals belong into the verdict."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.figures import Figures
-from ...train.runs.intervals import Ratio
+from ...train.runs.confidence_intervals import Ratio
 
 
 class Basis(NamedTuple):

@@ -2,7 +2,7 @@
 
 from math import ceil, isfinite, log10
 
-from ...train.runs.intervals import Estimate
+from ...train.runs.confidence_intervals import Estimate
 from .formulas import Metric
 
 NOTHING = "-"

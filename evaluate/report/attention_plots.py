@@ -7,7 +7,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from ...train.runs.intervals import Estimate
+from ...train.runs.confidence_intervals import Estimate
 from ..attention.attention import Attention, Profile
 from ..attention.masking import Choice, Masking
 from .plots import MUTED, SETTINGS, add_legend, arms, mark, new_axes, to_svg

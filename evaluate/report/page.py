@@ -16,10 +16,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
-from ...train.runs.intervals import Estimate
+from ...train.runs.confidence_intervals import Estimate
 from ..attention.masking import LEAST_CHANGE_MPS
 from ..evaluation.evaluation import Evaluation
-from ..evaluation.front import COSTS, LOSSES
+from ..evaluation.mvp_front import COSTS, LOSSES
 from ..evaluation.table import conditions
 from ..evaluation.verdict import against_front, judge, shown
 from ..metrics.formulas import METRICS, Metric

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ...train.runs.intervals import Estimate
+from ...train.runs.confidence_intervals import Estimate
 from ..evaluation.contenders import UNRESOLVED
 
 # Stand-ins: matplotlib draws in them, `to_svg` puts the page's colours in their place.

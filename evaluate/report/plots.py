@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ..evaluation.contenders import UNRESOLVED
 from ..evaluation.evaluation import Evaluation
-from ..evaluation.front import LOSSES, members_on_front
+from ..evaluation.mvp_front import LOSSES, members_on_front
 from ..evaluation.table import shortened
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import scaled

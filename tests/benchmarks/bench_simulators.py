@@ -16,8 +16,8 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.evaluate.evaluation.contenders import BLUESKY_MVP, UNRESOLVED, name_all
 from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
 from skyclone.evaluate.metrics.formulas import METRICS, Flown, compute
-from skyclone.train.runs import intervals as statistics
-from skyclone.train.runs.intervals import Estimate, Ratio
+from skyclone.train.runs import confidence_intervals
+from skyclone.train.runs.confidence_intervals import Estimate, Ratio
 
 SHOWN = (
     *("los_events", "los_merged", "conflicts", "ipr", "extra_distance"),
@@ -64,7 +64,7 @@ def main() -> None:
     flown: dict[str, tuple[dict[str, dict[str, Ratio]], Any]] = {}
     for name, each in (("embedded", plan), ("BlueSky", there)):
         flown[name] = fly(each, options.workers)
-    weights = statistics.resample(plan.scenarios, plan.bootstrap, plan.seed)
+    weights = confidence_intervals.resample(plan.scenarios, plan.bootstrap, plan.seed)
     print(f"{options.scenarios} scenarios of {options.aircraft} aircraft, {time.perf_counter() - begin:.0f} s\n")
     print("| contender | metric | embedded | BlueSky | paired difference |\n|---|---|---|---|---|")
     (embedded, seconds), (bluesky, bluesky_seconds) = flown["embedded"], flown["BlueSky"]
@@ -73,9 +73,9 @@ def main() -> None:
             unit, ratio = METRICS[name].unit, bluesky[contender.name][name]
             here = embedded.get(contender.name)
             cells = [
-                text_of(statistics.estimate(here[name], weights), unit) if here else "-",
-                text_of(statistics.estimate(ratio, weights), unit),
-                text_of(statistics.difference(ratio, here[name], weights), unit) if here else "-",
+                text_of(confidence_intervals.estimate(here[name], weights), unit) if here else "-",
+                text_of(confidence_intervals.estimate(ratio, weights), unit),
+                text_of(confidence_intervals.difference(ratio, here[name], weights), unit) if here else "-",
             ]
             print(f"| {contender.name} | {METRICS[name].heading} | {' | '.join(cells)} |")
     for contender in there.contenders:

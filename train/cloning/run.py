@@ -29,12 +29,12 @@ from ..runs.processes import Processes
 from ..runs.run_folder import RunFolder, TrainingError
 from ..runs.stopwatch import Stopwatch
 from . import batches as material
-from .board import is_power_of_two, show_network
 from .config import CloningConfig, check_same, describe, save_config
 from .heldout import HeldOut, measure
 from .iteration import Iteration
 from .progress import CloningProgress, restore_state, save_state
 from .summary import summarise, verdict_lines
+from .tensorboard import is_power_of_two, show_network
 from .update import Updater
 
 PLOT_NAMES = ("loss.png", "loss.svg")

@@ -18,7 +18,7 @@ from ...datasets.loading.loader import Loader
 from ...datasets.loading.snapshots import Snapshots
 from ...datasets.traffic.view import View
 from ..networks import Network
-from ..runs.intervals import Estimate, normal_interval
+from ..runs.confidence_intervals import Estimate, normal_interval
 
 _BATCH = 4096
 

@@ -26,9 +26,9 @@ from ..cloning.heldout import HeldOut
 from ..cloning.run import Cloning
 from ..policy import load_policy
 from ..runs import gate
+from ..runs.confidence_intervals import normal_interval
 from ..runs.device import choose_device, torch_threads
 from ..runs.gate import GateFlights
-from ..runs.intervals import normal_interval
 from ..runs.run_folder import METRICS_NAME, SUMMARY_NAME, RunFolder
 from ..tensor_file import read_tensors, under, write_tensors
 from .config import DaggerConfig, check_same, load_config, save_config

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.figures import fly_scenarios, join
 from ...collect.flying.flight import Pilot
-from .intervals import Estimate, normal_interval
+from .confidence_intervals import Estimate, normal_interval
 
 GATE_EPISODES = 2**41
 """The gate flies the episodes from this number on; see `rollout.TRAINING_EPISODES`."""

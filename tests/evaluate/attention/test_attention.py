@@ -14,7 +14,7 @@ from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.attention.attention import analyse, compare_heads, watch
 from skyclone.evaluate.attention.looks import Looks, look
 from skyclone.train import Policy, networks
-from skyclone.train.runs.intervals import resample
+from skyclone.train.runs.confidence_intervals import resample
 
 ONE = resample(1, 100, 0)
 """Resamples of a single scenario."""

@@ -8,7 +8,7 @@ from skyclone.datasets.traffic.observation import Observation
 from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.attention import masking
 from skyclone.evaluate.attention.masking import Masked, analyse, mask_each, sample
-from skyclone.train.runs.intervals import resample
+from skyclone.train.runs.confidence_intervals import resample
 
 CONFIG = WorldConfig()
 ONE = resample(1, 100, 0)

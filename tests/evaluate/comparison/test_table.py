@@ -16,7 +16,7 @@ from skyclone.evaluate.comparison.output import answer, to_csv, to_markdown
 from skyclone.evaluate.comparison.plan import Budget, ComparePlan, parse_variants
 from skyclone.evaluate.comparison.plot import draw
 from skyclone.evaluate.comparison.table import Table, over_seeds, pooled, tabulate, to_json, verdict
-from skyclone.train.runs.intervals import Estimate, Ratio
+from skyclone.train.runs.confidence_intervals import Estimate, Ratio
 
 BUDGET = Budget("steps", 100)
 

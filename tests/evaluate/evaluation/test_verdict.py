@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from skyclone.evaluate.evaluation.verdict import judge, shown
-from skyclone.train.runs.intervals import Estimate
+from skyclone.train.runs.confidence_intervals import Estimate
 
 LESS, MORE, SAME = Estimate(-0.3, -0.4, -0.2), Estimate(0.3, 0.2, 0.4), Estimate(-0.1, -0.3, 0.1)
 

@@ -7,7 +7,7 @@ import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES, Basis, compute, nearest_percentiles
-from skyclone.train.runs.intervals import estimate, resample
+from skyclone.train.runs.confidence_intervals import estimate, resample
 
 CONFIG = WorldConfig(aircraft=4)
 

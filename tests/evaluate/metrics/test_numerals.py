@@ -4,7 +4,7 @@ import pytest
 
 from skyclone.evaluate.metrics.formulas import METRICS
 from skyclone.evaluate.metrics.numerals import number, with_interval, with_unit
-from skyclone.train.runs.intervals import Estimate
+from skyclone.train.runs.confidence_intervals import Estimate
 
 
 @pytest.mark.parametrize(

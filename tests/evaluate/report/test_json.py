@@ -11,7 +11,7 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.evaluation.contenders import name_all
 from skyclone.evaluate.evaluation.evaluation import VERSION, by_density, evaluate
-from skyclone.evaluate.evaluation.front import FAMILY
+from skyclone.evaluate.evaluation.mvp_front import FAMILY
 from skyclone.evaluate.evaluation.plan import Plan
 from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES
 from skyclone.evaluate.report import output, page

@@ -13,7 +13,7 @@ from skyclone.evaluate.report import archive
 from skyclone.evaluate.report.archive import decode, encode
 from skyclone.evaluate.report.content import Report
 from skyclone.evaluate.report.page import environment, render
-from skyclone.train.runs.intervals import Estimate
+from skyclone.train.runs.confidence_intervals import Estimate
 
 
 class _Page(HTMLParser):

@@ -34,8 +34,8 @@ from skyclone.train.finetuning.methods import KL_ROWS, thinned
 from skyclone.train.finetuning.ppo import PPOConfig
 from skyclone.train.finetuning.rollout import TRAINING_EPISODES, Crew
 from skyclone.train.finetuning.run import Finetuning
+from skyclone.train.runs.confidence_intervals import normal_interval
 from skyclone.train.runs.gate import fly_gate
-from skyclone.train.runs.intervals import normal_interval
 from skyclone.train.runs.run_folder import TrainingError
 
 CONFIG = FinetuneConfig(

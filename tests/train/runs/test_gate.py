@@ -9,8 +9,8 @@ from skyclone.collect.teachers.registry import make
 from skyclone.datasets.traffic.pairs import Pairs
 from skyclone.datasets.traffic.state import Traffic
 from skyclone.train.runs import gate
+from skyclone.train.runs.confidence_intervals import normal_interval
 from skyclone.train.runs.gate import GateFlights
-from skyclone.train.runs.intervals import normal_interval
 
 CONFIG = WorldConfig(aircraft=6, max_steps=120, sector_radius_m=400.0, sector_area_m2=300_000.0)
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...collect.airspace.hull import lower_hull
-from ...train.runs import intervals as statistics
-from ...train.runs.intervals import Estimate, Ratio
+from ...train.runs import confidence_intervals
+from ...train.runs.confidence_intervals import Estimate, Ratio
 from .contenders import UNRESOLVED
 
 MARGINS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4)
@@ -96,14 +96,14 @@ def find(ratios: dict[str, dict[str, Ratio]], runs: Sequence[str], weights: np.n
     Args:
         ratios: Metrics by contender; those of the whole family are among them.
         runs: Whose positions are wanted.
-        weights: (R, S) from `statistics.resample`.
+        weights: (R, S) from `confidence_intervals.resample`.
     """
     hull = members_on_front(*_points(ratios, COSTS[0]))
     members = tuple(
         Member(
             name,
-            statistics.estimate(ratios[name][LOSSES], weights),
-            {cost: statistics.estimate(ratios[name][cost], weights) for cost in COSTS},
+            confidence_intervals.estimate(ratios[name][LOSSES], weights),
+            {cost: confidence_intervals.estimate(ratios[name][cost], weights) for cost in COSTS},
             number in hull,
         )
         for number, name in enumerate(FAMILY)
@@ -131,7 +131,7 @@ def losses_at(cost: float, costs: np.ndarray, losses: np.ndarray) -> float:
 
 def _points(ratios: dict[str, dict[str, Ratio]], cost: str) -> tuple[np.ndarray, np.ndarray]:
     """Return cost and losses of the family, (C,) each."""
-    found = [[statistics.value_of(ratios[name][metric]) for name in FAMILY] for metric in (cost, LOSSES)]
+    found = [[confidence_intervals.value_of(ratios[name][metric]) for name in FAMILY] for metric in (cost, LOSSES)]
     return np.array(found[0]), np.array(found[1])
 
 
@@ -150,6 +150,6 @@ def _position(ratios: dict[str, dict[str, Ratio]], run: str, cost: str, weights:
         )
 
     members = [ratios[name][metric] for metric in (cost, LOSSES) for name in FAMILY]
-    difference = statistics.combine([ratios[run][cost], ratios[run][LOSSES], *members], gap, weights)
-    own = statistics.value_of(ratios[run][LOSSES])
+    difference = confidence_intervals.combine([ratios[run][cost], ratios[run][LOSSES], *members], gap, weights)
+    own = confidence_intervals.value_of(ratios[run][LOSSES])
     return Position(own - difference.value, difference)

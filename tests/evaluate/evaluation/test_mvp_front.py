@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyclone.evaluate.cli import evaluate
-from skyclone.evaluate.evaluation.front import FAMILY, LOSSES, find, losses_at, members_on_front
-from skyclone.train.runs import intervals as statistics
-from skyclone.train.runs.intervals import Ratio
+from skyclone.evaluate.evaluation.mvp_front import FAMILY, LOSSES, find, losses_at, members_on_front
+from skyclone.train.runs import confidence_intervals
+from skyclone.train.runs.confidence_intervals import Ratio
 
 POINTS = st.lists(st.tuples(st.integers(0, 100), st.integers(0, 1000)), min_size=1, max_size=12)
 
@@ -79,18 +79,20 @@ def _ratios(scenarios: int, run: tuple[float, float]) -> dict[str, dict[str, Rat
 @pytest.mark.parametrize(("losses", "sign"), [(2.0, -1), (9.0, 1)])
 def test_a_run_off_the_front_is_shown_to_be(losses, sign):
     ratios = _ratios(200, (0.05, losses))
-    found = find(ratios, ["run"], statistics.resample(200, 300, 0))
+    found = find(ratios, ["run"], confidence_intervals.resample(200, 300, 0))
     for cost in ("extra_distance", "extra_time"):
         place = found.positions["run"][cost]
         assert place.front == pytest.approx(5.0, abs=0.6)
         assert sign * place.difference.low > 0
         assert sign * place.difference.high > 0
-        assert place.difference.value == pytest.approx(statistics.value_of(ratios["run"][LOSSES]) - place.front)
+        assert place.difference.value == pytest.approx(
+            confidence_intervals.value_of(ratios["run"][LOSSES]) - place.front
+        )
 
 
 def test_from_the_command_to_the_report(make_run, tmp_path, monkeypatch):
     some = FAMILY[::12]  # all of them take a while
-    monkeypatch.setattr("skyclone.evaluate.evaluation.front.FAMILY", some)
+    monkeypatch.setattr("skyclone.evaluate.evaluation.mvp_front.FAMILY", some)
     monkeypatch.setattr("skyclone.evaluate.evaluation.plan.FAMILY", some)
     run = make_run(tmp_path / "clone")
     options = ["--front", "--scenarios", 3, "--aircraft", "4,3", "--bootstrap", 100, "--baselines", "mvp"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyclone.train.runs.intervals import (
+from skyclone.train.runs.confidence_intervals import (
     Estimate,
     Ratio,
     difference,

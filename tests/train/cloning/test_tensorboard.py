@@ -7,7 +7,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
-from skyclone.train.cloning.board import is_power_of_two, show_network
+from skyclone.train.cloning.tensorboard import is_power_of_two, show_network
 
 
 @pytest.mark.usefixtures("plots_drawn")
