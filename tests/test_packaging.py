@@ -60,7 +60,6 @@ TESTS_OF_NO_MODULE = {
     "datasets/test_readers.py": "other people's readers",
     "train/test_gpu.py": "every stage, on a GPU",
     "train/test_pretrained.py": "the weights that ship",
-    "train/test_runs_made_before.py": "runs of every stage begun by an older version",
     "train/networks/test_networks.py": "every network alike",
     "train/networks/test_variants.py": "the parameters of every network",
     "collect/airspace/test_separation_reward.py": "one reward, at length",

@@ -387,6 +387,14 @@ def test_an_unfinished_run_goes_on_to_the_same_end(
 
 
 @pytest.mark.slow
+def test_a_damaged_log_of_an_unfinished_run_is_no_obstacle(copy: Path, again: Callable[..., Answer]) -> None:
+    log = copy / "clone-part" / "metrics.jsonl"
+    log.write_text(log.read_text()[40:])
+    again("clone-part", "--resume")
+    assert [json.loads(line) for line in log.read_text().splitlines()]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flights", "crossing", "clone", "ppo", "analytic", "dagger"])
 def test_the_same_command_makes_the_same(
     name: str, copy: Path, again: Callable[..., Answer], golden: Golden
