@@ -20,9 +20,9 @@ from .datasets.traffic.observation import observe_all
 from .datasets.traffic.record import check_table
 from .datasets.traffic.state import Traffic
 from .datasets.traffic.view import View
-from .evaluate.evaluation.contenders import name_all
+from .evaluate.evaluation.config import EvaluationConfig, name_all
+from .evaluate.evaluation.contenders import load_all
 from .evaluate.evaluation.evaluation import evaluate
-from .evaluate.evaluation.plan import Plan
 from .train import checkpoint, networks
 from .train.finetuning import ppo
 from .train.finetuning.critic import Critic
@@ -152,8 +152,8 @@ def check_finetuning() -> str:
 def check_evaluation() -> str:
     """Compare MVP with no resolution on the same scenarios."""
     world = WorldConfig()
-    plan = Plan(tuple(name_all([], "none,mvp")), world, scenarios=8, bootstrap=200)
-    result = evaluate(plan, plan.load())
+    plan = EvaluationConfig(tuple(name_all([], "none,mvp")), world, scenarios=8, bootstrap=200)
+    result = evaluate(plan, load_all(plan))
     los = {name: figures["los_events"] for name, figures in result.to_json()["contenders"].items()}
     require(los["mvp"]["high"] < los["none"]["low"], "clearly fewer LoS with MVP than without", los)
     return f"LoS per scenario {los['none']['value']:.1f} without resolution, {los['mvp']['value']:.2f} with MVP"

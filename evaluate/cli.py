@@ -11,40 +11,32 @@ from typing import Any
 
 import click
 
+from ..collect.airspace.world_config import WorldConfig
 from ..collect.cli import scenario_option, simulator_option, world_of
-
-
-class _Counts(click.ParamType):
-    """`N` or `N,N,...`, numbers of aircraft."""
-
-    name = "N[,N...]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Read them."""
-        each = click.IntRange(1)
-        return tuple(dict.fromkeys(each(text.strip(), param, ctx) for text in str(value).split(",")))
+from ..datasets.config import fields_of
+from ..datasets.options import CommaList, default_from, options_of
+from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 
 
 @click.command("evaluate")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option("--baselines", default="none,mvp", show_default=True, help="Teachers: NAME[:key=number...],...")
-@click.option("--scenarios", type=click.IntRange(1), help="How many, for each.  [default: 200, or the files']")
+@options_of(
+    EvaluationConfig, "scenarios", bounded=True, changes=default_from(EvaluationConfig, "scenarios", "the files'")
+)
 @click.option(
-    "--aircraft", type=_Counts(), help="Aircraft in each; of several, the first is reported in full.  [default: 20]"
+    "--aircraft",
+    type=CommaList(int, "numbers of aircraft", "20 or 20,40,60", least=1),
+    help="Aircraft in each; of several, the first is reported in full.  "
+    f"[default: {fields_of(WorldConfig)['aircraft'].default}]",
 )
 @scenario_option
-@click.option("--seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Fixes the scenarios.")
 @simulator_option
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for evaluation.json, report.html, recording.json."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Scenarios flown at once.")
-@click.option("--bootstrap", type=click.IntRange(100), default=2000, show_default=True, help="Resamples.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
-@click.option(
-    "--front", is_flag=True, help="Fly 35 settings of MVP too, and hold each RUN against the best of them."
-)
+@options_of(EvaluationConfig, "seed", "batch", "bootstrap", "device", "front", bounded=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
@@ -63,6 +55,7 @@ def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> N
 
 def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, Any]) -> None:
     """Fly, write, print, and say where the time went."""
+    from .evaluation.contenders import load_all
     from .evaluation.evaluation import by_density
     from .evaluation.table import render
     from .report import output
@@ -71,7 +64,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
     if out is not None:
         output.check(out)
     plans = _prepare(**options)
-    loaded = [plan.load() for plan in plans]  # all of them before anything is flown
+    loaded = [load_all(plan) for plan in plans]  # all of them before anything is flown
     found = [_fly(plan, each, workers, out) for plan, each in zip(plans, loaded, strict=True)]
     evaluation = by_density(found)
     result = output.describe(evaluation)
@@ -92,25 +85,25 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
         click.echo(f"Report: {out / output.REPORT_NAME}", err=True)
 
 
-def _prepare(**options: Any) -> list[Any]:
+def _prepare(**options: Any) -> list[EvaluationConfig]:
     """Return the plans, one for each number of aircraft."""
     from ..collect.scenarios.registry import count_of, world_for
     from ..train.runs.device import choose_device
-    from .evaluation.contenders import name_all
-    from .evaluation.plan import Plan
 
     contenders = name_all(options.pop("runs"), options.pop("baselines"))
-    first, *others = options["aircraft"] or (None,)
+    first, *others = dict.fromkeys(options["aircraft"] or (None,))
     options["aircraft"] = first
     world = world_of(options)
-    options["scenarios"] = options["scenarios"] or count_of(world.scenario) or 200
+    scenarios = options.pop("scenarios") or count_of(world.scenario)
+    if scenarios:
+        options["scenarios"] = scenarios
     device = str(choose_device(options.pop("device")))
-    plan = Plan(tuple(contenders), world, device=device, **options)
+    plan = EvaluationConfig(tuple(contenders), world, device=device, **options)
     worlds = (world_for(world.scenario, aircraft, world.simulator) for aircraft in others)
     return [plan, *(replace(plan, world=each, front=False) for each in worlds)]
 
 
-def _fly(plan: Any, loaded: Any, workers: int, out: Path | None) -> Any:
+def _fly(plan: EvaluationConfig, loaded: Any, workers: int, out: Path | None) -> Any:
     """Fly what is not kept from before, with a progress bar."""
     from tqdm import tqdm
 
@@ -135,8 +128,6 @@ def _fly(plan: Any, loaded: Any, workers: int, out: Path | None) -> Any:
 
 def _say_times(found: list[Any], seconds: dict[str, float], total_s: float) -> None:
     """Say where the time went."""
-    from .evaluation.contenders import UNRESOLVED
-
     first = found[0]
     flown = [(float(each.figures[name].steps.sum()), each.seconds[name]) for each in found for name in each.figures]
     names = first.plan.short_names

@@ -6,7 +6,18 @@ from typing import Any
 
 import click
 
+from ...datasets.config import fields_of
 from ...datasets.files.storage import Folder, as_folder
+from ...datasets.options import options_of
+from .config import (
+    DEFAULT_RATES,
+    DEFAULT_SEEDS,
+    CompareConfig,
+    parse_budgets,
+    parse_rates,
+    parse_seeds,
+    parse_variants,
+)
 
 
 @click.command(
@@ -20,7 +31,7 @@ from ...datasets.files.storage import Folder, as_folder
 )
 @click.option("--models", default="", help="MODEL[@VIEW], with commas between them.  [default: every network]")
 @click.option("--observation", default="seed", show_default=True, help="View of the models that name none.")
-@click.option("--seeds", default="3", show_default=True, help="How many, or which: 0,1,5 (7, for one).")
+@options_of(CompareConfig, "seeds", changes={"seeds": {"type": str, "default": DEFAULT_SEEDS}})
 @click.option(
     "--steps", type=click.IntRange(0), default=2000, show_default=True, help="Equal steps; 0: no such table."
 )
@@ -31,16 +42,12 @@ from ...datasets.files.storage import Folder, as_folder
     show_default=True,
     help="Equal processor seconds (wall clock of an idle machine); 0: none.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=1024, show_default=True, help="Rows per step.")
+@options_of(CompareConfig, "batch_size", bounded=True)
 @click.option(
-    "--lr", "rates", default="1e-3", show_default=True, help="Learning rate; of several, the best for each."
+    "--lr", "rates", default=DEFAULT_RATES, show_default=True, help=fields_of(CompareConfig)["rates"].description
 )
-@click.option("--schedule", default="cosine", show_default=True, help="Learning rate: constant or cosine.")
-@click.option("--conflict-weight", default=1.0, show_default=True, help="How often rows in conflict come.")
-@click.option("--reference", default="attention-additive", show_default=True, help="Model held against the others.")
-@click.option("--scenarios", type=click.IntRange(2), default=200, show_default=True, help="Flown by each network.")
-@click.option("--scenario-seed", type=click.IntRange(0), default=1_000_000, show_default=True, help="Their seed.")
-@click.option("--bootstrap", type=click.IntRange(100), default=2000, show_default=True, help="Resamples.")
+@options_of(CompareConfig, "schedule", "conflict_weight", "reference")
+@options_of(CompareConfig, "scenarios", "scenario_seed", "bootstrap", bounded=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes side by side.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table's JSON on stdout, and nothing else there.")
 def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any) -> None:
@@ -52,10 +59,9 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
     from ..report.output import check_folder
     from .comparison import compare as run
     from .output import NAMES, check_names, to_markdown, write
-    from .plan import ComparePlan, parse_budgets, parse_rates, parse_seeds, parse_variants
     from .table import tabulate
 
-    plan = ComparePlan(
+    plan = CompareConfig(
         variants=parse_variants(options.pop("models"), options.pop("observation")),
         budgets=parse_budgets(options.pop("steps"), options.pop("seconds")),
         seeds=parse_seeds(options.pop("seeds")),

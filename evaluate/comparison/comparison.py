@@ -29,10 +29,10 @@ from ...train.cloning.config import check_same, describe
 from ...train.cloning.run import Cloning
 from ...train.runs.run_folder import SUMMARY_NAME, RunFolder, TrainingError, holds_run
 from ..evaluation.batches import fly_all
-from ..evaluation.contenders import UNRESOLVED, Contender
+from ..evaluation.config import UNRESOLVED, Contender, EvaluationConfig
+from ..evaluation.contenders import load_all
 from ..evaluation.flight_store import FlightStore
-from ..evaluation.plan import Plan
-from .plan import Budget, ComparePlan, Training, Variant
+from .config import Budget, CompareConfig, Training, Variant
 
 LOG_NAME, CODE_NAME, FLOWN_NAME = "log.txt", "code.json", "flown"
 Say = Callable[[str], None]
@@ -56,7 +56,7 @@ class Comparison:
         seconds: What this call took, wall clock.
     """
 
-    plan: ComparePlan
+    plan: CompareConfig
     root: Path
     data: dict[str, Any]
     world: WorldConfig
@@ -69,7 +69,7 @@ class Comparison:
     seconds: float
 
 
-def compare(data: Folder, root: Path, plan: ComparePlan, workers: int = 1, say: Say = print) -> Comparison:
+def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say: Say = print) -> Comparison:
     """Train and fly all that is missing, and return everything.
 
     Args:
@@ -89,8 +89,8 @@ def compare(data: Folder, root: Path, plan: ComparePlan, workers: int = 1, say: 
     described = describe([dataset])
     world = scenarios.recorded_world(dict(dataset.manifest.world), dataset.path)
     teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))
-    flights = Plan(contenders=teachers, world=world, scenarios=plan.scenarios, seed=plan.scenario_seed)
-    flights.load()  # an unknown teacher is an error before any training
+    flights = EvaluationConfig(contenders=teachers, world=world, scenarios=plan.scenarios, seed=plan.scenario_seed)
+    load_all(flights)  # an unknown teacher is an error before any training
     root.mkdir(parents=True, exist_ok=True)
     for training in (*plan.sweep(), *plan.trainings({})):
         _check(plan, training, root, described)
@@ -119,7 +119,7 @@ def compare(data: Folder, root: Path, plan: ComparePlan, workers: int = 1, say: 
     )
 
 
-def choose_rates(plan: ComparePlan, scores: dict[Training, float | None]) -> dict[tuple[Variant, Budget], float]:
+def choose_rates(plan: CompareConfig, scores: dict[Training, float | None]) -> dict[tuple[Variant, Budget], float]:
     """Return for each variant and budget the learning rate with the lowest held-out loss; None counts as worst."""
     if not scores:
         return {(variant, budget): plan.rates[0] for variant in plan.variants for budget in plan.budgets}
@@ -142,7 +142,7 @@ class Trainer:
         root: The comparison's folder.
     """
 
-    plan: ComparePlan
+    plan: CompareConfig
     trainings: tuple[Training, ...]
     data: Folder
     root: Path
@@ -192,7 +192,7 @@ def _train(
     }
 
 
-def _check(plan: ComparePlan, training: Training, root: Path, described: list[dict[str, Any]]) -> None:
+def _check(plan: CompareConfig, training: Training, root: Path, described: list[dict[str, Any]]) -> None:
     """Raise if a run of today's code that is there was begun with something else."""
     folder = training.folder(root)
     if holds_run(folder) and not _is_old(folder):
@@ -267,9 +267,9 @@ def _result(run: dict[str, Any]) -> str:
     return f"held-out {run['heldout_mse']:.3g}{split}, {run['steps']:,} steps in {run['processor_s']:.0f} s"
 
 
-def _fly(flights: Plan, root: Path, workers: int) -> dict[str, Figures]:
+def _fly(flights: EvaluationConfig, root: Path, workers: int) -> dict[str, Figures]:
     """Fly the scenarios that are not kept from before, with a progress bar, and return figures by contender."""
     store = FlightStore(root / FLOWN_NAME, flights.world, flights.seed, flights.device)
     total = flights.scenarios * len(flights.flown)
     with tqdm(total=total, unit=" scenarios", desc="Flying", file=sys.stderr) as bar:
-        return fly_all(flights, flights.load(), workers, bar.update, store)[0]
+        return fly_all(flights, load_all(flights), workers, bar.update, store)[0]

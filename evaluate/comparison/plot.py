@@ -8,11 +8,11 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ..evaluation.contenders import UNRESOLVED
+from ..evaluation.config import UNRESOLVED
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import scaled
 from ..report.plot_style import arms
-from .plan import Variant
+from .config import Variant
 from .table import Row, Table
 
 _LOOKS = (("#0072b2", "o"), ("#d55e00", "s"))  # told apart by shape as well as by colour

@@ -19,11 +19,11 @@ import numpy as np
 from ...datasets.provenance import code_version, package_versions
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
-from ..evaluation.contenders import UNRESOLVED
+from ..evaluation.config import UNRESOLVED
 from ..metrics import formulas
 from ..metrics.formulas import METRICS, Basis
 from .comparison import Comparison
-from .plan import Budget, Training, Variant
+from .config import Budget, Training, Variant
 
 VERSION = 1
 TRAINED = {

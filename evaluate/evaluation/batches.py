@@ -12,9 +12,9 @@ from typing import Any
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying.figures import Figures, ScenariosDone, fly_scenarios, join
 from ...datasets.errors import ConfigurationError, FlightError
-from .contenders import Contender, Loaded
+from .config import Contender, EvaluationConfig
+from .contenders import Loaded, load_all
 from .flight_store import FlightStore
-from .plan import Plan
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class BatchFlyer:
         identities: What the contenders that a process loads must turn out to be, by name.
     """
 
-    plan: Plan
+    plan: EvaluationConfig
     ready: dict[str, Loaded] | None = None
     progress: ScenariosDone | None = None
     identities: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class BatchFlyer:
         """The contenders, loaded once in each process."""
         if self.ready:
             return self.ready
-        loaded = self.plan.load()
+        loaded = load_all(self.plan)
         for name, each in loaded.items():
             if each.identity != self.identities.get(name, each.identity):
                 raise ConfigurationError(
@@ -87,7 +87,7 @@ class BatchFlyer:
 
 
 def fly_all(
-    plan: Plan,
+    plan: EvaluationConfig,
     loaded: dict[str, Loaded],
     workers: int = 1,
     progress: ScenariosDone | None = None,
@@ -97,7 +97,7 @@ def fly_all(
 
     Args:
         plan: What to fly.
-        loaded: The contenders, from `plan.load()`.
+        loaded: The contenders, from `load_all`.
         workers: Processes; 1 works in this one.
         progress: Called with the number of scenarios that are done.
         store: Where batches are kept; None to keep nothing.

@@ -1,6 +1,5 @@
 """Contenders: teachers and trained policies, each flying every aircraft of a scenario."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,9 +17,8 @@ from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ...train.policy import Policy, load_policy
 from ...train.tensor_file import weights_hash
+from .config import UNRESOLVED, Contender, EvaluationConfig
 
-UNRESOLVED = "none"
-"""The teacher that resolves nothing: the DEP needs it flown whatever the contenders."""
 BLUESKY_MVP = "bluesky-mvp"
 """The baseline that leaves resolving to BlueSky's own MVP."""
 _FREE_IN_WORLD = (
@@ -29,19 +27,6 @@ _FREE_IN_WORLD = (
     "reward",
     "simulator",
 )  # a policy may well be evaluated with others of these
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A pilot under evaluation.
-
-    Attributes:
-        name: As given on the command line.
-        is_run: Whether it is a trained policy rather than a teacher.
-    """
-
-    name: str
-    is_run: bool
 
 
 @dataclass(frozen=True)
@@ -78,29 +63,6 @@ class Loaded:
         }
 
 
-def name_all(runs: Sequence[str], baselines: str) -> list[Contender]:
-    """Return the contenders in the order of the table: baselines first.
-
-    Args:
-        runs: Folders or `pretrained:NAME`.
-        baselines: Teachers, comma-separated; may be empty.
-
-    Raises:
-        ConfigurationError: A name appears twice, or there is none.
-    """
-    named = [text.strip() for text in baselines.split(",")]
-    contenders = [Contender(name, False) for name in named if name] + [Contender(run, True) for run in runs]
-    names = [contender.name for contender in contenders]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigurationError(
-                f"'{name}' is given twice. Name each contender once; a folder called like a teacher is ./{name}."
-            )
-    if not contenders:
-        raise ConfigurationError("expected a RUN or a baseline to evaluate, got none. Try --baselines none,mvp.")
-    return contenders
-
-
 def load(contender: Contender, config: WorldConfig, device: str | torch.device = "cpu") -> Loaded:
     """Make a contender ready to fly.
 
@@ -114,6 +76,15 @@ def load(contender: Contender, config: WorldConfig, device: str | torch.device =
     if contender.name.partition(":")[0] == BLUESKY_MVP:
         return Loaded(contender, _bluesky_mvp(contender.name, config))
     return Loaded(contender, teacher_pilot(teachers.parse(contender.name, config), config))
+
+
+def load_all(config: EvaluationConfig) -> dict[str, Loaded]:
+    """Make everybody ready to fly whom an evaluation flies, by name.
+
+    Raises:
+        SkycloneError: One of them is unknown, missing or damaged.
+    """
+    return {contender.name: load(contender, config.world, config.device) for contender in config.flown}
 
 
 @dataclass(frozen=True)

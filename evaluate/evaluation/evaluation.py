@@ -13,10 +13,10 @@ from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..metrics import formulas
 from . import mvp_front
 from .batches import fly_all
-from .contenders import UNRESOLVED, Contender, Loaded, warnings_about
+from .config import UNRESOLVED, Contender, EvaluationConfig
+from .contenders import Loaded, warnings_about
 from .flight_store import FlightStore
 from .mvp_front import Front
-from .plan import Plan
 
 VERSION = 1
 """Of the JSON's form."""
@@ -38,7 +38,7 @@ class Evaluation:
         by_aircraft: Metrics with intervals by number of aircraft, contender and metric; empty for one number only.
     """
 
-    plan: Plan
+    plan: EvaluationConfig
     figures: dict[str, Figures]
     estimates: dict[str, dict[str, Estimate]]
     differences: dict[str, dict[str, dict[str, Estimate]]]
@@ -109,7 +109,7 @@ def references(contenders: Sequence[Contender]) -> dict[str, list[str]]:
 
 
 def evaluate(
-    plan: Plan,
+    plan: EvaluationConfig,
     loaded: dict[str, Loaded],
     workers: int = 1,
     progress: ScenariosDone | None = None,
@@ -119,7 +119,7 @@ def evaluate(
 
     Args:
         plan: What to evaluate.
-        loaded: The contenders, from `plan.load()`.
+        loaded: The contenders, from `load_all`.
         workers: Processes; 1 works in this one. The figures do not depend on it.
         progress: Called with the number of scenarios that are done.
         store: Where batches are kept; those it has are not flown again.

@@ -16,14 +16,8 @@ import numpy as np
 from ...collect.airspace.hull import lower_hull
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
-from .contenders import UNRESOLVED
+from .config import FAMILY
 
-MARGINS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4)
-LOOKAHEADS_S = (10.0, 15.0, 20.0, 30.0, 40.0)
-FAMILY = (
-    UNRESOLVED,
-    *(f"mvp:margin={margin:g}:lookahead_s={seconds:g}" for margin in MARGINS for seconds in LOOKAHEADS_S),
-)
 LOSSES = "los_per_flight_hour"
 COSTS = ("extra_distance", "extra_time")
 """What safety is paid with; the front is drawn against each."""

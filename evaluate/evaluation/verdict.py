@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ...train.runs.confidence_intervals import Estimate
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import number, unit_of, with_interval, with_unit
-from .contenders import UNRESOLVED
+from .config import UNRESOLVED
 from .evaluation import Evaluation
 from .mvp_front import LOSSES
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ...train.runs.confidence_intervals import Estimate
-from ..evaluation.contenders import UNRESOLVED
+from ..evaluation.config import UNRESOLVED
 
 # Stand-ins: matplotlib draws in them, `to_svg` puts the page's colours in their place.
 INK, MUTED, GRID, CARD = "#010203", "#040506", "#070809", "#0c0d0e"

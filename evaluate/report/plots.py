@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ..evaluation.contenders import UNRESOLVED
+from ..evaluation.config import UNRESOLVED
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.mvp_front import LOSSES, members_on_front
 from ..evaluation.table import shortened

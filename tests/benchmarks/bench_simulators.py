@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.evaluate.evaluation.contenders import BLUESKY_MVP, UNRESOLVED, name_all
-from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
+from skyclone.evaluate.evaluation.config import UNRESOLVED, EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.contenders import BLUESKY_MVP, load_all
+from skyclone.evaluate.evaluation.evaluation import evaluate
 from skyclone.evaluate.metrics.formulas import METRICS, Flown, compute
 from skyclone.train.runs import confidence_intervals
 from skyclone.train.runs.confidence_intervals import Estimate, Ratio
@@ -25,9 +26,9 @@ SHOWN = (
 )
 
 
-def fly(plan: Plan, workers: int) -> tuple[dict[str, dict[str, Ratio]], dict[str, float]]:
+def fly(plan: EvaluationConfig, workers: int) -> tuple[dict[str, dict[str, Ratio]], dict[str, float]]:
     """Return each contender's metrics as ratios, and the seconds it took."""
-    evaluation = evaluate(plan, plan.load(), workers)
+    evaluation = evaluate(plan, load_all(plan), workers)
     unresolved = evaluation.figures[UNRESOLVED]
     ratios = {name: compute(Flown(each, unresolved, plan.world)) for name, each in evaluation.figures.items()}
     return ratios, evaluation.seconds
@@ -54,7 +55,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
 
     world = WorldConfig(aircraft=options.aircraft)
-    plan = Plan(tuple(name_all(options.runs, options.baselines)), world, options.scenarios, batch=options.batch)
+    plan = EvaluationConfig(
+        tuple(name_all(options.runs, options.baselines)), world, options.scenarios, batch=options.batch
+    )
     there = replace(
         plan,
         world=replace(world, simulator=options.simulator),

@@ -11,9 +11,9 @@ from flown_steps import step_of, traffic_of
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.figures import Figures
 from skyclone.datasets.traffic.view import View
-from skyclone.evaluate.evaluation.contenders import Loaded, name_all
+from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.contenders import Loaded, load_all
 from skyclone.evaluate.evaluation.evaluation import Evaluation, evaluate
-from skyclone.evaluate.evaluation.plan import Plan
 from skyclone.train import checkpoint, networks
 
 
@@ -54,8 +54,8 @@ def evaluated(
     runs = [str(make_run(folder / name, seed)) for seed, name in enumerate(("clone", "tuned"))]
     contenders = tuple(name_all(runs, "none,mvp"))
     world = WorldConfig(aircraft=6, sector_radius_m=500.0, sector_area_m2=4e5, max_steps=120)
-    plan = Plan(contenders, world, scenarios=6, batch=4, bootstrap=200)
-    loaded = plan.load()
+    plan = EvaluationConfig(contenders, world, scenarios=6, batch=4, bootstrap=200)
+    loaded = load_all(plan)
     return evaluate(plan, loaded), loaded
 
 

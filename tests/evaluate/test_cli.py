@@ -71,7 +71,7 @@ def test_several_densities(tmp_path):
     ("arguments", "message"),
     [
         (["--baselines", " "], "expected a RUN or a baseline"),
-        (["--aircraft", "20,many"], "'many' is not a valid integer range"),
+        (["--aircraft", "20,many"], "expected numbers of aircraft such as 20 or 20,40,60, got '20,many'"),
         (["--aircraft", "20,0"], "0 is not in the range x>=1"),
         (["--scenarios", 0], "0 is not in the range x>=1"),
         (["--aircraft", 0], "0 is not in the range x>=1"),
@@ -92,7 +92,7 @@ def test_wrong_use(arguments, message):
         (["--baselines", "mvp:margin=wide"], "expected a number for margin, got 'wide'"),
         (["runs/nowhere"], "Train one with `skyclone train"),
         (["--scenario", "maze"], "unknown scenario 'maze'"),
-        (["--aircraft", 5000], "expected at most 1000 aircraft, got 5000"),
+        (["--aircraft", 5000], "expected aircraft from 1 to 1,000, got 5000"),
         (["--device", "abacus"], "no device 'abacus'"),
     ],
 )

@@ -19,7 +19,7 @@ from .config import DaggerConfig, load_config
     epilog="With --resume, what is not given is taken from the run. "
     "Example: skyclone dagger --from runs/clone --data data/mvp --out runs/dagger"
 )
-@click.option("--from", "source", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
+@click.option("--from", "parent", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
 @click.option(
     "--data", multiple=True, type=as_folder, metavar="DIR", help="The original dataset; may be given several times."
 )
@@ -31,7 +31,7 @@ from .config import DaggerConfig, load_config
 @click.pass_context
 def dagger(
     ctx: click.Context,
-    source: str | None,
+    parent: str | None,
     data: tuple[Folder, ...],
     out: Path,
     workers: int,
@@ -39,7 +39,7 @@ def dagger(
     resume: bool,
     **options: Any,
 ) -> None:
-    """Fly the student, let the teacher label what it meets, train on (DAgger)."""
+    """Fly the policy, let the teacher label what it meets, train on (DAgger)."""
     from tqdm import tqdm
 
     from ...datasets import open_dataset
@@ -50,7 +50,7 @@ def dagger(
         config, described, _ = load_config(out)
         data = data or where(described)
     else:
-        if source is None:
+        if parent is None:
             raise click.UsageError(
                 "Missing option '--from'. Train a clone with `skyclone train --data DIR --out RUN`."
             )
@@ -62,7 +62,7 @@ def dagger(
         tqdm.write(line, file=sys.stderr)
 
     datasets = [open_dataset(path) for path in data]
-    run = Dagger(source, datasets, out, config, resume=resume, device=device, workers=workers, say=say)
+    run = Dagger(parent, datasets, out, config, resume=resume, device=device, workers=workers, say=say)
     run.train()
     start = shlex.quote(f"{out}/clone.safetensors")
     say(f"Next: skyclone evaluate {start} {shlex.quote(str(out))}")

@@ -66,7 +66,7 @@ class DaggerConfig(Config):
         return self.beta**number
 
     def seed_of(self, number: int) -> int:
-        """Return the seed of a round's episodes; 0 is the probe's, the same scenarios for every student."""
+        """Return the seed of a round's episodes; 0 is the probe's, the same scenarios for every policy."""
         return FIRST_SEED + self.seed * (MOST_ROUNDS + 1) + number
 
 

@@ -39,7 +39,7 @@ def _costs(ctx: click.Context, param: click.Parameter, value: str) -> Costs:
     epilog="With --resume, what is not given is taken from the run. "
     "Example: skyclone finetune --from runs/clone --out runs/tuned"
 )
-@click.option("--from", "source", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
+@click.option("--from", "parent", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN2", help="Folder for the run.")
 @options_of(
     FinetuneConfig,
@@ -76,7 +76,7 @@ def _costs(ctx: click.Context, param: click.Parameter, value: str) -> Costs:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
-def finetune(ctx: click.Context, source: str | None, out: Path, device: str, resume: bool, **_: Any) -> None:
+def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, resume: bool, **_: Any) -> None:
     """Fine-tune a clone online; the best is never worse than the clone.
 
     By PPO, or along the analytic gradient of what a flight costs, through the world itself.
@@ -90,7 +90,7 @@ def finetune(ctx: click.Context, source: str | None, out: Path, device: str, res
     if resume and (out / CONFIG_NAME).exists():
         config = load_config(out)[0]
         method = given(ctx).get("method", config.method)
-    elif source is None:
+    elif parent is None:
         raise click.UsageError("Missing option '--from'. Train a clone with `skyclone train --data DIR --out RUN`.")
     else:
         config = FinetuneConfig.of(method)
@@ -102,8 +102,8 @@ def finetune(ctx: click.Context, source: str | None, out: Path, device: str, res
     def say(line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
-    Finetuning(source, out, config, resume=resume, device=device, say=say).train()
-    say(f"Next: skyclone evaluate {shlex.quote(source or f'{out}/clone.safetensors')} {shlex.quote(str(out))}")
+    Finetuning(parent, out, config, resume=resume, device=device, say=say).train()
+    say(f"Next: skyclone evaluate {shlex.quote(parent or f'{out}/clone.safetensors')} {shlex.quote(str(out))}")
 
 
 def _check_method(method: str, options: dict[str, Any]) -> None:

@@ -144,13 +144,13 @@ class FinetuneConfig(Config):
         """Return the weight of the KL divergence to the clone when this fraction of the steps is flown."""
         return self.anchor * max(0.0, 1.0 - progress / self.anchor_until)
 
-    def worlds(self, source: "Checkpoint", is_begun: bool = False) -> list[WorldConfig]:
+    def worlds(self, parent: "Checkpoint", is_begun: bool = False) -> list[WorldConfig]:
         """Return the worlds to fly in, by turns: the checkpoint's, with this run's reward, aircraft, scenario.
 
         The simulator is always the embedded one: flying while the gate flies takes two, and BlueSky is only one.
 
         Args:
-            source: The checkpoint.
+            parent: The checkpoint.
             is_begun: Whether the run was begun before, by whoever accepted the checkpoint's world.
 
         Raises:
@@ -159,16 +159,16 @@ class FinetuneConfig(Config):
         """
         from ...collect import scenarios  # torch: only where something is trained
 
-        saved = source.meta.get("world")
+        saved = parent.meta.get("world")
         world = WorldConfig.from_json(saved) if saved else WorldConfig()
         if self.scenario:
             world = replace(world, scenario=scenarios.typed(self.scenario))
         elif scenarios.is_file(world.scenario) and not is_begun:
             raise ConfigurationError(
-                f"{source.path} was trained on {shown(world.scenario)}, and a checkpoint opens no other files. "
+                f"{parent.path} was trained on {shown(world.scenario)}, and a checkpoint opens no other files. "
                 "Name them yourself, or a scenario: --scenario file:PATH, or --scenario sector."
             )
-        world = scenarios.recorded_world(world.to_json(), source.path)
+        world = scenarios.recorded_world(world.to_json(), parent.path)
         world = replace(world, simulator=EMBEDDED, reward=self.reward)
         worlds = [replace(world, aircraft=aircraft) for aircraft in self.aircraft or (world.aircraft,)]
         if min(world.aircraft for world in worlds) < 2:
@@ -183,19 +183,19 @@ class FinetuneConfig(Config):
             )
         return worlds
 
-    def view(self, source: "Checkpoint") -> View:
+    def view(self, parent: "Checkpoint") -> View:
         """Return what the policy observes.
 
         Raises:
             ConfigurationError: Something else than the number of intruders differs from the checkpoint's.
         """
         if not self.observation:
-            return source.view
+            return parent.view
         view = View.parse(self.observation)
-        if replace(view, intruders=source.view.intruders) != source.view:
+        if replace(view, intruders=parent.view.intruders) != parent.view:
             raise ConfigurationError(
-                f"expected the observation the clone was trained on, '{source.view}', got '{view}': only the "
-                f"number of intruders may differ, as in '{replace(source.view, intruders=12)}'. "
+                f"expected the observation the clone was trained on, '{parent.view}', got '{view}': only the "
+                f"number of intruders may differ, as in '{replace(parent.view, intruders=12)}'. "
                 "For another view, train another clone."
             )
         return view

@@ -14,8 +14,8 @@ import pytest
 from skyclone.datasets.errors import CheckpointError, SkycloneError
 from skyclone.evaluate.comparison import comparison
 from skyclone.evaluate.comparison.comparison import compare
+from skyclone.evaluate.comparison.config import CompareConfig, parse_budgets, parse_variants
 from skyclone.evaluate.comparison.output import write
-from skyclone.evaluate.comparison.plan import ComparePlan, parse_budgets, parse_variants
 from skyclone.evaluate.comparison.table import tabulate
 from skyclone.evaluate.evaluation import batches
 from skyclone.train import load_policy
@@ -25,9 +25,9 @@ MODELS = "pairwise:width=8:hidden=8,pairwise:width=4:hidden=8@seed"
 RATES = (1e-3, 4e-3, 1e12)  # the last one meets NaN
 
 
-def plan_of(models: str = MODELS, **options: object) -> ComparePlan:
+def plan_of(models: str = MODELS, **options: object) -> CompareConfig:
     settings = {"seeds": (0, 1), "batch_size": 128, "scenarios": 3, "bootstrap": 100, **options}
-    return ComparePlan(parse_variants(models, "ego:intruders=2"), parse_budgets(6, 0), **settings)  # type: ignore[arg-type]
+    return CompareConfig(parse_variants(models, "ego:intruders=2"), parse_budgets(6, 0), **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

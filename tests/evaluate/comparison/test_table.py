@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.evaluate.comparison.comparison import Comparison, choose_rates
+from skyclone.evaluate.comparison.config import Budget, CompareConfig, parse_variants
 from skyclone.evaluate.comparison.output import answer, to_csv, to_markdown
-from skyclone.evaluate.comparison.plan import Budget, ComparePlan, parse_variants
 from skyclone.evaluate.comparison.plot import draw
 from skyclone.evaluate.comparison.table import Table, over_seeds, pooled, tabulate, to_json, verdict
 from skyclone.train.runs.confidence_intervals import Estimate, Ratio
@@ -28,7 +28,7 @@ def comparison_of(figures_of):
     def make(losses: dict[str, list[float | None]], los: dict[str, list[int]], sharpness: float | None = 0.5):
         seeds = tuple(range(len(next(iter(losses.values())))))
         variants = parse_variants(",".join(losses), "ego:intruders=4")
-        plan = ComparePlan(variants, (BUDGET,), seeds=seeds, scenarios=40, bootstrap=400)
+        plan = CompareConfig(variants, (BUDGET,), seeds=seeds, scenarios=40, bootstrap=400)
         runs, flown = {}, {}
         hard = np.arange(40) % 4  # what makes a scenario hard is the same for all
         for training in plan.trainings({}):
@@ -183,7 +183,7 @@ def test_networks_without_attention_have_no_sharpness(comparison_of):
 
 
 def test_the_best_rate_is_that_of_the_lowest_loss():
-    plan = ComparePlan(parse_variants("pairwise", "seed"), (BUDGET,), rates=(1e-3, 4e-3, 1e-2))
+    plan = CompareConfig(parse_variants("pairwise", "seed"), (BUDGET,), rates=(1e-3, 4e-3, 1e-2))
     scores = dict(zip(plan.sweep(), [0.02, 0.01, None]))
     assert list(choose_rates(plan, scores).values()) == [4e-3]
     assert list(choose_rates(plan, dict.fromkeys(plan.sweep())).values()) == [1e-3]

@@ -8,16 +8,16 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.errors import ConfigurationError, FlightError
 from skyclone.evaluate.evaluation import batches
 from skyclone.evaluate.evaluation.batches import BatchFlyer
-from skyclone.evaluate.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.evaluation.evaluation import evaluate
 from skyclone.evaluate.evaluation.flight_store import FlightStore
-from skyclone.evaluate.evaluation.plan import Plan
 
 WORLD = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5, max_steps=60)
 
 
 def plan_of(run):
-    return Plan(tuple(name_all([str(run)], "none,mvp")), WORLD, 5, batch=2, bootstrap=100)
+    return EvaluationConfig(tuple(name_all([str(run)], "none,mvp")), WORLD, 5, batch=2, bootstrap=100)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def plan(make_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(plan):
     """What an evaluation comes to that nothing interrupts."""
-    return evaluate(plan, plan.load()).to_json()
+    return evaluate(plan, load_all(plan)).to_json()
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def flown(monkeypatch):
 
 def _evaluate(plan, folder, progress=None):
     store = FlightStore(folder, plan.world, plan.seed, plan.device)
-    return evaluate(plan, plan.load(), progress=progress, store=store).to_json()
+    return evaluate(plan, load_all(plan), progress=progress, store=store).to_json()
 
 
 def test_batches_are_numbered_contender_by_contender(plan):
@@ -95,7 +95,7 @@ def test_other_weights_under_the_same_name_fly_again(flown, make_run, tmp_path):
     run = plan.contenders[-1].name
     assert second["contenders"]["mvp"] == first["contenders"]["mvp"]
     assert second["contenders"][run] != first["contenders"][run]
-    assert second == evaluate(plan, plan.load()).to_json()
+    assert second == evaluate(plan, load_all(plan)).to_json()
 
 
 def test_another_seed_flies_again(plan, flown, tmp_path):
@@ -107,7 +107,7 @@ def test_another_seed_flies_again(plan, flown, tmp_path):
 
 def test_a_run_that_changes_meanwhile_is_an_error(make_run, tmp_path):
     plan = plan_of(make_run(tmp_path / "run"))
-    identities = {name: each.identity for name, each in plan.load().items()}
+    identities = {name: each.identity for name, each in load_all(plan).items()}
     assert BatchFlyer(plan, identities=identities)(8).figures.aircraft.tolist() == [4]
     make_run(tmp_path / "run", seed=1)
     with pytest.raises(ConfigurationError, match="has changed while it was evaluated: is it still being"):
@@ -115,7 +115,7 @@ def test_a_run_that_changes_meanwhile_is_an_error(make_run, tmp_path):
 
 
 def test_a_contender_whose_actions_are_nan_is_named(plan):
-    loaded = plan.load()
+    loaded = load_all(plan)
     run = plan.contenders[-1].name
     with torch.no_grad():
         loaded[run].policy.network.action[-1].bias.fill_(torch.nan)

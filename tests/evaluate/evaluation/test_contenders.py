@@ -5,7 +5,8 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
 from skyclone.collect.simulators.simulator import Resolution
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
-from skyclone.evaluate.evaluation.contenders import Contender, load, name_all, warnings_about
+from skyclone.evaluate.evaluation.config import Contender, name_all
+from skyclone.evaluate.evaluation.contenders import load, warnings_about
 
 WORLD = WorldConfig(aircraft=3)
 

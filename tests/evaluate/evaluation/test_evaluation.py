@@ -6,19 +6,19 @@ import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.evaluate.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.evaluation.evaluation import evaluate, references
-from skyclone.evaluate.evaluation.plan import Plan
 
 SMALL = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5, max_steps=60)
 
 
 def _evaluate(baselines, runs=(), workers=1, **options):
-    plan = Plan(
+    plan = EvaluationConfig(
         tuple(name_all(runs, baselines)), SMALL, **{"scenarios": 5, "bootstrap": 100, "batch": 3, **options}
     )
     told: list[int] = []
-    return evaluate(plan, plan.load(), workers, told.append), told
+    return evaluate(plan, load_all(plan), workers, told.append), told
 
 
 def test_everybody_flies_the_same_scenarios(evaluated):
@@ -69,8 +69,8 @@ def test_the_same_again_is_the_same_and_another_seed_is_not():
 
 
 def test_a_single_aircraft_has_nobody_to_conflict_with():
-    plan = Plan(tuple(name_all([], "none,mvp")), WorldConfig(aircraft=1), scenarios=3, bootstrap=100)
-    found = evaluate(plan, plan.load()).estimates["mvp"]
+    plan = EvaluationConfig(tuple(name_all([], "none,mvp")), WorldConfig(aircraft=1), scenarios=3, bootstrap=100)
+    found = evaluate(plan, load_all(plan)).estimates["mvp"]
     assert found["los_events"].value == found["conflicts"].value == 0
     assert math.isnan(found["ipr"].value)
     assert found["waypoint_rate"].value == 1
@@ -96,7 +96,9 @@ def test_who_is_held_against_whom(baselines, runs, expected):
 
 
 def test_short_names_stay_distinct():
-    plan = Plan(tuple(name_all(["x/clone", "y/clone", "z/tuned/", "z/mvp", "pretrained:clone"], "none,mvp")), SMALL)
+    plan = EvaluationConfig(
+        tuple(name_all(["x/clone", "y/clone", "z/tuned/", "z/mvp", "pretrained:clone"], "none,mvp")), SMALL
+    )
     assert plan.short_names == {
         "none": "none", "mvp": "mvp", "x/clone": "x/clone", "y/clone": "y/clone", "z/tuned/": "tuned",
         "z/mvp": "z/mvp", "pretrained:clone": "pretrained:clone",
@@ -106,16 +108,16 @@ def test_short_names_stay_distinct():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scenarios": 0}, "expected 1 or more for --scenarios, got 0"),
-        ({"batch": 0}, "expected 1 or more for --batch"),
-        ({"seed": -1}, "expected a seed from 0 on"),
+        ({"scenarios": 0}, "expected scenarios of 1 or more, got 0"),
+        ({"batch": 0}, "expected batch from 1 to"),
+        ({"seed": -1}, "expected seed of 0 or more"),
         ({"world": WorldConfig(scenario="maze")}, "unknown scenario 'maze'. There are: circle"),
         ({"world": WorldConfig(aircraft=60, start_separation_m=400.0)}, "could not place 60 aircraft"),
     ],
 )
 def test_what_cannot_be_evaluated(options, message):
     with pytest.raises(ConfigurationError, match=message):
-        Plan(tuple(name_all([], "none")), **options)
+        EvaluationConfig(tuple(name_all([], "none")), **options)
 
 
 @pytest.mark.slow

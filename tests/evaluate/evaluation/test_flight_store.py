@@ -80,7 +80,8 @@ def test_the_code_that_flies_is_all_of_it_and_nothing_of_reports():
     flying += [*(root / "train" / "networks").glob("*.py"), *(root / "datasets" / "traffic").glob("*.py")]
     assert {path.relative_to(root).as_posix() for path in flying} - files <= {"collect/flying/tally.py"}
     assert {name for name in files if name.startswith("evaluate/")} == {
-        "evaluate/__init__.py", "evaluate/evaluation/__init__.py", "evaluate/evaluation/contenders.py"
+        "evaluate/__init__.py", "evaluate/evaluation/__init__.py", "evaluate/evaluation/config.py",
+        "evaluate/evaluation/contenders.py",
     }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyclone.evaluate.cli import evaluate
-from skyclone.evaluate.evaluation.mvp_front import FAMILY, LOSSES, find, losses_at, members_on_front
+from skyclone.evaluate.evaluation.config import FAMILY
+from skyclone.evaluate.evaluation.mvp_front import LOSSES, find, losses_at, members_on_front
 from skyclone.train.runs import confidence_intervals
 from skyclone.train.runs.confidence_intervals import Ratio
 
@@ -93,7 +94,7 @@ def test_a_run_off_the_front_is_shown_to_be(losses, sign):
 def test_from_the_command_to_the_report(make_run, tmp_path, monkeypatch):
     some = FAMILY[::12]  # all of them take a while
     monkeypatch.setattr("skyclone.evaluate.evaluation.mvp_front.FAMILY", some)
-    monkeypatch.setattr("skyclone.evaluate.evaluation.plan.FAMILY", some)
+    monkeypatch.setattr("skyclone.evaluate.evaluation.config.FAMILY", some)
     run = make_run(tmp_path / "clone")
     options = ["--front", "--scenarios", 3, "--aircraft", "4,3", "--bootstrap", 100, "--baselines", "mvp"]
     result = CliRunner().invoke(evaluate, [str(each) for each in (run, *options, "--out", tmp_path / "out")])

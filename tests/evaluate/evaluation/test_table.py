@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from skyclone.evaluate.evaluation.contenders import Contender
+from skyclone.evaluate.evaluation.config import Contender
 from skyclone.evaluate.evaluation.table import WIDTH, render, shortened
 
 

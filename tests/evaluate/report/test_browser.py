@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.evaluate.evaluation.contenders import name_all
-from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
+from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.contenders import load_all
+from skyclone.evaluate.evaluation.evaluation import evaluate
 from skyclone.evaluate.report import replay
 from skyclone.evaluate.report.archive import decode, encode
 from skyclone.evaluate.report.content import Report
@@ -358,8 +359,8 @@ def test_dark_is_drawn_in_other_colours(open_page):
 def test_sixty_aircraft_are_drawn_smoothly(browser, tmp_path):
     """What one frame costs the script; how often frames come depends on the machine, and is measured by hand."""
     world = WorldConfig(aircraft=60)
-    plan = Plan(tuple(name_all(["pretrained:clone"], "mvp")), world, scenarios=1, bootstrap=100)
-    loaded = plan.load()
+    plan = EvaluationConfig(tuple(name_all(["pretrained:clone"], "mvp")), world, scenarios=1, bootstrap=100)
+    loaded = load_all(plan)
     flights = replay.record([loaded[each.name] for each in plan.contenders], world, plan.seed, [0])
     path = tmp_path / "report.html"
     path.write_bytes(render(Report(evaluate(plan, loaded), replay=flights)))

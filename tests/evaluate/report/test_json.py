@@ -9,10 +9,9 @@ import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.traffic.view import View
-from skyclone.evaluate.evaluation.contenders import name_all
+from skyclone.evaluate.evaluation.config import FAMILY, EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.evaluation.evaluation import VERSION, by_density, evaluate
-from skyclone.evaluate.evaluation.mvp_front import FAMILY
-from skyclone.evaluate.evaluation.plan import Plan
 from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES
 from skyclone.evaluate.report import output, page
 from skyclone.train import checkpoint, networks
@@ -48,8 +47,8 @@ def result(tmp_path_factory):
         found = []
         for world in worlds:
             contenders = tuple(name_all([run], "none,mvp"))
-            plan = Plan(contenders, world, 2, bootstrap=100, front=world is worlds[0])
-            loaded = plan.load()
+            plan = EvaluationConfig(contenders, world, 2, bootstrap=100, front=world is worlds[0])
+            loaded = load_all(plan)
             found.append((evaluate(plan, loaded), loaded))
         evaluation = by_density([each for each, _ in found])
         output.write(folder, evaluation, found[0][1], "skyclone evaluate run")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
-from skyclone.evaluate.evaluation.contenders import name_all
-from skyclone.evaluate.evaluation.evaluation import Plan, evaluate
+from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.contenders import load_all
+from skyclone.evaluate.evaluation.evaluation import evaluate
 from skyclone.evaluate.report import archive
 from skyclone.evaluate.report.archive import decode, encode
 from skyclone.evaluate.report.content import Report
@@ -81,8 +82,8 @@ def test_the_page_says_what_was_found_and_how(html):
 
 
 def test_a_page_without_runs_is_short(report):
-    plan = Plan(tuple(name_all([], "none")), report.evaluation.plan.world, scenarios=1, bootstrap=100)
-    html = render(Report(evaluate(plan, plan.load()))).decode()
+    plan = EvaluationConfig(tuple(name_all([], "none")), report.evaluation.plan.world, scenarios=1, bootstrap=100)
+    html = render(Report(evaluate(plan, load_all(plan)))).decode()
     for part in ("Differences on", "How they learned", "What the attention", '<section id="replay"', "1 scenarios"):
         assert part not in html
     assert "1 scenario of 6 aircraft" in html

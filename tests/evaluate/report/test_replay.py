@@ -11,8 +11,8 @@ from skyclone.collect.flying.flight import advise, fly, teacher_pilot
 from skyclone.collect.flying.world import World
 from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.view import View
-from skyclone.evaluate.evaluation.contenders import name_all
-from skyclone.evaluate.evaluation.evaluation import Plan
+from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.report.replay import DECISION, GONE, KEPT, NO_INTRUDER, record
 
 
@@ -111,8 +111,8 @@ def test_the_attention_is_that_of_the_intruders_it_names(evaluated, replay):
 
 def test_of_many_intruders_the_heaviest_are_kept(make_run, tmp_path):
     run = str(make_run(tmp_path / "run", view="seed"))
-    plan = Plan(tuple(name_all([run], "none")), WorldConfig(aircraft=15, max_steps=3), scenarios=1)
-    loaded = plan.load()
+    plan = EvaluationConfig(tuple(name_all([run], "none")), WorldConfig(aircraft=15, max_steps=3), scenarios=1)
+    loaded = load_all(plan)
     flight = record([loaded[run]], plan.world, plan.seed, [0]).contenders[0].flights[0]
     assert flight.attention.kept == KEPT
     weights = _array(flight.attention.weights, "u1", -1, 3, KEPT)
@@ -123,24 +123,26 @@ def test_of_many_intruders_the_heaviest_are_kept(make_run, tmp_path):
 
 
 def test_the_one_that_is_asked_is_the_mvp_among_the_contenders():
-    plan = Plan(tuple(name_all([], "none,mvp:margin=1.4")), WorldConfig(aircraft=6, max_steps=5), scenarios=1)
-    loaded = list(plan.load().values())
+    plan = EvaluationConfig(
+        tuple(name_all([], "none,mvp:margin=1.4")), WorldConfig(aircraft=6, max_steps=5), scenarios=1
+    )
+    loaded = list(load_all(plan).values())
     assert record(loaded, plan.world, 0, [0]).mvp == "mvp:margin=1.4"
     assert record(loaded[:1], plan.world, 0, [0]).mvp == "mvp"
 
 
 def test_an_aircraft_alone_has_nobody_to_look_at(make_run, tmp_path):
     run = str(make_run(tmp_path / "run"))
-    plan = Plan(tuple(name_all([run], "")), WorldConfig(aircraft=1, max_steps=3), scenarios=1)
-    flight = record([plan.load()[run]], plan.world, 0, [0]).contenders[0].flights[0]
+    plan = EvaluationConfig(tuple(name_all([run], "")), WorldConfig(aircraft=1, max_steps=3), scenarios=1)
+    flight = record([load_all(plan)[run]], plan.world, 0, [0]).contenders[0].flights[0]
     assert (flight.attention.heads, flight.attention.kept, flight.attention.weights) == (3, 0, "")
     assert flight.conflicts == []
 
 
 def test_a_long_recording_is_thinned():
     config = WorldConfig(aircraft=4, max_steps=40)
-    plan = Plan(tuple(name_all([], "mvp")), config, scenarios=2)
-    loaded = [plan.load()["mvp"]]
+    plan = EvaluationConfig(tuple(name_all([], "mvp")), config, scenarios=2)
+    loaded = [load_all(plan)["mvp"]]
     whole, thin = (record(loaded, config, 0, range(2), most_bytes=most) for most in (10**6, 1500))
     assert (whole.step_s, thin.step_s) == (1.0, 3.0)  # 40 steps x 2 x 4 aircraft x (4 + 7) bytes
     for one, other in zip(whole.contenders[0].flights, thin.contenders[0].flights, strict=True):
@@ -160,8 +162,8 @@ def test_filming_changes_nothing(traffic_of):
         asked.append(1)
         return mvp(traffic, pairs)
 
-    plan = Plan(tuple(name_all([], "mvp")), config, scenarios=1)
-    loaded = plan.load()["mvp"]
+    plan = EvaluationConfig(tuple(name_all([], "mvp")), config, scenarios=1)
+    loaded = load_all(plan)["mvp"]
     object.__setattr__(loaded, "pilot", pilot)
     torch.manual_seed(0)
     record([loaded], config, 0, [0])

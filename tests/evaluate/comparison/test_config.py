@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from skyclone.datasets.errors import ConfigurationError, SkycloneError
-from skyclone.evaluate.comparison.plan import (
+from skyclone.evaluate.comparison.config import (
     Budget,
-    ComparePlan,
+    CompareConfig,
     Training,
     Variant,
     parse_budgets,
@@ -41,7 +41,7 @@ def test_budgets_and_rates() -> None:
 
 
 def test_each_budget_ends_its_own_trainings() -> None:
-    plan = ComparePlan(VARIANTS, (STEPS, SECONDS), batch_size=64)
+    plan = CompareConfig(VARIANTS, (STEPS, SECONDS), batch_size=64)
     steps, seconds = (plan.config(Training(VARIANTS[0], budget, 4e-3, 1)) for budget in plan.budgets)
     assert (steps.max_batches, steps.max_processor_seconds, seconds.max_batches) == (200, None, None)
     assert seconds.max_processor_seconds == 5
@@ -49,7 +49,7 @@ def test_each_budget_ends_its_own_trainings() -> None:
 
 
 def test_learning_rates_are_chosen_on_a_seed_that_is_not_reported() -> None:
-    plan = ComparePlan(VARIANTS, (STEPS, SECONDS), seeds=(0, 4), rates=(1e-3, 4e-3))
+    plan = CompareConfig(VARIANTS, (STEPS, SECONDS), seeds=(0, 4), rates=(1e-3, 4e-3))
     assert {training.seed for training in plan.sweep()} == {5}
     assert len(plan.sweep()) == 2 * 2 * 2
     chosen = {(VARIANTS[0], STEPS): 4e-3}
@@ -57,11 +57,11 @@ def test_learning_rates_are_chosen_on_a_seed_that_is_not_reported() -> None:
     assert {training.seed for training in trainings} == {0, 4}
     assert {each.lr for each in trainings if (each.variant, each.budget) == (VARIANTS[0], STEPS)} == {4e-3}
     assert {each.lr for each in trainings if each.variant == VARIANTS[1]} == {1e-3}
-    assert ComparePlan(VARIANTS, (STEPS,)).sweep() == []
+    assert CompareConfig(VARIANTS, (STEPS,)).sweep() == []
 
 
 def test_every_training_has_a_folder_of_its_own() -> None:
-    plan = ComparePlan(VARIANTS, (STEPS, SECONDS), rates=(1e-3, 4e-3))
+    plan = CompareConfig(VARIANTS, (STEPS, SECONDS), rates=(1e-3, 4e-3))
     trainings = [*plan.sweep(), *plan.trainings({})]
     folders = {training.folder(Path("out")) for training in trainings}
     assert len(folders) == len(trainings)
@@ -70,7 +70,7 @@ def test_every_training_has_a_folder_of_its_own() -> None:
 
 
 def test_every_training_is_told_how_often_conflicts_come() -> None:
-    plan = ComparePlan(VARIANTS, (STEPS,), conflict_weight=3.0)
+    plan = CompareConfig(VARIANTS, (STEPS,), conflict_weight=3.0)
     assert {plan.config(training).conflict_weight for training in plan.trainings({})} == {3.0}
 
 
@@ -86,7 +86,7 @@ def test_every_training_is_told_how_often_conflicts_come() -> None:
 )
 def test_models_that_cannot_be(models: str, message: str) -> None:
     with pytest.raises(SkycloneError, match=message):
-        ComparePlan(parse_variants(models, "seed"), (STEPS,))
+        CompareConfig(parse_variants(models, "seed"), (STEPS,))
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_models_that_cannot_be(models: str, message: str) -> None:
         ({"seeds": ()}, "expected at least one seed, got none"),
         ({"seeds": (1, 1)}, "expected each seed once, got 1, 1"),
         ({"rates": (1e-3, 1e-3)}, "expected each learning rate once"),
-        ({"rates": (-1.0,)}, "expected lr above 0"),
+        ({"rates": (-1.0,)}, "expected rates above 0"),
         ({"schedule": "linear"}, "unknown schedule 'linear'"),
-        ({"scenarios": 1}, "expected 2 or more scenarios for an interval, got 1"),
+        ({"scenarios": 1}, "expected scenarios from 2 to 1,048,576, got 1"),
     ],
 )
 def test_plans_that_cannot_be(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        ComparePlan(**{"variants": VARIANTS, "budgets": (STEPS,), **options})  # type: ignore[arg-type]
+        CompareConfig(**{"variants": VARIANTS, "budgets": (STEPS,), **options})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

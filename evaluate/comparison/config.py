@@ -6,14 +6,19 @@ is, so that calling the command again with more variants, seeds or rates trains 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+from pydantic import Field, SkipValidation
+
+from ...datasets.config import LARGEST, LARGEST_WHOLE, Config, config
 from ...datasets.errors import ConfigurationError
+from ...datasets.spec import comma_list
 from ...datasets.traffic.view import View
-from ...train import networks
-from ...train.cloning.config import CloningConfig, Schedule
+from ...train.cloning.config import MOST_WEIGHT, CloningConfig, Schedule
+
+if TYPE_CHECKING:
+    from ...train.networks import Network
 
 ENDLESS = 10**9  # epochs: the budget ends a training, not they
 STEPS, SECONDS = "steps", "seconds"
@@ -40,8 +45,10 @@ class Variant(NamedTuple):
         """Its view."""
         return View.parse(self.observation)
 
-    def network(self, seed: int = 0) -> networks.Network:
+    def network(self, seed: int = 0) -> "Network":
         """Return its network with initial weights."""
+        from ...train import networks
+
         name, parameters = networks.parse(self.model)
         return networks.make(name, self.view, seed=seed, **parameters)
 
@@ -56,6 +63,8 @@ class Variant(NamedTuple):
         model, at, view = text.strip().partition("@")
         if at and not view:
             raise ConfigurationError(f"expected MODEL@VIEW, such as pairwise@ego:intruders=8, got '{text}'")
+        from ...train import networks  # torch: only where something is trained
+
         networks.parse(model)
         return cls(model, str(View.parse(view or observation)))
 
@@ -104,35 +113,60 @@ class Training(NamedTuple):
         return place / f"lr-{self.lr:g}" / f"seed-{self.seed}"
 
 
-@dataclass(frozen=True)
-class ComparePlan:
+DEFAULT_SEEDS, DEFAULT_RATES = "3", "1e-3"
+MOST_SEEDS = 1000
+Seed = Annotated[int, Field(ge=0, le=LARGEST_WHOLE - 1)]
+Rate = Annotated[float, Field(gt=0, le=LARGEST)]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read `--seeds`: a count such as `3`, or numbers such as `0,1,5` (`7,` for one).
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    seeds: tuple[int, ...] = comma_list(text, int, "a number of seeds such as 3, or seeds", "0,1,2")
+    if not seeds or min(seeds) < 0 or ("," not in text and not 0 < seeds[0] <= MOST_SEEDS):
+        raise ConfigurationError(
+            f"expected a number of seeds such as 3 (at most {MOST_SEEDS}), or seeds such as 0,1,2, got '{text}'"
+        )
+    return seeds if "," in text else tuple(range(seeds[0]))
+
+
+def parse_rates(text: str) -> tuple[float, ...]:
+    """Read `--lr`: one learning rate or several with commas between them.
+
+    Raises:
+        ConfigurationError: One of them is no number.
+    """
+    return comma_list(text, float, "learning rates", "1e-3,4e-3")
+
+
+@config
+class CompareConfig(Config):
     """What to compare.
 
-    Attributes:
-        variants: In the order of the table.
-        budgets: One table each.
-        seeds: Each variant is trained with each.
-        rates: Learning rates; of several, each variant's best is taken by the held-out loss of a seed of its own.
-        batch_size: Rows per step.
-        schedule: `constant` or `cosine`.
-        conflict_weight: How often a training row in conflict comes for each time a free one does.
-        scenarios: Scenarios flown by each trained network.
-        scenario_seed: Their seed.
-        bootstrap: Resamples for the intervals over scenarios.
-        reference: The model all others are held against; if it is not among them, the first one.
+    Of several learning rates, each variant's best is taken by the held-out loss of a seed of its own. If the
+    reference is not among the models, it is the first one.
     """
 
-    variants: tuple[Variant, ...]
-    budgets: tuple[Budget, ...]
-    seeds: tuple[int, ...] = (0, 1, 2)
-    rates: tuple[float, ...] = (1e-3,)
-    batch_size: int = 1024
-    schedule: Schedule = "cosine"
-    conflict_weight: float = 1.0
-    scenarios: int = 200
-    scenario_seed: int = 1_000_000
-    bootstrap: int = 2000
-    reference: str = "attention-additive"
+    variants: tuple[SkipValidation[Variant], ...] = Field(description="In the order of the table.")
+    budgets: tuple[SkipValidation[Budget], ...] = Field(description="One table each.")
+    seeds: tuple[Seed, ...] = Field(
+        default=parse_seeds(DEFAULT_SEEDS), description="How many, or which: 0,1,5 (7, for one)."
+    )
+    rates: tuple[Rate, ...] = Field(
+        default=parse_rates(DEFAULT_RATES), description="Learning rate; of several, the best for each."
+    )
+    batch_size: int = Field(default=1024, ge=1, description="Rows per step.")
+    schedule: Schedule = Field(default="cosine", description="Learning rate: constant or cosine.")
+    conflict_weight: float = Field(
+        default=1.0, gt=0, le=MOST_WEIGHT, description="How often rows in conflict come."
+    )
+    scenarios: int = Field(default=200, ge=2, le=2**20, description="Flown by each network.")
+    scenario_seed: int = Field(default=1_000_000, ge=0, description="Their seed.")
+    bootstrap: int = Field(default=2000, ge=100, description="Resamples.")
+    reference: str = Field(default="attention-additive", description="Model held against the others.")
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
@@ -146,8 +180,6 @@ class ComparePlan:
                 raise ConfigurationError(f"expected each {what} once, got {', '.join(map(str, given))}.")
         if not self.budgets:
             raise ConfigurationError("expected a budget, got none. Use --steps 2000, or --seconds 60, or both.")
-        if self.scenarios < 2:
-            raise ConfigurationError(f"expected 2 or more scenarios for an interval, got {self.scenarios}")
         for training in (*self.sweep(), *self.trainings({})):
             self.config(training)  # an error here comes before any training
 
@@ -195,32 +227,10 @@ class ComparePlan:
 
 def parse_variants(texts: str, observation: str) -> tuple[Variant, ...]:
     """Read `--models`: variants with commas between them; empty for every network there is."""
-    named = [text for text in texts.split(",") if text.strip()]
+    from ...train import networks
+
+    named = comma_list(texts, str, "models", "pairwise,lstm")
     return tuple(Variant.parse(text, observation) for text in named or networks.NAMES)
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Read `--seeds`: a count such as `3`, or numbers such as `0,1,5` (`7,` for one).
-
-    Raises:
-        ConfigurationError: It is neither.
-    """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts) or (len(parts) == 1 and text.strip() == "0"):
-        raise ConfigurationError(f"expected a number of seeds such as 3, or seeds such as 0,1,2, got '{text}'")
-    return tuple(map(int, parts)) if "," in text else tuple(range(int(parts[0])))
-
-
-def parse_rates(text: str) -> tuple[float, ...]:
-    """Read `--lr`: one learning rate or several with commas between them.
-
-    Raises:
-        ConfigurationError: One of them is no number.
-    """
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise ConfigurationError(f"expected learning rates such as 1e-3,4e-3, got '{text}'") from None
 
 
 def parse_budgets(steps: int, seconds: float) -> tuple[Budget, ...]:
