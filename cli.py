@@ -116,6 +116,10 @@ def _run(arguments: list[str] | None) -> int:
         return _say(
             f"Error: expected names in UTF-8, got {error.object!r}. Rename it: a library takes no other name."
         )
+    except ValueError as error:
+        if "null byte" not in str(error) and "null character" not in str(error):
+            raise
+        return _say("Error: expected names of files, got one with a NUL character, which no file can have.")
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from ..datasets.config import shown
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
-from ..datasets.options import default_from, options_of
+from ..datasets.options import WORKERS, default_from, options_of
 from .airspace.world_config import WorldConfig
 from .collector.config import CollectConfig
 
@@ -22,8 +23,11 @@ class _ShardRange(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
         """Read `A:B`."""
         first, colon, last = str(value).partition(":")
-        if not (colon and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
-            self.fail(f"expected A:B with 0 <= A < B, such as 0:4 for the shards 0 to 3, got '{value}'", param, ctx)
+        is_short = max(len(first), len(last)) < 12  # there never are so many
+        if not (colon and is_short and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+            self.fail(
+                f"expected A:B with 0 <= A < B, such as 0:4 for the shards 0 to 3, got {shown(value)}", param, ctx
+            )
         return range(int(first), int(last))
 
 
@@ -66,9 +70,7 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
     bounded=True,
     changes={"format": {"type": click.Choice(list(SUFFIXES))}},
 )
-@click.option(
-    "--workers", type=click.IntRange(1), help="Processes, or Ray tasks at once.  [default: the CPUs there are]"
-)
+@click.option("--workers", type=WORKERS, help="Processes, or Ray tasks at once.  [default: the CPUs there are]")
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
 @simulator_option
 @click.option(

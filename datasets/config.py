@@ -29,8 +29,8 @@ LARGEST = 1e12
 LARGEST_WHOLE = 2**63 - 1
 LONGEST = annotated_types.MaxLen(10_000)
 """Of text; also makes sure that it can be written as UTF-8."""
-Count = Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
-"""A whole number in a tuple of them."""
+Count = Annotated[int, Field(ge=1, le=2**20)]
+"""How many there are of something that all has to fit into memory."""
 
 _BOUNDS = ("ge", "gt", "le", "lt")
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")

@@ -21,6 +21,8 @@ from .spec import comma_list
 
 C = TypeVar("C", bound=Config)
 Function = TypeVar("Function", bound=Callable[..., Any])
+WORKERS = click.IntRange(1, 1024)
+"""How many processes may be asked for: more than any machine of ours has processors."""
 _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING, bool: click.BOOL}
 
 

@@ -62,7 +62,7 @@ def test_the_front_door_s_loader_makes_the_pilot(tmp_path: Path) -> None:
         (["--aircraft", 0], "0 is not in the range x>=1"),
         (["--noise", -1], "-1.0 is not in the range x>=0"),
         (["--seed", -1], "-1 is not in the range x>=0"),
-        (["--workers", 0], "0 is not in the range x>=1"),
+        (["--workers", 0], "0 is not in the range 1<=x<=1024"),
         (["--format", "csv"], "'csv' is not one of 'parquet', 'hdf5'"),
         (["--shards", "4:2"], "expected A:B with 0 <= A < B, such as 0:4"),
         (["--shards", "3"], "expected A:B with 0 <= A < B, such as 0:4"),

@@ -9,7 +9,7 @@ import click
 
 from ...datasets.config import fields_of
 from ...datasets.files.storage import Folder, as_folder
-from ...datasets.options import chosen, options_of
+from ...datasets.options import WORKERS, chosen, options_of
 from ..cloning.config import where
 from ..runs.config_file import CONFIG_NAME
 from .config import DaggerConfig, load_config
@@ -25,7 +25,7 @@ from .config import DaggerConfig, load_config
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN2", help="Folder for the run.")
 @options_of(DaggerConfig, *fields_of(DaggerConfig))
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that fly.")
+@click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes that fly.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda, for the training.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context

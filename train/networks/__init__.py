@@ -6,6 +6,7 @@ A new variant is one file beside `additive.py` with a subclass of `Network`, and
 import torch
 
 from ...datasets import spec
+from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.view import View
 from .additive import AdditiveNetwork
 from .context import ContextNetwork
@@ -13,7 +14,7 @@ from .deepsets import DeepSetsNetwork
 from .dot import DotNetwork
 from .lstm import LstmNetwork
 from .mlp import MlpNetwork
-from .network import Network
+from .network import Network, Parameters
 from .pairwise import PairwiseNetwork
 from .thresholds import ThresholdsNetwork
 from .transformer import TransformerNetwork
@@ -35,6 +36,8 @@ _NETWORKS: dict[str, type[Network]] = {
     )
 }
 NAMES = tuple(_NETWORKS)
+MOST_WEIGHTS = 50_000_000
+"""A thousand times what the networks here need, and 200 MB."""
 Value = int | float | str
 
 
@@ -48,14 +51,25 @@ def make(name: str, view: View, *, seed: int = 0, **parameters: Value) -> Networ
         parameters: The variant's own parameters, such as heads=3; `outputs=1` makes a critic.
 
     Raises:
-        ConfigurationError: Unknown name, or a parameter that this network lacks or cannot have.
+        ConfigurationError: Unknown name, a parameter that this network lacks or cannot have, or too many weights.
     """
     network = spec.find(name, "model", _NETWORKS)
     spec.check(parameters, f"model '{name}'", network.Parameters)
     settings = network.Parameters(**parameters)
+    _check_size(name, network, view, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return network(view, settings)
+
+
+def _check_size(name: str, network: type[Network], view: View, settings: Parameters) -> None:
+    """Raise if there would be too many weights, before memory is taken for one of them."""
+    with torch.device("meta"):
+        count = sum(weight.numel() for weight in network(view, settings).parameters())
+    if count > MOST_WEIGHTS:
+        raise ConfigurationError(
+            f"model '{name}': expected at most {MOST_WEIGHTS:,} weights, got {count:,}. Ask for a narrower one."
+        )
 
 
 def parse(text: str) -> tuple[str, dict[str, Value]]:

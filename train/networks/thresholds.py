@@ -80,8 +80,9 @@ class ThresholdsNetwork(Network):
         self.b_v = projection_bias(heads, size, width)
         self.count_bias = nn.Parameter(torch.full((heads, 1), -2.0))
         # Distances are stepped around the protected zone, quantities of either sign around zero.
-        around = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])
-        self.step_places = nn.Parameter(around.unsqueeze(1) + torch.linspace(-0.7, 0.7, steps))  # (5, J)
+        around = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0], device="cpu")  # torch takes seconds for it on `meta`
+        places = torch.linspace(-0.7, 0.7, steps, device="cpu")
+        self.step_places = nn.Parameter(around.unsqueeze(1) + places)  # (5, J)
         self.step_log_steepness = nn.Parameter(torch.full((STEPPED, steps), log(max(parameters.steepness, 1e-3))))
         self.action = action_layers(heads * (size + 1) + view.ownship_features, parameters)
 

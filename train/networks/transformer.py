@@ -8,6 +8,7 @@ from math import sqrt
 from typing import ClassVar, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ...datasets.config import Count, config
@@ -35,7 +36,7 @@ class TransformerParameters(Parameters):
 
     hidden: Count = 128
     width: Count = 32
-    layers: Count = 2
+    layers: int = Field(default=2, ge=1, le=100)
     heads: Count = 2
     head_size: Count = 16
     length_gain: Gain = LENGTH_GAIN

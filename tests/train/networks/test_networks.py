@@ -374,7 +374,9 @@ def test_parse() -> None:
         ("mpl", r"unknown model 'mpl'. There are: attention-additive, attention-dot, .* mlp"),
         ("pairwise:depth=3", r"no parameter 'depth'. It has: .*width"),
         ("pairwise:width=wide", r"expected a whole number for width, got 'wide'"),
-        ("pairwise:width=0", r"expected width of 1 or more, got 0"),
+        ("pairwise:width=0", r"expected width from 1 to 1,048,576, got 0"),
+        ("pairwise:width=" + "9" * 400, r"expected a whole number for width, got 9999"),
+        ("transformer:layers=101", r"expected layers from 1 to 100, got 101"),
         ("pairwise:slope=-1", r"expected slope of 0 or more, got -1"),
         ("pairwise:slope", r"expected NAME:key=value:key=value, got 'slope'"),
     ):
@@ -385,3 +387,10 @@ def test_parse() -> None:
 def test_which_have_attention() -> None:
     without = {name for name in networks.NAMES if not heads_of(networks.make(name, View()))}
     assert without == {"lstm", "deepsets", "mlp"}
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_a_network_that_does_not_fit_into_memory_is_refused_before_it_is_made(name: str) -> None:
+    """An edited checkpoint of 155 kB may ask for it, too."""
+    with pytest.raises(ConfigurationError, match=rf"model '{name}': expected at most 50,000,000 weights, got 1,0"):
+        networks.make(name, View.parse("seed"), hidden=2**20)
