@@ -237,6 +237,7 @@ def test_ctrl_c_saves_and_resumes(small_dataset: Dataset, tmp_path: Path, undist
     assert_same_end(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.signals
 @pytest.mark.parametrize("damage", [b"", b"rubbish", None])
 def test_the_log_decides_nothing(
     small_dataset: Dataset, tmp_path: Path, undisturbed: Path, damage: bytes | None

@@ -158,6 +158,7 @@ def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path
     assert_same_end(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.signals
 def test_the_log_decides_nothing(clone: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Stopped, and finished: whatever becomes of the log, best and summary are those of a run left alone."""
 
