@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from . import __version__, ctrl_c
+from .datasets.console import printable
 from .datasets.errors import SkycloneError
 
 COMMANDS = {
@@ -142,7 +143,7 @@ def _say(message: str, code: int = 1) -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is sys.stderr and message:
-                click.echo(message, err=True)
+                click.echo(printable(message), err=True)
             stream.flush()
         except (OSError, ValueError):
             with suppress(OSError, ValueError):  # else Python tries again when it ends, and complains

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..datasets.config import shown
+from ..datasets.console import say
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
 from ..datasets.options import WORKERS, default_from, options_of
@@ -50,7 +51,7 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
 
     world = scenarios.world_for(*(options.pop(name) for name in ("scenario", "aircraft", "simulator")))
     for warning in scenarios.warnings_about(world.scenario):
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}")
     return world
 
 
@@ -108,7 +109,6 @@ def _run(
     out: Folder, config: CollectConfig, engine: str, workers: int | None, shards: range | None, load_pilot: Any
 ) -> None:
     """Collect with a progress bar, and say in the end what came about and where the time went."""
-    from tqdm import tqdm
 
     from .collector.collector import collect as run
 
@@ -122,7 +122,7 @@ def _run(
             shards=shards,
             load_pilot=load_pilot,
             command=shlex.join(["skyclone", *sys.argv[1:]]),
-            report=lambda line: tqdm.write(line, file=sys.stderr),
+            report=say,
             progress=progress,
         )
     except KeyboardInterrupt:
@@ -130,9 +130,9 @@ def _run(
         raise click.Abort(said) from None
     finally:
         progress.close()
-    click.echo(times.text(max(1, min(workers, times.made)) if workers else None), err=True)
+    say(times.text(max(1, min(workers, times.made)) if workers else None))
     state = "complete" if manifest.complete else f"{len(manifest.shards)} of {manifest.shard_count} shards"
-    click.echo(f"{out}: {manifest.rows:,} rows, {state}. Content hash {manifest.content_hash}", err=True)
+    say(f"{out}: {manifest.rows:,} rows, {state}. Content hash {manifest.content_hash}")
 
 
 class _Progress:

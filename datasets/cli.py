@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from .console import printable, say
 from .files.manifest import SUFFIXES
 from .files.storage import Folder, as_folder
 
@@ -31,7 +32,7 @@ def info(folder: Folder, as_json: bool) -> None:
         return
     from .labels import survey, text
 
-    click.echo(describe(dataset.manifest, text(survey(dataset), dataset.rows)))
+    click.echo(printable(describe(dataset.manifest, text(survey(dataset), dataset.rows))))
 
 
 @datasets.command()
@@ -43,12 +44,11 @@ def verify(folder: Folder) -> None:
     dataset = open_dataset(folder, allow_incomplete=True)
     problems = dataset.verify()
     for problem in problems:
-        click.echo(f"{problem.shard}: {problem.what}: {problem.message}", err=True)
+        say(f"{problem.shard}: {problem.what}: {problem.message}")
     if problems:
-        click.echo(
+        say(
             f"{folder}: {len(problems)} problem(s). The `skyclone collect` command that made the dataset makes "
-            "missing and damaged shards again.",
-            err=True,
+            "missing and damaged shards again."
         )
         sys.exit(1)
     shards = len(dataset.shards)
@@ -73,10 +73,10 @@ def convert(folder: Folder, out: Folder, format: str) -> None:
             out,
             format,
             command=f"skyclone datasets convert {folder} {out} --format {format}",
-            report=lambda line: tqdm.write(line, file=sys.stderr),
+            report=say,
             progress=lambda rows: bar.update(rows) and None,
         )
-    click.echo(f"{out}: {len(manifest.shards)} shards, {manifest.rows:,} rows. {manifest.content_hash}", err=True)
+    say(f"{out}: {len(manifest.shards)} shards, {manifest.rows:,} rows. {manifest.content_hash}")
 
 
 @datasets.command("export-minari")
@@ -99,4 +99,4 @@ def export_minari(ctx: click.Context, folder: Folder, dataset_id: str, observati
     dataset = open_dataset(folder)
     with tqdm(total=dataset.rows, unit=" rows", unit_scale=True, desc="Exporting", file=sys.stderr) as bar:
         path = ctx.obj["export_minari"](dataset, dataset_id, observation, lambda rows: bar.update(rows) and None)
-    click.echo(f"{path}: {dataset.rows:,} rows. Load it: minari.load_dataset({dataset_id!r})", err=True)
+    say(f"{path}: {dataset.rows:,} rows. Load it: minari.load_dataset({dataset_id!r})")

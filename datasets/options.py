@@ -49,8 +49,9 @@ class CommaList(click.ParamType):
         except ConfigurationError as error:
             self.fail(str(error), param, ctx)
         if self.least is not None:
+            each = click.IntRange(int(self.least)) if self.kind is int else click.FloatRange(self.least)
             for item in items:
-                click.FloatRange(self.least).convert(item, param, ctx)
+                each.convert(item, param, ctx)
         return items
 
 

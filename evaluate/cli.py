@@ -14,7 +14,8 @@ import click
 from ..collect.airspace.world_config import WorldConfig
 from ..collect.cli import scenario_option, simulator_option, world_of
 from ..datasets.config import fields_of
-from ..datasets.options import CommaList, default_from, options_of
+from ..datasets.console import printable, say
+from ..datasets.options import WORKERS, CommaList, default_from, options_of
 from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 
 
@@ -37,7 +38,7 @@ from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @options_of(EvaluationConfig, "seed", "batch", "bootstrap", "device", "front", bounded=True)
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes.")
 def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
 
@@ -71,7 +72,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
     seconds = {name: sum(each.seconds.get(name, 0.0) for each in found) for name in evaluation.seconds}
     if out is not None:
         begin = time.perf_counter()
-        click.echo("Looking at the attention, recording a replay, drawing the report...", err=True)
+        say("Looking at the attention, recording a replay, drawing the report...")
         command = shlex.join(["skyclone", *sys.argv[1:]])
         made_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         result = output.write(out, evaluation, loaded[0], command, made_at)
@@ -79,10 +80,10 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
     if as_json:
         click.echo(json.dumps(result, allow_nan=False))
     else:
-        click.echo(render(evaluation))
+        click.echo(printable(render(evaluation)))
     _say_times(found, seconds, time.perf_counter() - start)
     if out is not None:
-        click.echo(f"Report: {out / output.REPORT_NAME}", err=True)
+        say(f"Report: {out / output.REPORT_NAME}")
 
 
 def _prepare(**options: Any) -> list[EvaluationConfig]:
@@ -118,11 +119,9 @@ def _fly(plan: EvaluationConfig, loaded: Any, workers: int, out: Path | None) ->
     with tqdm(total=total, unit=" scenarios", desc=what, file=sys.stderr) as bar:
         evaluation = run(plan, loaded, workers, bar.update, store)
     if store and store.found:
-        click.echo(
-            f"{store.found:,} of {counted(total, 'scenario')} had been flown before: {store.folder}", err=True
-        )
+        say(f"{store.found:,} of {counted(total, 'scenario')} had been flown before: {store.folder}")
     for warning in evaluation.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}")
     return evaluation
 
 
@@ -143,4 +142,4 @@ def _say_times(found: list[Any], seconds: dict[str, float], total_s: float) -> N
     if all(each > 0 for _, each in flown):  # not if some were kept from before
         steps, flying = (sum(column) for column in zip(*flown, strict=True))
         rate_text = f" {steps / max(flying, 1e-9):,.0f} aircraft-steps/s in flight."
-    click.echo(f"Took {total_s:.1f} s: {parts}{rest_text}.{rate_text}", err=True)
+    say(f"Took {total_s:.1f} s: {parts}{rest_text}.{rate_text}")

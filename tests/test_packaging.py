@@ -15,7 +15,7 @@ FLOORS = ("datasets", "collect", "train", "evaluate")
 
 ORDER = """
 datasets.errors datasets.provenance
-datasets.config
+datasets.config datasets.console
 datasets.spec
 datasets.options
 datasets.traffic
@@ -53,6 +53,7 @@ __main__
 """From the ground up: a room imports from lines above its own, and from itself."""
 
 TESTS_OF_NO_MODULE = {
+    "test_hostile_options.py": "every option of every command",
     "test_makefile.py": "the Makefile",
     "test_packaging.py": "the whole house",
     "test_without_posix.py": "every module, on a simulated Windows",

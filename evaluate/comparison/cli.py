@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from ...datasets.config import fields_of
+from ...datasets.console import printable, say
 from ...datasets.files.storage import Folder, as_folder
-from ...datasets.options import options_of
+from ...datasets.options import WORKERS, options_of
 from .config import (
     DEFAULT_RATES,
     DEFAULT_SEEDS,
@@ -48,7 +49,7 @@ from .config import (
 )
 @options_of(CompareConfig, "schedule", "conflict_weight", "reference")
 @options_of(CompareConfig, "scenarios", "scenario_seed", "bootstrap", bounded=True)
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes side by side.")
+@click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes side by side.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table's JSON on stdout, and nothing else there.")
 def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any) -> None:
     """Train variants on one dataset with one budget and several seeds, fly them, and make one table.
@@ -71,9 +72,6 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
     check_folder(out)
     check_names(out)
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
     try:
         table = tabulate(run(data, out, plan, workers, say))
     except KeyboardInterrupt:
@@ -84,5 +82,5 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
         for line in result["answer"]:
             say(line)
     else:
-        click.echo(to_markdown(table))
+        click.echo(printable(to_markdown(table)))
     say(f"Wrote {', '.join(NAMES)} into {out}")

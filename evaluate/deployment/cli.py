@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ...datasets.console import say
 from ...datasets.errors import ConfigurationError
 
 PLUGIN = '''"""SKYCLONE: RESO SKYCLONE flies a trained policy, SKYCLONE RUN loads one."""
@@ -37,7 +38,7 @@ def export(run: str, onnx: Path, which: str, as_json: bool) -> None:
     from .onnx_export import describe, export_onnx
 
     policy = load_policy(run, which)
-    click.echo(f"Exporting {policy.network.name} on {policy.view}, and comparing it with torch", err=True)
+    say(f"Exporting {policy.network.name} on {policy.view}, and comparing it with torch")
     result = export_onnx(policy, onnx)
     if as_json:
         click.echo(json.dumps({**result.to_json(), "metadata": describe(policy)}, allow_nan=False))
@@ -63,13 +64,12 @@ def plugin(folder: Path) -> None:
     DIR is the folder BlueSky works in: ~/bluesky by default, or the checkout it is started from.
     """
     path = install(folder.expanduser())
-    click.echo(f"Installed {path}.", err=True)
-    click.echo(
+    say(f"Installed {path}.")
+    say(
         "In BlueSky, or in a scenario file:\n"
         "  PLUGIN LOAD SKYCLONE     (or add 'skyclone' to enabled_plugins in settings.cfg)\n"
         "  SKYCLONE runs/clone      (a trained policy; without it pretrained:tuned)\n"
-        "  RESO SKYCLONE            (RESO OFF returns control)",
-        err=True,
+        "  RESO SKYCLONE            (RESO OFF returns control)"
     )
 
 

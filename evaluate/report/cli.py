@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from ...datasets.console import say
+
 
 @click.command("report")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -17,4 +19,4 @@ def report(folder: Path, out: Path | None) -> None:
 
     path = out or folder / output.REPORT_NAME
     output.write_again(folder, path)
-    click.echo(f"Report: {path}", err=True)
+    say(f"Report: {path}")

@@ -1,12 +1,12 @@
 """`skyclone train`: options in, a run out."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import chosen, options_of
 from ..runs.config_file import CONFIG_NAME
@@ -48,8 +48,6 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 @click.pass_context
 def train(ctx: click.Context, data: tuple[Folder, ...], out: Path, device: str, resume: bool, **_: Any) -> None:
     """Clone the teacher: fit a network to a dataset (behavioural cloning)."""
-    from tqdm import tqdm
-
     from ...datasets import open_dataset
     from ..runs.processes import joined
     from .run import Cloning
@@ -61,9 +59,6 @@ def train(ctx: click.Context, data: tuple[Folder, ...], out: Path, device: str, 
     config = chosen(ctx, config)
     if not data:
         raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")
-
-    def say(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
 
     with joined(device) as (processes, own):
         datasets = processes.together(lambda: [open_dataset(path) for path in data])

@@ -1,13 +1,13 @@
 """`skyclone dagger`: options in, a run out."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ...datasets.config import fields_of
+from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import WORKERS, chosen, options_of
 from ..cloning.config import where
@@ -40,8 +40,6 @@ def dagger(
     **options: Any,
 ) -> None:
     """Fly the policy, let the teacher label what it meets, train on (DAgger)."""
-    from tqdm import tqdm
-
     from ...datasets import open_dataset
     from .run import Dagger
 
@@ -57,9 +55,6 @@ def dagger(
         if not data:
             raise click.UsageError("Missing option '--data': the dataset the clone was trained on.")
     config = chosen(ctx, config)
-
-    def say(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
 
     datasets = [open_dataset(path) for path in data]
     run = Dagger(parent, datasets, out, config, resume=resume, device=device, workers=workers, say=say)

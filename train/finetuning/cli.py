@@ -1,13 +1,13 @@
 """`skyclone finetune`: options in, a run out."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ...datasets.config import fields_of
+from ...datasets.console import say
 from ...datasets.options import chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
 from .config import METHODS, PPO_ONLY, AnalyticConfig, FinetuneConfig, PPOConfig, load_config
@@ -82,7 +82,6 @@ def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, res
     By PPO, or along the analytic gradient of what a flight costs, through the world itself.
     """
     import torch
-    from tqdm import tqdm
 
     from .run import Finetuning
 
@@ -98,9 +97,6 @@ def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, res
     config = chosen(ctx, config, part=method)
     if config.threads:
         torch.set_num_threads(config.threads)
-
-    def say(line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
 
     Finetuning(parent, out, config, resume=resume, device=device, say=say).train()
     say(f"Next: skyclone evaluate {shlex.quote(parent or f'{out}/clone.safetensors')} {shlex.quote(str(out))}")
