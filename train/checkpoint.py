@@ -6,7 +6,6 @@ saves. `RUN/best.json` is a copy of the description. `RUN/last.*` are the same f
 `RUN/last.state.safetensors` is all a trainer needs to continue.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from ..datasets.errors import CheckpointError, SkycloneError
 from ..datasets.files.atomic import publish
+from ..datasets.files.json_file import read_json
 from ..datasets.provenance import code_version, package_versions
 from ..datasets.traffic.view import View
 from . import networks
@@ -168,13 +168,11 @@ def _check_copy(path: Path, contents: Contents) -> None:
     """Raise if the JSON beside the weights was edited; one of another save (a crash between) is ignored."""
     copy_path, description = path.with_suffix(".json"), contents.description
     try:
-        copy = json.loads(copy_path.read_bytes())
+        copy = read_json(copy_path, CheckpointError)
     except FileNotFoundError:
         return
-    except ValueError:
-        raise CheckpointError(
-            f"{copy_path} is damaged: expected JSON. Delete it: the weights hold a copy."
-        ) from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Delete it: the weights hold a copy.") from None
     weights = copy.get("weights_sha256") if isinstance(copy, dict) else description["weights_sha256"]
     if weights != description["weights_sha256"] or copy == description:
         return

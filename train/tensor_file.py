@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..datasets.errors import CheckpointError
 from ..datasets.files.atomic import publish
+from ..datasets.files.json_file import parse_json
 
 REMEDY = "Take it from a backup, or train again."
 
@@ -64,10 +65,10 @@ def read_tensors(path: Path, remedy: str = REMEDY) -> Contents:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            description = json.loads((file.metadata() or {})[_HEADER])
+            description = parse_json((file.metadata() or {})[_HEADER], "its description", CheckpointError)
     except FileNotFoundError:
         raise CheckpointError(f"expected a file {path}, there is none.") from None
-    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
+    except (SafetensorError, KeyError, ValueError, CheckpointError) as error:
         raise CheckpointError(
             f"{path}: expected safetensors written by skyclone, could not read it ({error}). {remedy}"
         ) from None

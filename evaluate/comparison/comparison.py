@@ -23,6 +23,7 @@ from ...collect.flying.figures import Figures
 from ...datasets.dataset import open_dataset
 from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import clean, publish
+from ...datasets.files.json_file import read_json
 from ...datasets.files.storage import Folder
 from ...datasets.provenance import code_version, package_versions, source_hash
 from ...train.cloning.config import check_same, describe
@@ -219,9 +220,9 @@ def _is_old(folder: Path) -> bool:
     """Return whether other code than this began a run, or it is not known which."""
     code = _code()
     try:
-        made_by = json.loads((folder / CODE_NAME).read_bytes())
+        made_by = read_json(folder / CODE_NAME, CheckpointError)
         return any(made_by[key] != code[key] for key in code)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, CheckpointError, LookupError, TypeError):
         return True
 
 
@@ -238,7 +239,7 @@ def read_run(folder: Path, batch_size: int) -> dict[str, Any]:
     """
     path = folder / SUMMARY_NAME
     try:
-        summary = json.loads(path.read_bytes())
+        summary = read_json(path, CheckpointError)
         processor_s, rows = summary["processor_seconds"], summary["batches"] * batch_size
         return {
             "heldout_mse": summary["heldout_mse"],
@@ -252,7 +253,7 @@ def read_run(folder: Path, batch_size: int) -> dict[str, Any]:
             "processor_s": processor_s,
             "trouble": None if summary["criteria"]["finite"] else "met NaN or infinity",
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, CheckpointError, LookupError, TypeError) as error:
         raise CheckpointError(
             f"{path} is damaged ({error!r}). Move {folder} away: the same command trains it again."
         ) from None

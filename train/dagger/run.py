@@ -9,6 +9,7 @@ a control, `control/` is the same of a policy that has as many steps without the
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,9 @@ from ...collect import scenarios
 from ...collect.collector.collector import collect
 from ...collect.collector.config import CollectConfig
 from ...datasets.dataset import Dataset, open_dataset
+from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import publish
+from ...datasets.files.json_file import read_json
 from ...datasets.loading.loader import Loader
 from .. import checkpoint
 from ..cloning import heldout
@@ -123,7 +126,7 @@ class Dagger:
         self.teacher = datasets[0].manifest.teacher
         if not is_there:
             self.folder.begin()
-        if not self.start.exists():
+        if not is_there or not self.start.exists():  # one killed as it began may have left another parent's
             meta = {key: loaded.meta[key] for key in checkpoint.META_KEYS}
             checkpoint.save(self.run / PARENT_NAME, loaded.network, loaded.view, meta)
         if not is_there:
@@ -183,9 +186,9 @@ class Dagger:
         self, folder: Path, datasets: Sequence[Dataset], before: RoundPolicy, number: int, **changes: Any
     ) -> int:
         """Train on from a policy's weights; return the number of gradient steps."""
-        summary = folder / SUMMARY_NAME
-        if summary.exists():
-            return int(json.loads(summary.read_bytes())["batches"])
+        done = _batches_of(folder / SUMMARY_NAME)
+        if done is not None:
+            return done
         config = self.config
         parameters = "".join(f":{key}={value}" for key, value in self.spec["parameters"].items())
         options = {
@@ -291,6 +294,14 @@ class Dagger:
         }
         RunFolder(folder).write_summary(summary)
         return summary
+
+
+def _batches_of(summary: Path) -> int | None:
+    """Return the gradient steps of a training that ended well; None where it did not, or its summary is damaged."""
+    with suppress(OSError, CheckpointError, LookupError, TypeError):
+        data = read_json(summary, CheckpointError)
+        return int(data["batches"]) if data["criteria"]["finite"] else None
+    return None
 
 
 def _difference(one: Visited, other: Visited) -> dict[str, float]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...datasets.errors import CheckpointError, ConfigurationError, SkycloneError
 from ...datasets.files.atomic import check_ours, clean, publish
+from ...datasets.files.json_file import read_json
 from ..tensor_file import not_finite, read_tensors, write_tensors
 from .config_file import CONFIG_NAME
 
@@ -211,7 +212,7 @@ class RunFolder:
     def _holder(self) -> str:
         """Return who holds the lock, for a message."""
         try:
-            holder = json.loads((self.path / HOLDER_NAME).read_bytes())
+            holder = read_json(self.path / HOLDER_NAME, CheckpointError)
             return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, CheckpointError, LookupError, TypeError):
             return "another process"

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from skyclone.train.cloning.run import Cloning
 from skyclone.train.dagger import run as dagger
 from skyclone.train.dagger.config import DaggerConfig, load_config, save_config
 from skyclone.train.dagger.run import Dagger
+from skyclone.train.runs.run_folder import TrainingError
 
 CLONE = CloningConfig(
     model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=2, batch_size=512, lr=4e-3
@@ -129,6 +131,55 @@ def test_killed_anywhere_it_ends_with_the_same_weights(
     for folder in ("", "control"):
         for which in ("best", "last"):
             assert weights(out / folder, which) == weights(undisturbed / folder, which)
+
+
+def test_a_round_that_met_nan_is_not_taken_for_done(
+    clone: Path, small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    def fail(*arguments: Any) -> Any:
+        raise TrainingError("expected a finite loss")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cloning, "_end_iteration", fail)
+        for resume in (False, True):
+            with pytest.raises(TrainingError, match="expected a finite loss"):
+                run(clone, small_dataset, out, resume=resume)
+            assert (out / "rounds/1/run/summary.json").exists()
+            assert not (out / "rounds/1/measured.safetensors").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"[" * 200_000, b"{}", b'{"batches": [], "criteria": {"finite": 1}}'])
+def test_a_damaged_summary_of_a_round_is_written_again(
+    undisturbed: Path, small_dataset: Dataset, tmp_path: Path, damage: bytes
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    path = tmp_path / "run" / "rounds" / "1" / "run" / "summary.json"
+    before = json.loads(path.read_bytes())
+    path.write_bytes(damage)
+    run(None, small_dataset, tmp_path / "run", resume=True)
+    assert json.loads(path.read_bytes())["batches"] == before["batches"]
+    assert weights(tmp_path / "run") == weights(undisturbed)
+
+
+def test_the_copy_of_another_parent_is_not_taken_over(
+    clone: Path, small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run killed before its config.json leaves no more than a copy of its parent; the next has its own."""
+    other, out = tmp_path / "other", tmp_path / "run"
+    Cloning([small_dataset], other, replace(CLONE, seed=1), device="cpu", say=quiet).train()
+
+    def die(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dagger, "save_config", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(other, small_dataset, out)
+    assert weights(out / "clone.safetensors") == weights(other, "best")
+    Dagger(clone, [small_dataset], out, CONFIG, device="cpu", say=quiet)
+    assert weights(out / "clone.safetensors") == weights(clone, "best")
 
 
 def test_a_run_that_is_being_trained_is_refused(clone: Path, small_dataset: Dataset, tmp_path: Path) -> None:
