@@ -7,6 +7,7 @@ HDF5, since Minari 0.5's Arrow reader cuts episodes at 32,767 steps (Minari issu
 Notation: R rows of one episode, E rows and the ends of flights, N aircraft, T steps of a flight.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ from ..airspace.dynamics import advance
 from ..airspace.world_config import WorldConfig
 from ..environments.ownship import environment_spec, flat_space, flatten
 
+_SPARE = 32 * 2**20  # bytes that have to be free: what HDF5 holds back until it closes a file
 _STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
 
 
@@ -179,6 +181,7 @@ def _write(
     from minari.dataset.minari_storage import MinariStorage
 
     manifest = dataset.manifest
+    _check_space(folder)
     storage = MinariStorage.new(
         folder,
         observation_space=flat_space(config, view),
@@ -202,8 +205,21 @@ def _write(
         }
     )
     for table in dataset.tables():
-        storage.update_episodes(_flights(table, config, view, manifest.seed))
+        storage.update_episodes(_with_space(_flights(table, config, view, manifest.seed), folder))
         progress(len(table["episode"]))
+
+
+def _with_space(flights: Iterator[Any], folder: Path) -> Iterator[Any]:
+    """Yield Minari's buffers as long as there is space for each."""
+    for flight in flights:
+        _check_space(folder, flight.observations.nbytes)
+        yield flight
+
+
+def _check_space(folder: Path, size: int = 0) -> None:
+    """Raise if the disk cannot take so many bytes of observations: HDF5 ends the process when it is full."""
+    if shutil.disk_usage(folder).free < 2 * size + _SPARE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _recipe(dataset: Dataset) -> dict[str, Any]:

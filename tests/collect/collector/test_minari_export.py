@@ -1,10 +1,12 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -226,3 +228,15 @@ def test_d3rlpy_trains_on_it(tmp_path: Path, root: Path) -> None:
     _, loss, variance, outcome = done.stdout[done.stdout.index("RESULT") :].split()
     assert float(loss) < 0.75 * float(variance)  # it has learnt: the mean action has a loss of the variance
     assert outcome in ("waypoint", "left_sector", "time_limit")
+
+
+@pytest.mark.parametrize("written", [0, 3, 18])
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(
+    dataset: Dataset, root: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """HDF5 ends the process when it cannot write what it holds back, so space is looked for before."""
+    free = iter([2**40] * written + [30 * 2**20])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    with pytest.raises(OSError, match="No space left on device"):
+        export_minari(dataset, "skyclone/full-v0")
+    assert os.listdir(root) == [], "the id stays free"
