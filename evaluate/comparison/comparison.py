@@ -27,8 +27,10 @@ from ...datasets.files.json_file import read_json
 from ...datasets.files.storage import Folder
 from ...datasets.provenance import code_version, package_versions, source_hash
 from ...train.cloning.config import check_same, describe
+from ...train.cloning.progress import CloningProgress, read_progress
 from ...train.cloning.run import Cloning
-from ...train.runs.run_folder import SUMMARY_NAME, RunFolder, TrainingError, holds_run
+from ...train.cloning.summary import summarise
+from ...train.runs.run_folder import STATE_NAME, SUMMARY_NAME, RunFolder, TrainingError, holds_run
 from ..evaluation.batches import fly_all
 from ..evaluation.config import UNRESOLVED, Contender, EvaluationConfig
 from ..evaluation.contenders import load_all
@@ -232,31 +234,34 @@ def _code() -> dict[str, Any]:
 
 
 def read_run(folder: Path, batch_size: int) -> dict[str, Any]:
-    """Return what a finished run came to: figures of its best iteration, speed, what it spent, and its trouble.
+    """Return what a run that has ended came to: figures of its best iteration, speed, what it spent, its trouble.
+
+    All of it is in the run's state, which has a hash; the summary is for people.
 
     Raises:
         CheckpointError: It is damaged.
     """
-    path = folder / SUMMARY_NAME
     try:
-        summary = read_json(path, CheckpointError)
-        processor_s, rows = summary["processor_seconds"], summary["batches"] * batch_size
-        return {
-            "heldout_mse": summary["heldout_mse"],
-            "heldout_mse_conflict": summary["heldout_mse_conflict"],
-            "heldout_mse_free": summary["heldout_mse_free"],
-            "sharpness": summary["attention_sharpness"],
-            "samples_per_second": summary["samples_per_second"],
-            "samples_per_processor_second": rows / processor_s if processor_s else None,
-            "steps": summary["batches"],
-            "wall_s": summary["learning_seconds"],
-            "processor_s": processor_s,
-            "trouble": None if summary["criteria"]["finite"] else "met NaN or infinity",
-        }
-    except (OSError, CheckpointError, LookupError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error!r}). Move {folder} away: the same command trains it again."
-        ) from None
+        found = read_progress(RunFolder(folder))
+        if found is None and (folder / "best.safetensors").exists():
+            raise CheckpointError(f"{folder}: expected {STATE_NAME} beside best.safetensors, there is none.")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Or move {folder} away: the same command trains it again.") from None
+    progress, history = found or (CloningProgress(), [])  # NaN can come before the first save
+    summary = summarise(history, progress.seconds, is_saved=True, trouble=None)
+    processor_s, rows = progress.processor_s, summary["batches"] * batch_size
+    return {
+        "heldout_mse": summary["heldout_mse"],
+        "heldout_mse_conflict": summary["heldout_mse_conflict"],
+        "heldout_mse_free": summary["heldout_mse_free"],
+        "sharpness": summary["attention_sharpness"],
+        "samples_per_second": summary["samples_per_second"],
+        "samples_per_processor_second": rows / processor_s if processor_s else None,
+        "steps": summary["batches"],
+        "wall_s": summary["learning_seconds"],
+        "processor_s": processor_s,
+        "trouble": None if progress.is_finished else "met NaN or infinity",
+    }
 
 
 def _result(run: dict[str, Any]) -> str:

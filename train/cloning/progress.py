@@ -77,12 +77,28 @@ def restore_state(
     def put_back(
         tensors: dict[str, Tensor], description: dict[str, Any]
     ) -> tuple[CloningProgress, list[Iteration]]:
-        progress = CloningProgress(**description["progress"])
         network.load_state_dict(under("network", tensors))
         restore_optimizer(optimizer, tensors)
-        if "history" in tensors:
-            return progress, unpacked(tensors["history"], Iteration.from_json)
-        log = read_log(folder.path / METRICS_NAME, Iteration.from_json)  # begun by an older version
-        return progress, [each for each in log if each.batches <= progress.batches]
+        return _figures_in(folder, tensors, description)
 
     return folder.restore(put_back)
+
+
+def read_progress(folder: RunFolder) -> tuple[CloningProgress, list[Iteration]] | None:
+    """Return how far a run is and its figures, from its state, which has a hash; None if nothing was saved.
+
+    Raises:
+        CheckpointError: The state is damaged.
+    """
+    return folder.restore(lambda tensors, description: _figures_in(folder, tensors, description))
+
+
+def _figures_in(
+    folder: RunFolder, tensors: dict[str, Tensor], description: dict[str, Any]
+) -> tuple[CloningProgress, list[Iteration]]:
+    """Return what a saved state says of a run."""
+    progress = CloningProgress(**description["progress"])
+    if "history" in tensors:
+        return progress, unpacked(tensors["history"], Iteration.from_json)
+    log = read_log(folder.path / METRICS_NAME, Iteration.from_json)  # begun by an older version
+    return progress, [each for each in log if each.batches <= progress.batches]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,10 +157,34 @@ def test_other_settings_in_the_same_folder_are_an_error(data: Path, compared: tu
         compare(data, root, plan_of(batch_size=64, rates=RATES), say=lambda line: None)
 
 
-def test_a_damaged_summary_is_named(tmp_path: Path) -> None:
-    (tmp_path / "summary.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"is damaged .* Move .* away: the same command trains it again"):
-        comparison.read_run(tmp_path, 128)
+def test_the_table_is_made_of_the_states_which_have_a_hash(
+    data: Path, compared: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(compared[0], tmp_path / "out"))
+
+    def rows() -> list[Any]:
+        table = tabulate(compare(data, root, plan_of(rates=RATES), say=lambda line: None))
+        return [row.to_json() for row in table.rows]
+
+    before = json.loads((root / "compare.json").read_text())["rows"]
+    run = Path(json.loads((root / "compare.json").read_text())["runs"][0]["path"])
+    folder = root / run.relative_to(compared[0])
+    summary = json.loads((folder / "summary.json").read_text())
+    for text in (json.dumps({**summary, "heldout_mse": 0.0, "processor_seconds": 1e-9}), "{}"):
+        (folder / "summary.json").write_text(text)
+        assert rows() == before
+    state = folder / "last.state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-2] ^= 1
+    state.write_bytes(content)
+    again = r"Or move .* away: the same command trains it again"
+    with pytest.raises(CheckpointError, match=rf"last.state.safetensors is damaged: .*{again}"):
+        rows()
+    state.unlink()
+    with pytest.raises(
+        CheckpointError, match=rf"expected last.state.safetensors beside best.safetensors, .*{again}"
+    ):
+        rows()
 
 
 def test_a_teacher_s_name_makes_no_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
