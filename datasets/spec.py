@@ -73,6 +73,8 @@ def parameters(
     found: dict[str, Any] = {}
     for part in text.split(":"):
         key, equals, value = part.partition("=")
+        if key in found:
+            raise error(f"{what}: expected {key} once, got it again in '{part}'. Leave one of them out.")
         if equals and key in known:
             found[key] = _read(value, known[key].kind)
         elif equals:

@@ -36,10 +36,15 @@ def verify(folder: Folder, manifest: Manifest) -> list[Problem]:
             problems.append(_explained(folder, manifest, index, error))
             continue
         if stamp.recipe != manifest.recipe_hash:
-            what = "its world, scenario, teacher, pilot, noise or seed is not the one that made its shards"
+            what = (
+                "its world, scenario, teacher, pilot, noise or seed is not the one that made its shards; put the "
+                "original back"
+            )
             problems.append(Problem(MANIFEST_NAME, Damage.ALTERED, what))
         elif stamp.figures != entry.figures:
-            message = f"figures of {entry.name}: expected {stamp.figures}, got {entry.figures}"
+            message = (
+                f"figures of {entry.name}: expected {stamp.figures}, got {entry.figures}; put the original back"
+            )
             problems.append(Problem(MANIFEST_NAME, Damage.ALTERED, message))
     return [*dict.fromkeys(problems), *_not_made(manifest), *_strangers(folder, manifest)]
 

@@ -58,6 +58,10 @@ def test_name_and_typed_parameters() -> None:
         ("fly:times=2.5", r"expected a whole number for times, got '2\.5'"),
         ("fly:times=" + "9" * 30, r"expected a whole number for times, got 9{30}"),
         ("fly:times=" + "9" * 5000, r"expected a whole number for times, got '999"),
+        (
+            "fly:times=2:times=3",
+            "thing 'fly': expected times once, got it again in 'times=3'. Leave one of them out",
+        ),
         ("fly:order=up", r"expected one of near, far for order, got 'up'"),
         ("fly:dry=perhaps", r"expected true or false for dry, got 'perhaps'"),
         ("eye:name=ear", r"no parameter 'name'\. It has: range_m, most"),

@@ -55,6 +55,7 @@ def test_the_shards_know_better_than_an_edited_manifest(dataset: Dataset, key: s
         "figures of 00001" if key == "figures" else "world, scenario, teacher, pilot, noise or seed is not the one"
     )
     assert words in problems[0].message
+    assert problems[0].message.endswith("; put the original back")
 
 
 def test_a_manifest_without_a_hash_of_itself_is_sound(dataset: Dataset) -> None:
