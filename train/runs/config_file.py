@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...datasets.config import shown
 from ...datasets.errors import CheckpointError, SkycloneError
 from ...datasets.files.atomic import publish
 from ...datasets.files.json_file import read_json
@@ -61,8 +62,9 @@ def load(
             raise ValueError(f"expected {', '.join(lacking)} in it, found only {', '.join(data) or 'nothing'}")
         for key in sources:
             for source in data[key] if key == "datasets" else [data[key]]:
-                if source is not None and not {"path", _HASH[key]} <= set(source):
-                    raise ValueError(f"expected path and {_HASH[key]} in {key}, got {source!r}")
+                given = source if isinstance(source, dict) else {}
+                if not all(isinstance(given.get(name), str) for name in ("path", _HASH[key])):
+                    raise ValueError(f"expected path and {_HASH[key]} in {key}, as text, got {shown(source)}")
         return read(data["config"]), [data[key] for key in sources]
     except FileNotFoundError:
         raise CheckpointError(

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -121,3 +122,12 @@ def test_altered_files(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / config_file.CONFIG_NAME).write_text(text)
     with pytest.raises(CheckpointError, match=message):
         config_file.load(tmp_path, "clone", CloningConfig.from_json)
+
+
+@pytest.mark.parametrize(
+    "described", [5, None, "ab", [5], [None], [{"path": 5, "content_hash": "a"}], [{"path": "a"}]]
+)
+def test_altered_datasets(tmp_path: Path, described: Any) -> None:
+    config_file.save(tmp_path, "clone", CloningConfig().to_json(), datasets=described)
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged: .* Choose another folder"):
+        config_file.load(tmp_path, "clone", CloningConfig.from_json, "datasets")
