@@ -4,24 +4,22 @@ The options come from click's own parameters, so that a new one is tried without
 command has accepted what it was given, and the work begins, it is stopped.
 """
 
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from until_work_begins import HAS_BEGUN, stop_there
+from until_work_begins import call as called
 
-from skyclone.cli import main, skyclone
+from skyclone.cli import skyclone
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
-from skyclone.datasets.errors import SkycloneError
 from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, networks
 
@@ -42,18 +40,6 @@ CHEAP = {
     "smoke": ["--help"],
 }
 """What makes each command begin its work; further options are added."""
-WORK = (
-    "skyclone.collect.collector.collector.work",
-    "skyclone.datasets.conversion.convert",
-    "skyclone.collect.collector.minari_export._write",
-    "skyclone.train.cloning.run.Cloning.train",
-    "skyclone.train.dagger.run.Dagger.train",
-    "skyclone.train.finetuning.run.Finetuning.train",
-    "skyclone.evaluate.evaluation.evaluation.evaluate",
-    "skyclone.evaluate.comparison.comparison._train",
-    "skyclone.evaluate.deployment.onnx_export.export_onnx",
-)
-"""Where the work begins."""
 VALUES = (
     *(
         "",
@@ -119,10 +105,6 @@ SPECS = {
 """What stands before a value in an option that is a text with parts."""
 
 
-class BegunError(SkycloneError):
-    """The work has begun."""
-
-
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     """Yield all commands that are no groups."""
     context = click.Context(group)
@@ -154,25 +136,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], tuple[int, str]]:
     """Run a command in that folder, up to its work; return the exit code and what it said."""
 
-    def begin(*arguments: Any, **options: Any) -> NoReturn:
-        raise BegunError("the work has begun")
-
-    for target in WORK:
-        monkeypatch.setattr(target, begin)
+    stop_there(monkeypatch)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(place / "minari"))
     monkeypatch.chdir(place)
     there = set(os.listdir(place))
 
     def run(arguments: list[str]) -> tuple[int, str]:
-        said, printed, code = io.StringIO(), io.StringIO(), 0
-        try:
-            with redirect_stderr(said), redirect_stdout(printed):
-                main(arguments)
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        code, said, _ = called(arguments)
         for name in set(os.listdir(place)) - there:
             shutil.rmtree(name) if os.path.isdir(name) else os.remove(name)
-        return code, said.getvalue()
+        return code, said
 
     return run
 
@@ -221,7 +194,7 @@ def test_every_command_begins_its_work(call: Callable[[list[str]], tuple[int, st
     for name in COMMANDS:
         code, said = call([*name.split(), *CHEAP[name]])
         is_done = name in ("datasets info", "datasets verify", "smoke")
-        begins = (code, "the work has begun" in said) == (1, True)
+        begins = (code, HAS_BEGUN in said) == (1, True)
         assert begins or is_done or name in ("report", "plugin"), (name, said)
         check([name], code, said)
 

@@ -55,6 +55,7 @@ __main__
 TESTS_OF_NO_MODULE = {
     "test_hostile_options.py": "every option of every command",
     "test_makefile.py": "the Makefile",
+    "test_metadata.py": "what files of others make commands do",
     "test_packaging.py": "the whole house",
     "test_without_posix.py": "every module, on a simulated Windows",
     "datasets/test_fuzz.py": "damage, through every door of the floor",

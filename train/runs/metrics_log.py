@@ -5,8 +5,10 @@ deleted is written again from there.
 """
 
 import json
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
@@ -52,23 +54,27 @@ class MetricsLog(Generic[AnEntry]):
     """
 
     def __init__(self, run: Path, history: list[AnEntry], step: int) -> None:
-        publish(run / METRICS_NAME, _text(history).encode())
+        self._run, self._history, self._step = run, history, step
+
+    def __enter__(self) -> "MetricsLog[AnEntry]":
+        publish(self._run / METRICS_NAME, _text(self._history).encode())
         # pulls in TensorBoard, which takes a second: only when a run starts
         from torch.utils.tensorboard import SummaryWriter
 
-        self._history = history
-        self._file = open(run / METRICS_NAME, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
-        _wait_for_next_second(run / "tensorboard")
-        self.board: Any = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
-
-    def __enter__(self) -> "MetricsLog[AnEntry]":
+        folder = self._run / "tensorboard"
+        with ExitStack() as stack:
+            stack.enter_context(_threads_fail_quietly())
+            self._file = stack.enter_context(open(self._run / METRICS_NAME, "a", encoding="utf-8"))
+            _wait_for_next_second(folder)
+            self.board: Any = SummaryWriter(str(folder), purge_step=self._step + 1)
+            stack.callback(self.board.close)
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self.board.close()
+        self._open.close()
 
     def add(self, entry: AnEntry) -> None:
         """Keep one more iteration."""
@@ -78,6 +84,22 @@ class MetricsLog(Generic[AnEntry]):
         for name, value in entry.scalars().items():
             self.board.add_scalar(name, value, entry.step)
         self.board.flush()
+
+
+@contextmanager
+def _threads_fail_quietly() -> Iterator[None]:
+    """Print nothing when TensorBoard's thread cannot write: the thread that logs meets the same error."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, OSError):
+            before(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def packed(history: Sequence[Entry]) -> Tensor:

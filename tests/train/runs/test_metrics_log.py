@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,20 @@ def test_a_run_that_goes_on_at_once_loses_no_point(tmp_path: Path) -> None:
     assert [each.step for each in board(tmp_path).Scalars("loss/train")] == [100, 200, 300, 400]
     seconds = [path.name.split(".")[3] for path in (tmp_path / "tensorboard").iterdir()]
     assert len(set(seconds)) == 3, "the files' names are in the order they were written in"
+
+
+def test_a_full_disk_is_one_error_and_no_thread_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorBoard writes in a thread of its own."""
+    before = threading.excepthook
+
+    def full(writer: object, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device"), MetricsLog(tmp_path, [], 0) as log:
+        monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+        log.board.add_scalar("loss", 1.0, 1)
+        log.board.flush()
+    assert capsys.readouterr().err == ""
+    assert threading.excepthook is before
