@@ -74,9 +74,12 @@ def test_a_full_disk_is_one_error_and_no_thread_prints(
     def full(writer: object, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left on device"), MetricsLog(tmp_path, [], 0) as log:
-        monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
-        log.board.add_scalar("loss", 1.0, 1)
-        log.board.flush()
+    def fill() -> None:
+        with MetricsLog(tmp_path, [], 0) as log:
+            monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+            log.add(iteration(1))
+
+    with pytest.raises(OSError, match="No space left on device"):
+        fill()
     assert capsys.readouterr().err == ""
     assert threading.excepthook is before
