@@ -277,7 +277,7 @@ def test_killed_a_few_times_it_ends_as_if_undisturbed(tmp_path: Path, undisturbe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))  # with 1, 2 and 3 workers
 def test_killed_dozens_of_times_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: str, seed: int) -> None:
     folder = tmp_path / "data"
     _kill_again_and_again(folder, workers=1 + seed % 3, kills=6, seed=seed)
@@ -293,7 +293,7 @@ def test_workers_killed_at_random_moments_are_clear_errors_and_nothing_is_lost(
     tmp_path: Path, undisturbed: str
 ) -> None:
     folder, dice, died = tmp_path / "data", random.Random(5), 0
-    for _ in range(10):
+    for _ in range(6):
         process = _start(folder, 3)
         there = len(list((folder / "shards").glob("0*"))) if (folder / "shards").exists() else 0
         while process.poll() is None and not list(_children(process)):
@@ -311,7 +311,7 @@ def test_workers_killed_at_random_moments_are_clear_errors_and_nothing_is_lost(
         assert {problem.what for problem in found} <= {"missing", "unlisted"}, found
         for shard in list((folder / "shards").glob("0*"))[: 3 * (not process.returncode)]:
             shard.unlink()  # something to do again
-    assert died >= 3
+    assert died
     assert collect(folder, WANTED)[0].content_hash == undisturbed
     assert not list(folder.rglob(".skyclone-*"))
 
