@@ -17,7 +17,7 @@ from ..errors import Damage, DatasetError, RecordError, ShardError
 from ..traffic.record import Table, check_table, content_hash
 from . import hdf5, parquet
 from .atomic import locked, publish
-from .manifest import SHARD_FOLDER, Manifest, ShardEntry, check_same, load_manifest
+from .manifest import MANIFEST_NAME, SHARD_FOLDER, Manifest, ShardEntry, check_same, load_manifest
 from .storage import Folder, read, size_of
 
 _BYTES_OF_A_ROW = 128  # in a file: at most; it has 71 in memory
@@ -94,15 +94,23 @@ def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
         index: Number of the shard.
 
     Raises:
-        DatasetError: The shard is not listed, missing, cut, altered, or does not follow the record.
+        DatasetError: The shard is not listed, missing, cut, altered, of another dataset, or does not follow the
+            record.
     """
     name = manifest.shard_name(index)
     if manifest.entry(index) is None:
         raise DatasetError(f"{folder}: shard {name} is not there yet. {REMEDY}")
     try:
-        return _read(folder, manifest, index)[0]
+        table, text = _read(folder, manifest, index)
+        stamp = _read_stamp(text)
     except (DatasetError, RecordError) as error:
         raise DatasetError(f"{folder / SHARD_FOLDER / name}: {error}. {REMEDY}") from None
+    if stamp.recipe != manifest.recipe_hash:
+        raise DatasetError(
+            f"{folder / MANIFEST_NAME}: its world, scenario, teacher, pilot, noise or seed is not the one that "
+            f"made {name}. Put the original back."
+        )
+    return table
 
 
 def check_shard(folder: Folder, manifest: Manifest, index: int) -> Stamp:

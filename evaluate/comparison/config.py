@@ -109,8 +109,8 @@ class Training(NamedTuple):
     def folder(self, root: Path) -> Path:
         """Return the folder of its run below the comparison's."""
         kind, amount = self.budget
-        place = root / "runs" / self.variant.name.replace(":", ",") / f"{kind}-{amount:g}"
-        return place / f"lr-{self.lr:g}" / f"seed-{self.seed}"
+        place = root / "runs" / self.variant.name.replace(":", ",") / f"{kind}-{amount:.15g}"
+        return place / f"lr-{self.lr:.15g}" / f"seed-{self.seed}"
 
 
 DEFAULT_SEEDS, DEFAULT_RATES = "3", "1e-3"

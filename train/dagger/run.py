@@ -150,7 +150,7 @@ class Dagger:
                 self._report(controls[-1], policies[0], "control, ")
         summary = self._publish(self.run, policies)
         if self.config.control:
-            self._publish(self.run / CONTROL_NAME, controls)
+            RunFolder(self.run / CONTROL_NAME).write_summary(self._publish(self.run / CONTROL_NAME, controls))
             summary["against_control"] = _against(policies[-1], controls[-1])
             self._say(_against_line(summary["against_control"]))
         self.folder.write_summary(summary)
@@ -268,7 +268,7 @@ class Dagger:
         )
 
     def _publish(self, folder: Path, policies: Sequence[RoundPolicy]) -> dict[str, Any]:
-        """Write the best and the last policy and the figures into a folder; return the summary.
+        """Write the best and the last policy and the figures of each round into a folder; return the summary.
 
         The best is the one with the smallest error in conflict in the states it visits itself (Ross et al. return
         the best of all rounds on such states too).
@@ -292,7 +292,6 @@ class Dagger:
             "batches": sum(policy.batches for policy in policies),
             "rounds": records,
         }
-        RunFolder(folder).write_summary(summary)
         return summary
 
 

@@ -81,8 +81,6 @@ def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, res
 
     By PPO, or along the analytic gradient of what a flight costs, through the world itself.
     """
-    import torch
-
     from .run import Finetuning
 
     method = ctx.params["method"]
@@ -95,9 +93,6 @@ def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, res
         config = FinetuneConfig.of(method)
     _check_method(method, given(ctx))
     config = chosen(ctx, config, part=method)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-
     Finetuning(parent, out, config, resume=resume, device=device, say=say).train()
     say(f"Next: skyclone evaluate {shlex.quote(parent or f'{out}/clone.safetensors')} {shlex.quote(str(out))}")
 

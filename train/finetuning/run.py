@@ -24,7 +24,7 @@ from .. import checkpoint
 from ..networks import Network
 from ..policy import Policy
 from ..runs import gate
-from ..runs.device import choose_device
+from ..runs.device import choose_device, torch_threads
 from ..runs.gate import GateFlights
 from ..runs.interruption import Interruption, remembered
 from ..runs.metrics_log import MetricsLog, packed, read_log, unpacked
@@ -77,7 +77,7 @@ class Finetuning:
         self.run, self.config, self._say = Path(run), config, say
         self.device = choose_device(device)
         self.folder = RunFolder(self.run)
-        with self.folder.closed_on_error():
+        with self.folder.closed_on_error(), torch_threads(config.threads):
             is_there = self.folder.open(resume, say)
             loaded = checkpoint.load(self.run / f"{PARENT_NAME}.safetensors" if parent is None else parent)
             path = load_config(self.run)[1]["path"] if parent is None else str(parent)
@@ -128,6 +128,7 @@ class Finetuning:
             self._say(line)
         with (
             self.folder,
+            torch_threads(self.config.threads),
             remembered() as interruption,
             MetricsLog(self.run, self.history, self.progress.steps) as log,
         ):

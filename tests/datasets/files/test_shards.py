@@ -3,7 +3,7 @@ import io
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -17,7 +17,7 @@ from skyclone.datasets.dataset import Dataset
 from skyclone.datasets.errors import DatasetError, RecordError
 from skyclone.datasets.files import hdf5, parquet
 from skyclone.datasets.files.manifest import Manifest
-from skyclone.datasets.files.shards import ForeignShardError, adopt_shard, read_shard, write_shard
+from skyclone.datasets.files.shards import ForeignShardError, adopt_shard, check_shard, read_shard, write_shard
 from skyclone.datasets.traffic.record import COLUMN_NAMES, COLUMNS, Table, content_hash
 
 CODECS = {"parquet": parquet, "hdf5": hdf5}
@@ -113,8 +113,10 @@ def test_a_shard_with_the_right_hash_and_wrong_rows_is_not_read(
     dataset: Dataset, make_table: Callable[..., Table]
 ) -> None:
     # A manifest edited to match: hashes agree, rows do not follow the record.
+    stamp = json.dumps(asdict(check_shard(dataset.path, dataset.manifest, 0)))
+
     def read(table: Table, more_rows: int = 0) -> None:
-        data = CODECS[dataset.manifest.format].encode(table, "")
+        data = CODECS[dataset.manifest.format].encode(table, stamp)
         entry = dataset.manifest.shards[0]
         (dataset.path / "shards" / entry.name).write_bytes(data)
         rows = len(table["episode"]) + more_rows
@@ -233,3 +235,10 @@ def test_hdf5_of_a_giant_declared_size_is_refused() -> None:
         data = bytes(file.id.get_file_image())
     with pytest.raises(DatasetError, match=rf"expected rows for {len(data)} bytes, got {2**40}"):
         hdf5.decode(data)
+
+
+@pytest.mark.parametrize("change", [{"noise": 0.4}, {"seed": 99}, {"teacher": "none"}])
+def test_a_shard_of_another_dataset_is_not_read_under_an_edited_manifest(dataset: Dataset, change: dict) -> None:
+    assert len(read_shard(dataset.path, dataset.manifest, 0)["episode"])
+    with pytest.raises(DatasetError, match=r"dataset\.json: its world, .* or seed is not the one that made 00000"):
+        read_shard(dataset.path, replace(dataset.manifest, **change), 0)
