@@ -248,7 +248,7 @@ def described(parameter: click.Parameter, context: click.Context) -> dict[str, A
     kind = info["type"]["param_type"]
     is_clicks = type(parameter.type).__module__.startswith("click.")
     record = parameter.get_help_record(context) or ("", "")
-    shown = re.search(r"default: ([^]]*)", record[1])
+    shown = re.search(r"default: ([^];]*)", record[1])
     return {
         "opts": sorted([*parameter.opts, *parameter.secondary_opts]),
         "kind": re.sub("Range$", "", kind) if is_clicks and kind != "Func" else "of our own",
