@@ -66,10 +66,8 @@ class WorldConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.aircraft, int) or self.aircraft < 1:
             raise ConfigurationError(f"expected 1 or more aircraft, got {self.aircraft}. Use --aircraft 20.")
-        if self.aircraft > 1000:
-            raise ConfigurationError(
-                f"expected at most 1000 aircraft, got {self.aircraft}: the pairs of a batch would not fit in memory"
-            )
+        if self.aircraft > 32_000:
+            raise ConfigurationError(f"expected at most 32000 aircraft (stored as int16), got {self.aircraft}")
         if not isinstance(self.max_steps, int) or not 1 <= self.max_steps <= 32_000:
             raise ConfigurationError(
                 f"expected max_steps from 1 to 32000 (steps are stored as int16), got {self.max_steps}"

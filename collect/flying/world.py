@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.pairs import Pairs, pairs_of
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
@@ -18,6 +19,9 @@ from ..airspace.sector import inner_radius, is_outside
 from ..airspace.world_config import WorldConfig
 from ..scenarios.registry import lay_out, stack
 from ..simulators import simulator_of
+
+MOST_AIRCRAFT = 1000
+"""All pairs of a batch are in memory at once."""
 
 
 class StepResult(NamedTuple):
@@ -59,6 +63,11 @@ class World:
     def __init__(
         self, config: WorldConfig, seed: int, episodes: Sequence[int], device: str | torch.device = "cpu"
     ) -> None:
+        if config.aircraft > MOST_AIRCRAFT:
+            raise ConfigurationError(
+                f"expected at most {MOST_AIRCRAFT} aircraft, got {config.aircraft}: the pairs of a batch would not fit "
+                "in memory. More fly only where a teacher is the pilot."
+            )
         self.config = config
         self.seed = seed
         self.device = torch.device(device)

@@ -1,0 +1,76 @@
+"""Flying without torch: batches that the kernels fly, where a teacher they know is the pilot.
+
+Notation: E episodes, N aircraft at the start.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..airspace.world_config import EMBEDDED, WorldConfig
+from ..kernels import compiling
+from ..kernels.detection import FEW
+from ..kernels.flight import Flown, fly
+from ..kernels.traffic import REWARDS, physics_of
+from ..scenarios.registry import NOISE_STREAM, lay_out, stack, stream_of
+from ..teachers.rules import Rules
+
+_ROOM_PER_FLIGHT = 1.25  # rows an aircraft takes, as a part of the straight way to its waypoint
+
+
+def is_known(config: WorldConfig, teacher: object) -> bool:
+    """Return whether the kernels can fly a teacher in a world: its arithmetic then is theirs on any machine."""
+    return config.simulator == EMBEDDED and config.reward in REWARDS and hasattr(teacher, "rules")
+
+
+def is_compiled(config: WorldConfig, teacher: object) -> bool:
+    """Return whether the kernels fly a teacher in a world here."""
+    return is_known(config, teacher) and not compiling.REASON
+
+
+def fly_compiled(
+    config: WorldConfig,
+    rules: Rules,
+    seed: int,
+    episodes: Sequence[int],
+    noise: float = 0.0,
+    is_recording: bool = True,
+    few: int = FEW,
+) -> Flown:
+    """Fly episodes to their end.
+
+    Args:
+        config: The world.
+        rules: The teacher that flies.
+        seed: Seed of the run.
+        episodes: Numbers of the episodes.
+        noise: Standard deviation of Gaussian noise on the flown action, in action units.
+        is_recording: Whether rows are wanted.
+        few: Up to this many aircraft all pairs are looked at.
+    """
+    traffic, corners = stack([lay_out(config, seed, episode) for episode in episodes], config)
+    state = (
+        traffic.east_m,
+        traffic.north_m,
+        traffic.track_rad,
+        traffic.speed_mps,
+        traffic.waypoint_east_m,
+        traffic.waypoint_north_m,
+    )
+    starts = np.stack([tensor.numpy() for tensor in state], axis=1).astype(np.float64)  # (E, 6, N)
+    numbers = traffic.is_flying.numpy().sum(axis=1)
+    straight_m = np.sqrt((starts[:, 4] - starts[:, 0]) ** 2 + (starts[:, 5] - starts[:, 1]) ** 2)
+    steps = np.minimum(_ROOM_PER_FLIGHT * straight_m / (config.cruise_mps * config.step_s) + 8, config.max_steps)
+    keys = [stream_of(seed, episode, NOISE_STREAM).generate_state(2) for episode in episodes]
+    return fly(
+        physics_of(config),
+        rules,
+        starts,
+        numbers.astype(np.int64),
+        corners.numpy().astype(np.float64),
+        float(noise),
+        np.array(keys, np.int64).reshape(len(keys), 2),
+        few,
+        is_recording,
+        int(steps.sum()) + 16 if is_recording else 1,
+    )

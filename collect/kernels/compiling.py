@@ -1,0 +1,79 @@
+"""Compiling: which functions numba compiles, and where it keeps what it has compiled.
+
+Strict arithmetic: no fast-math, so products and sums are neither reassociated nor fused. Without numba the same
+functions run as plain Python, with the same bits, but too slowly to fly.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+try:
+    import numba
+except Exception as error:  # not installed, or not for this processor, Python or NumPy
+    numba = None
+    REASON = f"{type(error).__name__}: {error}".splitlines()[0]
+    """Why nothing can be compiled here; "" where it can."""
+else:
+    REASON = ""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_STRICT = {"fastmath": False, "error_model": "numpy"}  # division by zero is infinite, as in IEEE 754
+_ROOM = Path(__file__).parent
+
+
+def inner(function: Function) -> Function:
+    """Let compiled functions call this one; called from Python, it runs as Python."""
+    if numba is None:
+        return function
+    from numba.extending import register_jitable
+
+    made: Function = register_jitable(**_STRICT)(function)
+    return made
+
+
+def entry(function: Function) -> Function:
+    """Compile a function when it is first called, and keep what was compiled for the next process."""
+    if numba is None:
+        return function
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = before or _cache_folder()
+    try:
+        made: Function = numba.njit(cache=bool(numba.config.CACHE_DIR), **_STRICT)(function)
+    except RuntimeError:  # the user's NUMBA_CACHE_DIR cannot be written
+        made = numba.njit(**_STRICT)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+    return made
+
+
+@cache
+def _cache_folder() -> str:
+    """Return where compiled code is kept; "" where no folder can be written.
+
+    numba compiles again when a function's own file has changed, but not when a file has that it calls into. So the
+    folder's name holds the hash of this room.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_ROOM.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    for folder in (_ROOM / "__pycache__", _user_cache() / "skyclone"):
+        try:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder / name, os.W_OK):
+            return str(folder / name)
+    return ""
+
+
+def _user_cache() -> Path:
+    """Return the user's folder for what can be made again."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

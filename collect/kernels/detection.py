@@ -1,0 +1,209 @@
+"""Who is near whom: conflicts, losses of separation and the nearest aircraft, by cells.
+
+A conflict within the look-ahead time T needs |d| < R + T |v|, so with cells of that size only the 3 x 3 cells
+around an aircraft are searched. The result is that of all pairs to the last bit: minima do not depend on the order, and
+conflicts are handed on in order of (ownship, intruder).
+"""
+
+from math import floor, inf, sqrt
+
+import numpy as np
+
+from ..teachers.rules import RVO, Rules
+from .compiling import inner
+from .traffic import Air, Cells, Grid, Physics
+
+FEW = 32
+"""Up to this many aircraft all pairs are looked at."""
+TEACHERS, WORLDS = 1, 2
+"""Bits of a pair: in conflict for the teacher; on the protected zone itself."""
+_SLACK = 1.0 + 1e-9  # rounding must not put a neighbour two cells away
+
+
+@inner
+def reach_of(air: Air, count: int, physics: Physics, rules: Rules) -> float:
+    """Return the distance beyond which no pair can matter to detection or to the teacher, m."""
+    fastest = 0.0
+    for a in range(count):
+        fastest = max(fastest, air.speed_mps[a])
+    zone = max(physics.protected_zone_m, rules.zone_m)
+    reach = zone + max(physics.lookahead_s, rules.lookahead_s) * 2.0 * fastest
+    if rules.kind == RVO:  # v = v_i + v_j - 2 v', and v' may be as fast as any aircraft
+        reach = max(reach, rules.zone_m + rules.lookahead_s * 2.0 * (fastest + physics.max_speed_mps))
+    return reach * _SLACK
+
+
+@inner
+def sort_into_cells(air: Air, count: int, reach_m: float, few: int, cells: Cells) -> Grid:
+    """Sort the aircraft into cells at least `reach_m` wide, about one aircraft a cell or more."""
+    if count <= few:
+        return Grid(0, 0, inf)
+    west, east, south, north = inf, -inf, inf, -inf
+    for a in range(count):
+        west, east = min(west, air.east_m[a]), max(east, air.east_m[a])
+        south, north = min(south, air.north_m[a]), max(north, air.north_m[a])
+    cell = reach_m
+    most = float(min(2 * count + 64, len(cells.start) - 1))
+    while ((east - west) / cell + 1.0) * ((north - south) / cell + 1.0) > most:
+        cell *= 1.25
+    columns, rows = int(floor((east - west) / cell)) + 1, int(floor((north - south) / cell)) + 1
+    if columns <= 3 and rows <= 3:
+        return Grid(0, 0, inf)
+    start = cells.start
+    for c in range(columns * rows + 1):
+        start[c] = 0
+    for a in range(count):
+        column, row = int(floor((air.east_m[a] - west) / cell)), int(floor((air.north_m[a] - south) / cell))
+        cells.place[a] = min(row, rows - 1) * columns + min(column, columns - 1)
+        start[cells.place[a] + 1] += 1
+    for c in range(columns * rows):
+        start[c + 1] += start[c]
+    for a in range(count - 1, -1, -1):  # from behind: each start moves to the front of its cell's members
+        start[cells.place[a] + 1] -= 1
+        cells.members[start[cells.place[a] + 1]] = a
+    for c in range(columns * rows):  # start[c + 1] is now where cell c begins
+        start[c] = start[c + 1]
+    start[columns * rows] = count
+    return Grid(columns, rows, cell)
+
+
+@inner
+def neighbours(a: int, count: int, first: int, grid: Grid, cells: Cells) -> int:
+    """Put all slots from `first` on that may be within a cell's width of slot `a` into `cells.around`."""
+    found = 0
+    if grid.columns == 0:
+        for b in range(first, count):
+            cells.around[b - first] = b
+        return max(count - first, 0)
+    row, column = cells.place[a] // grid.columns, cells.place[a] % grid.columns
+    left, right = max(column - 1, 0), min(column + 1, grid.columns - 1)
+    for line in range(max(row - 1, 0), min(row + 1, grid.rows - 1) + 1):
+        begin, end = cells.start[line * grid.columns + left], cells.start[line * grid.columns + right + 1]
+        for place in range(begin, end):
+            if cells.members[place] >= first:
+                cells.around[found] = cells.members[place]
+                found += 1
+    return found
+
+
+@inner
+def in_conflict(
+    distance2: float, approach: float, cross: float, speed2: float, zone_m: float, lookahead_s: float
+) -> bool:
+    """Return whether separation is lost, or will be within the look-ahead time; see `airspace.conflicts.detect`.
+
+    Args:
+        distance2: |d|^2.
+        approach: d.v
+        cross: d x v
+        speed2: |v|^2
+        zone_m: R.
+        lookahead_s: T.
+    """
+    zone2 = zone_m * zone_m
+    if distance2 < zone2:
+        return True
+    if approach >= 0.0 or cross * cross >= zone2 * speed2:
+        return False
+    path = approach + lookahead_s * speed2
+    return path > 0.0 or distance2 + lookahead_s * (approach + path) < zone2
+
+
+@inner
+def find(
+    air: Air, count: int, physics: Physics, rules: Rules, grid: Grid, cells: Cells, pairs: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Find the pairs in conflict, and fill in the distances to the nearest aircraft.
+
+    Args:
+        air: The aircraft.
+        count: A.
+        physics: The world: conflicts on its R count.
+        rules: The teacher: conflicts on its zone are those it acts on.
+        grid: From `sort_into_cells`, with at least `reach_of`.
+        cells: Their members.
+        pairs: (3, room) int64: slots of ownship and intruder, and bits; gets larger where that is needed.
+
+    Returns:
+        The pairs, each once with the lower slot first, in ascending order; and how many they are.
+    """
+    for a in range(count):
+        air.nearest2_m2[a] = inf
+    used = 0
+    widest2 = max(physics.protected_zone_m, rules.zone_m) ** 2
+    for a in range(count):
+        first = used
+        found = neighbours(a, count, a + 1, grid, cells)
+        if used + found > pairs.shape[1]:
+            pairs = wider(pairs, used + found)
+        for k in range(found):
+            b = cells.around[k]
+            east, north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+            distance2 = east * east + north * north
+            air.nearest2_m2[a] = min(air.nearest2_m2[a], distance2)
+            air.nearest2_m2[b] = min(air.nearest2_m2[b], distance2)
+            velocity_east = air.velocity_east_mps[b] - air.velocity_east_mps[a]
+            velocity_north = air.velocity_north_mps[b] - air.velocity_north_mps[a]
+            approach = east * velocity_east + north * velocity_north
+            if approach >= 0.0 and distance2 >= widest2:
+                continue
+            cross = east * velocity_north - north * velocity_east
+            speed2 = velocity_east * velocity_east + velocity_north * velocity_north
+            if cross * cross >= widest2 * speed2 and distance2 >= widest2:
+                continue
+            bits = 0
+            if in_conflict(distance2, approach, cross, speed2, rules.zone_m, rules.lookahead_s):
+                bits += TEACHERS
+            if in_conflict(distance2, approach, cross, speed2, physics.protected_zone_m, physics.lookahead_s):
+                bits += WORLDS
+            if bits:
+                place = used
+                while place > first and pairs[1, place - 1] > b:  # cells are not in order of the slots
+                    pairs[1, place], pairs[2, place] = pairs[1, place - 1], pairs[2, place - 1]
+                    place -= 1
+                pairs[0, used], pairs[1, place], pairs[2, place] = a, b, bits
+                used += 1
+    if grid.columns:
+        for a in range(count):
+            _look_farther(a, air, grid, cells)
+    return pairs, used
+
+
+@inner
+def _look_farther(a: int, air: Air, grid: Grid, cells: Cells) -> None:
+    """Search ring after ring of cells for the aircraft nearest to slot `a`, until none can be nearer."""
+    row, column = cells.place[a] // grid.columns, cells.place[a] % grid.columns
+    ring = 1
+    while True:
+        seen = ring * grid.cell_m / _SLACK
+        farthest = max(max(row, grid.rows - 1 - row), max(column, grid.columns - 1 - column))
+        if air.nearest2_m2[a] <= seen * seen or ring >= farthest:
+            return
+        ring += 1
+        for line in range(max(row - ring, 0), min(row + ring, grid.rows - 1) + 1):
+            step = 1 if abs(line - row) == ring else 2 * ring
+            for place in range(column - ring, column + ring + 1, step):
+                if not 0 <= place < grid.columns:
+                    continue
+                cell = line * grid.columns + place
+                for k in range(cells.start[cell], cells.start[cell + 1]):
+                    b = cells.members[k]
+                    east, north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+                    air.nearest2_m2[a] = min(air.nearest2_m2[a], east * east + north * north)
+
+
+@inner
+def wider(rows: np.ndarray, least: int) -> np.ndarray:
+    """Return a copy of (rows, room) with room for at least `least`, and half as much again."""
+    made = np.empty((rows.shape[0], least + least // 2 + 16), rows.dtype)
+    for row in range(rows.shape[0]):
+        for place in range(rows.shape[1]):
+            made[row, place] = rows[row, place]
+    return made
+
+
+@inner
+def distance_of(air: Air, a: int, b: int) -> float:
+    """Return the distance between two slots, m."""
+    east, north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+    return sqrt(east * east + north * north)

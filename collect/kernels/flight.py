@@ -1,0 +1,254 @@
+"""The loop: episodes flown to their end one after another, each row written where it belongs."""
+
+from math import inf, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from ...datasets.traffic.record import FLYING
+from ..teachers.rules import Rules
+from .compiling import entry, inner
+from .detection import WORLDS, distance_of, find, reach_of, sort_into_cells, wider
+from .elementary import clip, single
+from .motion import advance, flown_m, inner_radius, look, outcome_of
+from .noise import normal_pair
+from .resolution import advise
+from .rewards import intruder_part, nearest_part, own_part
+from .traffic import Air, Cells, Physics
+
+KEYS = ("episode", "step", "aircraft")
+FLOATS = (
+    "east_m",
+    "north_m",
+    "track_rad",
+    "speed_mps",
+    "waypoint_east_m",
+    "waypoint_north_m",
+    "teacher_turn",
+    "teacher_speed",
+    "pilot_turn",
+    "pilot_speed",
+    "reward",
+    "nearest_m",
+    "tcpa_s",
+    "dcpa_m",
+)
+CODES = ("conflicts", "outcome")
+REWARD = FLOATS.index("reward")
+SUMS = ("steps", "flown_m", "progress_m", "effort", "waypoint", "left_sector", "time_limit")
+
+
+class Flown(NamedTuple):
+    """What a batch of E episodes brought; rows in order of episode, step, aircraft.
+
+    Attributes:
+        keys: (3, room) int32, see `KEYS`; the episode's place in the batch.
+        floats: (14, room) float32, see `FLOATS`.
+        codes: (2, room) int8, see `CODES`.
+        rows: How many rows there are; 0 if they were not wanted.
+        seen: (4, room) int32: place of the episode, step, and the two aircraft of each pair in conflict on R.
+        seen_m2: (1, room) float64, the squares of their distances.
+        encounters: How many there are.
+        sums: (E, 7) float64, see `SUMS`.
+        nearest2_m2: (E, N) float64, of each aircraft over its whole flight.
+    """
+
+    keys: np.ndarray
+    floats: np.ndarray
+    codes: np.ndarray
+    rows: int
+    seen: np.ndarray
+    seen_m2: np.ndarray
+    encounters: int
+    sums: np.ndarray
+    nearest2_m2: np.ndarray
+
+
+@inner
+def begin(air: Air, state: np.ndarray, number: int) -> int:
+    """Put the first `number` aircraft of a state (6, N) into slots; return how many there are."""
+    for a in range(number):
+        air.number[a] = a
+        air.east_m[a], air.north_m[a] = state[0, a], state[1, a]
+        air.track_rad[a], air.speed_mps[a] = state[2, a], state[3, a]
+        air.waypoint_east_m[a], air.waypoint_north_m[a] = state[4, a], state[5, a]
+        look(air, a)
+    return number
+
+
+@inner
+def move(air: Air, a: int, b: int) -> None:
+    """Move slot `a` into slot `b`; what `detection.find` fills in stays behind."""
+    air.number[b], air.row[b], air.reward[b] = air.number[a], air.row[a], air.reward[a]
+    air.east_m[b], air.north_m[b] = air.east_m[a], air.north_m[a]
+    air.track_rad[b], air.speed_mps[b] = air.track_rad[a], air.speed_mps[a]
+    air.waypoint_east_m[b], air.waypoint_north_m[b] = air.waypoint_east_m[a], air.waypoint_north_m[a]
+    air.velocity_east_mps[b], air.velocity_north_mps[b] = air.velocity_east_mps[a], air.velocity_north_mps[a]
+    air.sine[b], air.cosine[b] = air.sine[a], air.cosine[a]
+    air.bearing_rad[b], air.to_go_m[b] = air.bearing_rad[a], air.to_go_m[a]
+
+
+@inner
+def write_row(
+    air: Air,
+    a: int,
+    advice: np.ndarray,
+    pilot: tuple[float, float],
+    floats: np.ndarray,
+    codes: np.ndarray,
+    row: int,
+) -> None:
+    """Write down state and labels of slot `a`; reward and outcome follow when they are known."""
+    floats[0, row], floats[1, row] = air.east_m[a], air.north_m[a]
+    floats[2, row], floats[3, row] = air.track_rad[a], air.speed_mps[a]
+    floats[4, row], floats[5, row] = air.waypoint_east_m[a], air.waypoint_north_m[a]
+    floats[6, row], floats[7, row] = advice[0, a], advice[1, a]
+    floats[8, row], floats[9, row] = pilot
+    floats[11, row] = np.nan if air.nearest2_m2[a] == inf else sqrt(air.nearest2_m2[a])
+    floats[12, row], floats[13, row] = advice[3, a], advice[4, a]
+    codes[0, row] = int(min(advice[2, a], 127.0))
+
+
+@entry
+def fly(
+    physics: Physics,
+    rules: Rules,
+    starts: np.ndarray,
+    numbers: np.ndarray,
+    corners: np.ndarray,
+    noise: float,
+    noise_keys: np.ndarray,
+    few: int,
+    is_recording: bool,
+    room: int,
+) -> Flown:
+    """Fly episodes to their end.
+
+    Args:
+        physics: The world.
+        rules: The teacher that flies and labels.
+        starts: (E, 6, N) float64: east, north, track, speed, waypoint east and north; float32 values.
+        numbers: (E,) int64, how many aircraft each episode has.
+        corners: (E, C, 2) float64, the sectors.
+        noise: Standard deviation of the noise on the flown action, in action units.
+        noise_keys: (E, 2) int64, the key of each episode's noise.
+        few: Up to this many aircraft all pairs are looked at; `detection.FEW`, or more to test it.
+        is_recording: Whether rows are wanted.
+        room: For how many rows there is room at first.
+
+    Returns:
+        What they brought.
+    """
+    episodes, _, most = starts.shape
+    air = Air(
+        np.zeros(most, np.int64),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most),
+        np.zeros(most, np.int64),
+    )
+    cells = Cells(
+        np.zeros(2 * most + 66, np.int64),
+        np.zeros(most, np.int64),
+        np.zeros(most, np.int64),
+        np.zeros(most, np.int64),
+    )
+    advice = np.zeros((6, most))
+    pairs = np.zeros((3, most + 16), np.int64)
+    keys = np.empty((3, room), np.int32)
+    floats = np.empty((14, room), np.float32)
+    codes = np.empty((2, room), np.int8)
+    seen = np.empty((4, 1024), np.int32)
+    seen_m2 = np.empty((1, 1024), np.float64)
+    sums = np.zeros((episodes, 7))
+    nearest2_m2 = np.full((episodes, most), inf)
+    rows = 0
+    encounters = 0
+    for episode in range(episodes):
+        count = begin(air, starts[episode], numbers[episode])
+        inner_m = inner_radius(corners[episode])
+        grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, cells)
+        pairs, used = find(air, count, physics, rules, grid, cells, pairs)
+        step = 0
+        while count:
+            advise(air, count, physics, rules, grid, cells, pairs, used, advice)
+            if is_recording and rows + count > floats.shape[1]:
+                keys, floats, codes = (
+                    wider(keys, rows + count),
+                    wider(floats, rows + count),
+                    wider(codes, rows + count),
+                )
+            if encounters + used > seen.shape[1]:
+                seen, seen_m2 = wider(seen, encounters + used), wider(seen_m2, encounters + used)
+            for k in range(used):
+                if pairs[2, k] & WORLDS:
+                    a, b = pairs[0, k], pairs[1, k]
+                    seen[0, encounters], seen[1, encounters] = episode, step
+                    seen[2, encounters], seen[3, encounters] = air.number[a], air.number[b]
+                    east, north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+                    seen_m2[0, encounters] = east * east + north * north
+                    encounters += 1
+            kept = 0
+            for a in range(count):
+                number = air.number[a]
+                nearest2_m2[episode, number] = min(nearest2_m2[episode, number], air.nearest2_m2[a])
+                turn, change = advice[0, a], advice[1, a]
+                if noise > 0.0:
+                    first, second = normal_pair(noise_keys[episode, 0], noise_keys[episode, 1], step, number)
+                    turn = single(clip(turn + noise * first, -1.0, 1.0))
+                    change = single(clip(change + noise * second, -1.0, 1.0))
+                if is_recording:
+                    keys[0, rows], keys[1, rows], keys[2, rows] = episode, step, number
+                    write_row(air, a, advice, (turn, change), floats, codes, rows)
+                to_go_m, track_rad, speed_mps = air.to_go_m[a], air.track_rad[a], air.speed_mps[a]
+                advance(air, a, turn, change, physics)
+                look(air, a)
+                outcome = outcome_of(air, a, step + 1, corners[episode], inner_m, physics)
+                sums[episode, 0] += 1.0
+                sums[episode, 1] += flown_m(speed_mps, air.speed_mps[a], physics)
+                sums[episode, 2] += to_go_m - air.to_go_m[a]
+                sums[episode, 3] += 0.5 * (abs(turn) + abs(change))
+                reward = own_part(air, a, physics, outcome, to_go_m, track_rad, speed_mps)
+                if is_recording:
+                    codes[1, rows], floats[REWARD, rows] = outcome, reward
+                air.row[a], air.reward[a] = rows, reward
+                rows += is_recording
+                if outcome == FLYING:
+                    move(air, a, kept)
+                    kept += 1
+                else:
+                    sums[episode, 3 + outcome] += 1.0
+            count = kept
+            step += 1
+            grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, cells)
+            pairs, used = find(air, count, physics, rules, grid, cells, pairs)
+            if is_recording:
+                _finish_rewards(air, count, physics, pairs, used, floats)
+    return Flown(keys, floats, codes, rows, seen, seen_m2, encounters, sums, nearest2_m2)
+
+
+@inner
+def _finish_rewards(
+    air: Air, count: int, physics: Physics, pairs: np.ndarray, used: int, floats: np.ndarray
+) -> None:
+    """Add to the rewards of the last step what its end took away from those that still fly."""
+    for k in range(used):
+        if pairs[2, k] & WORLDS:
+            a, b = pairs[0, k], pairs[1, k]
+            distance_m = distance_of(air, a, b)
+            if distance_m < physics.protected_zone_m:
+                air.reward[a] += intruder_part(distance_m, physics)
+                air.reward[b] += intruder_part(distance_m, physics)
+    for a in range(count):
+        floats[REWARD, air.row[a]] = air.reward[a] + nearest_part(air.nearest2_m2[a], physics)

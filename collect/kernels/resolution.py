@@ -1,0 +1,161 @@
+"""What the teachers say: target velocities of `none`, `mvp` and `rvo`; formulas as in `collect.teachers`."""
+
+from math import inf, sqrt
+
+import numpy as np
+
+from ..teachers.rules import MVP, RVO, Rules
+from .compiling import inner
+from .detection import TEACHERS, neighbours
+from .elementary import PI, arctangent, clip, length, sine_cosine, single, wrap
+from .traffic import Air, Cells, Grid, Physics
+
+HEAD_ON_M = 10.0
+LEAST_TCPA_S = 1e-6
+LEAST_SPEED2_M2PS2 = 1e-6
+_TURNS = 25
+_FACTORS = (1.0, 0.75, 0.5, 0.25, 1.25, 1.5)
+
+
+@inner
+def push(
+    east: float, north: float, velocity_east: float, velocity_north: float, zone_m: float
+) -> tuple[float, float, float, float]:
+    """Return MVP's velocity change of the ownship, east and north, and tcpa and dcpa; see `teachers.mvp.mvp_push`."""
+    approach = east * velocity_east + north * velocity_north
+    speed2 = velocity_east * velocity_east + velocity_north * velocity_north
+    tcpa = -approach / max(speed2, LEAST_SPEED2_M2PS2)
+    cpa_east, cpa_north = east + velocity_east * tcpa, north + velocity_north * tcpa
+    distance = max(length(east, north), 1e-6)
+    dcpa = length(cpa_east, cpa_north)
+    away = zone_m - dcpa
+    moved = dcpa
+    if dcpa <= HEAD_ON_M:
+        cpa_east, cpa_north = north / distance * HEAD_ON_M, -east / distance * HEAD_ON_M
+        moved = HEAD_ON_M
+    if distance > zone_m and moved < distance:
+        a, b = zone_m / distance, moved / distance
+        away = zone_m / (a * b + sqrt(max(1.0 - a * a, 0.0) * max(1.0 - b * b, 0.0))) - moved
+    factor = -away / (max(abs(tcpa), LEAST_TCPA_S) * moved)
+    return factor * cpa_east, factor * cpa_north, tcpa, dcpa
+
+
+@inner
+def advise(
+    air: Air,
+    count: int,
+    physics: Physics,
+    rules: Rules,
+    grid: Grid,
+    cells: Cells,
+    pairs: np.ndarray,
+    used: int,
+    advice: np.ndarray,
+) -> None:
+    """Say what each aircraft should do.
+
+    Args:
+        air: The aircraft.
+        count: A.
+        physics: The world.
+        rules: The teacher.
+        grid: From `detection.sort_into_cells`.
+        cells: Their members.
+        pairs: From `detection.find`.
+        used: How many there are.
+        advice: (6, N): is filled with turn and speed change in action units, the number of conflicts, tcpa and dcpa of
+            the most urgent one; the last row is used inside.
+    """
+    turns, speeds, conflicts, tcpas, dcpas, norths = (
+        advice[0],
+        advice[1],
+        advice[2],
+        advice[3],
+        advice[4],
+        advice[5],
+    )
+    for a in range(count):
+        conflicts[a], tcpas[a], dcpas[a] = 0.0, np.nan, np.nan
+        turns[a], norths[a] = 0.0, 0.0  # sums of pushes, for now
+    for k in range(used):
+        if pairs[2, k] & TEACHERS:
+            a, b = pairs[0, k], pairs[1, k]
+            east, north, tcpa, dcpa = push(
+                air.east_m[b] - air.east_m[a],
+                air.north_m[b] - air.north_m[a],
+                air.velocity_east_mps[b] - air.velocity_east_mps[a],
+                air.velocity_north_mps[b] - air.velocity_north_mps[a],
+                rules.zone_m,
+            )
+            turns[a] += east
+            norths[a] += north
+            turns[b] -= east
+            norths[b] -= north
+            for own in (a, b):
+                is_first = conflicts[own] == 0.0 or tcpa < tcpas[own]
+                if is_first or (tcpa == tcpas[own] and dcpa < dcpas[own]):
+                    tcpas[own], dcpas[own] = tcpa, dcpa
+                conflicts[own] += 1.0
+    for a in range(count):
+        track, speed = air.bearing_rad[a], physics.cruise_mps
+        if rules.kind == MVP and conflicts[a] > 0.0:
+            east, north = air.velocity_east_mps[a] + turns[a], air.velocity_north_mps[a] + norths[a]
+            speed = clip(length(east, north), physics.min_speed_mps, physics.max_speed_mps)
+            track = arctangent(east, north)
+            if east == 0.0 and north == 0.0:
+                speed = 0.0
+        elif rules.kind == RVO:
+            track, speed = _reciprocal(a, air, count, physics, rules, grid, cells)
+        turn = wrap(track - air.track_rad[a]) if speed > 0.0 else 0.0
+        turns[a] = single(clip(turn / physics.turn_rad, -1.0, 1.0))
+        speeds[a] = single(clip((speed - air.speed_mps[a]) / physics.speed_change_mps, -1.0, 1.0))
+
+
+@inner
+def _reciprocal(
+    a: int, air: Air, count: int, physics: Physics, rules: Rules, grid: Grid, cells: Cells
+) -> tuple[float, float]:
+    """Return the track and speed that `rvo` chooses for slot `a`; see `teachers.rvo`."""
+    bearing, cruise = air.bearing_rad[a], physics.cruise_mps
+    sine, cosine = sine_cosine(bearing)
+    found = neighbours(a, count, 0, grid, cells)
+    if _first_collision(a, air, cells, found, cruise * sine, cruise * cosine, rules) == inf:
+        return bearing, cruise
+    least, track, speed = inf, bearing, cruise
+    wanted_east, wanted_north = 0.0, 0.0
+    for f in range(len(_FACTORS)):
+        for t in range(_TURNS):
+            angle = bearing + (1.0 if t % 2 == 1 else -1.0) * ((t + 1) // 2) * (PI / (_TURNS - 1))
+            fast = clip(cruise * _FACTORS[f], physics.min_speed_mps, physics.max_speed_mps)
+            sine, cosine = sine_cosine(angle)
+            east, north = fast * sine, fast * cosine
+            if f == 0 and t == 0:
+                wanted_east, wanted_north = east, north
+            time = _first_collision(a, air, cells, found, east, north, rules)
+            detour = length(east - wanted_east, north - wanted_north)
+            cost = rules.urgency_m / max(time, 0.1) + detour + 1e-4 * (f * _TURNS + t)
+            if cost < least:
+                least, track, speed = cost, angle, fast
+    return track, speed
+
+
+@inner
+def _first_collision(a: int, air: Air, cells: Cells, found: int, east: float, north: float, rules: Rules) -> float:
+    """Return when slot `a` would first lose separation from a neighbour, each doing half of the avoiding."""
+    soonest = inf
+    for k in range(found):
+        b = cells.around[k]
+        if b == a:
+            continue
+        v_east = air.velocity_east_mps[b] + air.velocity_east_mps[a] - 2.0 * east
+        v_north = air.velocity_north_mps[b] + air.velocity_north_mps[a] - 2.0 * north
+        d_east, d_north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+        approach = d_east * v_east + d_north * v_north
+        if approach >= 0.0:
+            continue
+        speed2 = max(v_east * v_east + v_north * v_north, LEAST_SPEED2_M2PS2)
+        beyond = d_east * d_east + d_north * d_north - rules.zone_m * rules.zone_m
+        discriminant = approach * approach - speed2 * beyond
+        if discriminant > 0.0:
+            soonest = min(soonest, max((-approach - sqrt(discriminant)) / speed2, 0.0))
+    return soonest if soonest < rules.lookahead_s else inf
