@@ -11,7 +11,7 @@ import numpy as np
 
 from ..teachers.rules import RVO, Rules
 from .compiling import inner
-from .traffic import Air, Cells, Grid, Physics
+from .traffic import AROUND, MEMBERS, START, Grid, Physics
 
 FEW = 32
 """Up to this many aircraft all pairs are looked at."""
@@ -21,11 +21,11 @@ _SLACK = 1.0 + 1e-9  # rounding must not put a neighbour two cells away
 
 
 @inner
-def reach_of(air: Air, count: int, physics: Physics, rules: Rules) -> float:
+def reach_of(air: np.ndarray, count: int, physics: Physics, rules: Rules) -> float:
     """Return the distance beyond which no pair can matter to detection or to the teacher, m."""
     fastest = 0.0
     for a in range(count):
-        fastest = max(fastest, air.speed_mps[a])
+        fastest = max(fastest, air[a]["speed_mps"])
     zone = max(physics.protected_zone_m, rules.zone_m)
     reach = zone + max(physics.lookahead_s, rules.lookahead_s) * 2.0 * fastest
     if rules.kind == RVO:  # v = v_i + v_j - 2 v', and v' may be as fast as any aircraft
@@ -34,33 +34,33 @@ def reach_of(air: Air, count: int, physics: Physics, rules: Rules) -> float:
 
 
 @inner
-def sort_into_cells(air: Air, count: int, reach_m: float, few: int, cells: Cells) -> Grid:
+def sort_into_cells(air: np.ndarray, count: int, reach_m: float, few: int, cells: np.ndarray) -> Grid:
     """Sort the aircraft into cells at least `reach_m` wide, about one aircraft a cell or more."""
     if count <= few:
         return Grid(0, 0, inf)
     west, east, south, north = inf, -inf, inf, -inf
     for a in range(count):
-        west, east = min(west, air.east_m[a]), max(east, air.east_m[a])
-        south, north = min(south, air.north_m[a]), max(north, air.north_m[a])
+        west, east = min(west, air[a]["east_m"]), max(east, air[a]["east_m"])
+        south, north = min(south, air[a]["north_m"]), max(north, air[a]["north_m"])
     cell = reach_m
-    most = float(min(2 * count + 64, len(cells.start) - 1))
+    most = float(min(2 * count + 64, cells.shape[1] - 1))
     while ((east - west) / cell + 1.0) * ((north - south) / cell + 1.0) > most:
         cell *= 1.25
     columns, rows = int(floor((east - west) / cell)) + 1, int(floor((north - south) / cell)) + 1
     if columns <= 3 and rows <= 3:
         return Grid(0, 0, inf)
-    start = cells.start
+    start = cells[START]
     for c in range(columns * rows + 1):
         start[c] = 0
     for a in range(count):
-        column, row = int(floor((air.east_m[a] - west) / cell)), int(floor((air.north_m[a] - south) / cell))
-        cells.place[a] = min(row, rows - 1) * columns + min(column, columns - 1)
-        start[cells.place[a] + 1] += 1
+        column, row = int(floor((air[a]["east_m"] - west) / cell)), int(floor((air[a]["north_m"] - south) / cell))
+        air[a]["cell"] = min(row, rows - 1) * columns + min(column, columns - 1)
+        start[air[a]["cell"] + 1] += 1
     for c in range(columns * rows):
         start[c + 1] += start[c]
     for a in range(count - 1, -1, -1):  # from behind: each start moves to the front of its cell's members
-        start[cells.place[a] + 1] -= 1
-        cells.members[start[cells.place[a] + 1]] = a
+        start[air[a]["cell"] + 1] -= 1
+        cells[MEMBERS, start[air[a]["cell"] + 1]] = a
     for c in range(columns * rows):  # start[c + 1] is now where cell c begins
         start[c] = start[c + 1]
     start[columns * rows] = count
@@ -68,20 +68,20 @@ def sort_into_cells(air: Air, count: int, reach_m: float, few: int, cells: Cells
 
 
 @inner
-def neighbours(a: int, count: int, first: int, grid: Grid, cells: Cells) -> int:
+def neighbours(air: np.ndarray, a: int, count: int, first: int, grid: Grid, cells: np.ndarray) -> int:
     """Put all slots from `first` on that may be within a cell's width of slot `a` into `cells.around`."""
     found = 0
     if grid.columns == 0:
         for b in range(first, count):
-            cells.around[b - first] = b
+            cells[AROUND, b - first] = b
         return max(count - first, 0)
-    row, column = cells.place[a] // grid.columns, cells.place[a] % grid.columns
+    row, column = air[a]["cell"] // grid.columns, air[a]["cell"] % grid.columns
     left, right = max(column - 1, 0), min(column + 1, grid.columns - 1)
     for line in range(max(row - 1, 0), min(row + 1, grid.rows - 1) + 1):
-        begin, end = cells.start[line * grid.columns + left], cells.start[line * grid.columns + right + 1]
+        begin, end = cells[START, line * grid.columns + left], cells[START, line * grid.columns + right + 1]
         for place in range(begin, end):
-            if cells.members[place] >= first:
-                cells.around[found] = cells.members[place]
+            if cells[MEMBERS, place] >= first:
+                cells[AROUND, found] = cells[MEMBERS, place]
                 found += 1
     return found
 
@@ -111,7 +111,7 @@ def in_conflict(
 
 @inner
 def find(
-    air: Air, count: int, physics: Physics, rules: Rules, grid: Grid, cells: Cells, pairs: np.ndarray
+    air: np.ndarray, count: int, physics: Physics, rules: Rules, grid: Grid, cells: np.ndarray, pairs: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """Find the pairs in conflict, and fill in the distances to the nearest aircraft.
 
@@ -128,22 +128,22 @@ def find(
         The pairs, each once with the lower slot first, in ascending order; and how many they are.
     """
     for a in range(count):
-        air.nearest2_m2[a] = inf
+        air[a]["nearest2_m2"] = inf
     used = 0
     widest2 = max(physics.protected_zone_m, rules.zone_m) ** 2
     for a in range(count):
         first = used
-        found = neighbours(a, count, a + 1, grid, cells)
+        found = neighbours(air, a, count, a + 1, grid, cells)
         if used + found > pairs.shape[1]:
             pairs = wider(pairs, used + found)
         for k in range(found):
-            b = cells.around[k]
-            east, north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+            b = cells[AROUND, k]
+            east, north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
             distance2 = east * east + north * north
-            air.nearest2_m2[a] = min(air.nearest2_m2[a], distance2)
-            air.nearest2_m2[b] = min(air.nearest2_m2[b], distance2)
-            velocity_east = air.velocity_east_mps[b] - air.velocity_east_mps[a]
-            velocity_north = air.velocity_north_mps[b] - air.velocity_north_mps[a]
+            air[a]["nearest2_m2"] = min(air[a]["nearest2_m2"], distance2)
+            air[b]["nearest2_m2"] = min(air[b]["nearest2_m2"], distance2)
+            velocity_east = air[b]["velocity_east_mps"] - air[a]["velocity_east_mps"]
+            velocity_north = air[b]["velocity_north_mps"] - air[a]["velocity_north_mps"]
             approach = east * velocity_east + north * velocity_north
             if approach >= 0.0 and distance2 >= widest2:
                 continue
@@ -170,14 +170,14 @@ def find(
 
 
 @inner
-def _look_farther(a: int, air: Air, grid: Grid, cells: Cells) -> None:
+def _look_farther(a: int, air: np.ndarray, grid: Grid, cells: np.ndarray) -> None:
     """Search ring after ring of cells for the aircraft nearest to slot `a`, until none can be nearer."""
-    row, column = cells.place[a] // grid.columns, cells.place[a] % grid.columns
+    row, column = air[a]["cell"] // grid.columns, air[a]["cell"] % grid.columns
     ring = 1
     while True:
         seen = ring * grid.cell_m / _SLACK
         farthest = max(max(row, grid.rows - 1 - row), max(column, grid.columns - 1 - column))
-        if air.nearest2_m2[a] <= seen * seen or ring >= farthest:
+        if air[a]["nearest2_m2"] <= seen * seen or ring >= farthest:
             return
         ring += 1
         for line in range(max(row - ring, 0), min(row + ring, grid.rows - 1) + 1):
@@ -186,10 +186,10 @@ def _look_farther(a: int, air: Air, grid: Grid, cells: Cells) -> None:
                 if not 0 <= place < grid.columns:
                     continue
                 cell = line * grid.columns + place
-                for k in range(cells.start[cell], cells.start[cell + 1]):
-                    b = cells.members[k]
-                    east, north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
-                    air.nearest2_m2[a] = min(air.nearest2_m2[a], east * east + north * north)
+                for k in range(cells[START, cell], cells[START, cell + 1]):
+                    b = cells[MEMBERS, k]
+                    east, north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
+                    air[a]["nearest2_m2"] = min(air[a]["nearest2_m2"], east * east + north * north)
 
 
 @inner
@@ -203,7 +203,7 @@ def wider(rows: np.ndarray, least: int) -> np.ndarray:
 
 
 @inner
-def distance_of(air: Air, a: int, b: int) -> float:
+def distance_of(air: np.ndarray, a: int, b: int) -> float:
     """Return the distance between two slots, m."""
-    east, north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+    east, north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
     return sqrt(east * east + north * north)

@@ -14,7 +14,7 @@ from .motion import advance, flown_m, inner_radius, look, outcome_of
 from .noise import normal_pair
 from .resolution import advise
 from .rewards import intruder_part, nearest_part, own_part
-from .traffic import Air, Cells, Physics
+from .traffic import AIR, Physics
 
 KEYS = ("episode", "step", "aircraft")
 FLOATS = (
@@ -65,48 +65,42 @@ class Flown(NamedTuple):
 
 
 @inner
-def begin(air: Air, state: np.ndarray, number: int) -> int:
+def begin(air: np.ndarray, state: np.ndarray, number: int) -> int:
     """Put the first `number` aircraft of a state (6, N) into slots; return how many there are."""
     for a in range(number):
-        air.number[a] = a
-        air.east_m[a], air.north_m[a] = state[0, a], state[1, a]
-        air.track_rad[a], air.speed_mps[a] = state[2, a], state[3, a]
-        air.waypoint_east_m[a], air.waypoint_north_m[a] = state[4, a], state[5, a]
+        air[a]["number"] = a
+        air[a]["east_m"], air[a]["north_m"] = state[0, a], state[1, a]
+        air[a]["track_rad"], air[a]["speed_mps"] = state[2, a], state[3, a]
+        air[a]["waypoint_east_m"], air[a]["waypoint_north_m"] = state[4, a], state[5, a]
         look(air, a)
     return number
 
 
 @inner
-def move(air: Air, a: int, b: int) -> None:
-    """Move slot `a` into slot `b`; what `detection.find` fills in stays behind."""
-    air.number[b], air.row[b], air.reward[b] = air.number[a], air.row[a], air.reward[a]
-    air.east_m[b], air.north_m[b] = air.east_m[a], air.north_m[a]
-    air.track_rad[b], air.speed_mps[b] = air.track_rad[a], air.speed_mps[a]
-    air.waypoint_east_m[b], air.waypoint_north_m[b] = air.waypoint_east_m[a], air.waypoint_north_m[a]
-    air.velocity_east_mps[b], air.velocity_north_mps[b] = air.velocity_east_mps[a], air.velocity_north_mps[a]
-    air.sine[b], air.cosine[b] = air.sine[a], air.cosine[a]
-    air.bearing_rad[b], air.to_go_m[b] = air.bearing_rad[a], air.to_go_m[a]
+def move(air: np.ndarray, a: int, b: int) -> None:
+    """Move slot `a` into slot `b`."""
+    if a != b:
+        air[b] = air[a]
 
 
 @inner
 def write_row(
-    air: Air,
+    air: np.ndarray,
     a: int,
-    advice: np.ndarray,
     pilot: tuple[float, float],
     floats: np.ndarray,
     codes: np.ndarray,
     row: int,
 ) -> None:
     """Write down state and labels of slot `a`; reward and outcome follow when they are known."""
-    floats[0, row], floats[1, row] = air.east_m[a], air.north_m[a]
-    floats[2, row], floats[3, row] = air.track_rad[a], air.speed_mps[a]
-    floats[4, row], floats[5, row] = air.waypoint_east_m[a], air.waypoint_north_m[a]
-    floats[6, row], floats[7, row] = advice[0, a], advice[1, a]
+    floats[0, row], floats[1, row] = air[a]["east_m"], air[a]["north_m"]
+    floats[2, row], floats[3, row] = air[a]["track_rad"], air[a]["speed_mps"]
+    floats[4, row], floats[5, row] = air[a]["waypoint_east_m"], air[a]["waypoint_north_m"]
+    floats[6, row], floats[7, row] = air[a]["advised_turn"], air[a]["advised_speed"]
     floats[8, row], floats[9, row] = pilot
-    floats[11, row] = np.nan if air.nearest2_m2[a] == inf else sqrt(air.nearest2_m2[a])
-    floats[12, row], floats[13, row] = advice[3, a], advice[4, a]
-    codes[0, row] = int(min(advice[2, a], 127.0))
+    floats[11, row] = np.nan if air[a]["nearest2_m2"] == inf else sqrt(air[a]["nearest2_m2"])
+    floats[12, row], floats[13, row] = air[a]["tcpa_s"], air[a]["dcpa_m"]
+    codes[0, row] = int(min(air[a]["conflicts"], 127.0))
 
 
 @entry
@@ -140,31 +134,7 @@ def fly(
         What they brought.
     """
     episodes, _, most = starts.shape
-    air = Air(
-        np.zeros(most, np.int64),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most),
-        np.zeros(most, np.int64),
-    )
-    cells = Cells(
-        np.zeros(2 * most + 66, np.int64),
-        np.zeros(most, np.int64),
-        np.zeros(most, np.int64),
-        np.zeros(most, np.int64),
-    )
-    advice = np.zeros((6, most))
+    air, cells = np.zeros(most, AIR), np.zeros((3, 2 * most + 66), np.int64)
     pairs = np.zeros((3, most + 16), np.int64)
     keys = np.empty((3, room), np.int32)
     floats = np.empty((14, room), np.float32)
@@ -178,11 +148,15 @@ def fly(
     for episode in range(episodes):
         count = begin(air, starts[episode], numbers[episode])
         inner_m = inner_radius(corners[episode])
-        grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, cells)
-        pairs, used = find(air, count, physics, rules, grid, cells, pairs)
         step = 0
-        while count:
-            advise(air, count, physics, rules, grid, cells, pairs, used, advice)
+        while True:
+            grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, cells)
+            pairs, used = find(air, count, physics, rules, grid, cells, pairs)
+            if is_recording and step:
+                _finish_rewards(air, count, physics, pairs, used, floats)
+            if count == 0:
+                break
+            advise(air, count, physics, rules, grid, cells, pairs, used)
             if is_recording and rows + count > floats.shape[1]:
                 keys, floats, codes = (
                     wider(keys, rows + count),
@@ -195,34 +169,34 @@ def fly(
                 if pairs[2, k] & WORLDS:
                     a, b = pairs[0, k], pairs[1, k]
                     seen[0, encounters], seen[1, encounters] = episode, step
-                    seen[2, encounters], seen[3, encounters] = air.number[a], air.number[b]
-                    east, north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+                    seen[2, encounters], seen[3, encounters] = air[a]["number"], air[b]["number"]
+                    east, north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
                     seen_m2[0, encounters] = east * east + north * north
                     encounters += 1
             kept = 0
             for a in range(count):
-                number = air.number[a]
-                nearest2_m2[episode, number] = min(nearest2_m2[episode, number], air.nearest2_m2[a])
-                turn, change = advice[0, a], advice[1, a]
+                number = air[a]["number"]
+                nearest2_m2[episode, number] = min(nearest2_m2[episode, number], air[a]["nearest2_m2"])
+                turn, change = air[a]["advised_turn"], air[a]["advised_speed"]
                 if noise > 0.0:
                     first, second = normal_pair(noise_keys[episode, 0], noise_keys[episode, 1], step, number)
                     turn = single(clip(turn + noise * first, -1.0, 1.0))
                     change = single(clip(change + noise * second, -1.0, 1.0))
                 if is_recording:
                     keys[0, rows], keys[1, rows], keys[2, rows] = episode, step, number
-                    write_row(air, a, advice, (turn, change), floats, codes, rows)
-                to_go_m, track_rad, speed_mps = air.to_go_m[a], air.track_rad[a], air.speed_mps[a]
+                    write_row(air, a, (turn, change), floats, codes, rows)
+                to_go_m, track_rad, speed_mps = air[a]["to_go_m"], air[a]["track_rad"], air[a]["speed_mps"]
                 advance(air, a, turn, change, physics)
                 look(air, a)
                 outcome = outcome_of(air, a, step + 1, corners[episode], inner_m, physics)
                 sums[episode, 0] += 1.0
-                sums[episode, 1] += flown_m(speed_mps, air.speed_mps[a], physics)
-                sums[episode, 2] += to_go_m - air.to_go_m[a]
+                sums[episode, 1] += flown_m(speed_mps, air[a]["speed_mps"], physics)
+                sums[episode, 2] += to_go_m - air[a]["to_go_m"]
                 sums[episode, 3] += 0.5 * (abs(turn) + abs(change))
                 reward = own_part(air, a, physics, outcome, to_go_m, track_rad, speed_mps)
                 if is_recording:
                     codes[1, rows], floats[REWARD, rows] = outcome, reward
-                air.row[a], air.reward[a] = rows, reward
+                air[a]["row"], air[a]["reward"] = rows, reward
                 rows += is_recording
                 if outcome == FLYING:
                     move(air, a, kept)
@@ -231,16 +205,12 @@ def fly(
                     sums[episode, 3 + outcome] += 1.0
             count = kept
             step += 1
-            grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, cells)
-            pairs, used = find(air, count, physics, rules, grid, cells, pairs)
-            if is_recording:
-                _finish_rewards(air, count, physics, pairs, used, floats)
     return Flown(keys, floats, codes, rows, seen, seen_m2, encounters, sums, nearest2_m2)
 
 
 @inner
 def _finish_rewards(
-    air: Air, count: int, physics: Physics, pairs: np.ndarray, used: int, floats: np.ndarray
+    air: np.ndarray, count: int, physics: Physics, pairs: np.ndarray, used: int, floats: np.ndarray
 ) -> None:
     """Add to the rewards of the last step what its end took away from those that still fly."""
     for k in range(used):
@@ -248,7 +218,7 @@ def _finish_rewards(
             a, b = pairs[0, k], pairs[1, k]
             distance_m = distance_of(air, a, b)
             if distance_m < physics.protected_zone_m:
-                air.reward[a] += intruder_part(distance_m, physics)
-                air.reward[b] += intruder_part(distance_m, physics)
+                air[a]["reward"] += intruder_part(distance_m, physics)
+                air[b]["reward"] += intruder_part(distance_m, physics)
     for a in range(count):
-        floats[REWARD, air.row[a]] = air.reward[a] + nearest_part(air.nearest2_m2[a], physics)
+        floats[REWARD, air[a]["row"]] = air[a]["reward"] + nearest_part(air[a]["nearest2_m2"], physics)

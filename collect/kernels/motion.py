@@ -7,22 +7,22 @@ import numpy as np
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from .compiling import inner
 from .elementary import arctangent, clip, length, sine_cosine, single, wrap
-from .traffic import Air, Physics
+from .traffic import Physics
 
 
 @inner
-def look(air: Air, a: int) -> None:
+def look(air: np.ndarray, a: int) -> None:
     """Derive from the state of slot `a` what does not depend on others."""
-    air.sine[a], air.cosine[a] = sine_cosine(air.track_rad[a])
-    air.velocity_east_mps[a] = air.speed_mps[a] * air.sine[a]
-    air.velocity_north_mps[a] = air.speed_mps[a] * air.cosine[a]
-    east, north = air.waypoint_east_m[a] - air.east_m[a], air.waypoint_north_m[a] - air.north_m[a]
-    air.bearing_rad[a] = arctangent(east, north)
-    air.to_go_m[a] = length(east, north)
+    air[a]["sine"], air[a]["cosine"] = sine_cosine(air[a]["track_rad"])
+    air[a]["velocity_east_mps"] = air[a]["speed_mps"] * air[a]["sine"]
+    air[a]["velocity_north_mps"] = air[a]["speed_mps"] * air[a]["cosine"]
+    east, north = air[a]["waypoint_east_m"] - air[a]["east_m"], air[a]["waypoint_north_m"] - air[a]["north_m"]
+    air[a]["bearing_rad"] = arctangent(east, north)
+    air[a]["to_go_m"] = length(east, north)
 
 
 @inner
-def advance(air: Air, a: int, turn: float, speed_change: float, physics: Physics) -> None:
+def advance(air: np.ndarray, a: int, turn: float, speed_change: float, physics: Physics) -> None:
     """Fly slot `a` for one decision step; see `airspace.dynamics.advance`.
 
     Args:
@@ -32,7 +32,7 @@ def advance(air: Air, a: int, turn: float, speed_change: float, physics: Physics
         speed_change: In action units, in [-1, 1].
         physics: The world.
     """
-    speed = air.speed_mps[a]
+    speed = air[a]["speed_mps"]
     target = clip(speed + speed_change * physics.speed_change_mps, physics.min_speed_mps, physics.max_speed_mps)
     most = physics.acceleration_mps2 * physics.step_s
     change = clip(target - speed, -most, most)
@@ -43,13 +43,13 @@ def advance(air: Air, a: int, turn: float, speed_change: float, physics: Physics
     sine, cosine = sine_cosine(0.5 * turned)
     chord = in_turn * (2.0 + cosine) / 3.0
     # sin and cos of (track + half) and of (track + turn)
-    east, north = air.sine[a], air.cosine[a]
+    east, north = air[a]["sine"], air[a]["cosine"]
     half_east, half_north = east * cosine + north * sine, north * cosine - east * sine
     full_east, full_north = half_east * cosine + half_north * sine, half_north * cosine - half_east * sine
-    air.east_m[a] = single(air.east_m[a] + (chord * half_east + rest * full_east))
-    air.north_m[a] = single(air.north_m[a] + (chord * half_north + rest * full_north))
-    air.track_rad[a] = single(wrap(air.track_rad[a] + turned))
-    air.speed_mps[a] = single(new_speed)
+    air[a]["east_m"] = single(air[a]["east_m"] + (chord * half_east + rest * full_east))
+    air[a]["north_m"] = single(air[a]["north_m"] + (chord * half_north + rest * full_north))
+    air[a]["track_rad"] = single(wrap(air[a]["track_rad"] + turned))
+    air[a]["speed_mps"] = single(new_speed)
 
 
 @inner
@@ -80,12 +80,12 @@ def flown_m(before_mps: float, after_mps: float, physics: Physics) -> float:
 
 
 @inner
-def outcome_of(air: Air, a: int, step: int, corners: np.ndarray, inner_m: float, physics: Physics) -> int:
+def outcome_of(air: np.ndarray, a: int, step: int, corners: np.ndarray, inner_m: float, physics: Physics) -> int:
     """Return what became of slot `a` with step number `step` (from 1): waypoint before left_sector before time_limit."""
-    if air.to_go_m[a] <= physics.waypoint_radius_m:
+    if air[a]["to_go_m"] <= physics.waypoint_radius_m:
         return WAYPOINT
     reach = inner_m + physics.outside_m
-    east, north = air.east_m[a], air.north_m[a]
+    east, north = air[a]["east_m"], air[a]["north_m"]
     if east * east + north * north > reach * reach and _outside_m(east, north, corners) > physics.outside_m:
         return LEFT_SECTOR
     return TIME_LIMIT if step >= physics.max_steps else FLYING

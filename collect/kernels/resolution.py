@@ -8,7 +8,7 @@ from ..teachers.rules import MVP, RVO, Rules
 from .compiling import inner
 from .detection import TEACHERS, neighbours
 from .elementary import PI, arctangent, clip, length, sine_cosine, single, wrap
-from .traffic import Air, Cells, Grid, Physics
+from .traffic import AROUND, Grid, Physics
 
 HEAD_ON_M = 10.0
 LEAST_TCPA_S = 1e-6
@@ -42,17 +42,16 @@ def push(
 
 @inner
 def advise(
-    air: Air,
+    air: np.ndarray,
     count: int,
     physics: Physics,
     rules: Rules,
     grid: Grid,
-    cells: Cells,
+    cells: np.ndarray,
     pairs: np.ndarray,
     used: int,
-    advice: np.ndarray,
 ) -> None:
-    """Say what each aircraft should do.
+    """Say what each aircraft should do, in action units; also count its conflicts and find the most urgent one.
 
     Args:
         air: The aircraft.
@@ -63,62 +62,55 @@ def advise(
         cells: Their members.
         pairs: From `detection.find`.
         used: How many there are.
-        advice: (6, N): is filled with turn and speed change in action units, the number of conflicts, tcpa and dcpa of
-            the most urgent one; the last row is used inside.
     """
-    turns, speeds, conflicts, tcpas, dcpas, norths = (
-        advice[0],
-        advice[1],
-        advice[2],
-        advice[3],
-        advice[4],
-        advice[5],
-    )
     for a in range(count):
-        conflicts[a], tcpas[a], dcpas[a] = 0.0, np.nan, np.nan
-        turns[a], norths[a] = 0.0, 0.0  # sums of pushes, for now
+        air[a]["conflicts"], air[a]["tcpa_s"], air[a]["dcpa_m"] = 0.0, np.nan, np.nan
+        air[a]["advised_turn"], air[a]["pushed_north"] = 0.0, 0.0  # sums of pushes, for now
     for k in range(used):
         if pairs[2, k] & TEACHERS:
             a, b = pairs[0, k], pairs[1, k]
             east, north, tcpa, dcpa = push(
-                air.east_m[b] - air.east_m[a],
-                air.north_m[b] - air.north_m[a],
-                air.velocity_east_mps[b] - air.velocity_east_mps[a],
-                air.velocity_north_mps[b] - air.velocity_north_mps[a],
+                air[b]["east_m"] - air[a]["east_m"],
+                air[b]["north_m"] - air[a]["north_m"],
+                air[b]["velocity_east_mps"] - air[a]["velocity_east_mps"],
+                air[b]["velocity_north_mps"] - air[a]["velocity_north_mps"],
                 rules.zone_m,
             )
-            turns[a] += east
-            norths[a] += north
-            turns[b] -= east
-            norths[b] -= north
+            air[a]["advised_turn"] += east
+            air[a]["pushed_north"] += north
+            air[b]["advised_turn"] -= east
+            air[b]["pushed_north"] -= north
             for own in (a, b):
-                is_first = conflicts[own] == 0.0 or tcpa < tcpas[own]
-                if is_first or (tcpa == tcpas[own] and dcpa < dcpas[own]):
-                    tcpas[own], dcpas[own] = tcpa, dcpa
-                conflicts[own] += 1.0
+                is_first = air[own]["conflicts"] == 0.0 or tcpa < air[own]["tcpa_s"]
+                if is_first or (tcpa == air[own]["tcpa_s"] and dcpa < air[own]["dcpa_m"]):
+                    air[own]["tcpa_s"], air[own]["dcpa_m"] = tcpa, dcpa
+                air[own]["conflicts"] += 1.0
     for a in range(count):
-        track, speed = air.bearing_rad[a], physics.cruise_mps
-        if rules.kind == MVP and conflicts[a] > 0.0:
-            east, north = air.velocity_east_mps[a] + turns[a], air.velocity_north_mps[a] + norths[a]
+        track, speed = air[a]["bearing_rad"], physics.cruise_mps
+        if rules.kind == MVP and air[a]["conflicts"] > 0.0:
+            east, north = (
+                air[a]["velocity_east_mps"] + air[a]["advised_turn"],
+                air[a]["velocity_north_mps"] + air[a]["pushed_north"],
+            )
             speed = clip(length(east, north), physics.min_speed_mps, physics.max_speed_mps)
             track = arctangent(east, north)
             if east == 0.0 and north == 0.0:
                 speed = 0.0
         elif rules.kind == RVO:
             track, speed = _reciprocal(a, air, count, physics, rules, grid, cells)
-        turn = wrap(track - air.track_rad[a]) if speed > 0.0 else 0.0
-        turns[a] = single(clip(turn / physics.turn_rad, -1.0, 1.0))
-        speeds[a] = single(clip((speed - air.speed_mps[a]) / physics.speed_change_mps, -1.0, 1.0))
+        turn = wrap(track - air[a]["track_rad"]) if speed > 0.0 else 0.0
+        air[a]["advised_turn"] = single(clip(turn / physics.turn_rad, -1.0, 1.0))
+        air[a]["advised_speed"] = single(clip((speed - air[a]["speed_mps"]) / physics.speed_change_mps, -1.0, 1.0))
 
 
 @inner
 def _reciprocal(
-    a: int, air: Air, count: int, physics: Physics, rules: Rules, grid: Grid, cells: Cells
+    a: int, air: np.ndarray, count: int, physics: Physics, rules: Rules, grid: Grid, cells: np.ndarray
 ) -> tuple[float, float]:
     """Return the track and speed that `rvo` chooses for slot `a`; see `teachers.rvo`."""
-    bearing, cruise = air.bearing_rad[a], physics.cruise_mps
+    bearing, cruise = air[a]["bearing_rad"], physics.cruise_mps
     sine, cosine = sine_cosine(bearing)
-    found = neighbours(a, count, 0, grid, cells)
+    found = neighbours(air, a, count, 0, grid, cells)
     if _first_collision(a, air, cells, found, cruise * sine, cruise * cosine, rules) == inf:
         return bearing, cruise
     least, track, speed = inf, bearing, cruise
@@ -140,16 +132,18 @@ def _reciprocal(
 
 
 @inner
-def _first_collision(a: int, air: Air, cells: Cells, found: int, east: float, north: float, rules: Rules) -> float:
+def _first_collision(
+    a: int, air: np.ndarray, cells: np.ndarray, found: int, east: float, north: float, rules: Rules
+) -> float:
     """Return when slot `a` would first lose separation from a neighbour, each doing half of the avoiding."""
     soonest = inf
     for k in range(found):
-        b = cells.around[k]
+        b = cells[AROUND, k]
         if b == a:
             continue
-        v_east = air.velocity_east_mps[b] + air.velocity_east_mps[a] - 2.0 * east
-        v_north = air.velocity_north_mps[b] + air.velocity_north_mps[a] - 2.0 * north
-        d_east, d_north = air.east_m[b] - air.east_m[a], air.north_m[b] - air.north_m[a]
+        v_east = air[b]["velocity_east_mps"] + air[a]["velocity_east_mps"] - 2.0 * east
+        v_north = air[b]["velocity_north_mps"] + air[a]["velocity_north_mps"] - 2.0 * north
+        d_east, d_north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
         approach = d_east * v_east + d_north * v_north
         if approach >= 0.0:
             continue

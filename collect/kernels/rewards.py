@@ -6,26 +6,30 @@ pairs are.
 
 from math import inf, sqrt
 
+import numpy as np
+
 from ...datasets.traffic.record import LEFT_SECTOR, WAYPOINT
 from ..airspace.units import NAUTICAL_MILE_M
 from .compiling import inner
 from .elementary import clip, wrap
 from .motion import flown_m
-from .traffic import SEED, Air, Physics
+from .traffic import SEED, Physics
 
 
 @inner
 def own_part(
-    air: Air, a: int, physics: Physics, outcome: int, to_go_m: float, track_rad: float, speed_mps: float
+    air: np.ndarray, a: int, physics: Physics, outcome: int, to_go_m: float, track_rad: float, speed_mps: float
 ) -> float:
     """Return the reward of slot `a` without its intruders; the last three arguments are those before the step."""
-    gained = to_go_m - air.to_go_m[a]
+    gained = to_go_m - air[a]["to_go_m"]
     if physics.reward == SEED:
-        reward = -0.5 * abs(wrap(air.track_rad[a] - air.bearing_rad[a])) - 0.005 + gained * (5.0 / NAUTICAL_MILE_M)
+        reward = (
+            -0.5 * abs(wrap(air[a]["track_rad"] - air[a]["bearing_rad"])) - 0.005 + gained * (5.0 / NAUTICAL_MILE_M)
+        )
         return reward + 10.0 if outcome == WAYPOINT else reward
-    flown = flown_m(speed_mps, air.speed_mps[a], physics)
-    uneven = air.speed_mps[a] / physics.cruise_mps - 1.0
-    turn = wrap(air.track_rad[a] - track_rad) / physics.turn_rad
+    flown = flown_m(speed_mps, air[a]["speed_mps"], physics)
+    uneven = air[a]["speed_mps"] / physics.cruise_mps - 1.0
+    turn = wrap(air[a]["track_rad"] - track_rad) / physics.turn_rad
     reward = 2.0 * (gained - flown) / 100.0 - 0.2 * (uneven * uneven) - 0.02 * (turn * turn)
     return reward - 20.0 if outcome == LEFT_SECTOR else reward
 

@@ -35,44 +35,44 @@ class Physics(NamedTuple):
     reward: int
 
 
-class Air(NamedTuple):
-    """The aircraft that fly, arrays of N float64 (or int64) of which the first A count.
+AIR = np.dtype(
+    [
+        ("number", "i8"),
+        ("east_m", "f8"),
+        ("north_m", "f8"),
+        ("track_rad", "f8"),
+        ("speed_mps", "f8"),
+        ("waypoint_east_m", "f8"),
+        ("waypoint_north_m", "f8"),
+        # derived from the state by `motion.look`
+        ("velocity_east_mps", "f8"),
+        ("velocity_north_mps", "f8"),
+        ("sine", "f8"),  # of the track
+        ("cosine", "f8"),
+        ("bearing_rad", "f8"),  # to the waypoint
+        ("to_go_m", "f8"),
+        # by `detection`
+        ("cell", "i8"),
+        ("nearest2_m2", "f8"),  # infinite where nobody else flies
+        # by `resolution.advise`
+        ("advised_turn", "f8"),
+        ("advised_speed", "f8"),
+        ("conflicts", "f8"),  # that the teacher acts on
+        ("tcpa_s", "f8"),  # of the most urgent one
+        ("dcpa_m", "f8"),
+        ("pushed_north", "f8"),
+        # by `flight.fly`: of the last step
+        ("reward", "f8"),
+        ("row", "i8"),
+    ],
+    align=True,
+)
+"""An aircraft that flies. An episode is an array of N, of which the first A count.
 
-    The first seven are the state; what follows is derived from it by `flight.look` and `detection.find`.
-    """
-
-    number: np.ndarray
-    east_m: np.ndarray
-    north_m: np.ndarray
-    track_rad: np.ndarray
-    speed_mps: np.ndarray
-    waypoint_east_m: np.ndarray
-    waypoint_north_m: np.ndarray
-    velocity_east_mps: np.ndarray
-    velocity_north_mps: np.ndarray
-    sine: np.ndarray  # of the track
-    cosine: np.ndarray
-    bearing_rad: np.ndarray  # to the waypoint
-    to_go_m: np.ndarray
-    nearest2_m2: np.ndarray  # infinite where nobody else flies
-    reward: np.ndarray  # of the last step, as far as it is known
-    row: np.ndarray  # of the last step
-
-
-class Cells(NamedTuple):
-    """Square cells that hold the aircraft, row by row from the south-west.
-
-    Attributes:
-        start: (cells + 1,) int64, where in `members` the aircraft of each cell begin.
-        members: (N,) int64 slots, those of a cell in ascending order.
-        place: (N,) int64 cell of each slot.
-        around: (N,) int64, room for the neighbours of one aircraft.
-    """
-
-    start: np.ndarray
-    members: np.ndarray
-    place: np.ndarray
-    around: np.ndarray
+One array and not one a quantity: numba counts the references to each array that a function is handed.
+"""
+START, MEMBERS, AROUND = 0, 1, 2
+"""Rows of `cells`: where in `MEMBERS` the slots of each cell begin; slots, ascending in each cell; neighbours of one."""
 
 
 class Grid(NamedTuple):
