@@ -27,12 +27,10 @@ _ROOM = Path(__file__).parent
 
 
 def inner(function: Function) -> Function:
-    """Let compiled functions call this one; called from Python, it runs as Python."""
+    """Compile a function for others that are compiled; Python cannot call it."""
     if numba is None:
         return function
-    from numba.extending import register_jitable
-
-    made: Function = register_jitable(**_STRICT)(function)
+    made: Function = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_STRICT)(function)
     return made
 
 

@@ -122,7 +122,7 @@ def find(
         rules: The teacher: conflicts on its zone are those it acts on.
         grid: From `sort_into_cells`, with at least `reach_of`.
         cells: Their members.
-        pairs: (3, room) int64: slots of ownship and intruder, and bits; gets larger where that is needed.
+        pairs: (3, room) int32: slots of ownship and intruder, and bits; gets larger where that is needed.
 
     Returns:
         The pairs, each once with the lower slot first, in ascending order; and how many they are.

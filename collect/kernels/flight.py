@@ -44,7 +44,7 @@ class Flown(NamedTuple):
     Attributes:
         keys: (3, room) int32, see `KEYS`; the episode's place in the batch.
         floats: (14, room) float32, see `FLOATS`.
-        codes: (2, room) int8, see `CODES`.
+        codes: (2, room) int32, see `CODES`.
         rows: How many rows there are; 0 if they were not wanted.
         seen: (4, room) int32: place of the episode, step, and the two aircraft of each pair in conflict on R.
         seen_m2: (1, room) float64, the squares of their distances.
@@ -135,10 +135,10 @@ def fly(
     """
     episodes, _, most = starts.shape
     air, cells = np.zeros(most, AIR), np.zeros((3, 2 * most + 66), np.int64)
-    pairs = np.zeros((3, most + 16), np.int64)
+    pairs = np.zeros((3, most + 16), np.int32)
     keys = np.empty((3, room), np.int32)
     floats = np.empty((14, room), np.float32)
-    codes = np.empty((2, room), np.int8)
+    codes = np.empty((2, room), np.int32)
     seen = np.empty((4, 1024), np.int32)
     seen_m2 = np.empty((1, 1024), np.float64)
     sums = np.zeros((episodes, 7))

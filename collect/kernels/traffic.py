@@ -9,7 +9,7 @@ import numpy as np
 
 from ..airspace.units import GRAVITY_MPS2
 from ..airspace.world_config import WorldConfig
-from .elementary import sine_cosine
+from .layout import directions
 
 SEED, SEPARATION = 0, 1
 """Rewards."""
@@ -85,13 +85,13 @@ class Grid(NamedTuple):
 
 def physics_of(config: WorldConfig) -> Physics:
     """Return a world as numbers."""
-    sine, cosine = sine_cosine(config.bank_rad)
+    cosine, sine = directions(np.array([config.bank_rad]))[0]
     return Physics(
         float(config.cruise_mps),
         float(config.min_speed_mps),
         float(config.max_speed_mps),
         float(config.acceleration_mps2),
-        GRAVITY_MPS2 * (sine / cosine),
+        float(GRAVITY_MPS2 * (sine / cosine)),
         float(config.step_s),
         config.max_steps,
         float(config.protected_zone_m),

@@ -7,7 +7,6 @@ import numpy as np
 from ...datasets.errors import ConfigurationError
 from ..airspace.sector import Corners, along_perimeter, random_polygon
 from ..airspace.world_config import WorldConfig
-from ..kernels.elementary import length, sine_cosine
 from ..kernels.layout import directions, scatter
 from .layout import Layout
 from .registry import register
@@ -61,7 +60,11 @@ def circle(generator: np.random.Generator, config: WorldConfig, jitter_m: float 
     ring = config.sector_radius_m - config.outside_m
     direction = directions(angles)
     position = ring * direction + _uniform(generator, -jitter_m, jitter_m, direction.shape)
-    gap = 2 * ring * sine_cosine(pi / config.aircraft)[0] - 2.9 * jitter_m if config.aircraft > 1 else np.inf
+    gap = (
+        2 * ring * float(directions(np.array([pi / config.aircraft]))[0, 1]) - 2.9 * jitter_m
+        if config.aircraft > 1
+        else np.inf
+    )
     if gap < config.protected_zone_m:
         raise ConfigurationError(
             f"scenario 'circle': {config.aircraft} aircraft on a circle of {ring:.0f} m would start within "
@@ -99,7 +102,7 @@ def _stream_start(
     for _ in range(2000):
         offset = _uniform(generator, -0.35, 0.35) * radius
         start = -along * _uniform(generator, 0.2, 0.95) * np.sqrt(radius**2 - offset**2) + across * offset
-        if not taken or min(length(*(start - other)) for other in taken) >= config.start_separation_m:
+        if not taken or min(((start - other) ** 2).sum() for other in taken) >= config.start_separation_m**2:
             return start
     raise ConfigurationError(
         f"scenario 'crossing': could not place {config.aircraft} aircraft {config.start_separation_m:g} m apart. "

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets.errors import ConfigurationError
-from ..airspace.geodesy import EARTH_RADIUS_M, middle, on_plane
+from ..airspace.geodesy import EARTH_RADIUS_M, cosine, middle, on_plane
 from ..airspace.sector import contains
 from ..airspace.units import KNOT_MPS, NAUTICAL_MILE_M
-from ..kernels.elementary import sine_cosine
 from ..kernels.layout import directions
 from .layout import Layout
 from .scn_geometry import area_m2, convex, hull_with_margin
@@ -232,7 +231,7 @@ class _Reader:
         radius_m = NAUTICAL_MILE_M * self.number(words[3] if len(words) > 3 else "", "the radius in NM", 0.001, 100)
         reach = math.degrees(radius_m / EARTH_RADIUS_M)
         around = reach * directions(np.arange(36) * 2 * np.pi / 36)
-        east = longitude + around[:, 0] / sine_cosine(math.radians(latitude))[1]
+        east = longitude + around[:, 0] / cosine(latitude)
         self._shape(words[0], list(zip((latitude + around[:, 1]).tolist(), east.tolist())))
 
     def _shape(self, name: str, corners: list[tuple[float, float]]) -> None:
