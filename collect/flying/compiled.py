@@ -3,7 +3,7 @@
 Notation: E episodes, N aircraft at the start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..kernels.traffic import REWARDS, physics_of
 from ..scenarios.registry import NOISE_STREAM, lay_out, stack, stream_of
 from ..teachers.rules import Rules
 
+_CHUNK = 4096  # aircraft flown by one call at the least: a call ends before it listens to Ctrl-C
 _ROOM_PER_FLIGHT = 1.25  # rows an aircraft takes, as a part of the straight way to its waypoint
 
 
@@ -26,6 +27,25 @@ def is_known(config: WorldConfig, teacher: object) -> bool:
 def is_compiled(config: WorldConfig, teacher: object) -> bool:
     """Return whether the kernels fly a teacher in a world here."""
     return is_known(config, teacher) and not compiling.REASON
+
+
+def fly_chunks(
+    config: WorldConfig,
+    rules: Rules,
+    seed: int,
+    episodes: Sequence[int],
+    noise: float = 0.0,
+    is_recording: bool = True,
+) -> Iterator[tuple[Sequence[int], Flown]]:
+    """Fly episodes to their end, a few at a time; arguments as for `fly_compiled`.
+
+    Yields:
+        The numbers of some episodes, and what they brought.
+    """
+    size = max(1, _CHUNK // config.aircraft)
+    for first in range(0, len(episodes), size):
+        chunk = episodes[first : first + size]
+        yield chunk, fly_compiled(config, rules, seed, chunk, noise, is_recording)
 
 
 def fly_compiled(

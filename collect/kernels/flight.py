@@ -35,7 +35,17 @@ FLOATS = (
 )
 CODES = ("conflicts", "outcome")
 REWARD = FLOATS.index("reward")
-SUMS = ("steps", "flown_m", "progress_m", "effort", "waypoint", "left_sector", "time_limit")
+SUMS = (
+    "aircraft",
+    "straight_m",
+    "steps",
+    "flown_m",
+    "progress_m",
+    "effort",
+    "waypoint",
+    "left_sector",
+    "time_limit",
+)
 
 
 class Flown(NamedTuple):
@@ -49,7 +59,7 @@ class Flown(NamedTuple):
         seen: (4, room) int32: place of the episode, step, and the two aircraft of each pair in conflict on R.
         seen_m2: (1, room) float64, the squares of their distances.
         encounters: How many there are.
-        sums: (E, 7) float64, see `SUMS`.
+        sums: (E, 9) float64, see `SUMS`.
         nearest2_m2: (E, N) float64, of each aircraft over its whole flight.
     """
 
@@ -141,12 +151,15 @@ def fly(
     codes = np.empty((2, room), np.int32)
     seen = np.empty((4, 1024), np.int32)
     seen_m2 = np.empty((1, 1024), np.float64)
-    sums = np.zeros((episodes, 7))
+    sums = np.zeros((episodes, 9))
     nearest2_m2 = np.full((episodes, most), inf)
     rows = 0
     encounters = 0
     for episode in range(episodes):
         count = begin(air, starts[episode], numbers[episode])
+        sums[episode, 0] = count
+        for a in range(count):
+            sums[episode, 1] += max(air[a]["to_go_m"] - physics.waypoint_radius_m, 0.0)
         inner_m = inner_radius(corners[episode])
         step = 0
         while True:
@@ -189,10 +202,10 @@ def fly(
                 advance(air, a, turn, change, physics)
                 look(air, a)
                 outcome = outcome_of(air, a, step + 1, corners[episode], inner_m, physics)
-                sums[episode, 0] += 1.0
-                sums[episode, 1] += flown_m(speed_mps, air[a]["speed_mps"], physics)
-                sums[episode, 2] += to_go_m - air[a]["to_go_m"]
-                sums[episode, 3] += 0.5 * (abs(turn) + abs(change))
+                sums[episode, 2] += 1.0
+                sums[episode, 3] += flown_m(speed_mps, air[a]["speed_mps"], physics)
+                sums[episode, 4] += to_go_m - air[a]["to_go_m"]
+                sums[episode, 5] += 0.5 * (abs(turn) + abs(change))
                 reward = own_part(air, a, physics, outcome, to_go_m, track_rad, speed_mps)
                 if is_recording:
                     codes[1, rows], floats[REWARD, rows] = outcome, reward
@@ -202,7 +215,7 @@ def fly(
                     move(air, a, kept)
                     kept += 1
                 else:
-                    sums[episode, 3 + outcome] += 1.0
+                    sums[episode, 5 + outcome] += 1.0
             count = kept
             step += 1
     return Flown(keys, floats, codes, rows, seen, seen_m2, encounters, sums, nearest2_m2)
