@@ -157,6 +157,7 @@ def fly(
     encounters = 0
     for episode in range(episodes):
         count = begin(air, starts[episode], numbers[episode])
+        key, key_2 = int(noise_keys[episode, 0]), int(noise_keys[episode, 1])
         sums[episode, 0] = count
         for a in range(count):
             sums[episode, 1] += max(air[a]["to_go_m"] - physics.waypoint_radius_m, 0.0)
@@ -192,7 +193,7 @@ def fly(
                 nearest2_m2[episode, number] = min(nearest2_m2[episode, number], air[a]["nearest2_m2"])
                 turn, change = air[a]["advised_turn"], air[a]["advised_speed"]
                 if noise > 0.0:
-                    first, second = normal_pair(noise_keys[episode, 0], noise_keys[episode, 1], step, number)
+                    first, second = normal_pair(key, key_2, step, int(number))
                     turn = single(clip(turn + noise * first, -1.0, 1.0))
                     change = single(clip(change + noise * second, -1.0, 1.0))
                 if is_recording:

@@ -5,7 +5,7 @@ from math import floor
 import numpy as np
 
 from .compiling import entry, inner
-from .elementary import arctangent, sine_cosine
+from .elementary import PI, TWO_PI, arctangent, length, sine_cosine
 
 
 @inner
@@ -42,6 +42,61 @@ def bearings(east: np.ndarray, north: np.ndarray) -> np.ndarray:
     made = np.empty(len(east))
     for index in range(len(east)):
         made[index] = arctangent(east[index], north[index])
+    return made
+
+
+@entry
+def polygon_angles(drawn_rad: np.ndarray, radius_m: float, area_m2: float) -> np.ndarray:
+    """Return the angles of a polygon's corners on a circle, ascending: as few of those drawn as make it large enough.
+
+    Args:
+        drawn_rad: (n,) angles in [0, 2 pi), in the order drawn.
+        radius_m: Radius of the circle.
+        area_m2: Least area.
+
+    Returns:
+        (C,) angles, none if all of them are not enough.
+    """
+    angles = np.empty(len(drawn_rad))
+    for count in range(len(drawn_rad)):
+        place = count
+        while place > 0 and angles[place - 1] > drawn_rad[count]:
+            angles[place] = angles[place - 1]
+            place -= 1
+        angles[place] = drawn_rad[count]
+        widest, sines = angles[0] + TWO_PI - angles[count], 0.0
+        sines += sine_cosine(widest)[0]
+        for corner in range(count):
+            gap = angles[corner + 1] - angles[corner]
+            widest = max(widest, gap)
+            sines += sine_cosine(gap)[0]
+        if count >= 2 and widest < PI and 0.5 * radius_m * radius_m * sines >= area_m2:
+            return angles[: count + 1]
+    return angles[:0]
+
+
+@entry
+def perimeter_points(corners: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+    """Return the points (n, 2) at the given fractions (n,) in [0, 1) of the perimeter of a polygon (C, 2)."""
+    count = corners.shape[0]
+    ends = np.empty(count)  # of each side, along the perimeter
+    total = 0.0
+    for c in range(count):
+        after = c + 1 if c + 1 < count else 0
+        total += length(corners[after, 0] - corners[c, 0], corners[after, 1] - corners[c, 1])
+        ends[c] = total
+    made = np.empty((len(fraction), 2))
+    for index in range(len(fraction)):
+        distance = fraction[index] * total
+        c = 0
+        while c + 1 < count and ends[c] <= distance:
+            c += 1
+        after = c + 1 if c + 1 < count else 0
+        side_east, side_north = corners[after, 0] - corners[c, 0], corners[after, 1] - corners[c, 1]
+        side_m = length(side_east, side_north)
+        along = (distance - (ends[c] - side_m)) / max(side_m, 1e-9)
+        made[index, 0] = corners[c, 0] + along * side_east
+        made[index, 1] = corners[c, 1] + along * side_north
     return made
 
 

@@ -10,7 +10,7 @@ from skyclone.datasets.errors import ConfigurationError
         ({"aircraft": 0}, r"expected 1 or more aircraft, got 0\. Use --aircraft 20"),
         ({"aircraft": -3}, r"expected 1 or more aircraft, got -3"),
         ({"aircraft": 2.5}, r"expected 1 or more aircraft, got 2\.5"),
-        ({"aircraft": 1001}, r"expected at most 1000 aircraft, got 1001"),
+        ({"aircraft": 32_001}, r"expected at most 32000 aircraft \(stored as int16\), got 32001"),
         ({"max_steps": 0}, r"expected max_steps from 1 to 32000 .*, got 0"),
         ({"max_steps": 40_000}, r"expected max_steps from 1 to 32000 .*, got 40000"),
         ({"step_s": 0.0}, r"expected step_s to be a number above 0, got 0\.0"),
