@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..kernels.layout import directions
+from ..arithmetic.geometry import directions
 
 EARTH_RADIUS_M = 6_371_000.0
 """The radius with which BlueSky moves aircraft."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.state import Traffic
-from ..kernels.layout import directions, perimeter_points, polygon_angles
+from ..arithmetic.geometry import directions, perimeter_points, polygon_angles
 
 MOST_CORNERS = 512
 Corners = np.ndarray

@@ -9,7 +9,7 @@ from ...datasets.traffic.record import COLUMNS, OUTCOMES, Table
 from ..airspace.world_config import WorldConfig
 from ..flying.compiled import fly_chunks
 from ..flying.encounters import Encounters, encounters_of
-from ..kernels.flight import CODES, FLOATS, KEYS, Flown
+from ..kernels.flight import Flown
 from ..teachers.rules import Rules
 
 
@@ -46,11 +46,7 @@ def figures_of(table: Table, config: WorldConfig, safety: Mapping[str, float]) -
 
 def _table_of(flown: Flown, episodes: np.ndarray) -> Table:
     """Return the rows as columns, with the episodes' own numbers."""
-    rows = flown.rows
-    columns = {
-        **dict(zip(FLOATS, flown.floats[:, :rows], strict=True)),
-        **dict(zip(CODES, flown.codes[:, :rows], strict=True)),
-        **dict(zip(KEYS, flown.keys[:, :rows], strict=True)),
-    }
-    columns["episode"] = episodes[columns["episode"]]
-    return {column.name: columns[column.name].astype(column.dtype, copy=False) for column in COLUMNS}
+    rows = flown.rows[: flown.row_count]
+    table = {column.name: np.ascontiguousarray(rows[column.name]) for column in COLUMNS}
+    table["episode"] = episodes[table["episode"]]
+    return table

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..airspace.world_config import EMBEDDED, WorldConfig
-from ..kernels import compiling
+from ..arithmetic import compiling
 from ..kernels.detection import FEW
 from ..kernels.flight import Flown, fly
 from ..kernels.traffic import REWARDS, physics_of

@@ -1,4 +1,4 @@
-"""The safety figures of episodes that the kernels flew, from the pairs they saw in conflict on the protected zone.
+"""Safety figures of what the kernels flew, from the pairs they saw in conflict on the protected zone.
 
 The same counts as `events.EventCounter`. Whole numbers are counted, and square roots taken, so every processor agrees.
 
@@ -27,9 +27,10 @@ class Encounters(NamedTuple):
 
 def encounters_of(flown: Flown, config: WorldConfig) -> Encounters:
     """Count conflicts and losses of separation, each pair once."""
-    episode, step, own, intruder = flown.seen[:, : flown.encounters].astype(np.int64)
-    distance2 = flown.seen_m2[0, : flown.encounters]
-    episodes, zone = len(flown.sums), config.protected_zone_m
+    seen = flown.seen[: flown.seen_count]
+    episode, step, own, intruder = (seen[name].astype(np.int64) for name in ("episode", "step", "own", "intruder"))
+    distance2 = seen["distance2_m2"]
+    episodes, zone = len(flown.figures), config.protected_zone_m
     pair = (episode * config.aircraft + own) * config.aircraft + intruder
     key = pair * (config.max_steps + 2) + step  # neighbours in time, and only they, differ by 1
     order = np.argsort(key, kind="stable")

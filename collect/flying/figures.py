@@ -14,7 +14,7 @@ from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_flown, distance_to_go
 from ..airspace.world_config import WorldConfig
-from ..kernels.flight import SUMS, Flown
+from ..kernels.flight import FIGURES, Flown
 from .compiled import fly_chunks, is_compiled
 from .encounters import encounters_of
 from .events import EventCounter
@@ -202,14 +202,13 @@ def _fly_compiled(
 
 def _figures_of(flown: Flown, config: WorldConfig) -> Figures:
     """Return the figures of what the kernels flew."""
-    sums = dict(zip(SUMS, flown.sums.T, strict=True))
+    sums = {name: flown.figures[name].copy() for name in FIGURES.names or ()}
     encounters = encounters_of(flown, config)._asdict()
     nearest_m = np.sqrt(flown.nearest2_m2)
     return Figures(
         depth=encounters.pop("severity"),
         least_m=nearest_m.min(axis=1),
         flight_s=sums["steps"] * config.step_s,
-        at_waypoint=sums.pop("waypoint"),
         nearest_m=nearest_m,
         **encounters,
         **sums,

@@ -65,8 +65,8 @@ class World:
     ) -> None:
         if config.aircraft > MOST_AIRCRAFT:
             raise ConfigurationError(
-                f"expected at most {MOST_AIRCRAFT} aircraft, got {config.aircraft}: the pairs of a batch would not fit "
-                "in memory. More fly only where a teacher is the pilot."
+                f"expected at most {MOST_AIRCRAFT} aircraft, got {config.aircraft}: the pairs of a batch would not "
+                "fit in memory. More fly only where a teacher is the pilot."
             )
         self.config = config
         self.seed = seed

@@ -1,5 +1,5 @@
-"""Kernels: traffic flown by compiled loops in float64, the same bits on every processor.
+"""Kernels: traffic flown by compiled loops, the same bits on every processor.
 
-Nothing here calls the C library's or NumPy's transcendental functions, whose last bits depend on the processor's
-vector extension. State and actions are rounded to float32 after each step, so what is stored is exactly what was flown.
+The same world as the torch one, which stays for gradients, GPUs and policies. State and actions are rounded to
+float32 after each step, so what is stored is exactly what was flown.
 """

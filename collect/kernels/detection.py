@@ -1,16 +1,16 @@
 """Who is near whom: conflicts, losses of separation and the nearest aircraft, by cells.
 
 A conflict within the look-ahead time T needs |d| < R + T |v|, so with cells of that size only the 3 x 3 cells
-around an aircraft are searched. The result is that of all pairs to the last bit: minima do not depend on the order, and
-conflicts are handed on in order of (ownship, intruder).
+around an aircraft are searched. The result is that of all pairs to the last bit: minima do not depend on the order,
+and conflicts are handed on in order of (ownship, intruder).
 """
 
 from math import floor, inf, sqrt
 
 import numpy as np
 
+from ..arithmetic.compiling import inner
 from ..teachers.rules import RVO, Rules
-from .compiling import inner
 from .traffic import AROUND, MEMBERS, START, Grid, Physics
 
 FEW = 32
@@ -46,14 +46,14 @@ def sort_into_cells(air: np.ndarray, count: int, reach_m: float, few: int, cells
     most = float(min(2 * count + 64, cells.shape[1] - 1))
     while ((east - west) / cell + 1.0) * ((north - south) / cell + 1.0) > most:
         cell *= 1.25
-    columns, rows = int(floor((east - west) / cell)) + 1, int(floor((north - south) / cell)) + 1
+    columns, rows = floor((east - west) / cell) + 1, floor((north - south) / cell) + 1
     if columns <= 3 and rows <= 3:
         return Grid(0, 0, inf)
     start = cells[START]
     for c in range(columns * rows + 1):
         start[c] = 0
     for a in range(count):
-        column, row = int(floor((air[a]["east_m"] - west) / cell)), int(floor((air[a]["north_m"] - south) / cell))
+        column, row = floor((air[a]["east_m"] - west) / cell), floor((air[a]["north_m"] - south) / cell)
         air[a]["cell"] = min(row, rows - 1) * columns + min(column, columns - 1)
         start[air[a]["cell"] + 1] += 1
     for c in range(columns * rows):
@@ -122,7 +122,7 @@ def find(
         rules: The teacher: conflicts on its zone are those it acts on.
         grid: From `sort_into_cells`, with at least `reach_of`.
         cells: Their members.
-        pairs: (3, room) int32: slots of ownship and intruder, and bits; gets larger where that is needed.
+        pairs: (room,) of `traffic.PAIR`; gets larger where that is needed.
 
     Returns:
         The pairs, each once with the lower slot first, in ascending order; and how many they are.
@@ -134,7 +134,7 @@ def find(
     for a in range(count):
         first = used
         found = neighbours(air, a, count, a + 1, grid, cells)
-        if used + found > pairs.shape[1]:
+        if used + found > len(pairs):
             pairs = wider(pairs, used + found)
         for k in range(found):
             b = cells[AROUND, k]
@@ -158,10 +158,10 @@ def find(
                 bits += WORLDS
             if bits:
                 place = used
-                while place > first and pairs[1, place - 1] > b:  # cells are not in order of the slots
-                    pairs[1, place], pairs[2, place] = pairs[1, place - 1], pairs[2, place - 1]
+                while place > first and pairs[place - 1]["intruder"] > b:  # cells are not in order of the slots
+                    pairs[place] = pairs[place - 1]
                     place -= 1
-                pairs[0, used], pairs[1, place], pairs[2, place] = a, b, bits
+                pairs[place]["own"], pairs[place]["intruder"], pairs[place]["bits"] = a, b, bits
                 used += 1
     if grid.columns:
         for a in range(count):
@@ -194,11 +194,10 @@ def _look_farther(a: int, air: np.ndarray, grid: Grid, cells: np.ndarray) -> Non
 
 @inner
 def wider(rows: np.ndarray, least: int) -> np.ndarray:
-    """Return a copy of (rows, room) with room for at least `least`, and half as much again."""
-    made = np.empty((rows.shape[0], least + least // 2 + 16), rows.dtype)
-    for row in range(rows.shape[0]):
-        for place in range(rows.shape[1]):
-            made[row, place] = rows[row, place]
+    """Return a copy with room for at least `least`, and half as much again."""
+    made = np.empty(least + least // 2 + 16, rows.dtype)
+    for place in range(len(rows)):
+        made[place] = rows[place]
     return made
 
 

@@ -5,8 +5,8 @@ from math import inf, sqrt
 import numpy as np
 
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
-from .compiling import inner
-from .elementary import arctangent, clip, length, sine_cosine, single, wrap
+from ..arithmetic.compiling import inner
+from ..arithmetic.elementary import arctangent, clip, length, sine_cosine, single, wrap
 from .traffic import Physics
 
 
@@ -81,7 +81,7 @@ def flown_m(before_mps: float, after_mps: float, physics: Physics) -> float:
 
 @inner
 def outcome_of(air: np.ndarray, a: int, step: int, corners: np.ndarray, inner_m: float, physics: Physics) -> int:
-    """Return what became of slot `a` with step number `step` (from 1): waypoint before left_sector before time_limit."""
+    """Return what became of slot `a` with step `step`, counted from 1; waypoint goes before left_sector."""
     if air[a]["to_go_m"] <= physics.waypoint_radius_m:
         return WAYPOINT
     reach = inner_m + physics.outside_m

@@ -4,10 +4,10 @@ from math import inf, sqrt
 
 import numpy as np
 
+from ..arithmetic.compiling import inner
+from ..arithmetic.elementary import PI, arctangent, clip, length, sine_cosine, single, wrap
 from ..teachers.rules import MVP, RVO, Rules
-from .compiling import inner
 from .detection import TEACHERS, neighbours
-from .elementary import PI, arctangent, clip, length, sine_cosine, single, wrap
 from .traffic import AROUND, Grid, Physics
 
 HEAD_ON_M = 10.0
@@ -21,7 +21,7 @@ _FACTORS = (1.0, 0.75, 0.5, 0.25, 1.25, 1.5)
 def push(
     east: float, north: float, velocity_east: float, velocity_north: float, zone_m: float
 ) -> tuple[float, float, float, float]:
-    """Return MVP's velocity change of the ownship, east and north, and tcpa and dcpa; see `teachers.mvp.mvp_push`."""
+    """Return MVP's velocity change of the ownship, east and north, tcpa and dcpa; see `teachers.mvp`."""
     approach = east * velocity_east + north * velocity_north
     speed2 = velocity_east * velocity_east + velocity_north * velocity_north
     tcpa = -approach / max(speed2, LEAST_SPEED2_M2PS2)
@@ -67,8 +67,8 @@ def advise(
         air[a]["conflicts"], air[a]["tcpa_s"], air[a]["dcpa_m"] = 0.0, np.nan, np.nan
         air[a]["advised_turn"], air[a]["pushed_north"] = 0.0, 0.0  # sums of pushes, for now
     for k in range(used):
-        if pairs[2, k] & TEACHERS:
-            a, b = pairs[0, k], pairs[1, k]
+        if pairs[k]["bits"] & TEACHERS:
+            a, b = pairs[k]["own"], pairs[k]["intruder"]
             east, north, tcpa, dcpa = push(
                 air[b]["east_m"] - air[a]["east_m"],
                 air[b]["north_m"] - air[a]["north_m"],

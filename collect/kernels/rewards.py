@@ -1,7 +1,7 @@
 """The rewards of one aircraft; formulas as in `collect.airspace.reward`.
 
-In two parts: what its own flight brings, and what others near it take away, which is known only when the next state's
-pairs are.
+In two parts: what its own flight brings, and what others near it take away, which is known only when the pairs of
+the next state are.
 """
 
 from math import inf, sqrt
@@ -10,8 +10,8 @@ import numpy as np
 
 from ...datasets.traffic.record import LEFT_SECTOR, WAYPOINT
 from ..airspace.units import NAUTICAL_MILE_M
-from .compiling import inner
-from .elementary import clip, wrap
+from ..arithmetic.compiling import inner
+from ..arithmetic.elementary import clip, wrap
 from .motion import flown_m
 from .traffic import SEED, Physics
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...datasets.traffic.record import COLUMNS
 from ..airspace.units import GRAVITY_MPS2
 from ..airspace.world_config import WorldConfig
-from .layout import directions
+from ..arithmetic.geometry import directions
 
 SEED, SEPARATION = 0, 1
 """Rewards."""
@@ -71,8 +72,14 @@ AIR = np.dtype(
 
 One array and not one a quantity: numba counts the references to each array that a function is handed.
 """
+PAIR = np.dtype([("own", "i8"), ("intruder", "i8"), ("bits", "i8")])
+"""Slots of two aircraft in conflict, and for whom (`detection.TEACHERS`, `detection.WORLDS`)."""
+SEEN = np.dtype([("episode", "i4"), ("step", "i4"), ("own", "i4"), ("intruder", "i4"), ("distance2_m2", "f8")])
+"""A pair in conflict on R itself: place of the episode in the batch, step, numbers of the two aircraft."""
+ROW = np.dtype([(column.name, column.dtype) for column in COLUMNS], align=True)
+"""A row of the traffic record; `episode` is the place of the episode in the batch."""
 START, MEMBERS, AROUND = 0, 1, 2
-"""Rows of `cells`: where in `MEMBERS` the slots of each cell begin; slots, ascending in each cell; neighbours of one."""
+"""Rows of `cells`: where in `MEMBERS` each cell begins; slots, ascending in each cell; the neighbours of one slot."""
 
 
 class Grid(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 from ...datasets.errors import ConfigurationError
 from ..airspace.sector import Corners, along_perimeter, random_polygon
 from ..airspace.world_config import WorldConfig
-from ..kernels.layout import directions, scatter
+from ..arithmetic.geometry import directions, scatter
 from .layout import Layout
 from .registry import register
 

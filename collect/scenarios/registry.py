@@ -15,7 +15,7 @@ from ...datasets import spec
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.state import Traffic
 from ..airspace.world_config import EMBEDDED, WorldConfig
-from ..kernels.layout import bearings
+from ..arithmetic.geometry import bearings
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..airspace.hull import hull
 from ..airspace.sector import Corners
-from ..kernels.layout import directions
+from ..arithmetic.geometry import directions
 
 _MARGIN_M = 200.0
 

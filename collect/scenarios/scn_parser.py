@@ -15,7 +15,7 @@ from ...datasets.errors import ConfigurationError
 from ..airspace.geodesy import EARTH_RADIUS_M, cosine, middle, on_plane
 from ..airspace.sector import contains
 from ..airspace.units import KNOT_MPS, NAUTICAL_MILE_M
-from ..kernels.layout import directions
+from ..arithmetic.geometry import directions
 from .layout import Layout
 from .scn_geometry import area_m2, convex, hull_with_margin
 

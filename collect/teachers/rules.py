@@ -1,4 +1,4 @@
-"""A teacher as numbers, for the compiled kernels. A teacher that has them flies compiled; any other flies in torch."""
+"""A teacher as numbers. One that has them is flown by the compiled kernels, any other in torch."""
 
 from typing import NamedTuple
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from skyclone.collect import teachers
 from skyclone.collect.airspace.conflicts import count_of, most_urgent
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.arithmetic import compiling
 from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying import compiled
 from skyclone.collect.flying.compiled import fly_compiled
 from skyclone.collect.flying.flight import advise
 from skyclone.collect.flying.world import World
-from skyclone.collect.kernels import compiling
 from skyclone.collect.kernels.detection import FEW
 from skyclone.collect.kernels.flight import Flown, fly
 from skyclone.collect.kernels.traffic import physics_of
@@ -93,13 +93,20 @@ def test_each_step_is_that_of_the_torch_world_from_the_same_state(text: str, rew
 
 def same(first: Flown, second: Flown) -> bool:
     """Return whether two flights are the same to the last bit."""
-    rows, seen = first.rows, first.encounters
-    parts = [(a[:, :rows], b[:, :rows]) for a, b in zip(first[:3], second[:3], strict=True)] + [
-        (a[:, :seen], b[:, :seen]) for a, b in zip(first[4:6], second[4:6], strict=True)
-    ]
-    return (rows, seen) == (second.rows, second.encounters) and all(
-        a.tobytes() == b.tobytes() for a, b in [*parts, *zip(first[7:], second[7:], strict=True)]
+    return all(
+        a.tobytes() == b.tobytes()
+        for a, b in (
+            (rows_of(first), rows_of(second)),
+            (first.seen[: first.seen_count], second.seen[: second.seen_count]),
+            (first.figures, second.figures),
+            (first.nearest2_m2, second.nearest2_m2),
+        )
     )
+
+
+def rows_of(flown: Flown) -> np.ndarray:
+    """Return the rows without the gaps between them."""
+    return flown.rows[: flown.row_count].astype([(column.name, column.dtype) for column in COLUMNS])
 
 
 @settings(max_examples=40, deadline=None)
@@ -136,9 +143,10 @@ def test_the_batch_an_episode_flies_in_changes_nothing():
     rules = teachers.parse("mvp", config).rules()
     together = fly_compiled(config, rules, 3, range(6), 0.1)
     alone = [fly_compiled(config, rules, 3, [episode], 0.1) for episode in range(6)]
-    rows = np.concatenate([each.floats[:, : each.rows] for each in alone], axis=1)
-    assert together.floats[:, : together.rows].tobytes() == rows.tobytes()
-    assert together.sums.tobytes() == np.concatenate([each.sums for each in alone]).tobytes()
+    rows = np.concatenate([rows_of(each) for each in alone])
+    rows["episode"] = rows_of(together)["episode"]
+    assert rows_of(together).tobytes() == rows.tobytes()
+    assert together.figures.tobytes() == np.concatenate([each.figures for each in alone]).tobytes()
 
 
 def test_two_aircraft_head_on_are_seen_in_closed_form():
@@ -158,10 +166,11 @@ def test_two_aircraft_head_on_are_seen_in_closed_form():
         True,
         10,
     )
-    steps, conflicts = flown.keys[1, : flown.rows], flown.codes[0, : flown.rows]
-    assert sorted(set(steps[conflicts > 0])) == list(range(13, 20))
-    assert flown.floats[11, 2 * 13] == pytest.approx(600 - 18 * 13, abs=1e-3)
-    assert flown.floats[12, 2 * 13] == pytest.approx((600 - 18 * 13) / 18, abs=1e-4)
+    rows = flown.rows[: flown.row_count]
+    assert sorted(set(rows["step"][rows["conflicts"] > 0])) == list(range(13, 20))
+    at_13 = rows[2 * 13]
+    assert at_13["nearest_m"] == pytest.approx(600 - 18 * 13, abs=1e-3)
+    assert at_13["tcpa_s"] == pytest.approx((600 - 18 * 13) / 18, abs=1e-4)
 
 
 def test_a_teacher_without_rules_flies_in_torch(monkeypatch: pytest.MonkeyPatch):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from skyclone.collect.kernels.compiling import entry
-from skyclone.collect.kernels.noise import normal_pair, philox
+from skyclone.collect.arithmetic.compiling import entry
+from skyclone.collect.arithmetic.noise import normal_pair, philox
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Gaussian noise on actions as a function of (episode's key, step, aircraft), drawn in no order.
 
-Philox 4x32-10 (Salmon, Moraes, Dror, Shaw 2011), then Box and Muller's transform. Numbers are masked to 32 bits by hand, so
-that they are the same in compiled code and in Python.
+Philox 4x32-10 (Salmon, Moraes, Dror, Shaw 2011), then Box and Muller's transform. Numbers are masked to 32 bits by
+hand, so that they are the same in compiled code and in Python.
 """
 
 from math import sqrt

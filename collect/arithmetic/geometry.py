@@ -1,4 +1,4 @@
-"""Laying traffic out: which of the points drawn are kept, by cells, whatever their number."""
+"""Geometry of a layout: directions, a random polygon, points on its perimeter and scattered inside."""
 
 from math import floor
 
@@ -11,8 +11,8 @@ from .elementary import PI, TWO_PI, arctangent, length, sine_cosine
 @inner
 def _cell(east: float, north: float, radius_m: float, cell: float, columns: int) -> int:
     """Return the cell of a point."""
-    column = min(max(int(floor((east + radius_m) / cell)), 0), columns - 1)
-    row = min(max(int(floor((north + radius_m) / cell)), 0), columns - 1)
+    column = min(max(floor((east + radius_m) / cell), 0), columns - 1)
+    row = min(max(floor((north + radius_m) / cell), 0), columns - 1)
     return row * columns + column
 
 
@@ -47,7 +47,7 @@ def bearings(east: np.ndarray, north: np.ndarray) -> np.ndarray:
 
 @entry
 def polygon_angles(drawn_rad: np.ndarray, radius_m: float, area_m2: float) -> np.ndarray:
-    """Return the angles of a polygon's corners on a circle, ascending: as few of those drawn as make it large enough.
+    """Return the angles of a polygon's corners on a circle, ascending: as few as make it large enough.
 
     Args:
         drawn_rad: (n,) angles in [0, 2 pi), in the order drawn.

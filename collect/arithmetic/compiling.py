@@ -23,7 +23,15 @@ else:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _STRICT = {"fastmath": False, "error_model": "numpy"}  # division by zero is infinite, as in IEEE 754
-_ROOM = Path(__file__).parent
+_ROOT = Path(__file__).parents[2]
+_COMPILED = (
+    "collect/arithmetic/*.py",
+    "collect/kernels/*.py",
+    "collect/teachers/rules.py",
+    "collect/airspace/units.py",
+    "datasets/traffic/record.py",
+)
+"""All that is compiled, and the constants in it."""
 
 
 def inner(function: Function) -> Function:
@@ -54,13 +62,13 @@ def _cache_folder() -> str:
     """Return where compiled code is kept; "" where no folder can be written.
 
     numba compiles again when a function's own file has changed, but not when a file has that it calls into. So the
-    folder's name holds the hash of this room.
+    folder's name holds the hash of all that is compiled.
     """
     digest = hashlib.sha256()
-    for path in sorted(_ROOM.glob("*.py")):
+    for path in sorted(each for pattern in _COMPILED for each in _ROOT.glob(pattern)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
-    for folder in (_ROOM / "__pycache__", _user_cache() / "skyclone"):
+    for folder in (Path(__file__).parent / "__pycache__", _user_cache() / "skyclone"):
         try:
             (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError:

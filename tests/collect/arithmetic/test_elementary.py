@@ -7,9 +7,9 @@ import mpmath
 import numpy as np
 import pytest
 
-from skyclone.collect.kernels import compiling
-from skyclone.collect.kernels.elementary import PI, arctangent, logarithm, sine_cosine, wrap
-from skyclone.collect.kernels.layout import bearings, directions
+from skyclone.collect.arithmetic import compiling
+from skyclone.collect.arithmetic.elementary import PI, arctangent, logarithm, sine_cosine, wrap
+from skyclone.collect.arithmetic.geometry import bearings, directions
 
 
 def plain(function: Callable) -> Callable:
