@@ -1,8 +1,8 @@
 """Sine, cosine, arctangent and logarithm from additions, multiplications and divisions alone.
 
 IEEE 754 fixes the result of +, -, *, / and the square root to the last bit, and of nothing else: libraries
-differ with the processor. The polynomials are those of fdlibm (Sun Microsystems 1993, "freely granted"). Errors are below 1
-unit in the last place, of the arctangent below 1.5 (tested against 60 digits). Arguments are scalars.
+differ with the processor. The polynomials are those of fdlibm (Sun Microsystems 1993, "freely granted"). Errors are
+below 1 unit in the last place, of the arctangent below 1.5 (tested against 60 digits). Arguments are scalars.
 """
 
 from math import floor, sqrt

@@ -1,6 +1,6 @@
 """Safety figures of what the kernels flew, from the pairs they saw in conflict on the protected zone.
 
-The same counts as `events.EventCounter`. Whole numbers are counted, and square roots taken, so every processor agrees.
+The same counts as `events.EventCounter`: whole numbers and square roots, on which every processor agrees.
 
 Notation: E episodes, P pair-steps in conflict.
 """

@@ -17,7 +17,7 @@ from .detection import WORLDS, distance_of, find, reach_of, sort_into_cells, wid
 from .motion import advance, flown_m, inner_radius, look, outcome_of
 from .resolution import advise
 from .rewards import intruder_part, nearest_part, own_part
-from .traffic import AIR, PAIR, ROW, SEEN, Physics
+from .traffic import AIR, NEAR, PAIR, ROW, SEEN, Physics
 
 FIGURES = np.dtype(
     [
@@ -103,7 +103,8 @@ def fly(
         What they brought.
     """
     episodes, _, most = starts.shape
-    air, cells = np.zeros(most, AIR), np.zeros((3, 2 * most + 66), np.int64)
+    air, start, near = np.zeros(most, AIR), np.zeros(2 * most + 66, np.int64), np.empty(most, NEAR)
+    around = np.empty(most, NEAR)
     pairs, rows, seen = np.empty(most + 16, PAIR), np.empty(room, ROW), np.empty(1024, SEEN)
     figures, nearest2_m2 = np.zeros(episodes, FIGURES), np.full((episodes, most), inf)
     row_count, seen_count = 0, 0
@@ -113,13 +114,13 @@ def fly(
         inner_m = inner_radius(corners[episode])
         step = 0
         while True:
-            grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, cells)
-            pairs, used = find(air, count, physics, rules, grid, cells, pairs)
+            grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, start, near)
+            pairs, used = find(air, count, physics, rules, grid, start, near, pairs)
             if is_recording and step:
                 finish_rewards(air, count, physics, pairs, used, rows)
             if count == 0:
                 break
-            advise(air, count, physics, rules, grid, cells, pairs, used)
+            advise(air, count, physics, rules, grid, start, near, around, pairs, used)
             if seen_count + used > len(seen):
                 seen = wider(seen, seen_count + used)
             seen_count = see(air, pairs, used, episode, step, seen, seen_count)

@@ -7,8 +7,8 @@ import numpy as np
 from ..arithmetic.compiling import inner
 from ..arithmetic.elementary import PI, arctangent, clip, length, sine_cosine, single, wrap
 from ..teachers.rules import MVP, RVO, Rules
-from .detection import TEACHERS, neighbours
-from .traffic import AROUND, Grid, Physics
+from .detection import TEACHERS, row_of_cells
+from .traffic import Grid, Physics
 
 HEAD_ON_M = 10.0
 LEAST_TCPA_S = 1e-6
@@ -47,7 +47,9 @@ def advise(
     physics: Physics,
     rules: Rules,
     grid: Grid,
-    cells: np.ndarray,
+    start: np.ndarray,
+    near: np.ndarray,
+    around: np.ndarray,
     pairs: np.ndarray,
     used: int,
 ) -> None:
@@ -59,7 +61,9 @@ def advise(
         physics: The world.
         rules: The teacher.
         grid: From `detection.sort_into_cells`.
-        cells: Their members.
+        start: Of the cells.
+        near: Of the cells.
+        around: (N,) of `traffic.NEAR`, room for the neighbours of one aircraft.
         pairs: From `detection.find`.
         used: How many there are.
     """
@@ -97,7 +101,7 @@ def advise(
             if east == 0.0 and north == 0.0:
                 speed = 0.0
         elif rules.kind == RVO:
-            track, speed = _reciprocal(a, air, count, physics, rules, grid, cells)
+            track, speed = _reciprocal(a, air, physics, rules, grid, start, near, around)
         turn = wrap(track - air[a]["track_rad"]) if speed > 0.0 else 0.0
         air[a]["advised_turn"] = single(clip(turn / physics.turn_rad, -1.0, 1.0))
         air[a]["advised_speed"] = single(clip((speed - air[a]["speed_mps"]) / physics.speed_change_mps, -1.0, 1.0))
@@ -105,27 +109,42 @@ def advise(
 
 @inner
 def _reciprocal(
-    a: int, air: np.ndarray, count: int, physics: Physics, rules: Rules, grid: Grid, cells: np.ndarray
+    a: int,
+    air: np.ndarray,
+    physics: Physics,
+    rules: Rules,
+    grid: Grid,
+    start: np.ndarray,
+    near: np.ndarray,
+    around: np.ndarray,
 ) -> tuple[float, float]:
     """Return the track and speed that `rvo` chooses for slot `a`; see `teachers.rvo`."""
     bearing, cruise = air[a]["bearing_rad"], physics.cruise_mps
+    found, row = 0, air[a]["cell"] // grid.columns
+    for line in range(max(row - 1, 0), min(row + 1, grid.rows - 1) + 1):
+        begin, end = row_of_cells(air, a, line, grid, start)
+        for place in range(begin, end):
+            if near[place]["slot"] != a:
+                around[found] = near[place]
+                found += 1
     sine, cosine = sine_cosine(bearing)
-    found = neighbours(air, a, count, 0, grid, cells)
-    if _first_collision(a, air, cells, found, cruise * sine, cruise * cosine, rules) == inf:
+    if _first_collision(air[a], around, found, cruise * sine, cruise * cosine, rules) == inf:
         return bearing, cruise
     least, track, speed = inf, bearing, cruise
     wanted_east, wanted_north = 0.0, 0.0
     for f in range(len(_FACTORS)):
+        fast = clip(cruise * _FACTORS[f], physics.min_speed_mps, physics.max_speed_mps)
         for t in range(_TURNS):
             angle = bearing + (1.0 if t % 2 == 1 else -1.0) * ((t + 1) // 2) * (PI / (_TURNS - 1))
-            fast = clip(cruise * _FACTORS[f], physics.min_speed_mps, physics.max_speed_mps)
             sine, cosine = sine_cosine(angle)
             east, north = fast * sine, fast * cosine
             if f == 0 and t == 0:
                 wanted_east, wanted_north = east, north
-            time = _first_collision(a, air, cells, found, east, north, rules)
-            detour = length(east - wanted_east, north - wanted_north)
-            cost = rules.urgency_m / max(time, 0.1) + detour + 1e-4 * (f * _TURNS + t)
+            detour, tie = length(east - wanted_east, north - wanted_north), 1e-4 * (f * _TURNS + t)
+            if detour + tie >= least:
+                continue
+            time = _first_collision(air[a], around, found, east, north, rules)
+            cost = rules.urgency_m / max(time, 0.1) + detour + tie
             if cost < least:
                 least, track, speed = cost, angle, fast
     return track, speed
@@ -133,22 +152,21 @@ def _reciprocal(
 
 @inner
 def _first_collision(
-    a: int, air: np.ndarray, cells: np.ndarray, found: int, east: float, north: float, rules: Rules
+    own: np.ndarray, around: np.ndarray, found: int, east: float, north: float, rules: Rules
 ) -> float:
-    """Return when slot `a` would first lose separation from a neighbour, each doing half of the avoiding."""
+    """Return when an aircraft would first lose separation from a neighbour, each doing half of the avoiding."""
     soonest = inf
+    zone2 = rules.zone_m * rules.zone_m
     for k in range(found):
-        b = cells[AROUND, k]
-        if b == a:
-            continue
-        v_east = air[b]["velocity_east_mps"] + air[a]["velocity_east_mps"] - 2.0 * east
-        v_north = air[b]["velocity_north_mps"] + air[a]["velocity_north_mps"] - 2.0 * north
-        d_east, d_north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
+        other = around[k]
+        v_east = other["velocity_east_mps"] + own["velocity_east_mps"] - 2.0 * east
+        v_north = other["velocity_north_mps"] + own["velocity_north_mps"] - 2.0 * north
+        d_east, d_north = other["east_m"] - own["east_m"], other["north_m"] - own["north_m"]
         approach = d_east * v_east + d_north * v_north
         if approach >= 0.0:
             continue
         speed2 = max(v_east * v_east + v_north * v_north, LEAST_SPEED2_M2PS2)
-        beyond = d_east * d_east + d_north * d_north - rules.zone_m * rules.zone_m
+        beyond = d_east * d_east + d_north * d_north - zone2
         discriminant = approach * approach - speed2 * beyond
         if discriminant > 0.0:
             soonest = min(soonest, max((-approach - sqrt(discriminant)) / speed2, 0.0))

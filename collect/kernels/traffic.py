@@ -54,6 +54,7 @@ AIR = np.dtype(
         ("to_go_m", "f8"),
         # by `detection`
         ("cell", "i8"),
+        ("place", "i8"),  # in `NEAR`
         ("nearest2_m2", "f8"),  # infinite where nobody else flies
         # by `resolution.advise`
         ("advised_turn", "f8"),
@@ -78,12 +79,21 @@ SEEN = np.dtype([("episode", "i4"), ("step", "i4"), ("own", "i4"), ("intruder", 
 """A pair in conflict on R itself: place of the episode in the batch, step, numbers of the two aircraft."""
 ROW = np.dtype([(column.name, column.dtype) for column in COLUMNS], align=True)
 """A row of the traffic record; `episode` is the place of the episode in the batch."""
-START, MEMBERS, AROUND = 0, 1, 2
-"""Rows of `cells`: where in `MEMBERS` each cell begins; slots, ascending in each cell; the neighbours of one slot."""
+NEAR = np.dtype(
+    [
+        ("slot", "i8"),
+        ("east_m", "f8"),
+        ("north_m", "f8"),
+        ("velocity_east_mps", "f8"),
+        ("velocity_north_mps", "f8"),
+        ("nearest2_m2", "f8"),
+    ]
+)
+"""What its neighbours need of an aircraft; cell by cell in one array, so that neighbours lie side by side."""
 
 
 class Grid(NamedTuple):
-    """How the cells lie; no columns: all aircraft are neighbours of each other."""
+    """How the cells lie: row by row from the south-west."""
 
     columns: int
     rows: int
