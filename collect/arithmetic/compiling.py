@@ -9,20 +9,23 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
+numba: Any = None
+REASON = ""
+"""Why nothing can be compiled here; "" where it can."""
 try:
-    import numba
+    numba = import_module("numba")
 except Exception as error:  # not installed, or not for this processor, Python or NumPy
-    numba = None
     REASON = f"{type(error).__name__}: {error}".splitlines()[0]
-    """Why nothing can be compiled here; "" where it can."""
-else:
-    REASON = ""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_STRICT = {"fastmath": False, "error_model": "numpy"}  # division by zero is infinite, as in IEEE 754
+_STRICT: dict[str, Any] = {
+    "fastmath": False,
+    "error_model": "numpy",
+}  # division by zero is infinite, as in IEEE 754
 _ROOT = Path(__file__).parents[2]
 _COMPILED = (
     "collect/arithmetic/*.py",

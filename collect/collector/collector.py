@@ -20,7 +20,9 @@ from ...datasets.files.writer import DatasetWriter, Report, cannot_write
 from ...datasets.provenance import code_version, package_versions
 from .. import scenarios, simulators, teachers
 from ..airspace.world_config import WorldConfig
+from ..flying.compiled import why_not
 from ..flying.flight import Pilot
+from ..teachers.registry import Teacher
 from . import ray_engine as cluster
 from .labelling import record
 from .workers import one_thread, work
@@ -71,6 +73,11 @@ class Collection:
         scenarios.check(self.world.scenario)
         simulators.check(self.world.simulator)
         teachers.parse(self.teacher, self.world)
+
+    @property
+    def parsed_teacher(self) -> Teacher:
+        """The teacher itself."""
+        return teachers.parse(self.teacher, self.world)
 
     def manifest(self, fingerprint: str = "") -> Manifest:
         """Return the manifest this collection begins with.
@@ -131,7 +138,7 @@ class ShardMaker:
             wanted.world,
             wanted.seed,
             self.manifest.shard_episodes(index),
-            teachers.parse(wanted.teacher, wanted.world),
+            wanted.parsed_teacher,
             self._pilot,
             wanted.noise,
         )
@@ -227,7 +234,7 @@ def collect(
     times, start = Times(), time.perf_counter()
     load_pilot = None if collection.pilot == TEACHER else load_pilot
     _check_engine(engine)
-    writer = DatasetWriter(folder, _wanted(collection, load_pilot, shards), report)
+    writer = DatasetWriter(folder, _wanted(collection, load_pilot, shards, report), report)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept = len(numbers) - len(missing)
@@ -253,12 +260,14 @@ def collect(
     return manifest, times
 
 
-def _wanted(collection: Collection, load_pilot: LoadPilot | None, shards: range | None) -> Manifest:
+def _wanted(collection: Collection, load_pilot: LoadPilot | None, shards: range | None, report: Report) -> Manifest:
     """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
     wanted = collection.manifest(_fingerprint(collection, load_pilot))
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(collection.world, collection.seed, 0)
+    if load_pilot is None and (line := why_not(collection.world, collection.parsed_teacher)):
+        report(line)
     return wanted
 
 

@@ -16,7 +16,7 @@ from ...datasets.traffic.record import COLUMNS, Table
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, count_of, most_urgent
 from ..airspace.world_config import WorldConfig
-from ..flying.compiled import is_compiled
+from ..flying.compiled import rules_of
 from ..flying.flight import Advice, Pilot, Step, advise, fly
 from ..flying.tally import Tally
 from ..flying.world import World
@@ -50,8 +50,9 @@ def record(
     Returns:
         The traffic record of these episodes, and counts of what happened in them, which add up.
     """
-    if pilot is None and is_compiled(config, teacher):
-        return record_compiled(config, seed, episodes, teacher.rules(), noise)
+    rules = rules_of(config, teacher)
+    if pilot is None and rules is not None:
+        return record_compiled(config, seed, episodes, rules, noise)
     world = World(config, seed, episodes)
     flown = _Labelled(world, teacher, pilot, _Noise(seed, episodes, config.aircraft, noise) if noise else None)
     log = _Log(Tally(config, teacher))

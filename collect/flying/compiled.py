@@ -24,9 +24,22 @@ def is_known(config: WorldConfig, teacher: object) -> bool:
     return config.simulator == EMBEDDED and config.reward in REWARDS and hasattr(teacher, "rules")
 
 
-def is_compiled(config: WorldConfig, teacher: object) -> bool:
-    """Return whether the kernels fly a teacher in a world here."""
-    return is_known(config, teacher) and not compiling.REASON
+def rules_of(config: WorldConfig, teacher: object) -> Rules | None:
+    """Return a teacher as numbers if the kernels fly it in a world here; None if torch does."""
+    if not is_known(config, teacher) or compiling.REASON:
+        return None
+    rules: Rules = teacher.rules()  # type: ignore[attr-defined]
+    return rules
+
+
+def why_not(config: WorldConfig, teacher: object) -> str:
+    """Return a line for people where the kernels could fly a teacher, were there a compiler; "" otherwise."""
+    if not is_known(config, teacher) or not compiling.REASON:
+        return ""
+    return (
+        f"numba compiles nothing here ({compiling.REASON}): flying in torch, which is slower, and whose last bits "
+        "depend on the processor."
+    )
 
 
 def fly_chunks(

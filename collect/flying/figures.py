@@ -5,7 +5,6 @@ Notation: S scenarios (episodes), B episodes flown at once, B' those still flyin
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_flown, distance_to_go
 from ..airspace.world_config import WorldConfig
 from ..kernels.flight import FIGURES, Flown
-from .compiled import fly_chunks, is_compiled
+from ..teachers.rules import Rules
+from .compiled import fly_chunks, rules_of
 from .encounters import encounters_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
@@ -172,9 +172,9 @@ def fly_scenarios(
     Returns:
         Their figures, in the order of `episodes`.
     """
-    teacher = pilot.teacher if isinstance(pilot, TeacherPilot) else None
-    if is_compiled(config, teacher):
-        return _fly_compiled(teacher, config, seed, episodes, progress)
+    rules = rules_of(config, pilot.teacher) if isinstance(pilot, TeacherPilot) else None
+    if rules is not None:
+        return _fly_compiled(rules, config, seed, episodes, progress)
     world = World(config, seed, episodes, device)
     counter = FigureCounter(config, world.traffic)
     flying = len(world.episodes)
@@ -189,11 +189,11 @@ def fly_scenarios(
 
 
 def _fly_compiled(
-    teacher: Any, config: WorldConfig, seed: int, episodes: Sequence[int], progress: ScenariosDone | None
+    rules: Rules, config: WorldConfig, seed: int, episodes: Sequence[int], progress: ScenariosDone | None
 ) -> Figures:
     """Fly a teacher by the kernels: the same figures on every processor."""
     parts = []
-    for chunk, flown in fly_chunks(config, teacher.rules(), seed, episodes, is_recording=False):
+    for chunk, flown in fly_chunks(config, rules, seed, episodes, is_recording=False):
         parts.append(_figures_of(flown, config))
         if progress:
             progress(len(chunk))

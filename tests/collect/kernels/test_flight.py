@@ -183,5 +183,5 @@ def test_a_teacher_without_rules_flies_in_torch(monkeypatch: pytest.MonkeyPatch)
             return teachers.parse("mvp", config).velocity(state, conflicts)
 
     monkeypatch.setattr(compiled, "fly", None)
-    assert not compiled.is_compiled(config, Mine())
+    assert compiled.rules_of(config, Mine()) is None
     assert len(record(config, 0, range(2), Mine())[0]["step"])
