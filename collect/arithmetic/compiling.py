@@ -25,7 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _STRICT: dict[str, Any] = {
     "fastmath": False,
     "error_model": "numpy",
-}  # division by zero is infinite, as in IEEE 754
+}  # x / 0 is infinite, as in IEEE 754
 _ROOT = Path(__file__).parents[2]
 _COMPILED = (
     "collect/arithmetic/*.py",

@@ -126,6 +126,36 @@ def in_conflict(
 
 
 @inner
+def bits_of(
+    east: float,
+    north: float,
+    distance2: float,
+    velocity_east: float,
+    velocity_north: float,
+    physics: Physics,
+    rules: Rules,
+) -> int:
+    """Return for whom a pair is in conflict: `TEACHERS`, `WORLDS`, both or nobody (0)."""
+    widest2 = max(physics.protected_zone_m, rules.zone_m) ** 2
+    longest_s = max(physics.lookahead_s, rules.lookahead_s)
+    approach = east * velocity_east + north * velocity_north
+    cross = east * velocity_north - north * velocity_east
+    speed2 = velocity_east * velocity_east + velocity_north * velocity_north
+    # One jump that is hardly ever taken: half of the pairs approach, and no processor guesses which.
+    path = approach + longest_s * speed2
+    is_soon = (path > 0.0) | (distance2 + longest_s * (approach + path) < widest2)
+    is_closing = (approach < 0.0) & (cross * cross < widest2 * speed2) & is_soon
+    if not ((distance2 < widest2) | is_closing):
+        return 0
+    bits = 0
+    if in_conflict(distance2, approach, cross, speed2, rules.zone_m, rules.lookahead_s):
+        bits += TEACHERS
+    if in_conflict(distance2, approach, cross, speed2, physics.protected_zone_m, physics.lookahead_s):
+        bits += WORLDS
+    return bits
+
+
+@inner
 def find(
     air: np.ndarray,
     count: int,
@@ -152,8 +182,6 @@ def find(
         The pairs, each once with the lower slot first, in ascending order; and how many they are.
     """
     used = 0
-    widest2 = max(physics.protected_zone_m, rules.zone_m) ** 2
-    longest_s = max(physics.lookahead_s, rules.lookahead_s)
     for a in range(count):
         first, own, nearest2 = used, near[air[a]["place"]], inf
         own_east, own_north = own["east_m"], own["north_m"]
@@ -173,21 +201,8 @@ def find(
                 near[place]["nearest2_m2"] = min(near[place]["nearest2_m2"], distance2)
                 velocity_east = near[place]["velocity_east_mps"] - own_velocity_east
                 velocity_north = near[place]["velocity_north_mps"] - own_velocity_north
-                approach = east * velocity_east + north * velocity_north
-                cross = east * velocity_north - north * velocity_east
-                speed2 = velocity_east * velocity_east + velocity_north * velocity_north
-                # One jump that is hardly ever taken: half of the pairs approach, and no processor guesses which.
-                path = approach + longest_s * speed2
-                is_soon = (path > 0.0) | (distance2 + longest_s * (approach + path) < widest2)
-                is_closing = (approach < 0.0) & (cross * cross < widest2 * speed2) & is_soon
-                if not ((b > a) & ((distance2 < widest2) | is_closing)):
-                    continue
-                bits = 0
-                if in_conflict(distance2, approach, cross, speed2, rules.zone_m, rules.lookahead_s):
-                    bits += TEACHERS
-                if in_conflict(distance2, approach, cross, speed2, physics.protected_zone_m, physics.lookahead_s):
-                    bits += WORLDS
-                if bits:
+                bits = bits_of(east, north, distance2, velocity_east, velocity_north, physics, rules)
+                if bits and b > a:
                     insert(pairs, first, used, a, b, bits)
                     used += 1
         own["nearest2_m2"] = min(own["nearest2_m2"], nearest2)
