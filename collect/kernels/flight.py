@@ -126,24 +126,58 @@ def fly(
             seen_count = see(air, pairs, used, episode, step, seen, seen_count)
             if is_recording and row_count + count > len(rows):
                 rows = wider(rows, row_count + count)
-            kept = 0
             for a in range(count):
-                number = air[a]["number"]
-                nearest2_m2[episode, number] = min(nearest2_m2[episode, number], air[a]["nearest2_m2"])
-                turn, change = with_noise(air[a]["advised_turn"], air[a]["advised_speed"], noise, step, int(number))
-                air[a]["row"] = row_count
-                if is_recording:
-                    write_row(air, a, episode, step, turn, change, rows)
-                outcome = fly_slot(air, a, turn, change, step, corners[episode], inner_m, physics, figures[episode])
-                if is_recording:
-                    rows[row_count]["reward"], rows[row_count]["outcome"] = air[a]["reward"], outcome
-                row_count += 1
-                if outcome == FLYING:
-                    air[kept] = air[a]
-                    kept += 1
-            count = kept
+                air[a]["row"] = row_count + a
+                nearest2 = nearest2_m2[episode, air[a]["number"]]
+                nearest2_m2[episode, air[a]["number"]] = min(nearest2, air[a]["nearest2_m2"])
+            row_count += count
+            count = fly_step(
+                air,
+                count,
+                episode,
+                step,
+                noise,
+                corners[episode],
+                inner_m,
+                physics,
+                figures[episode],
+                rows,
+                is_recording,
+            )
             step += 1
     return Flown(rows, row_count, seen, seen_count, figures, nearest2_m2)
+
+
+@inner
+def fly_step(
+    air: np.ndarray,
+    count: int,
+    episode: int,
+    step: int,
+    noise: Noise,
+    corners: np.ndarray,
+    inner_m: float,
+    physics: Physics,
+    figures: np.ndarray,
+    rows: np.ndarray,
+    is_recording: bool,
+) -> int:
+    """Fly and record all slots for a step; return how many still fly, in the first slots."""
+    kept = 0
+    for a in range(count):
+        turn, change = air[a]["advised_turn"], air[a]["advised_speed"]
+        if noise.deviation > 0.0:
+            turn, change = with_noise(turn, change, noise, step, int(air[a]["number"]))
+        if is_recording:
+            write_row(air, a, episode, step, turn, change, rows)
+        outcome = fly_slot(air, a, turn, change, step, corners, inner_m, physics, figures)
+        if is_recording:
+            row = rows[air[a]["row"]]
+            row["reward"], row["outcome"] = air[a]["reward"], outcome
+        if outcome == FLYING:
+            air[kept] = air[a]
+            kept += 1
+    return kept
 
 
 @inner
@@ -163,8 +197,6 @@ def begin(air: np.ndarray, state: np.ndarray, number: int, physics: Physics, fig
 @inner
 def with_noise(turn: float, change: float, noise: Noise, step: int, number: int) -> tuple[float, float]:
     """Return the action that is flown, as it is stored."""
-    if noise.deviation == 0.0:
-        return turn, change
     first, second = normal_pair(noise.key, noise.key_2, step, number)
     return (
         single(clip(turn + noise.deviation * first, -1.0, 1.0)),

@@ -67,6 +67,31 @@ def advise(
         pairs: From `detection.find`.
         used: How many there are.
     """
+    add_pushes(air, count, rules, pairs, used)
+    for a in range(count):
+        track, speed = air[a]["bearing_rad"], physics.cruise_mps
+        if rules.kind == MVP and air[a]["conflicts"] > 0.0:
+            east, north = (
+                air[a]["velocity_east_mps"] + air[a]["advised_turn"],
+                air[a]["velocity_north_mps"] + air[a]["pushed_north"],
+            )
+            speed = clip(length(east, north), physics.min_speed_mps, physics.max_speed_mps)
+            track = arctangent(east, north)
+            if east == 0.0 and north == 0.0:
+                speed = 0.0
+        elif rules.kind == RVO:
+            track, speed = _reciprocal(a, air, physics, rules, grid, start, near, around)
+        turn = wrap(track - air[a]["track_rad"]) if speed > 0.0 else 0.0
+        air[a]["advised_turn"] = single(clip(turn / physics.turn_rad, -1.0, 1.0))
+        air[a]["advised_speed"] = single(clip((speed - air[a]["speed_mps"]) / physics.speed_change_mps, -1.0, 1.0))
+
+
+@inner
+def add_pushes(air: np.ndarray, count: int, rules: Rules, pairs: np.ndarray, used: int) -> None:
+    """Add up MVP's pushes, count conflicts and find the most urgent; arguments as for `advise`.
+
+    The pushes are left in `advised_turn` (east) and `pushed_north`, in m/s.
+    """
     for a in range(count):
         air[a]["conflicts"], air[a]["tcpa_s"], air[a]["dcpa_m"] = 0.0, np.nan, np.nan
         air[a]["advised_turn"], air[a]["pushed_north"] = 0.0, 0.0  # sums of pushes, for now
@@ -89,22 +114,6 @@ def advise(
                 if is_first or (tcpa == air[own]["tcpa_s"] and dcpa < air[own]["dcpa_m"]):
                     air[own]["tcpa_s"], air[own]["dcpa_m"] = tcpa, dcpa
                 air[own]["conflicts"] += 1.0
-    for a in range(count):
-        track, speed = air[a]["bearing_rad"], physics.cruise_mps
-        if rules.kind == MVP and air[a]["conflicts"] > 0.0:
-            east, north = (
-                air[a]["velocity_east_mps"] + air[a]["advised_turn"],
-                air[a]["velocity_north_mps"] + air[a]["pushed_north"],
-            )
-            speed = clip(length(east, north), physics.min_speed_mps, physics.max_speed_mps)
-            track = arctangent(east, north)
-            if east == 0.0 and north == 0.0:
-                speed = 0.0
-        elif rules.kind == RVO:
-            track, speed = _reciprocal(a, air, physics, rules, grid, start, near, around)
-        turn = wrap(track - air[a]["track_rad"]) if speed > 0.0 else 0.0
-        air[a]["advised_turn"] = single(clip(turn / physics.turn_rad, -1.0, 1.0))
-        air[a]["advised_speed"] = single(clip((speed - air[a]["speed_mps"]) / physics.speed_change_mps, -1.0, 1.0))
 
 
 @inner

@@ -92,7 +92,7 @@ def test_wrong_use(arguments, message):
         (["--baselines", "mvp:margin=wide"], "expected a number for margin, got 'wide'"),
         (["runs/nowhere"], "Train one with `skyclone train"),
         (["--scenario", "maze"], "unknown scenario 'maze'"),
-        (["--aircraft", 5000], "expected at most 1000 aircraft, got 5000"),
+        (["--aircraft", 5000], "could not place 5000 aircraft 125 m apart"),
         (["--device", "abacus"], "no device 'abacus'"),
     ],
 )
