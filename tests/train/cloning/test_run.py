@@ -373,6 +373,7 @@ VARIED = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("plots_drawn")  # as in the process that is killed
 @pytest.mark.parametrize(
     ("name", "after_s"),
     [("memory", 0.0), ("memory", 2.0), ("stream", 0.6), ("weighted", 1.7), ("weighted stream", 1.2)],
