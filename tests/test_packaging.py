@@ -54,6 +54,7 @@ __main__
 
 TESTS_OF_NO_MODULE = {
     "test_hostile_options.py": "every option of every command",
+    "test_killed_anywhere.py": "every command, killed, and on full disks",
     "test_makefile.py": "the Makefile",
     "test_metadata.py": "what files of others make commands do",
     "test_packaging.py": "the whole house",

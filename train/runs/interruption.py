@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class Interruption:
@@ -16,12 +17,16 @@ class Interruption:
 
     def __init__(self) -> None:
         self.is_wanted = False
+        self._before: Any = None  # who answered Ctrl-C before
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        """Remember the first Ctrl-C; the second one stops at once."""
-        if self.is_wanted:
+        """Remember the first Ctrl-C; the second one stops at once, in the way of who answered before."""
+        if not self.is_wanted:
+            self.is_wanted = True
+        elif callable(self._before):
+            self._before(number, frame)
+        else:
             raise KeyboardInterrupt
-        self.is_wanted = True
 
 
 @contextmanager
@@ -36,8 +41,8 @@ def remembered() -> Iterator[Interruption]:
     if is_ignored or threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    before = signal.signal(signal.SIGINT, interruption._note)
+    interruption._before = signal.signal(signal.SIGINT, interruption._note)
     try:
         yield interruption
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, interruption._before)

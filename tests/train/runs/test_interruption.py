@@ -22,6 +22,17 @@ def test_the_first_ctrl_c_is_remembered_and_the_second_stops() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_the_second_goes_to_who_answered_before() -> None:
+    answered: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: answered.append(number))
+    with remembered():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert answered == []
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert answered == [signal.SIGINT, signal.SIGINT]
+
+
 def test_where_ctrl_c_is_ignored_it_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with remembered() as interruption:
