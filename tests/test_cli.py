@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import pytest
+from forked_command import started
 
 from skyclone.cli import COMMANDS, main, skyclone
 
@@ -108,41 +109,38 @@ def test_no_write_permission(capsys: pytest.CaptureFixture[str]) -> None:
     assert "/proc/skyclone" in said
 
 
-def interrupt(*arguments: str, when: str, cwd: Path) -> tuple[int, str]:
-    """Start a command, press Ctrl-C once it has printed something, and return how it ended and what it said."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "skyclone", *arguments]
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
-    assert process.stdout is not None
-    seen = b""
-    while when.encode() not in seen:
-        more = os.read(process.stdout.fileno(), 65536)
-        assert more, f"ended before it said '{when}': {seen.decode()}"
-        seen += more
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    return process.returncode, (seen + rest).decode()
+def interrupt(*arguments: str, when: str, said: Path) -> tuple[int | None, str]:
+    """Start a command, press Ctrl-C once it has said something, and return how it ended and what it said."""
+    said.write_text("")
+    process = started(list(arguments), said, {})
+    while when not in said.read_text():
+        assert process.is_alive(), f"ended before it said '{when}': {said.read_text()}"
+        time.sleep(0.02)
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join(60)
+    return process.exitcode, said.read_text()
 
 
 @pytest.mark.signals
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     assert call("collect", "--out", data, "--episodes", "24", "--aircraft", "8", "--workers", "1") == 0
-    train = ("train", "--data", "data", "--out", "run", "--epochs", "10000", "--batch-size", "64")
+    said, run = tmp_path / "said.txt", str(tmp_path / "run")
+    train = ("train", "--data", data, "--out", run, "--epochs", "10000", "--batch-size", "64")
     cases = (
-        (("collect", "--out", "more", "--episodes", "5000", "--workers", "1"), "Collecting"),
+        (("collect", "--out", str(tmp_path / "more"), "--episodes", "5000", "--workers", "1"), "Collecting"),
         (train, "Iter 1/"),
         (("evaluate", "--scenarios", "5000", "--baselines", "none"), "%|"),
     )
     for arguments, when in cases:
-        code, said = interrupt(*arguments, when=when, cwd=tmp_path)
-        assert code == 1, said
-        assert "Traceback" not in said, said
-        assert "nterrupted" in said or "Stopped" in said, said
-    assert call("train", "--data", data, "--out", str(tmp_path / "run")) == 1, "a run is not written over"
-    code, said = interrupt(*train, "--resume", when="Iter", cwd=tmp_path)
-    assert code == 1, said
-    assert "Stopped" in said, said
+        code, words = interrupt(*arguments, when=when, said=said)
+        assert code == 1, words
+        assert "Traceback" not in words, words
+        assert "nterrupted" in words or "Stopped" in words, words
+    assert call("train", "--data", data, "--out", run) == 1, "a run is not written over"
+    code, words = interrupt(*train, "--resume", when="Iter", said=said)
+    assert code == 1, words
+    assert "Stopped" in words, words
 
 
 def run(command: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,7 @@
 """Every command, killed at random moments and on disks that are full, ends like one that nothing happened to.
 
 Slow, and different each time; the seed is in the message of what fails, and `SKYCLONE_SEED` sets it. A command runs
-in a fork of this process, which has imported everything: so most moments are moments of its work.
+in a fork of a process that has imported everything: so most moments are moments of its work.
 """
 
 import hashlib
@@ -11,31 +11,27 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_command import started
 
-from skyclone.cli import main
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets.files.atomic import is_temporary
-from skyclone.evaluate.comparison import plot as comparison_plot
-from skyclone.train.cloning import plots as cloning_plots
-from skyclone.train.finetuning import plots as finetuning_plots
 from skyclone.train.runs.run_folder import FILE_NAMES, HOLDER_NAME, LOCK_NAME
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")]
 SEED = int(os.environ.get("SKYCLONE_SEED", time.time_ns() % 10**6))
 FOLDERS_OF_RUNS = {"tensorboard", "rounds", "control", "round"}
+LONGEST_S = 60
 FULL = ("the disk is full", "No space left on device")
 
 
@@ -134,43 +130,13 @@ TRIALS = {
 NEEDS = {"export": "onnxscript", "datasets export-minari": "minari"}
 
 
-def started(arguments: list[str], said: Path) -> int:
-    """Start a command in a fork of this process; return its process number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # later Pythons warn of forks beside threads
-        process = os.fork()
-    if process:
-        return process
-    code = 99
-    try:
-        os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        for number in (1, 2):
-            os.dup2(file, number)
-        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
-        main(arguments)
-        code = 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def ended(process: int) -> int:
+def ended(process: BaseProcess, said: Path) -> int:
     """Return the exit code of a process, when it has ended; of one that was killed below 0."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def run(arguments: list[str], said: Path) -> tuple[int, float]:
-    """Run a command to its end; return the exit code and the seconds it took."""
-    start = time.perf_counter()
-    return ended(started(arguments, said)), time.perf_counter() - start
+    process.join(timeout=LONGEST_S)
+    if process.exitcode is None:
+        os.killpg(process.pid or 0, signal.SIGKILL)
+        pytest.fail(f"still running after {LONGEST_S} s; it said: {said.read_text()[-3000:]}")
+    return process.exitcode
 
 
 class Bench:
@@ -184,6 +150,7 @@ class Bench:
         self.place, self.random = place, random.Random(SEED)
         self.kills = self.full_disks = 0
         self.said = place / "said.txt"
+        self.environment: dict[str, str] = {}
         self.known: dict[str, tuple[Any, float, int]] = {}
         world = WorldConfig(aircraft=4, max_steps=60, scenario="random-n")
         collect(place / "data", CollectConfig(world=world, episodes=24, episodes_per_shard=4))
@@ -191,21 +158,29 @@ class Bench:
         self.do(f"evaluate {place}/run --out {place}/report --scenarios 2 --aircraft 4 --bootstrap 100")
 
     def do(self, command: str) -> None:
-        code, _ = run(command.split(), self.said)
-        assert code == 0, self.said.read_text()
+        assert self.run(command.split()) == 0, self.said.read_text()
+
+    def run(self, arguments: list[str]) -> int:
+        """Run a command to its end; return the exit code."""
+        return ended(self.started(arguments), self.said)
+
+    def started(self, arguments: list[str]) -> BaseProcess:
+        """Start a command."""
+        return started(arguments, self.said, self.environment)
 
     def arguments(self, name: str, out: Path) -> list[str]:
         """Return the arguments of a trial."""
         out.mkdir(parents=True, exist_ok=True)
-        os.environ["MINARI_DATASETS_PATH"] = str(out)
+        self.environment = {"MINARI_DATASETS_PATH": str(out)}
         return TRIALS[name].command.format(place=self.place, out=out).split()
 
     def undisturbed(self, name: str) -> tuple[Any, float, int]:
         """Return what a command comes to, the seconds it takes, and the bytes it leaves."""
         if name not in self.known:
             out = self.place / "undisturbed" / name.replace(" ", "-")
-            code, seconds = run(self.arguments(name, out), self.said)
-            assert code == 0, self.said.read_text()
+            start = time.perf_counter()
+            assert self.run(self.arguments(name, out)) == 0, self.said.read_text()
+            seconds = time.perf_counter() - start
             size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
             self.known[name] = TRIALS[name].result(out), seconds, size
         return self.known[name]
@@ -216,11 +191,11 @@ class Bench:
         out = self.place / f"killed-{name.replace(' ', '-')}-{self.kills}"
         moments = []
         for _ in range(times):
-            process = started(self.arguments(name, out), self.said)
+            process = self.started(self.arguments(name, out))
             moments.append(round(self.random.uniform(0, 1.1 * seconds), 3))
             time.sleep(moments[-1])
-            os.killpg(process, signal.SIGKILL) if has_session(process) else os.kill(process, signal.SIGKILL)
-            code = ended(process)
+            kill(process)
+            code = ended(process, self.said)
             assert code in (0, -signal.SIGKILL), (SEED, name, moments, self.said.read_text()[-3000:])
             self.kills += code != 0
         self.finish(name, out, result, moments)
@@ -229,8 +204,7 @@ class Bench:
     def finish(self, name: str, out: Path, result: Any, how: Any) -> None:
         """Let a command end; assert that it comes to the same, and leaves nothing half-written."""
         self.said.write_text("")
-        code, _ = run(self.arguments(name, out), self.said)
-        assert code == 0, (SEED, name, how, self.said.read_text()[-3000:])
+        assert self.run(self.arguments(name, out)) == 0, (SEED, name, how, self.said.read_text()[-3000:])
         assert TRIALS[name].result(out) == result, (SEED, name, how)
         left = [path for path in out.rglob("*") if is_temporary(path.name) or path.name in (LOCK_NAME, HOLDER_NAME)]
         assert not left, (SEED, name, how, left)
@@ -243,7 +217,7 @@ class Bench:
         share = self.random.uniform(0.02, 0.98)
         with small_disk(self.place / "disk", int(size * share)) as (disk, enlarge):
             self.said.write_text("")
-            code, _ = run(self.arguments(name, disk / "out"), self.said)
+            code = self.run(self.arguments(name, disk / "out"))
             said = self.said.read_text()
             assert "Traceback" not in said, (SEED, name, share, said[-3000:])
             line = said.splitlines()[-1] if said else ""
@@ -254,12 +228,12 @@ class Bench:
             self.finish(name, disk / "out", result, share)
 
 
-def has_session(process: int) -> bool:
-    """Return whether a process leads a group by now."""
+def kill(process: BaseProcess) -> None:
+    """Kill a process and those it started; one that has not become the leader of a group has started none."""
     try:
-        return os.getpgid(process) == process
+        os.killpg(process.pid or 0, signal.SIGKILL)
     except ProcessLookupError:
-        return False
+        process.kill()
 
 
 @contextmanager
@@ -276,24 +250,10 @@ def small_disk(place: Path, size: int) -> Iterator[tuple[Path, Callable[[], obje
         subprocess.run(["umount", "-l", place], check=True)
 
 
-@contextmanager
-def prepared() -> Iterator[None]:
-    """Import what commands import late, and draw no plots: both take longer than all else."""
-    for name in ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.pyplot", "skyclone.smoke"):
-        import_module(name)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(cloning_plots, "losses", lambda history, kind: b"plot")
-        patched.setattr(cloning_plots, "attention", lambda network, view: None)
-        patched.setattr(finetuning_plots, "safety", lambda history, clone, kind: b"plot")
-        patched.setattr(comparison_plot, "draw", lambda table: b"plot")
-        yield
-
-
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     print(f"SKYCLONE_SEED={SEED}")
-    with prepared():
-        yield Bench(tmp_path_factory.mktemp("bench"))
+    return Bench(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.mark.parametrize("name", TRIALS)

@@ -49,6 +49,7 @@ main(["datasets", "export-minari", "data", "skyclone/mvp-v0"])
 """
 
 
+@pytest.mark.slow
 def test_a_dataset_is_collected_by_workers_verified_converted_and_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

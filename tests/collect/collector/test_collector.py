@@ -266,16 +266,6 @@ def _kill_again_and_again(folder: Path, workers: int, kills: int, seed: int) -> 
             assert {problem.what for problem in found} <= {"missing", "unlisted"}, found
 
 
-def test_killed_a_few_times_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: str) -> None:
-    folder = tmp_path / "data"
-    _kill_again_and_again(folder, workers=1, kills=2, seed=0)
-    _kill_again_and_again(folder, workers=2, kills=1, seed=1)
-    manifest, _ = collect(folder, WANTED)
-    assert manifest.content_hash == undisturbed
-    assert open_dataset(folder).verify() == []
-    assert not list(folder.rglob(".skyclone-*"))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))  # with 1, 2 and 3 workers
 def test_killed_dozens_of_times_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: str, seed: int) -> None:

@@ -141,7 +141,7 @@ def test_one_wrong_weight_and_nothing_is_published(
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [older]
 
 
-@pytest.mark.parametrize("name", ["pretrained:clone", "pretrained:tuned"])
+@pytest.mark.parametrize("name", [pytest.param("pretrained:clone", marks=pytest.mark.slow), "pretrained:tuned"])
 def test_whatever_weight_is_wrong_it_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_export, "COUNTS", (5,))
     policy = load_policy(name)
