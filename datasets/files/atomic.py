@@ -49,15 +49,19 @@ def publish(path: Folder, data: bytes, guard: Guard = nullcontext) -> None:
 
 def _written(path: Path, data: bytes, guard: Guard) -> bool:
     """Write a file; return False if another process cleaned it away between closing and renaming."""
-    temporary, file = _open_temporary(path.parent)
-    try:
-        with file:
+    temporary = path.parent / temporary_name()
+    try:  # its name is known before it is there: wherever Ctrl-C comes, it goes again
+        with open(temporary, "xb") as file:
+            if not hold(file):
+                return False
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         with guard():
             _replace(temporary, path)
     except FileNotFoundError:
+        if not path.parent.exists():
+            raise
         return False
     except BaseException:
         with suppress(OSError):
@@ -167,16 +171,6 @@ def _open_lock(path: Path) -> BinaryIO | None:
             return None
         if hold(file):
             return file
-        file.close()
-
-
-def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
-    """Create a temporary file and lock it."""
-    while True:
-        path = folder / temporary_name()
-        file = open(path, "xb")  # noqa: SIM115 (the caller closes it)
-        if hold(file):
-            return path, file
         file.close()
 
 

@@ -283,7 +283,9 @@ def test_workers_killed_at_random_moments_are_clear_errors_and_nothing_is_lost(
     tmp_path: Path, undisturbed: str
 ) -> None:
     folder, dice, died = tmp_path / "data", random.Random(5), 0
-    for _ in range(6):
+    for attempt in range(20):
+        if died and attempt >= 3:
+            break
         process = _start(folder, 3)
         there = len(list((folder / "shards").glob("0*"))) if (folder / "shards").exists() else 0
         while process.poll() is None and not list(_children(process)):
@@ -311,7 +313,7 @@ def test_workers_killed_at_random_moments_are_clear_errors_and_nothing_is_lost(
 def test_one_truth_for_any_number_of_workers_machines_and_format(
     tmp_path: Path, undisturbed: str, format: str
 ) -> None:
-    for workers in (1, 2, 3):
+    for workers in (1, 2, 3) if format == "parquet" else (2,):
         made, _ = collect(tmp_path / f"workers-{workers}", replace(WANTED, format=format), workers=workers)
         assert made.content_hash == undisturbed
     ranges = ("0:4", "4:8", "8:9")

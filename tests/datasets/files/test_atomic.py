@@ -1,8 +1,10 @@
+import itertools
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -41,8 +43,9 @@ def test_only_temporary_files_of_dead_processes_are_cleaned(tmp_path: Path) -> N
     others = ["a.tmp", ".skyclone-123.tmp", "00000.parquet", "skyclone-0123456789abcdef.tmp"]
     for name in others:
         (tmp_path / name).write_bytes(b"")
-    live, file = publication._open_temporary(tmp_path)
-    with file:
+    live = tmp_path / publication.temporary_name()
+    with open(live, "xb") as file:
+        assert publication.hold(file)
         assert clean(tmp_path) == 1
         assert sorted(os.listdir(tmp_path)) == sorted([*others, live.name])
     assert clean(tmp_path) == 1  # closed: nobody is writing it any more
@@ -84,12 +87,55 @@ def test_a_temporary_file_that_was_cleaned_before_it_was_renamed_is_written_agai
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_at_any_moment_leaves_no_temporary_file(tmp_path: Path) -> None:
+    """At each bytecode of it, one after the other."""
+    target, code = tmp_path / "a", publication._written.__code__
+
+    def interrupted_at(moment: int) -> bool:
+        left = iter(range(moment))
+
+        def trace(frame: FrameType, event: str, argument: Any) -> Any:
+            if frame.f_code is not code:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode" and next(left, None) is None:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            publish(target, b"new")
+            return False
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+
+    for moment in itertools.count():
+        target.write_bytes(b"old")
+        was_interrupted = interrupted_at(moment)
+        assert os.listdir(tmp_path) == ["a"], moment
+        assert target.read_bytes() in (b"old", b"new")
+        if not was_interrupted:
+            break
+    assert moment > 50
+
+
+def test_a_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / "gone" / "a", b"new")
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path
-from skyclone.datasets.files.atomic import _open_temporary, locked
+from skyclone.datasets.files.atomic import hold, locked, temporary_name
 with locked(Path(sys.argv[1])):
-    path, file = _open_temporary(Path(sys.argv[1]))
+    file = open(Path(sys.argv[1]) / temporary_name(), "xb")
+    hold(file)
     file.write(b"half")
     print("held", flush=True)
     time.sleep(300)

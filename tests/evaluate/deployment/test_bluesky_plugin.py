@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from skyclone.cli import main
 from skyclone.collect.simulators import bluesky_process
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.evaluate.deployment.cli import PLUGIN, install, plugin
@@ -92,24 +91,16 @@ def test_reso_skyclone_flies_a_policy_and_leaves_the_others_alone(
 
 @pytest.mark.slow
 def test_fewer_losses_of_separation_with_it_than_without(tmp_path: Path) -> None:
-    """Eight drones through one point, flown by a clone of half a minute: nowhere near a good one, yet better."""
-    data, run = str(tmp_path / "data"), str(tmp_path / "run")
-    collecting = f"collect --out {data} --episodes 48 --aircraft 8 --scenario circle --noise 0.2 --workers 1"
-    training = f"train --data {data} --out {run} --model pairwise --observation ego:intruders=8"
-    for command in (
-        f"{collecting} --teacher mvp:margin=1.2",
-        f"{training} --max-seconds 15 --epochs 100 --lr 0.002",
-    ):
-        main(command.split())
+    """Eight drones through one point."""
     scenario = ""
     for number in range(8):
         east, north = (700 * f(2 * math.pi * number / 8) for f in (math.sin, math.cos))
         scenario += drone(f"D{number}", east, north, -east, -north)
-    flown = fly(tmp_path, scenario, 150, "RESO OFF", f"SKYCLONE {run};RESO SKYCLONE")
+    flown = fly(tmp_path, scenario, 150, "RESO OFF", "SKYCLONE pretrained:clone;RESO SKYCLONE")
     without, with_run = (each["los"] for each in flown.values())
     print(f"LoS events of eight drones: {without} without, {with_run} with RESO SKYCLONE")
     assert without == 28, "each pair once: they all meet in the middle"
-    assert with_run <= 0.75 * without
+    assert with_run <= 0.25 * without
 
 
 def test_installing(tmp_path: Path) -> None:

@@ -199,7 +199,8 @@ EXPORTED = {
 }
 
 
-@pytest.mark.parametrize("name", ["pretrained:clone", pytest.param("pretrained:tuned", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pretrained:clone", "pretrained:tuned"])
 def test_what_is_published_is_exported(tmp_path: Path, name: str) -> None:
     result = export_onnx(load_policy(name), tmp_path / "out.onnx")
     assert result.size == (tmp_path / "out.onnx").stat().st_size
