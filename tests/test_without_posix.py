@@ -36,6 +36,7 @@ def modules() -> list[str]:
     return [*found, "skyclone.cli", "skyclone.smoke"]
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported() -> None:
     done = run("-c", IMPORT_ALL, *modules())
     assert done.returncode == 0, done.stderr

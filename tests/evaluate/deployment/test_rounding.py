@@ -78,7 +78,7 @@ def test_rounding_is_undone_when_it_is_over() -> None:
     assert torch.equal(one / 7, torch.tensor([0.1 / 7, 0.3 / 7], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("count", [0, 1, 5, 19])
+@pytest.mark.parametrize("count", [0, 1, 19])
 @pytest.mark.parametrize("name", [*networks.NAMES, "pretrained:clone", "pretrained:tuned"])
 def test_float32_itself_errs_less_whatever_the_processor_has(name: str, count: int) -> None:
     if name.startswith("pretrained"):
@@ -88,9 +88,9 @@ def test_float32_itself_errs_less_whatever_the_processor_has(name: str, count: i
         view = View.parse("ego:intruders=8")
         network = networks.make(name, view, seed=3)
     generator = torch.Generator().manual_seed(count)
-    ownship = torch.randn(200, view.ownship_features, generator=generator)
-    intruders = torch.randn(200, count, view.intruder_features, generator=generator)
-    is_present = torch.rand(200, count, generator=generator) < 0.7
+    ownship = torch.randn(100, view.ownship_features, generator=generator)
+    intruders = torch.randn(100, count, view.intruder_features, generator=generator)
+    is_present = torch.rand(100, count, generator=generator) < 0.7
     with torch.no_grad():
         found = network(Observation(ownship, intruders, is_present)).double()
         network.double()
