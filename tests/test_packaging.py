@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,20 @@ def test_tests_mirror_the_source() -> None:
         if not (ROOT / place.with_name(place.name.removeprefix("test_"))).exists():
             without.add(place.as_posix())
     assert without == set(TESTS_OF_NO_MODULE)
+
+
+def test_what_benchmarks_import_is_there() -> None:
+    """No other test runs them."""
+    for path in sorted((ROOT / "tests" / "benchmarks").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("skyclone"):
+                for name in node.names:
+                    assert _is_there(node.module or "", name.name), f"{path.name} imports {name.name}"
+
+
+def _is_there(module: str, name: str) -> bool:
+    """Return whether `from module import name` works."""
+    return hasattr(import_module(module), name) or find_spec(f"{module}.{name}") is not None
 
 
 def test_every_package_is_listed() -> None:

@@ -16,7 +16,7 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.evaluate.evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import BLUESKY_MVP, load_all
 from skyclone.evaluate.evaluation.evaluation import evaluate
-from skyclone.evaluate.metrics.formulas import METRICS, Flown, compute
+from skyclone.evaluate.metrics.formulas import METRICS, Basis, compute
 from skyclone.train.runs import confidence_intervals
 from skyclone.train.runs.confidence_intervals import Estimate, Ratio
 
@@ -30,7 +30,7 @@ def fly(plan: EvaluationConfig, workers: int) -> tuple[dict[str, dict[str, Ratio
     """Return each contender's metrics as ratios, and the seconds it took."""
     evaluation = evaluate(plan, load_all(plan), workers)
     unresolved = evaluation.figures[UNRESOLVED]
-    ratios = {name: compute(Flown(each, unresolved, plan.world)) for name, each in evaluation.figures.items()}
+    ratios = {name: compute(Basis(each, unresolved, plan.world)) for name, each in evaluation.figures.items()}
     return ratios, evaluation.seconds
 
 
