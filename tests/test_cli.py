@@ -221,7 +221,7 @@ def test_ctrl_c_at_any_moment_is_one_line(folder: Path, times: int) -> None:
         ("evaluate", "--scenarios", "5000", "--baselines", "none"),
         ("datasets", "info", "data"),
     )
-    for command in commands * 3:
+    for command in commands * 2:
         process = subprocess.Popen(
             [sys.executable, "-c", BEGIN, *command],
             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

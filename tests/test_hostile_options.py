@@ -215,7 +215,7 @@ def test_any_values(call: Callable[[list[str]], tuple[int, str]], arguments: lis
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arguments=hostile())
 def test_many_values(call: Callable[[list[str]], tuple[int, str]], arguments: list[str]) -> None:
     check(arguments, *call(arguments))
