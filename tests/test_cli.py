@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 import pytest
-from forked_command import started
+from forked_command import ended, started
 
 from skyclone.cli import COMMANDS, main, skyclone
 
@@ -109,7 +109,7 @@ def test_no_write_permission(capsys: pytest.CaptureFixture[str]) -> None:
     assert "/proc/skyclone" in said
 
 
-def interrupt(*arguments: str, when: str, said: Path) -> tuple[int | None, str]:
+def interrupt(*arguments: str, when: str, said: Path) -> tuple[int, str]:
     """Start a command, press Ctrl-C once it has said something, and return how it ended and what it said."""
     said.write_text("")
     process = started(list(arguments), said, {})
@@ -117,8 +117,7 @@ def interrupt(*arguments: str, when: str, said: Path) -> tuple[int | None, str]:
         assert process.is_alive(), f"ended before it said '{when}': {said.read_text()}"
         time.sleep(0.02)
     os.kill(process.pid or 0, signal.SIGINT)
-    process.join(60)
-    return process.exitcode, said.read_text()
+    return ended(process, said), said.read_text()
 
 
 @pytest.mark.signals

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked_command import started
+from forked_command import ended, started
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
@@ -31,7 +31,6 @@ from skyclone.train.runs.run_folder import FILE_NAMES, HOLDER_NAME, LOCK_NAME
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")]
 SEED = int(os.environ.get("SKYCLONE_SEED", time.time_ns() % 10**6))
 FOLDERS_OF_RUNS = {"tensorboard", "rounds", "control", "round"}
-LONGEST_S = 60
 FULL = ("the disk is full", "No space left on device")
 
 
@@ -130,15 +129,6 @@ TRIALS = {
 NEEDS = {"export": "onnxscript", "datasets export-minari": "minari"}
 
 
-def ended(process: BaseProcess, said: Path) -> int:
-    """Return the exit code of a process, when it has ended; of one that was killed below 0."""
-    process.join(timeout=LONGEST_S)
-    if process.exitcode is None:
-        os.killpg(process.pid or 0, signal.SIGKILL)
-        pytest.fail(f"still running after {LONGEST_S} s; it said: {said.read_text()[-3000:]}")
-    return process.exitcode
-
-
 class Bench:
     """Where the commands are tried.
 
@@ -148,7 +138,7 @@ class Bench:
 
     def __init__(self, place: Path) -> None:
         self.place, self.random = place, random.Random(SEED)
-        self.kills = self.full_disks = 0
+        self.kills = 0
         self.said = place / "said.txt"
         self.environment: dict[str, str] = {}
         self.known: dict[str, tuple[Any, float, int]] = {}
@@ -223,7 +213,6 @@ class Bench:
             line = said.splitlines()[-1] if said else ""
             is_said = code == 1 and line.startswith("Error: ") and any(words in line for words in FULL)
             assert code == 0 or is_said, (SEED, name, share, code, said[-3000:])
-            self.full_disks += code
             enlarge()
             self.finish(name, disk / "out", result, share)
 

@@ -93,6 +93,13 @@ def test_what_a_failing_stage_wrote_stays_and_the_stage_is_not_done(
     assert not aside(tmp_path)
 
 
+def test_what_a_failing_collect_left_is_older_than_its_recipe(make: Make, tmp_path: Path) -> None:
+    """Also where the clock has not moved on between the two."""
+    make("dataset", fails="collect")
+    left, recipe = (tmp_path / name for name in ("data/mvp/README.md", "data/mvp.recipe"))
+    assert left.stat().st_mtime_ns < recipe.stat().st_mtime_ns - 10**9
+
+
 @pytest.mark.parametrize("fails", ["", "train"])
 def test_a_run_of_another_recipe_is_moved_aside_finished_or_not(make: Make, tmp_path: Path, fails: str) -> None:
     make("train-bc", "TRAIN=--lr 0.05", fails=fails)

@@ -17,6 +17,7 @@ import pytest
 
 from skyclone.cli import main
 
+LONGEST_S = 60
 LATE = ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.pyplot", "skyclone.smoke")
 PLOTS = [
     ("skyclone.train.cloning.plots", "losses", b"plot"),
@@ -66,3 +67,12 @@ def started(arguments: list[str], said: Path, environment: dict[str, str]) -> Ba
         patched.setenv("OMP_NUM_THREADS", "1")
         process.start()
     return process
+
+
+def ended(process: BaseProcess, said: Path) -> int:
+    """Return the exit code of a command when it has ended (of one that was killed below 0); fail if it does not."""
+    process.join(timeout=LONGEST_S)
+    if process.exitcode is None:
+        os.killpg(process.pid or 0, signal.SIGKILL)
+        pytest.fail(f"still running after {LONGEST_S} s; it said: {said.read_text()[-3000:]}")
+    return process.exitcode
