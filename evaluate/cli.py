@@ -62,10 +62,10 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
     from .report import output
 
     start = time.perf_counter()
-    if out is not None:
-        output.check(out)
     plans = _prepare(**options)
     loaded = [load_all(plan) for plan in plans]  # all of them before anything is flown
+    if out is not None:
+        output.check(out)  # makes the folder
     found = [_fly(plan, each, workers, out) for plan, each in zip(plans, loaded, strict=True)]
     evaluation = by_density(found)
     result = output.describe(evaluation)

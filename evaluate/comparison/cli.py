@@ -57,7 +57,6 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
     Each training is an ordinary run below --out that `evaluate` can fly. Interrupted, the same command
     continues: what is finished is not done again, and further models or seeds are added to what is there.
     """
-    from ..report.output import check_folder
     from .comparison import compare as run
     from .output import NAMES, check_names, to_markdown, write
     from .table import tabulate
@@ -69,7 +68,6 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
         rates=parse_rates(options.pop("rates")),
         **options,
     )
-    check_folder(out)
     check_names(out)
 
     try:

@@ -35,6 +35,7 @@ from ..evaluation.batches import fly_all
 from ..evaluation.config import UNRESOLVED, Contender, EvaluationConfig
 from ..evaluation.contenders import load_all
 from ..evaluation.flight_store import FlightStore
+from ..report.output import check_folder
 from .config import Budget, CompareConfig, Training, Variant
 
 LOG_NAME, CODE_NAME, FLOWN_NAME = "log.txt", "code.json", "flown"
@@ -84,6 +85,7 @@ def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say
 
     Raises:
         CheckpointError: A run below the folder was begun with another configuration or dataset.
+        ConfigurationError: Nothing can be written into the folder.
         DatasetError: The dataset is damaged, or a worker died.
         FlightError: A network asks for actions that are not finite.
     """
@@ -94,7 +96,7 @@ def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say
     teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))
     flights = EvaluationConfig(contenders=teachers, world=world, scenarios=plan.scenarios, seed=plan.scenario_seed)
     load_all(flights)  # an unknown teacher is an error before any training
-    root.mkdir(parents=True, exist_ok=True)
+    check_folder(root)
     for training in (*plan.sweep(), *plan.trainings({})):
         _check(plan, training, root, described)
     sweep = _train(
