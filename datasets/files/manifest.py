@@ -12,7 +12,7 @@ from ..errors import DatasetError
 from ..traffic.record import COLUMNS
 from .atomic import publish
 from .json_file import parse_json
-from .storage import Folder, read, size_of
+from .storage import Folder, read_whole
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
@@ -246,7 +246,7 @@ def load_manifest(folder: Folder) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        data = read(path, min(size_of(path), _MOST_BYTES))
+        data = read_whole(path, _MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         what = "it holds no dataset.json" if folder.is_dir() else "there is no such folder"
         raise DatasetError(

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from ..errors import ConfigurationError, StorageError
 
 _REMOTE = "s3://"
+MOST_READS = 100  # of a file that is replaced while it is read
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,23 @@ def read(path: Folder, size: int) -> bytes:
         return path.read_bytes()[:size]
     with open(path, "rb") as file:
         return file.read(size)
+
+
+def read_whole(path: Folder, most: int) -> bytes:
+    """Return a file that others may replace at any moment, as one of them wrote it; of a larger one `most` bytes.
+
+    Its size is looked at first, and S3 is asked for so many bytes in a second request: between the two the file may
+    become another. Then it is read again.
+
+    Raises:
+        As `size_of`.
+    """
+    for _ in range(MOST_READS):
+        size = size_of(path)
+        data = read(path, min(size + 1, most))
+        if size > most or len(data) == size == size_of(path):
+            break
+    return data
 
 
 def _endpoint() -> str:

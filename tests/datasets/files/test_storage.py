@@ -10,8 +10,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -20,6 +22,7 @@ from skyclone.cli import main
 from skyclone.datasets.conversion import convert
 from skyclone.datasets.dataset import open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError, StorageError
+from skyclone.datasets.files import storage
 from skyclone.datasets.files.atomic import clean, publish
 from skyclone.datasets.files.manifest import Manifest, load_manifest, save_manifest
 from skyclone.datasets.files.shards import write_shard
@@ -127,6 +130,34 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> RemoteFolder:
     name = f"bucket-{next(_NUMBERS)}"
     _ask(f"{server}/{name}", "PUT")
     return RemoteFolder(name)
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+@pytest.mark.parametrize(("old", "new"), [(b"short", b"much longer"), (b"much longer", b"short")])
+def test_a_file_that_is_replaced_while_it_is_read_is_one_or_the_other(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    old: bytes,
+    new: bytes,
+) -> None:
+    """At each of the moments between the requests."""
+    path = (request.getfixturevalue("bucket") if place == "s3" else tmp_path) / "a"
+    for moment in range(4):
+        path.write_bytes(old)
+        moments = iter(range(100))
+
+        def replaced(*arguments: Any, what: Callable[..., Any], at: int = moment, count: Any = moments) -> Any:
+            if next(count) == at:
+                path.write_bytes(new)
+            return what(*arguments)
+
+        with monkeypatch.context() as patched:
+            for name in ("size_of", "read"):
+                patched.setattr(storage, name, partial(replaced, what=getattr(storage, name)))
+            assert storage.read_whole(path, 1000) in (old, new)
+        assert storage.read_whole(path, 3) in (old[:3], new[:3])
 
 
 def test_files_on_s3(bucket: RemoteFolder) -> None:
@@ -336,6 +367,6 @@ def test_two_machines_fill_one_folder_on_s3_at_once(bucket: RemoteFolder, tmp_pa
     ranges = ("0:1", "1:3", "3:4")
     processes = [_start(bucket / "data", "--workers", "1", "--shards", shards) for shards in ranges]
     told = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], told
+    assert [process.returncode for process in processes] == [0, 0, 0], "\n".join(told)
     assert load_manifest(bucket / "data").complete
     _collect_and_compare(bucket / "data", tmp_path / "data")
