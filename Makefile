@@ -19,14 +19,18 @@ RUNS     ?= runs
 REPORT   ?= report
 COLLECT  ?= --episodes $(EPISODES)
 EPISODES ?= 1000
-TRAIN    ?= --model thresholds --observation ego:intruders=8 --lr 0.008 --schedule cosine --epochs $(EPOCHS)
-EPOCHS   ?= 10
-FINETUNE ?= --method analytic --aircraft 20,40,60 --steps 4000000
+# Each model is trained by its own recipe (train/cloning/recipes.toml).
+MODEL    ?= thresholds
+TRAIN    ?= --model $(MODEL)
+# ppo, or analytic: the gradient through the world, exact and faster
+METHOD   ?= ppo
+FINETUNE ?= --method $(METHOD) --aircraft 20,40,60 $(if $(filter ppo,$(METHOD)),--steps $(PPO_STEPS))
+PPO_STEPS ?= 16000000
 EVALUATE ?= --scenarios 200
 SKYCLONE := $(BIN)/skyclone
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo all dataset train-bc finetune evaluate smoke test test-slow test-numeric test-signals \
+.PHONY: help install demo all dataset train-bc finetune evaluate ppo-dense smoke test test-slow test-numeric test-signals \
         bench lint types wheel docs clean FORCE
 .PRECIOUS: $(DATA)/README.md
 
@@ -59,8 +63,8 @@ install: $(VENV)/.installed  ## make the virtual environment
 # --- the four stages, at full size ----------------------------------------------------------------
 
 dataset: $(DATA)/README.md  ## collect the teacher's dataset (EPISODES=1000)
-train-bc: $(RUNS)/clone/.done  ## clone the teacher from the dataset
-finetune: $(RUNS)/tuned/.done  ## fine-tune the clone online
+train-bc: $(RUNS)/clone/.done  ## clone the teacher from the dataset (MODEL=attention-additive)
+finetune: $(RUNS)/tuned/.done  ## fine-tune the clone online (METHOD=ppo or analytic)
 evaluate: $(REPORT)/.done  ## compare none, mvp, the clone and the fine-tuned one; write a report
 all: evaluate  ## the four stages in a row
 
@@ -94,11 +98,40 @@ $(REPORT)/.done: $(RUNS)/tuned/.done $(REPORT).recipe | $(VENV)/.installed
 	@touch $@
 	@echo "Report: $(abspath $(REPORT)/report.html)"
 
+# --- dense traffic: what PPO makes of a clone that knows it ---------------------------------------
+
+DENSE := 20 40 60
+DENSE_DATA := $(DENSE:%=data/dense-%)
+EPISODES_20 ?= 500
+EPISODES_40 ?= 300
+EPISODES_60 ?= 200
+
+ppo-dense: $(RUNS)/ppo-dense/.done  ## from nothing: collect dense traffic, clone, PPO for 20, 40 and 60 aircraft
+
+$(DENSE_DATA:%=%/README.md): data/dense-%/README.md: | $(VENV)/.installed
+	$(SKYCLONE) collect --out $(@D) --aircraft $* --teacher mvp:margin=1.15 --episodes $(EPISODES_$*) \
+		|| { touch -c -t 197001020000 $@; exit 1; }
+	@touch $@
+
+$(RUNS)/dense/.done: $(DENSE_DATA:%=%/README.md) | $(VENV)/.installed
+	$(make_room)
+	$(SKYCLONE) train $(DENSE_DATA:%=--data %) --out $(RUNS)/dense --model pairwise --observation ego:intruders=12 \
+		--epochs 2 --resume
+	@touch $@
+
+$(RUNS)/ppo-dense/.done: $(RUNS)/dense/.done | $(VENV)/.installed
+	$(make_room)
+	$(SKYCLONE) finetune --from $(RUNS)/dense --out $(RUNS)/ppo-dense --method ppo --aircraft 20,40,60 \
+		--steps $(PPO_STEPS) --resume
+	@touch $@
+
 # --- from nothing to a report in a few minutes ----------------------------------------------------
 
+# 40 aircraft: there even the teacher loses separation, and there is something to win.
 demo:  ## all four stages, small but real, in a few minutes on two cores
-	@$(MAKE) --no-print-directory evaluate DATA=demo/data RUNS=demo/runs REPORT=demo/report EPISODES=256 EPOCHS=4 \
-		FINETUNE='--method analytic --aircraft 20,40,60 --steps 500000' EVALUATE='--scenarios 100'
+	@$(MAKE) --no-print-directory evaluate DATA=demo/data RUNS=demo/runs REPORT=demo/report \
+		COLLECT='--aircraft 40 --teacher mvp:margin=1.15 --episodes 128' TRAIN='--model pairwise --epochs 3' \
+		FINETUNE='--method ppo --steps 3000000' EVALUATE='--aircraft 40 --scenarios 100'
 
 smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?
 	@$(SKYCLONE) smoke
@@ -127,8 +160,21 @@ test-numeric: $(VENV)/.developer  ## the numeric tests again, as processors with
 test-signals: $(VENV)/.developer  ## the tests that press Ctrl-C again, as a background job of a script
 	trap '' INT; $(PYTEST) -m 'signals and not slow'
 
-bench: $(VENV)/.developer  ## speed, as ratios in one run
-	for bench in tests/benchmarks/bench_*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done
+# Beside Stable-Baselines3 and imitation, which want an older Gymnasium than we have: in an environment of their own.
+BESIDE := training finetuning
+$(VENV)-bench/.installed: $(VENV)/.developer
+	@echo "Installing into $(VENV)-bench: Stable-Baselines3 and imitation, beside skyclone" >&2
+	@$(PYTHON) -m venv $(VENV)-bench
+	@$(subst $(BIN),$(VENV)-bench/bin,$(PIP)) torch pydantic scipy pyarrow h5py click filelock tqdm safetensors jinja2 \
+		tensorboard
+	@$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check stable-baselines3 imitation==1.0.1
+	@$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+bench: $(VENV)/.developer $(VENV)-bench/.installed  ## speed, as ratios in one run, beside BlueSky, SB3 and imitation
+	for each in $(BESIDE); do OMP_NUM_THREADS=1 $(VENV)-bench/bin/python tests/benchmarks/bench_$$each.py || exit 1; done
+	for bench in $(filter-out $(BESIDE:%=bench_%.py),$(notdir $(wildcard tests/benchmarks/bench_*.py))); do \
+		OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/$$bench || exit 1; done
 
 lint: $(VENV)/.developer  ## ruff
 	$(BIN)/ruff check .

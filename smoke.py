@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from math import isfinite
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from .train.finetuning import ppo
 from .train.finetuning.critic import Critic
 from .train.finetuning.rollout import Crew, estimate, returns
 from .train.policy import load_policy
+from .train.runs.processes import Processes
 
 Check = Callable[[], str]
 
@@ -133,7 +135,7 @@ def check_finetuning() -> str:
     actor = ppo.Actor(networks.make("pairwise", view), log_std=-3.0)
     critic = Critic(view, actor.network.spec, seed=0)
     config, generator = ppo.PPOConfig(epochs=1), torch.Generator().manual_seed(0)
-    rollout = Crew(WorldConfig(reward="separation"), 0, 16, view, spread_steps=0).fly(actor, 8, generator)
+    rollout = Crew(WorldConfig(reward="detour"), 0, 16, view, spread_steps=0).fly(actor, 8, generator)
     critic.calibrate(returns(rollout, config.discount))
     estimates = estimate(rollout, critic, config.discount, config.smoothing)
     advantage = ppo.normalise(estimates.advantage)
@@ -144,7 +146,9 @@ def check_finetuning() -> str:
         gap = (actor(rollout.observation) - rollout.mean).abs().max().item()
     require(gap < 1e-5, "the policy that flew to be the policy that learns", f"a difference of {gap}")
     optimizer = ppo.make_optimizer(actor, critic, config)
-    figures = ppo.update(actor, critic, optimizer, batch, config, generator)
+    average = deepcopy(actor.network)
+    update = ppo.Update(actor, critic, average, optimizer, config, generator, Processes())
+    figures = update.learn(batch)
     require(all(isfinite(figure) for figure in figures), "finite figures", figures)
     return f"{len(rollout.action):,} agent-steps flown, one update, KL {figures.kl:.4f}"
 

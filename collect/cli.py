@@ -1,6 +1,5 @@
 """The command `skyclone collect`: it parses and prints, the work is done elsewhere."""
 
-import os
 import shlex
 import sys
 from typing import Any
@@ -11,6 +10,7 @@ from ..datasets.config import shown
 from ..datasets.console import say
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
+from ..datasets.machine import processors
 from ..datasets.options import WORKERS, default_from, options_of
 from .airspace.world_config import WorldConfig
 from .collector.config import CollectConfig
@@ -101,7 +101,7 @@ def collect(
     if episodes:
         options["episodes"] = episodes
     config = CollectConfig(world=world, **options)
-    workers = workers or (_cpus() if engine == "local" else None)
+    workers = workers or (processors() if engine == "local" else None)
     _run(out, config, engine, workers, shards, (ctx.obj or {}).get("load_pilot"))
 
 
@@ -158,10 +158,3 @@ class _Progress:
         """Leave the bar as it stands."""
         if self.bar is not None:
             self.bar.close()
-
-
-def _cpus() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # on Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

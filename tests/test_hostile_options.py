@@ -98,7 +98,7 @@ SPECS = {
     "baselines": ("mvp:margin=", "none,mvp:lookahead_s=", "rvo:"),
     "scenario": ("random-n:low=", "circle:jitter_m=", "crossing:angle_deg=", "file:"),
     "simulator": ("bluesky:simdt_s=", "embedded:"),
-    "costs": ("path=", "margin=", "path=2:margin="),
+    "reward": ("detour:path=", "detour:path=2:margin=", "seed:"),
     "shards": ("0:", ":"),
     "mix": ("1,",),
 }

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ("datasets", "collect", "train", "evaluate")
 
 ORDER = """
-datasets.errors datasets.provenance
+datasets.errors datasets.provenance datasets.machine
 datasets.config datasets.console
 datasets.spec
 datasets.options
@@ -67,7 +67,7 @@ TESTS_OF_NO_MODULE = {
     "train/test_pretrained.py": "the weights that ship",
     "train/networks/test_networks.py": "every network alike",
     "train/networks/test_variants.py": "the parameters of every network",
-    "collect/airspace/test_separation_reward.py": "one reward, at length",
+    "train/finetuning/test_ppo_update.py": "the update of `ppo.py`, at length",
     "evaluate/report/test_browser.py": "the report in a browser",
     "evaluate/report/test_json.py": "the documented JSON",
 }

@@ -158,3 +158,24 @@ def load_policy(run: str | Path, which: str = "best", device: str | torch.device
 def load_pilot(run: str) -> Policy:
     """Load a trained policy as a pilot; a function at the top of a module, so that workers can be sent it."""
     return load_policy(run)
+
+
+class _Limited(torch.autograd.Function):
+    """Clamp to [-1, 1]; outside, gradients pass that lead back in, so that no action is lost for good."""
+
+    @staticmethod
+    def forward(ctx: Any, action: Tensor) -> Tensor:
+        ctx.save_for_backward(action)
+        return action.clamp(-1.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (action,) = ctx.saved_tensors
+        leads_out = ((action > 1) & (grads[0] < 0)) | ((action < -1) & (grads[0] > 0))  # descent goes against it
+        return grads[0].masked_fill(leads_out, 0.0)
+
+
+def limit(action: Tensor) -> Tensor:
+    """Return the action within [-1, 1]; beyond it, its gradient is kept only where descent leads back in."""
+    limited: Tensor = _Limited.apply(action)
+    return limited

@@ -13,6 +13,7 @@ from ...datasets.traffic.pairs import Pairs, pairs_of
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_to_go
+from ..airspace.objective import Change
 from ..airspace.reward import reward_named
 from ..airspace.sector import inner_radius, is_outside
 from ..airspace.world_config import WorldConfig
@@ -96,7 +97,8 @@ class World:
         after.is_flying = before.is_flying & (outcome == FLYING)
         self.pairs = pairs_of(after)
         self.traffic = after
-        reward = self._reward(self.config, before, after, self.pairs, outcome)
+        change = Change(before, action, after, self.pairs, outcome, self.corners_m)
+        reward = self._reward(self.config, change)
         is_truncated = outcome == TIME_LIMIT
         return StepResult(reward, outcome, (outcome != FLYING) & ~is_truncated, is_truncated)
 
@@ -132,6 +134,12 @@ class World:
             self.episodes[slot] = episode
         self.pairs = pairs_of(self.traffic)
         self.simulator.restart(index, traffic)
+
+    def put_back(self, traffic: Traffic, corners_m: Tensor, steps: Tensor, episodes: Sequence[int]) -> None:
+        """Take back a state that was saved: attributes of the same names, on any device."""
+        self.traffic, self.corners_m, self.steps = traffic.map(self._here), self._here(corners_m), self._here(steps)
+        self._inner_m, self.episodes = inner_radius(self.corners_m), list(episodes)
+        self.pairs = pairs_of(self.traffic)
 
     def keep(self, slots: Tensor) -> None:
         """Keep only some episodes of the batch, so that finished ones cost nothing.

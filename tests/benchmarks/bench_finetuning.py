@@ -9,17 +9,19 @@ Theirs is given one slot per aircraft on our batched world, no process and no Py
 An agent-step is one flying aircraft in one step, on both sides. A slot-step is one place for an aircraft in one
 step, also after its flight has ended: Stable-Baselines3 flies and learns those too, ours does not. Both counts are
 printed for both; the ratio that counts is of agent-steps, per processor second (others may use the machine).
-A second turn of theirs uses their own MlpPolicy (2 x 256). Their package is optional: install `stable-baselines3`
-beside skyclone to see that half.
+A second turn of theirs uses their own MlpPolicy (2 x 256). A second turn of ours learns as the command does by
+default: from the half of the rows that say most, with the critic that comes with it. A third does so in two
+processes, and counts wall-clock time, beside the second in the same time. Their package asks for older packages
+than we have: `make bench` runs this in an environment made for it.
 """
 
-import importlib.util
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +38,22 @@ def one_core() -> None:
     torch.set_num_interop_threads(1)
 
 
-def config_of(steps: int) -> Any:
+def config_of(steps: int, share: float = 1.0, critic: str = NETWORK, processes: int = 1) -> Any:
     """Return the configuration of our run."""
     from skyclone.train.finetuning.config import FinetuneConfig
     from skyclone.train.finetuning.ppo import PPOConfig
 
-    update = PPOConfig(epochs=EPOCHS, minibatch=MINIBATCH, target_kl=0.0)
+    update = PPOConfig(epochs=EPOCHS, minibatch=MINIBATCH, target_kl=0.0, share=share, lr=5e-5)
     return FinetuneConfig(
-        steps=steps, envs=ENVS, horizon=HORIZON, warmup=0, gate_every=10_000, gate_scenarios=2, ppo=update
+        steps=steps,
+        envs=ENVS,
+        horizon=HORIZON,
+        warmup=0,
+        gate_every=10_000,
+        gate_scenarios=2,
+        critic=critic,
+        processes=processes,
+        ppo=update,
     )
 
 
@@ -59,29 +69,40 @@ def make_source(folder: Path) -> Path:
     return folder
 
 
-def ours() -> dict[str, float]:
-    """Fine-tune for some hundred thousand agent-steps; the first rollouts, of little traffic, do not count."""
+def ours(is_default: bool = False, processes: int = 1) -> dict[str, float]:
+    """Fine-tune for some hundred thousand agent-steps; the first rollouts, of little traffic, do not count.
+
+    Args:
+        is_default: With the share of the rows and the critic of the command, instead of all rows and their critic.
+        processes: How many share the episodes.
+    """
+    from skyclone.train.finetuning.config import FinetuneConfig
     from skyclone.train.finetuning.run import Finetuning
 
-    ends: list[float] = []
+    usual = FinetuneConfig()
+    options = {"share": usual.ppo.share, "critic": usual.critic} if is_default else {}
+    clock = time.process_time if processes == 1 else time.perf_counter
+
+    ends: list[tuple[float, float]] = []
 
     def note(line: str) -> None:
         """Look at the clock at the end of each iteration."""
         if line.startswith("Stage 2 - Iter"):
-            ends.append(time.process_time())
+            ends.append((clock(), time.perf_counter()))
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        config, source = config_of(400_000), make_source(folder)
+        config, source = config_of(400_000, processes=processes, **options), make_source(folder)
         tuning = Finetuning(source, folder / "run", config, device="cpu", say=note)
         summary = tuning.train()
         rounds = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     first, last = 3, len(rounds) - 2  # the last one flies through the gate
-    seconds = ends[last] - ends[first]
+    seconds, wall = (ends[last][which] - ends[first][which] for which in (0, 1))
     slots = (last - first) * HORIZON * ENVS * tuning.worlds[0].aircraft
     spent = {key: value for key, value in summary["seconds"].items() if key != "gate"}
     return {
         "flying": (rounds[last]["steps"] - rounds[first]["steps"]) / seconds,
+        "wall": (rounds[last]["steps"] - rounds[first]["steps"]) / wall,
         "slots": slots / seconds,
         "learning": spent["learning"] / sum(spent.values()),
     }
@@ -98,6 +119,7 @@ def matmul() -> dict[str, float]:
     from skyclone.train import networks
     from skyclone.train.finetuning import ppo
     from skyclone.train.finetuning.critic import Critic
+    from skyclone.train.runs.processes import Processes
 
     left, right = torch.randn(MINIBATCH, 256), torch.randn(256, 256)
     rates = []
@@ -116,10 +138,11 @@ def matmul() -> dict[str, float]:
     batch = ppo.UpdateBatch(observation, torch.randn(rows, 2), *(torch.zeros(3, rows).unbind(0)), None)
     settings = ppo.PPOConfig(epochs=1, minibatch=MINIBATCH, target_kl=0.0)
     optimizer, generator = ppo.make_optimizer(actor, critic, settings), torch.Generator()
+    update = ppo.Update(actor, critic, deepcopy(network), optimizer, settings, generator, Processes())
 
     def learn() -> float:
         start = time.process_time()
-        ppo.update(actor, critic, optimizer, batch, settings, generator)
+        update.learn(batch)
         return time.process_time() - start
 
     learn()
@@ -177,23 +200,31 @@ def turn(name: str) -> dict[str, float]:
 
 def main() -> None:
     """Take turns and print what they came to."""
-    has_theirs = importlib.util.find_spec("stable_baselines3") is not None
-    titles = {"ours": "skyclone finetune"}
-    if has_theirs:
-        titles |= {"sb3": "SB3 PPO, the same networks", "sb3-mlp": "SB3 PPO, its MlpPolicy"}
+    titles = {
+        "ours": "skyclone finetune, all rows",
+        "ours-default": "skyclone finetune",
+        "ours-two": "skyclone finetune, 2 processes",
+        "sb3": "SB3 PPO, the same networks",
+        "sb3-mlp": "SB3 PPO, its MlpPolicy",
+    }
     found: dict[str, list[dict[str, float]]] = {name: [] for name in titles}
     machines = []
     for _ in range(TURNS):
         for name, turns in found.items():
             turns.append(turn(name))
         machines.append(turn("matmul"))
-    print(f"{'':<28} agent-steps/s  slot-steps/s  (per processor second, median of {TURNS})")
+    print(f"{'':<32} agent-steps/s  slot-steps/s  (per processor second, median of {TURNS})")
     for name, title in titles.items():
+        if name == "ours-two":
+            continue
         flying, slots = (_median(found[name], key) for key in ("flying", "slots"))
-        print(f"{title:<28} {flying:13,.0f} {slots:13,.0f}{_ratio(found['ours'], found[name], name)}")
-    print(f"{_median(found['ours'], 'learning'):.0%} of ours is learning.")
-    if not has_theirs:
-        print("Stable-Baselines3 is not installed: pip install stable-baselines3 beside skyclone to compare.")
+        print(f"{title:<32} {flying:13,.0f} {slots:13,.0f}{_ratio(found['ours-default'], found[name], name)}")
+    print(f"{_median(found['ours'], 'learning'):.0%} of ours with all rows is learning.")
+    twice = sorted(two["wall"] / one["wall"] for two, one in zip(found["ours-two"], found["ours-default"]))
+    print(
+        f"Two processes: {statistics.median(twice):.2f} times one in agent-steps per second of the wall clock "
+        f"({twice[0]:.2f} to {twice[-1]:.2f})"
+    )
     shares = sorted(each["learning"] / each["machine"] for each in machines)
     print(
         f"Matrix multiply: {_median(machines, 'machine'):.0f} GF/s here; learning reaches "
@@ -210,7 +241,7 @@ def _median(turns: list[dict[str, float]], key: str) -> float:
 
 def _ratio(ours: list[dict[str, float]], theirs: list[dict[str, float]], name: str) -> str:
     """Return by how much ours is faster, turn by turn, as text; nothing for ours itself."""
-    if name == "ours":
+    if name == "ours-default":
         return ""
     parts = []
     for key, unit in (("flying", "agent-steps"), ("slots", "slot-steps")):
@@ -222,7 +253,14 @@ def _ratio(ours: list[dict[str, float]], theirs: list[dict[str, float]], name: s
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         one_core()
-        measure = {"ours": ours, "matmul": matmul, "sb3": lambda: theirs(False), "sb3-mlp": lambda: theirs(True)}
+        measure = {
+            "ours": ours,
+            "ours-default": lambda: ours(True),
+            "ours-two": lambda: ours(True, 2),
+            "matmul": matmul,
+            "sb3": lambda: theirs(False),
+            "sb3-mlp": lambda: theirs(True),
+        }
         print(json.dumps(measure[sys.argv[1]]()))
     else:
         main()

@@ -8,11 +8,10 @@ time (one thread), so that other work on the machine weighs less:
 - the same with batches computed beforehand: the network's part of it;
 - `pairwise` on the 8 nearest intruders, also as `skyclone train` runs it;
 - a bare loop over tensors in memory with the same action layers alone: 22-256-256-2, Adam, no clipping;
-- `imitation`'s BC with the same layers on the flat observation (102 numbers), if it is installed: it needs its own
-  environment, since it asks for older packages. Otherwise its speed as measured elsewhere is named.
+- `imitation`'s BC with the same layers on the flat observation (102 numbers). It asks for older packages than we
+  have: `make bench` runs this in an environment made for it.
 """
 
-import importlib.util
 import os
 import statistics
 import tempfile
@@ -36,7 +35,6 @@ from skyclone.train.cloning.run import Cloning
 from skyclone.train.runs.interruption import Interruption
 
 BATCH, BATCHES, TURNS, EPISODES = 1024, 15, 15, 64
-IMITATION_ELSEWHERE = "imitation 1.0 is not installed; on a core where the bare loop does 170,000, it does 37,000"
 
 Turn = Callable[[], None]
 
@@ -85,10 +83,8 @@ def bare() -> Turn:
     return turn
 
 
-def imitation(observation: Observation, action: torch.Tensor) -> Turn | None:
-    """Return a turn of `imitation`'s behavioural cloning on the flat observation; None if it is not installed."""
-    if importlib.util.find_spec("imitation") is None:
-        return None
+def imitation(observation: Observation, action: torch.Tensor) -> Turn:
+    """Return a turn of `imitation`'s behavioural cloning on the flat observation."""
     import gymnasium
     import numpy as np
     from imitation.algorithms import bc
@@ -123,7 +119,8 @@ def main() -> None:
         folder = Path(name)
         collect(folder / "data", CollectConfig(episodes=EPISODES))
         data = open_dataset(folder / "data")
-        turns: dict[str, Turn | None] = {
+        batch = next(iter(data.batches(batch_size=30_000)))
+        turns: dict[str, Turn] = {
             "attention-additive, loader included": as_the_command(data, folder, "attention-additive", "seed"),
             "attention-additive, batches in memory": as_the_command(
                 data, folder, "attention-additive", "seed", True
@@ -132,15 +129,11 @@ def main() -> None:
                 data, folder, "pairwise", "ego:intruders=8"
             ),
             "bare loop, 22-256-256-2": bare(),
-            "imitation's BC, 102-256-256-2": None,
+            "imitation's BC, 102-256-256-2": imitation(batch.observation, batch.action),
         }
-        batch = next(iter(data.batches(batch_size=30_000)))
-        turns["imitation's BC, 102-256-256-2"] = imitation(batch.observation, batch.action)
-        seconds: dict[str, list[float]] = {what: [] for what, turn in turns.items() if turn}
+        seconds: dict[str, list[float]] = {what: [] for what in turns}
         for number in range(TURNS + 1):
             for what, turn in turns.items():
-                if turn is None:
-                    continue
                 start = time.process_time()
                 turn()
                 if number:  # the first turn warms up
@@ -154,8 +147,6 @@ def main() -> None:
             f"  {what:<42} {statistics.median(rates):>9,.0f} samples/s [{rates[0]:,.0f} to {rates[-1]:,.0f}]"
             f"   attention-additive with loader is {ratio:.2f} x"
         )
-    if turns["imitation's BC, 102-256-256-2"] is None:
-        print(f"  {IMITATION_ELSEWHERE} samples/s")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class SlotsOfWorld(VecEnv):  # type: ignore[misc]
     """
 
     def __init__(self, envs: int, view: str) -> None:
-        self.config = WorldConfig(reward="separation")
+        self.config = WorldConfig(reward="detour")
         self.aircraft, self.view = self.config.aircraft, View.parse(view)
         self.world = World(self.config, 0, range(envs))
         self._next, self.flown = envs, 0

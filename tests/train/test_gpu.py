@@ -23,10 +23,14 @@ def cloning_of(data: Dataset, out: Path, device: str, **options: Any) -> Cloning
     return Cloning([data], out, config, device=device, say=print)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("model", MODELS)
-def test_the_loop_never_waits_for_the_gpu(small_dataset: Dataset, tmp_path: Path, model: str) -> None:
+def test_the_loop_never_waits_for_the_gpu(
+    small_dataset: Dataset, tmp_path: Path, model: str, optimizer: str
+) -> None:
     """Loader and updates run under torch's own guard, which raises at every synchronisation."""
-    cloning = cloning_of(small_dataset, tmp_path / "run", "cuda", model=model, observation="seed", batch_size=256)
+    options = {"model": model, "observation": "seed", "batch_size": 256, "optimizer": optimizer}
+    cloning = cloning_of(small_dataset, tmp_path / "run", "cuda", **options)
     cloning._began = time.perf_counter()
     assert cloning.loader.source.device.type == "cuda", "the data are there"
 

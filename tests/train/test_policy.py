@@ -13,6 +13,7 @@ from skyclone.datasets.traffic.observation import Observation, observe_all
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.view import View
 from skyclone.train import Policy, checkpoint, load_pilot, load_policy, networks
+from skyclone.train.policy import limit
 
 VIEW = View.parse("ego:intruders=4")
 
@@ -104,3 +105,12 @@ def test_a_saved_policy_flies(tmp_path: Path) -> None:
     steps = list(fly(world, pilot))
     assert len(steps) == 4
     assert all((step.action.abs() <= 1).all() for step in steps)
+
+
+def test_limit_lets_only_gradients_through_that_lead_back() -> None:
+    action = torch.tensor([-2.0, -2.0, 0.5, 0.5, 1.0, 2.0, 2.0], requires_grad=True)
+    limited = limit(action)
+    assert limited.tolist() == [-1, -1, 0.5, 0.5, 1, 1, 1]
+    limited.backward(torch.tensor([1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0]))  # descent goes against it
+    assert action.grad is not None
+    assert action.grad.tolist() == [0, -1, 1, -1, -1, 1, 0]

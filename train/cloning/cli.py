@@ -6,11 +6,43 @@ from typing import Any
 
 import click
 
+from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
+from ...datasets.machine import processors
 from ...datasets.options import chosen, options_of
 from ..runs.config_file import CONFIG_NAME
-from .config import CloningConfig, load_config, where
+from .config import CloningConfig, load_config, recipes, where
+
+_MODEL: str = fields_of(CloningConfig)["model"].default
+OF_RECIPES = ("observation", "epochs", "lr", "schedule", "optimizer", "conflict_weight")
+
+
+def _default_of_recipe(name: str) -> dict[str, Any]:
+    """Return what differs in an option whose default is that of the model's recipe."""
+    default = recipes()[_MODEL].get(name, fields_of(CloningConfig)[name].default)
+    text = f"{fields_of(CloningConfig)[name].description}  [default: the model's recipe; {_MODEL}: {default}]"
+    return {"default": None, "show_default": False, "help": text}
+
+
+MOST_PROCESSES = 64
+ROWS_EACH = 512
+"""With fewer rows of a batch a process spends its time on dispatching small tensors."""
+LONG_S = 60.0
+LONG_ROWS = 2_000_000
+"""A shorter run, or one of fewer rows in all epochs together, is over before others have started."""
+
+
+def _processes(config: CloningConfig, data: tuple[Folder, ...], device: str) -> int:
+    """Return how many processes a run is given: as many as are busy, if it is long enough to pay their start."""
+    from ...datasets import open_dataset
+
+    if device != "cpu" or (config.max_seconds is not None and config.max_seconds < LONG_S):
+        return 1
+    if config.epochs * sum(open_dataset(path).rows for path in data) < LONG_ROWS:
+        return 1
+    return max(1, min(processors(), config.batch_size // ROWS_EACH, MOST_PROCESSES))
+
 
 _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 
@@ -35,6 +67,7 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
     "batch_size",
     "lr",
     "schedule",
+    "optimizer",
     "weight_decay",
     "max_seconds",
     "seed",
@@ -42,17 +75,33 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
     "conflict_weight",
     "mix",
     "stream",
+    changes={name: _default_of_recipe(name) for name in OF_RECIPES},
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, MOST_PROCESSES),
+    help=f"How many share each batch; results differ by rounding.  [default: one for each processor and "
+    f"{ROWS_EACH} rows of a batch; 1 on a GPU, and for a short run]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
-def train(ctx: click.Context, data: tuple[Folder, ...], out: Path, device: str, resume: bool, **_: Any) -> None:
+def train(
+    ctx: click.Context,
+    data: tuple[Folder, ...],
+    out: Path,
+    processes: int | None,
+    device: str,
+    resume: bool,
+    **_: Any,
+) -> None:
     """Clone the teacher: fit a network to a dataset (behavioural cloning)."""
     from ...datasets import open_dataset
+    from ..runs.device import choose_device
     from ..runs.processes import joined
     from .run import Cloning
 
-    config = CloningConfig()
+    config = CloningConfig.of(ctx.params["model"])
     if resume and (out / CONFIG_NAME).exists():
         config, described = load_config(out)
         data = data or where(described)
@@ -60,8 +109,9 @@ def train(ctx: click.Context, data: tuple[Folder, ...], out: Path, device: str, 
     if not data:
         raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")
 
-    with joined(device) as (processes, own):
-        datasets = processes.together(lambda: [open_dataset(path) for path in data])
-        Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=processes).train()
-        if processes.is_first:
+    count = processes or _processes(config, data, choose_device(device).type)
+    with joined(device, count) as (together, own):
+        datasets = together.together(lambda: [open_dataset(path) for path in data])
+        Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together).train()
+        if together.is_first:
             say(f"Next: skyclone evaluate {shlex.quote(str(out))}")

@@ -1,6 +1,9 @@
 """What a cloning run is to do: one frozen config, kept beside the result as `RUN/config.json`."""
 
+import tomllib
 from collections.abc import Sequence
+from functools import cache
+from importlib import resources
 from math import cos, pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,9 +21,17 @@ if TYPE_CHECKING:
     from ...datasets.dataset import Dataset
     from ..networks import Network
 
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine", "cooldown"]
+COOLDOWN = 0.5
+"""The part of a run at whose end its learning rate goes down to 0, where the schedule is `cooldown`."""
 MOST_WEIGHT = 1e6
 """No row and no dataset comes more often than that for each time another does."""
+
+
+@cache
+def recipes() -> dict[str, dict[str, Any]]:
+    """Return the recipe of each network, by its name: fields of a `CloningConfig` (`recipes.toml`)."""
+    return tomllib.loads(resources.files(__package__).joinpath("recipes.toml").read_text("utf-8"))
 
 
 @config
@@ -32,6 +43,8 @@ class CloningConfig(Config):
     number of threads the result differs in the last bits.
     """
 
+    added = ("optimizer",)
+
     model: str = Field(default="attention-additive", description="Network, such as pairwise:width=96.")
     observation: Annotated[str, AfterValidator(lambda text: str(View.parse(text)))] = Field(
         default="seed", description="View, such as ego:intruders=8."
@@ -39,8 +52,14 @@ class CloningConfig(Config):
     epochs: int = Field(default=20, ge=1, description="Passes over the training rows.")
     batch_size: int = Field(default=1024, ge=1, description="Rows per step.")
     lr: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
-    schedule: Schedule = Field(default="constant", description="Learning rate: constant or cosine.")
-    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay (AdamW).")
+    schedule: Schedule = Field(
+        default="constant",
+        description="Learning rate: constant, cosine, or cooldown (constant for half of the run, then down to 0).",
+    )
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", description="adamw, or muon (its matrices by orthogonal steps, the rest by AdamW)."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay.")
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of all gradients together.")
     seed: int = Field(default=0, ge=0, description="Initial weights and order of the rows.")
     heldout: float = Field(default=0.1, gt=0, lt=1, description="Fraction of the episodes held out.")
@@ -65,6 +84,18 @@ class CloningConfig(Config):
     )
     mix: str = Field(default="", description="Share of each dataset in an epoch, such as 1,3.")
     stream: bool = Field(default=False, description="For data larger than memory: read it while training.")
+
+    @classmethod
+    def of(cls, model: str) -> "CloningConfig":
+        """Return the recipe of a model: what it is trained with where nothing else is said.
+
+        Args:
+            model: Network, such as `pairwise:width=96`; its recipe is that of `pairwise`.
+
+        Raises:
+            ConfigurationError: There is no such network.
+        """
+        return cls(model=model, **recipes().get(model.partition(":")[0], {}))
 
     def __post_init__(self) -> None:
         from .. import networks  # torch: only where something is trained
@@ -95,9 +126,10 @@ class CloningConfig(Config):
 
     def learning_rate(self, progress: float) -> float:
         """Return the learning rate when this fraction of the training is done."""
-        if self.schedule == "constant":
-            return self.lr
-        return self.lr * 0.5 * (1.0 + cos(pi * min(progress, 1.0)))
+        left = 1.0 - min(progress, 1.0)
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1.0 - cos(pi * left))
+        return self.lr * min(1.0, left / COOLDOWN) if self.schedule == "cooldown" else self.lr
 
 
 def describe(datasets: "Sequence[Dataset]") -> list[dict[str, Any]]:

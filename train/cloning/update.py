@@ -1,4 +1,4 @@
-"""One update after the other: loss, gradient, clipping, AdamW, and the sums of the epoch, all on one device.
+"""One update after the other: loss, gradient, clipping, optimizer, and the sums of the epoch, all on one device.
 
 Nothing is fetched from the device between two calls of `Updater.check`. So that a NaN or infinity found there is
 never in the weights, it is noticed on the device, and every update from the bad one on is left out.
@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ...datasets.loading.loader import Batch
 from ...datasets.traffic.observation import Observation
 from ..networks import Network
+from ..runs.muon import Muon
 from ..runs.processes import Processes
 from .config import CloningConfig
 
@@ -45,20 +46,24 @@ class Updater:
         processes: Those that hold a copy of the network each.
 
     Attributes:
-        optimizer: AdamW.
+        optimizer: AdamW or Muon.
     """
 
     def __init__(self, network: Network, config: CloningConfig, processes: Processes) -> None:
         self._network, self._processes, self._clip = network, processes, config.gradient_clip
         self._parameters = list(network.parameters())
         self._device = self._parameters[0].device
-        self.optimizer = torch.optim.AdamW(
-            self._parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer: Muon | torch.optim.AdamW
+        if config.optimizer == "muon":
+            self.optimizer = Muon(self._parameters, lr=config.lr, weight_decay=config.weight_decay)
+        else:
+            self.optimizer = torch.optim.AdamW(
+                self._parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
+            )
         self._has_failed = torch.zeros((), dtype=torch.bool, device=self._device)
-        # The fused AdamW leaves out the update where this is 1: a gradient scaler's way, without a round trip.
+        # Both optimizers leave out the update where this is 1: a gradient scaler's way, without a round trip.
         self._leave_out = torch.zeros((), device=self._device)
-        self.optimizer.found_inf = self._leave_out  # type: ignore[attr-defined]
+        self.optimizer.found_inf = self._leave_out  # type: ignore[union-attr]
         self._model: nn.Module = network
         if processes.size > 1:
             self._model = DistributedDataParallel(network)

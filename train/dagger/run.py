@@ -225,7 +225,11 @@ class Dagger:
         file = folder / MEASURED_NAME
         if not file.exists():
             self._measure(folder, file, path)
-        tensors, description, _ = read_tensors(file, "Delete it: the same command with --resume measures again.")
+        remedy = "Delete it: the same command with --resume measures again."
+        tensors, description, _ = read_tensors(file, remedy)
+        if set(under("flown", tensors)) != set(GateFlights._fields):  # measured by an older version
+            self._measure(folder, file, path)
+            tensors, description, _ = read_tensors(file, remedy)
         own, common, flown = (under(part, tensors) for part in ("visited", "common", "flown"))
         return RoundPolicy(
             number,

@@ -1,6 +1,7 @@
 """`skyclone finetune`: options in, a run out."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import click
 
 from ...datasets.config import fields_of
 from ...datasets.console import say
+from ...datasets.machine import processors
 from ...datasets.options import chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
-from .config import METHODS, PPO_ONLY, AnalyticConfig, FinetuneConfig, PPOConfig, load_config
-from .costs import Costs
+from .config import METHODS, MOST_PROCESSES, PPO_ONLY, AnalyticConfig, FinetuneConfig, PPOConfig, load_config
 
 _BOTH = ("lr", "gradient_norm")
 _OWN = {
@@ -19,6 +20,10 @@ _OWN = {
     "analytic": tuple(name for name in fields_of(AnalyticConfig) if name not in _BOTH),
 }
 """The options that mean something to one method only."""
+EPISODES_EACH = 16
+"""With fewer episodes a process spends its time on dispatching small tensors."""
+LONG_STEPS = 300_000
+"""A shorter run is over before helpers have started."""
 
 
 def _default_of_each(name: str) -> dict[str, Any]:
@@ -28,11 +33,6 @@ def _default_of_each(name: str) -> dict[str, Any]:
     other = METHODS["analytic"].get(name, fields_of(analytic)[name].default)
     text = f"{fields_of(ppo)[name].description}  [default: {default}; analytic {other}]"
     return {"default": None, "show_default": False, "help": text}
-
-
-def _costs(ctx: click.Context, param: click.Parameter, value: str) -> Costs:
-    """Read the costs."""
-    return Costs.parse(value)
 
 
 @click.command(
@@ -49,6 +49,7 @@ def _costs(ctx: click.Context, param: click.Parameter, value: str) -> Costs:
     "aircraft",
     "scenario",
     "observation",
+    "reward",
     changes={
         "method": {"type": click.Choice(list(METHODS))},
         "steps": _default_of_each("steps"),
@@ -60,9 +61,20 @@ def _costs(ctx: click.Context, param: click.Parameter, value: str) -> Costs:
     AnalyticConfig,
     *_OWN["analytic"],
     label="analytic: ",
-    changes={"costs": {"default": "", "show_default": False, "callback": _costs}},
 )
-@options_of(FinetuneConfig, *PPO_ONLY, label="ppo: ")
+@options_of(
+    FinetuneConfig,
+    *PPO_ONLY,
+    label="ppo: ",
+    changes={
+        "processes": {
+            "default": None,
+            "show_default": False,
+            "help": f"ppo: {fields_of(FinetuneConfig)['processes'].description}  [default: one for each processor "
+            f"and {EPISODES_EACH} episodes; 1 for a short run]",
+        }
+    },
+)
 @options_of(PPOConfig, *(name for name in _OWN["ppo"] if name not in PPO_ONLY), label="ppo: ")
 @options_of(
     FinetuneConfig,
@@ -81,10 +93,12 @@ def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, res
 
     By PPO, or along the analytic gradient of what a flight costs, through the world itself.
     """
+    from ..runs.device import choose_device
     from .run import Finetuning
 
     method = ctx.params["method"]
-    if resume and (out / CONFIG_NAME).exists():
+    is_begun = resume and (out / CONFIG_NAME).exists()
+    if is_begun:
         config = load_config(out)[0]
         method = given(ctx).get("method", config.method)
     elif parent is None:
@@ -93,8 +107,17 @@ def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, res
         config = FinetuneConfig.of(method)
     _check_method(method, given(ctx))
     config = chosen(ctx, config, part=method)
+    if "processes" not in given(ctx) and not is_begun:
+        config = replace(config, processes=_processes(config, choose_device(device).type))
     Finetuning(parent, out, config, resume=resume, device=device, say=say).train()
     say(f"Next: skyclone evaluate {shlex.quote(parent or f'{out}/clone.safetensors')} {shlex.quote(str(out))}")
+
+
+def _processes(config: FinetuneConfig, device: str) -> int:
+    """Return how many processes a new run is given: as many as are busy, if it is long enough to pay for them."""
+    if config.method != "ppo" or device != "cpu" or config.steps < LONG_STEPS:
+        return 1
+    return max(1, min(processors(), config.envs // EPISODES_EACH, MOST_PROCESSES))
 
 
 def _check_method(method: str, options: dict[str, Any]) -> None:

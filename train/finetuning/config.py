@@ -1,7 +1,6 @@
 """What a fine-tuning run is to do: one frozen config, kept beside the result as `RUN/config.json`."""
 
 from dataclasses import replace
-from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,9 +12,9 @@ from ...datasets.config import Config, Count, config, shown
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.view import View
 from ..runs import config_file
-from .costs import Costs
 
 if TYPE_CHECKING:
+    from ...collect.airspace.objective import Costs
     from ..checkpoint import Checkpoint
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -24,27 +23,40 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """The methods, and where their defaults differ from those of `FinetuneConfig`."""
 
-PPO_ONLY = ("horizon", "reward", "critic", "warmup", "log_std", "anchor", "anchor_until")
+PPO_ONLY = ("horizon", "critic", "warmup", "log_std", "anchor", "anchor_until", "processes")
 """The fields of `FinetuneConfig` that mean something to PPO only."""
 
 RAMP = 0.1  # fraction of the policy's learning in which its learning rate rises
 MOST_EPISODES = 2**20  # flown at once
+MOST_PROCESSES = 64
 
 
 @config
 class PPOConfig(Config):
     """What an update of PPO does."""
 
-    lr: float = Field(default=5e-5, gt=0, description="Learning rate of the policy.")
+    lr: float = Field(default=4e-4, gt=0, description="Learning rate of the policy.")
     critic_lr: float = Field(default=5e-4, gt=0, description="learning rate of the critic.")
-    epochs: int = Field(default=3, ge=1, description="times each row is learned from.")
-    minibatch: int = Field(default=4096, ge=1, description="rows per gradient step, about.")
+    epochs: int = Field(default=3, ge=1, description="times each rollout is learned from.")
+    share: float = Field(
+        default=0.5, gt=0, le=1, description="share of the rows each time, drawn by how much they say."
+    )
+    limit: float = Field(
+        default=10.0, gt=0, description="advantages count no more than so many standard deviations."
+    )
+    minibatch: int = Field(default=2048, ge=1, description="rows per gradient step, about.")
     clip: float = Field(default=0.2, gt=0, description="how far probability ratios may move.")
     entropy: float = Field(default=0.0, ge=0, description="weight of the entropy bonus.")
     target_kl: float = Field(default=0.2, ge=0, description="stop an update there; 0: never.")
     gradient_norm: float = Field(default=0.5, gt=0, description="Gradients are clipped to it.")
     discount: float = Field(default=0.95, ge=0, le=1, description="discount per step (gamma).")
     smoothing: float = Field(default=0.9, ge=0, le=1, description="smoothing of the advantages (lambda).")
+    average: float = Field(
+        default=0.998,
+        ge=0,
+        lt=1,
+        description="what is flown and published: an average of the last 1 / (1 - this) steps.",
+    )
 
 
 @config
@@ -61,17 +73,14 @@ class AnalyticConfig(Config):
         json_schema_extra={"hint": "1 is no damping."},
     )
     gradient_norm: float = Field(default=0.5, gt=0, description="Gradients are clipped to it.")
-    costs: Costs = Field(
-        default_factory=Costs,
-        description="what a step costs, such as path=2:margin=1.15.  [default: see train/finetuning/costs.py]",
-    )
 
 
 @config
 class FinetuneConfig(Config):
     """What a fine-tuning run is to do; with the checkpoint it starts from it decides the result.
 
-    A noise of 0.2 makes a clone fly so badly that it learns to avoid its own noise; one of 0.05 does not.
+    More noise makes a clone fly so badly that it learns to avoid its own noise (0.2); with less (0.05) chance
+    hardly ever shows it anything.
     """
 
     method: Literal["ppo", "analytic"] = Field(
@@ -79,11 +88,11 @@ class FinetuneConfig(Config):
     )
     steps: int = Field(default=1_000_000, ge=1, description="Agent-steps to fly.")
     envs: int = Field(default=64, ge=1, le=MOST_EPISODES, description="Episodes flown at once.")
-    horizon: int = Field(default=32, ge=1, description="steps of each rollout.")
+    horizon: int = Field(default=16, ge=1, description="steps of each rollout.")
     seed: int = Field(default=0, ge=0, description="Layouts, actions, order of rows, initial critic.")
     warmup: int = Field(default=6, ge=0, description="rollouts in which only the critic learns.")
     log_std: float = Field(
-        default=round(log(0.05), 3),
+        default=-2.0,
         ge=-20,
         le=2,
         description="log of the initial noise in action units.",
@@ -92,15 +101,24 @@ class FinetuneConfig(Config):
     anchor: float = Field(default=0.0, ge=0, description="weight of the KL divergence to the clone.")
     anchor_until: float = Field(default=1.0, gt=0, le=1, description="fraction of the steps until it is gone.")
     critic: str = Field(
-        default="", description="network of the critic, such as pairwise.  [default: as the policy's]"
+        default="thresholds:width=32:hidden=64:heads=2:head_size=8", description="network of the critic."
     )
-    reward: str = Field(default="separation", description="what to improve: separation or seed.")
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_PROCESSES,
+        description="how many share the episodes; others than 1 on the CPU only.",
+    )
+    reward: str = Field(
+        default="detour",
+        description="What to improve: detour (takes what costs what: detour:path=2:margin=1.15), or seed.",
+    )
     observation: str = Field(default="", description="See more: ego:intruders=12.  [default: as the clone]")
     aircraft: tuple[Count, ...] = Field(
         default=(), description="Aircraft in an episode; 20,40 by turns.  [default: as the clone]"
     )
     scenario: str = Field(default="", description="How the traffic is laid out.  [default: as the clone]")
-    gate_every: int = Field(default=4, ge=1, description="Iterations between flights through the gate.")
+    gate_every: int = Field(default=40, ge=1, description="Iterations between flights through the gate.")
     gate_scenarios: int = Field(default=128, ge=2, le=MOST_EPISODES, description="Scenarios of the gate.")
     save_every: int = Field(default=1, ge=1, description="Iterations between two saves.")
     threads: int = Field(
@@ -122,13 +140,21 @@ class FinetuneConfig(Config):
 
     def __post_init__(self) -> None:
         from ...collect.airspace.reward import reward_named
-        from .. import networks
+        from .. import networks  # torch: only where something is trained
 
         reward_named(self.reward)
         if self.observation:
             View.parse(self.observation)
-        if self.critic:
-            networks.parse(self.critic)
+        networks.parse(self.critic)
+
+    @property
+    def costs(self) -> "Costs":
+        """What the objective counts, as the gate reports it: the reward's, or the usual beside another reward."""
+        from ...collect.airspace.objective import Costs
+        from ...collect.airspace.reward import reward_named
+
+        reward = reward_named(self.reward)
+        return reward if isinstance(reward, Costs) else Costs()
 
     def learning_rate(self, progress: float) -> float:
         """Return the policy's learning rate when this fraction of its learning is done: up, then down to 0.
@@ -175,6 +201,12 @@ class FinetuneConfig(Config):
             raise ConfigurationError(
                 f"expected 2 or more aircraft, got {min(world.aircraft for world in worlds)}: one alone has nobody "
                 "to avoid. Use --aircraft 20."
+            )
+        if self.processes > min(self.envs, self.gate_scenarios // len(worlds)):
+            raise ConfigurationError(
+                f"expected no more processes than episodes flown at once ({self.envs}), and than gate scenarios of "
+                f"each number of aircraft ({self.gate_scenarios // len(worlds)}), got {self.processes}. "
+                "Use --processes 1."
             )
         if self.gate_scenarios < 2 * len(worlds):
             raise ConfigurationError(
@@ -233,5 +265,4 @@ def check_same(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> Non
 def _flat(config: FinetuneConfig) -> dict[str, Any]:
     """Return all parameters that matter to the method in one object."""
     data = config.to_json()
-    own = data["ppo"] if config.method == "ppo" else {**data["analytic"], **data["analytic"]["costs"]}
-    return {key: value for key, value in {**data, **own}.items() if key not in ("ppo", "analytic", "costs")}
+    return {key: value for key, value in {**data, **data[config.method]}.items() if key not in METHODS}

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import huber_loss
 
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from .. import networks
+from ..runs.processes import Processes
 
 _ROWS_AT_ONCE = 8192  # so that the activations stay within the cache, and within memory on long rollouts
 
@@ -41,27 +42,24 @@ class Critic(nn.Module):
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
-    def adopt(self, network: networks.Network) -> None:
-        """Start from a network's weights wherever they fit: all but the last layer, if it is of the same kind.
-
-        A clone's layers already separate conflicts from free flight, which is most of what a value depends on.
-        """
-        own, theirs = self.network.state_dict(), network.state_dict()
-        fitting = {name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape}
-        self.network.load_state_dict({**own, **fitting})
-
-    def calibrate(self, returns: Tensor) -> None:
-        """Fix the units from the returns (M,) of a first rollout."""
-        self.shift.copy_(returns.mean())
-        self.scale.copy_(returns.std(correction=0).clamp_min(1e-3))
+    def calibrate(self, returns: Tensor, processes: Processes | None = None) -> None:
+        """Fix the units from the returns (M,) of a first rollout, of all processes together."""
+        processes = processes or Processes()
+        rows, total = processes.total(torch.stack((returns.new_tensor(float(len(returns))), returns.sum())))
+        self.shift.copy_(total / rows)
+        squares = processes.total((returns - self.shift).square().sum())
+        self.scale.copy_((squares / rows).sqrt().clamp_min(1e-3))
 
     def forward(self, observation: Observation) -> Tensor:
         """Return the values (M,)."""
         return self.shift + self.scale * self._raw(observation)
 
-    def loss(self, observation: Observation, target: Tensor) -> Tensor:
-        """Return the mean squared error to the value targets (M,), in the critic's units."""
-        return mse_loss(self._raw(observation), (target - self.shift) / self.scale)
+    def losses(self, observation: Observation, target: Tensor) -> Tensor:
+        """Return how far values are from their targets, in the critic's units: Huber's loss of each, (M,).
+
+        Returns have a long tail: squared, a few aircraft that lose separation would be all that is learned from.
+        """
+        return huber_loss(self._raw(observation), (target - self.shift) / self.scale, reduction="none")
 
     def _raw(self, observation: Observation) -> Tensor:
         """Return the network's output (M,)."""

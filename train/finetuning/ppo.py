@@ -9,7 +9,7 @@ steps), A numbers in an action.
 """
 
 from collections.abc import Iterator
-from math import log, pi
+from math import inf, isinf, log, nan, pi
 from typing import NamedTuple
 
 import torch
@@ -17,17 +17,26 @@ from torch import Tensor, nn
 
 from ...datasets.traffic.observation import Observation
 from ..networks import Network
+from ..policy import limit
+from ..runs.processes import Processes
 from .config import PPOConfig
 from .critic import Critic
 
+STD = (0.01, 0.2)
+"""Bounds of the noise, in action units: with more a policy learns to avoid its own, with less it tries nothing."""
+
 _HALF_LOG_2_PI = 0.5 * log(2 * pi)
+_LEAST_CHANCE = 0.1  # of being learned from, beside |advantage|: no row is left out for good
 
 
 class Actor(nn.Module):
     """A Gaussian policy: the network gives the mean, the standard deviation is the same in every state.
 
+    Its mean is what would be flown: the network's output within [-1, 1], bit for bit. Beyond, all samples are flown
+    alike, and nothing could be learned from them; so a policy that brakes for somebody would stand still for ever.
+
     Args:
-        network: The cloned network; the policy's mean is its output, bit for bit.
+        network: The cloned network.
         log_std: Logarithm of the initial standard deviation, in action units.
     """
 
@@ -38,9 +47,14 @@ class Actor(nn.Module):
         self.log_std = nn.Parameter(torch.full((outputs,), float(log_std)))
 
     def forward(self, observation: Observation) -> Tensor:
-        """Return the mean action (M, A), unbounded."""
-        mean: Tensor = self.network(observation)
-        return mean
+        """Return the mean action (M, A), within [-1, 1]."""
+        return limit(self.network(observation))
+
+
+def keep_within_bounds(actor: Actor) -> None:
+    """Keep the noise of a policy within `STD`."""
+    with torch.no_grad():
+        actor.log_std.clamp_(*(log(bound) for bound in STD))
 
 
 def log_prob(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -121,29 +135,43 @@ def following_values(
     return torch.where(is_truncated, final_value, following).masked_fill_(is_terminated, 0.0)
 
 
-def normalise(advantage: Tensor) -> Tensor:
-    """Return the advantages (M,) of all rows with mean 0 and standard deviation 1 (all 0 if they are equal)."""
-    centred = advantage - advantage.mean()
-    return centred / (centred.square().mean().sqrt() + 1e-8)
+def normalise(advantage: Tensor, limit: float = inf, processes: Processes | None = None) -> Tensor:
+    """Return the advantages (M,) of all rows with mean 0 and standard deviation 1 (all 0 if they are equal).
+
+    Args:
+        advantage: Of the rows of this process.
+        limit: None counts as more than so many standard deviations, and they are normalised once more: what a few
+            aircraft in one place cost would otherwise be all that is learned from.
+        processes: Those whose rows are normalised together; by default it is alone.
+    """
+    processes = processes or Processes()
+    rows = processes.total(advantage.new_tensor(float(len(advantage))))
+
+    def normal(values: Tensor) -> Tensor:
+        centred = values - processes.total(values.sum()) / rows
+        return centred / ((processes.total(centred.square().sum()) / rows).sqrt() + 1e-8)
+
+    once = normal(advantage)
+    return once if isinf(limit) else normal(once.clamp(-limit, limit))
 
 
-def policy_loss(new_log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """Return the clipped surrogate loss: -mean of min(rho A, clamp(rho, 1 - clip, 1 + clip) A)."""
+def policy_losses(new_log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """Return the clipped surrogate loss of each row: -min(rho A, clamp(rho, 1 - clip, 1 + clip) A), (M,)."""
     ratio = torch.exp(new_log_prob - old_log_prob)
     clipped = ratio.clamp(1 - clip, 1 + clip)
-    return -torch.minimum(ratio * advantage, clipped * advantage).mean()
+    return -torch.minimum(ratio * advantage, clipped * advantage)
 
 
-def approximate_kl(new_log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
-    """Return the estimate of KL(old || new) from old samples, mean of rho - 1 - log rho (never negative)."""
+def approximate_kls(new_log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
+    """Return what old samples say about KL(old || new), (M,): rho - 1 - log rho, never negative; its mean is it."""
     log_ratio = new_log_prob - old_log_prob
-    return (torch.expm1(log_ratio) - log_ratio).mean()
+    return torch.expm1(log_ratio) - log_ratio
 
 
-def clip_fraction(new_log_prob: Tensor, old_log_prob: Tensor, clip: float) -> Tensor:
-    """Return the fraction of rows whose ratio has left [1 - clip, 1 + clip]."""
+def is_clipped(new_log_prob: Tensor, old_log_prob: Tensor, clip: float) -> Tensor:
+    """Return whether a row's ratio has left [1 - clip, 1 + clip], (M,) as numbers."""
     ratio = torch.exp(new_log_prob - old_log_prob)
-    return ((ratio - 1).abs() > clip).to(ratio.dtype).mean()
+    return ((ratio - 1).abs() > clip).to(ratio.dtype)
 
 
 def explained_variance(value: Tensor, target: Tensor) -> float:
@@ -191,80 +219,149 @@ def make_optimizer(actor: Actor, critic: Critic, config: PPOConfig) -> torch.opt
     return torch.optim.Adam(groups, eps=1e-5, fused=True)
 
 
-def minibatches(rows: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the row numbers of an epoch, shuffled and cut into equal parts of about `size`."""
+def chances(advantage: Tensor, share: float) -> Tensor:
+    """Return the chance of each row (M,) to be learned from, `share` of them on average.
+
+    It grows with |advantage| (normalised), as the gradient of a row does: most rows are of free flight and say next
+    to nothing. What is learned from is divided by its chance, so the gradient stays what it is with all rows.
+    """
+    chance = advantage.abs() + _LEAST_CHANCE
+    for _ in range(8):  # what is above 1 is given to the others
+        chance = (chance * (share * len(chance) / chance.sum())).clamp_max(1.0)
+    return chance
+
+
+def minibatches(chance: Tensor | None, rows: int, count: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield the row numbers of an epoch, shuffled and cut into `count` parts, which may be empty.
+
+    Args:
+        chance: (M,) of each row, or None: all.
+        rows: M.
+        count: How many parts.
+        generator: Draws and shuffles.
+    """
     order = torch.randperm(rows, generator=generator, device=generator.device)
-    yield from order.chunk(max(1, round(rows / size)))
+    if chance is not None:
+        drawn = torch.rand(rows, generator=generator, device=generator.device)
+        order = order[(drawn < chance)[order]]
+    yield from order.tensor_split(count)
 
 
 def actor_loss(
-    actor: Actor, part: UpdateBatch, anchor: float, anchor_log_std: float, config: PPOConfig
+    actor: Actor, part: UpdateBatch, weight: Tensor, anchor: float, anchor_log_std: float, config: PPOConfig
 ) -> tuple[Tensor, Tensor]:
     """Return the actor's loss on some rows, and the new log-probabilities (M,) of their actions.
 
-    The clipped surrogate, minus the entropy bonus, plus `anchor` times the KL divergence to the clone.
+    The clipped surrogate, minus the entropy bonus, plus `anchor` times the KL divergence to the clone; the sum over
+    rows, times their weights (M,).
     """
     mean = actor(part.observation)
     new_log_prob = log_prob(part.action, mean, actor.log_std)
-    loss = policy_loss(new_log_prob, part.log_prob, part.advantage, config.clip)
+    loss = policy_losses(new_log_prob, part.log_prob, part.advantage, config.clip)
     if config.entropy:
         loss = loss - config.entropy * entropy(actor.log_std)
     if anchor and part.anchor_mean is not None:
         other = torch.full_like(actor.log_std, anchor_log_std)
-        loss = loss + anchor * kl_divergence(mean, actor.log_std, part.anchor_mean, other).mean()
-    return loss, new_log_prob.detach()
+        loss = loss + anchor * kl_divergence(mean, actor.log_std, part.anchor_mean, other)
+    return (loss * weight).sum(), new_log_prob.detach()
 
 
-def update(
-    actor: Actor,
-    critic: Critic,
-    optimizer: torch.optim.Optimizer,
-    batch: UpdateBatch,
-    config: PPOConfig,
-    generator: torch.Generator,
-    *,
-    anchor: float = 0.0,
-    anchor_log_std: float = 0.0,
-    is_actor_frozen: bool = False,
-) -> UpdateFigures:
-    """Learn from one rollout.
+class Update:
+    """Learns from rollouts, one after the other, in all processes alike.
 
     Args:
-        actor: Changed in place, unless it is frozen.
+        actor: Changed in place.
         critic: Changed in place.
+        average: The mean of the actor's weights over its last gradient steps, changed in place.
         optimizer: Of both, from `make_optimizer`.
-        batch: The rows.
         config: How.
-        generator: Shuffles.
-        anchor: Weight of the KL divergence to the clone.
-        anchor_log_std: The clone's log standard deviation.
-        is_actor_frozen: Whether only the critic learns.
+        generator: Draws and shuffles.
+        processes: Those that learn together.
     """
-    sums = torch.zeros(5, dtype=torch.float64, device=batch.action.device)
-    steps, is_actor_learning = 0, not is_actor_frozen
-    for _ in range(config.epochs):
-        for rows in minibatches(len(batch.action), config.minibatch, generator):
-            part = take(batch, rows)
-            optimizer.zero_grad(set_to_none=True)
-            value_loss = critic.loss(part.observation, part.target)
-            value_loss.backward()
-            nn.utils.clip_grad_norm_(critic.parameters(), config.gradient_norm)
-            sums[1] += value_loss.detach()
-            if is_actor_learning:
-                loss, new = actor_loss(actor, part, anchor, anchor_log_std, config)
-                kl = approximate_kl(new, part.log_prob)
-                if config.target_kl and float(kl) > config.target_kl:
+
+    def __init__(
+        self,
+        actor: Actor,
+        critic: Critic,
+        average: Network,
+        optimizer: torch.optim.Optimizer,
+        config: PPOConfig,
+        generator: torch.Generator,
+        processes: Processes,
+    ) -> None:
+        self.actor, self.critic, self.average, self.optimizer = actor, critic, average, optimizer
+        self.config, self.generator, self.processes = config, generator, processes
+
+    def learn(
+        self, batch: UpdateBatch, *, anchor: float = 0.0, anchor_log_std: float = 0.0, is_actor_frozen: bool = False
+    ) -> UpdateFigures:
+        """Learn from one rollout.
+
+        Args:
+            batch: This process's rows.
+            anchor: Weight of the KL divergence to the clone.
+            anchor_log_std: The clone's log standard deviation.
+            is_actor_frozen: Whether only the critic learns.
+        """
+        config, device = self.config, batch.action.device
+        if not bool(torch.isfinite(batch.advantage).all()):  # then in all processes: they are normalised together
+            return UpdateFigures(nan, nan, nan, nan, 0.0)
+        sums = torch.zeros(4, dtype=torch.float64, device=device)
+        own = len(batch.action)
+        rows = int(self.processes.total(torch.tensor(float(own), dtype=torch.float64, device=device)))
+        count = max(1, round(rows * config.share / config.minibatch))
+        chance = None if config.share >= 1 else chances(batch.advantage, config.share)
+        steps, actor_steps, is_actor_learning = 0, 0, not is_actor_frozen
+        for _ in range(config.epochs):
+            for chosen in minibatches(chance, own, count, self.generator):
+                weight = batch.advantage.new_full((len(chosen),), count / rows)
+                if chance is not None:
+                    weight = weight / chance.index_select(0, chosen)
+                figures = self._gradient(take(batch, chosen), weight, anchor, anchor_log_std, is_actor_learning)
+                steps += 1
+                if is_actor_learning and config.target_kl and float(figures[2]) > config.target_kl:
                     is_actor_learning = False
-                else:
-                    loss.backward()
-                    nn.utils.clip_grad_norm_(actor.parameters(), config.gradient_norm)
-                    clipped = clip_fraction(new, part.log_prob, config.clip)
-                    sums += torch.stack((loss.detach(), torch.zeros_like(kl), kl, clipped, torch.ones_like(kl)))
-            optimizer.step()
-            steps += 1
-    policy, value, kl_mean, clipped_mean, actor_steps = sums.tolist()
-    each = max(actor_steps, 1.0)
-    return UpdateFigures(policy / each, value / steps, kl_mean / each, clipped_mean / each, actor_steps)
+                    for parameter in self.actor.parameters():
+                        parameter.grad = None
+                for part in (self.actor, self.critic):
+                    nn.utils.clip_grad_norm_(part.parameters(), config.gradient_norm)
+                self.optimizer.step()
+                sums[1] += figures[1]
+                if is_actor_learning:
+                    sums[0] += figures[0]
+                    sums[2:] += figures[2:]
+                    actor_steps += 1
+                    self._after_step()
+        policy, value, kl, clipped = sums.tolist()
+        each = max(actor_steps, 1)
+        return UpdateFigures(policy / each, value / steps, kl / each, clipped / each, actor_steps)
+
+    def _gradient(
+        self, part: UpdateBatch, weight: Tensor, anchor: float, anchor_log_std: float, is_actor_learning: bool
+    ) -> Tensor:
+        """Set the gradients, sums over all processes; return policy and value loss, KL and clip fraction, (4,)."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if not len(weight):  # every process takes part
+            part, weight = _stand_in(part), weight.new_zeros(1)
+        value_loss = (self.critic.losses(part.observation, part.target) * weight).sum()
+        loss, figures = value_loss, [value_loss.new_zeros(()), value_loss.detach()]
+        if is_actor_learning:
+            surrogate, new = actor_loss(self.actor, part, weight, anchor, anchor_log_std, self.config)
+            loss = value_loss + surrogate
+            kl = (approximate_kls(new, part.log_prob) * weight).sum()
+            clipped = (is_clipped(new, part.log_prob, self.config.clip) * weight).sum()
+            figures = [surrogate.detach(), value_loss.detach(), kl, clipped]
+        loss.backward()
+        found = torch.stack([*figures, *[value_loss.new_zeros(())] * (4 - len(figures))])
+        return self.processes.total_gradient([*self.actor.parameters(), *self.critic.parameters()], found)
+
+    @torch.no_grad()
+    def _after_step(self) -> None:
+        """Keep the noise within its bounds, and let the average follow."""
+        keep_within_bounds(self.actor)
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.actor.network.parameters()), 1.0 - self.config.average
+        )
 
 
 def take(batch: UpdateBatch, rows: Tensor) -> UpdateBatch:
@@ -277,3 +374,15 @@ def take(batch: UpdateBatch, rows: Tensor) -> UpdateBatch:
         batch.target.index_select(0, rows),
         None if batch.anchor_mean is None else batch.anchor_mean.index_select(0, rows),
     )
+
+
+def _stand_in(batch: UpdateBatch) -> UpdateBatch:
+    """Return one row of nothing, for a batch without any."""
+
+    def row(tensor: Tensor) -> Tensor:
+        return tensor.new_zeros((1, *tensor.shape[1:]))
+
+    observation = Observation(*map(row, batch.observation))
+    action, log_probs, advantage, target = map(row, batch[1:5])
+    anchor_mean = None if batch.anchor_mean is None else row(batch.anchor_mean)
+    return UpdateBatch(observation, action, log_probs, advantage, target, anchor_mean)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...collect.airspace.reward import TERMS
+from ...collect.airspace.objective import Change, Costs, aircraft_costs
+from ...collect.airspace.reward import reward_named
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.world import StepResult, World
 from ...datasets.traffic.observation import Observation, observe
@@ -141,7 +142,7 @@ class Crew:
         self._begins = torch.arange(episodes, device=self.world.device) * spread_steps // episodes
         self.world.traffic.is_flying &= (self._begins == 0).unsqueeze(-1)
         self.world.pairs = pairs_of(self.world.traffic)
-        self._terms = TERMS.get(config.reward)
+        self._reward = reward_named(config.reward)
         self.stopwatch = stopwatch or Stopwatch()
 
     def fly(self, actor: Actor, horizon: int, generator: torch.Generator) -> Rollout:
@@ -168,13 +169,15 @@ class Crew:
                     sample = torch.addcmul(mean, noise, deviation)
                     draws.append((sample, mean, log_prob(sample, mean, actor.log_std)))
                 observations.append(observation)
-                result = self._step(before, sample)
+                action = sample.new_zeros((*before.is_flying.shape, sample.shape[-1]))
+                action[before.is_flying] = sample
+                result = self._step(action)
                 results.append((before.is_flying, result))
                 finals.append(self._final(result))
                 figures.add(before, result)
-                if self._terms is not None and self.steps % _TERMS_EVERY == 0:
-                    terms = self._terms(world.config, before, world.traffic, world.pairs, result.outcome)
-                    figures.add_terms(terms, before.is_flying)
+                if isinstance(self._reward, Costs) and self.steps % _TERMS_EVERY == 0:
+                    change = Change(before, action, world.traffic, world.pairs, result.outcome, world.corners_m)
+                    figures.add_terms(aircraft_costs(world.config, change, self._reward), before.is_flying)
                 self.restart()
             after = self.world.traffic
             last = self._observe(after, self.world.pairs, after.is_flying)
@@ -206,11 +209,9 @@ class Crew:
             around = Pairs(*(quantity.flatten(0, 1).index_select(0, index) for quantity in pairs))
             return observe(own, around, self.view)
 
-    def _step(self, before: Traffic, sample: Tensor) -> StepResult:
-        """Fly one step with the actions (M, A) of those who fly."""
+    def _step(self, action: Tensor) -> StepResult:
+        """Fly one step."""
         with self.stopwatch.measure("flying"):
-            action = sample.new_zeros((*before.is_flying.shape, sample.shape[-1]))
-            action[before.is_flying] = sample
             self.steps += 1
             return self.world.step(action)
 
@@ -246,13 +247,9 @@ class Crew:
 
     def restore(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
         """Take back what `tensors` and `counters` returned."""
-        world = self.world
-        named = {field.name: tensors[f"world.{field.name}"].to(world.device) for field in fields(Traffic)}
-        world.traffic = Traffic(**named)
-        world.pairs = pairs_of(world.traffic)
-        world.corners_m = tensors["world.corners_m"].to(world.device)
-        world.steps = tensors["world.steps"].to(world.device)
-        world.episodes = tensors["world.episodes"].tolist()
+        traffic = Traffic(**{field.name: tensors[f"world.{field.name}"] for field in fields(Traffic)})
+        corners_m, steps, episodes = (tensors[f"world.{name}"] for name in ("corners_m", "steps", "episodes"))
+        self.world.put_back(traffic, corners_m, steps, episodes.tolist())
         self.steps, self.next_episode = int(counters["steps"]), int(counters["next_episode"])
 
 

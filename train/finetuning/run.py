@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import publish
 from ...datasets.traffic.observation import observe_all
 from ...datasets.traffic.view import View
 from .. import checkpoint
 from ..networks import Network
-from ..policy import Policy
 from ..runs import gate
 from ..runs.device import choose_device, torch_threads
 from ..runs.gate import GateFlights
@@ -30,12 +30,14 @@ from ..runs.interruption import Interruption, remembered
 from ..runs.metrics_log import MetricsLog, packed, read_log, unpacked
 from ..runs.run_folder import METRICS_NAME, RunFolder, TrainingError
 from ..runs.stopwatch import Stopwatch
-from ..tensor_file import named, optimizer_tensors, restore_optimizer, under
+from .analytic_method import AnalyticMethod
 from .config import FinetuneConfig, check_same, load_config, save_config
 from .critic import in_parts
 from .iteration import TuningIteration
-from .methods import Method, TuningProgress, make_method
+from .methods import Material, Method, TuningProgress
+from .ppo_method import PPOMethod
 from .summary import gate_line, summarise, summary_lines
+from .team import Team
 
 GATE, SAVING = "gate", "saving"
 PARENT_NAME = "clone"  # the copy of what a run started from
@@ -98,7 +100,7 @@ class Finetuning:
         self.progress, self.clock, self._began = TuningProgress(), Stopwatch(), time.perf_counter()
         self.history: list[TuningIteration] = []
         self.parent: Network = loaded.network.to(self.device)
-        self.method: Method = make_method(config, self.parent, self.view, self.worlds, self.device, self.clock)
+        self.method: Method = self._make_method()
         self._meta = {
             "stage": "finetune",
             "world": self.worlds[-1].to_json(),
@@ -108,6 +110,24 @@ class Finetuning:
             "parent": origin,
         }
         self._flown: dict[str, GateFlights] = {}  # through the gate, of `clone` and `best`
+
+    def _make_method(self) -> Method:
+        """Return the method the configuration names, at its beginning.
+
+        Raises:
+            ConfigurationError: Several processes on a GPU, or a reward that cannot be differentiated.
+        """
+        material = Material(self.config, self.parent, self.parent_view, self.view, self.worlds, self.device)
+        self._groups = material.groups
+        if self.config.method == "analytic":
+            return AnalyticMethod(material, self.clock)
+        if self.config.processes == 1:
+            return PPOMethod(material, self.clock)
+        if self.device.type != "cpu":
+            raise ConfigurationError(
+                f"expected --processes 1 on a GPU, which flies all episodes at once, got {self.config.processes}."
+            )
+        return Team(material, self.clock, self.config.processes)
 
     def _begin(self, loaded: checkpoint.Checkpoint, origin: dict[str, Any]) -> None:
         """Make the run's folder, with a copy of what it starts from."""
@@ -141,6 +161,8 @@ class Finetuning:
             except TrainingError as error:
                 self._finish(str(error))
                 raise
+            finally:
+                self.method.close()
             return self._finish()
 
     def _first_lines(self) -> list[str]:
@@ -149,7 +171,7 @@ class Finetuning:
         counts = [
             f"{name} {sum(each.numel() for each in sizes[name].parameters()):,}"
             for name in sizes
-            if name != "actor"
+            if name not in ("actor", "average")
         ]
         aircraft = ", ".join(str(world.aircraft) for world in self.worlds)
         line = (
@@ -177,7 +199,7 @@ class Finetuning:
     def _fly_parent(self) -> None:
         """Fly the clone through the gate and publish it as the best there is so far."""
         with self.clock.measure(GATE):
-            flown = self._fly_gate(self.parent, self.parent_view)
+            flown = self.method.fly_gate(is_parent=True)
         self._flown = {"clone": flown, "best": flown}
         figures = {**gate.compare(flown, flown), "is_best": True, "reason": "the clone itself"}
         self._say(gate_line(figures, flown.figures()))
@@ -227,25 +249,10 @@ class Finetuning:
                 "Fine-tune into another folder with a tenth of --lr."
             )
 
-    def _fly_gate(self, network: nn.Module, view: View) -> GateFlights:
-        """Fly a network's mean actions through the gate: its scenarios in each of the worlds."""
-        pilot = Policy(network, view).pilot  # type: ignore[arg-type]
-        with torch.no_grad():
-            parts = [
-                gate.fly_gate(pilot, world, self.config.seed, scenarios, self.device)
-                for world, scenarios in zip(self.worlds, self._groups)
-            ]
-        return GateFlights(*(torch.cat(columns) for columns in zip(*parts)))
-
-    @property
-    def _groups(self) -> list[int]:
-        """The gate's scenarios in each of the worlds."""
-        return gate.shared_out(self.config.gate_scenarios, len(self.worlds))
-
     def _judge(self) -> dict[str, Any]:
         """Fly the policy through the gate, and publish it if it is better than the best so far."""
         with self.clock.measure(GATE):
-            flown = self._fly_gate(self.method.network, self.view)
+            flown = self.method.fly_gate()
         verdict = gate.judge(flown, self._flown["best"], self._flown["clone"], self._groups)
         compared = gate.compare(flown, self._flown["clone"])
         figures = {**compared, "is_best": verdict.is_better, "reason": verdict.reason}
@@ -279,18 +286,10 @@ class Finetuning:
         with self.clock.measure(SAVING):
             self.progress.elapsed_s = time.perf_counter() - self._began
             self.progress.seconds = self.clock.seconds
-            method = self.method
-            tensors = {
-                **optimizer_tensors(method.optimizer),
-                "generator": method.generator.get_state(),
-            }
-            for name, module in method.modules.items():
-                tensors |= named(name, module.state_dict())
-            for place, crew in enumerate(method.crews):
-                tensors |= named(f"crew{place}", crew.tensors())
+            tensors, description = self.method.saved()
             for name, flown in self._flown.items():
-                tensors[f"flown.{name}"] = torch.stack(flown)  # (7, S)
-            description = {"progress": asdict(self.progress), "crews": [crew.counters() for crew in method.crews]}
+                tensors[f"flown.{name}"] = torch.stack(flown)  # (columns, S)
+            description["progress"] = asdict(self.progress)
             self.folder.save_state({**tensors, "history": packed(self.history)}, description)
 
     def _restore(self) -> None:
@@ -303,14 +302,11 @@ class Finetuning:
 
     def _put_back(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> bool:
         """Take back what `_save_state` saved."""
-        method = self.method
         self.progress = TuningProgress(**description["progress"])
-        for name, module in method.modules.items():
-            module.load_state_dict(under(name, tensors))
-        restore_optimizer(method.optimizer, tensors)
-        for place, (crew, counters) in enumerate(zip(method.crews, description["crews"], strict=True)):
-            crew.restore(under(f"crew{place}", tensors), counters)
-        method.generator.set_state(tensors["generator"])
+        method_tensors = {
+            name: each for name, each in tensors.items() if not name.startswith(("flown.", "history"))
+        }
+        self.method.restore(method_tensors, description)
         self._flown = {name: GateFlights(*tensors[f"flown.{name}"].unbind(0)) for name in ("clone", "best")}
         if "history" in tensors:
             self.history = unpacked(tensors["history"], TuningIteration.from_json)

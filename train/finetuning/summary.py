@@ -7,10 +7,11 @@ from ..runs.gate import GateFlights, compare
 from .iteration import TuningIteration
 
 
-def gate_line(gate: dict[str, Any], clone: dict[str, float]) -> str:
+def gate_line(gate: dict[str, Any], clone: dict[str, Any]) -> str:
     """Return the line a person reads about a flight through the gate."""
     return (
-        f"  gate: LoS {gate['los_events']:.3f} per scenario (clone {clone['los_events']:.3f}) | "
+        f"  gate: objective {gate['objective']:.3f} m (clone {clone['objective']:.3f}) | "
+        f"LoS {gate['los_events']:.3f} per scenario (clone {clone['los_events']:.3f}) | "
         f"extra distance {gate['extra_distance']:.2%} (clone {clone['extra_distance']:.2%}) | "
         f"waypoint {gate['waypoint_rate']:.2%} | {gate['mean_speed_mps']:.2f} m/s | "
         f"{'NEW BEST' if gate['is_best'] else 'not published'}: {gate['reason']}"
@@ -58,6 +59,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         return ["Nothing flew better than the clone on the gate: `best` is the clone itself. Try more --steps."]
     return [
         f"Best: iteration {summary['best_iteration']}. On the gate, clone -> best: "
+        f"objective {clone['objective']:.3f} -> {best['objective']:.3f} m per agent-step, "
         f"LoS {clone['los_events']:.3f} -> {best['los_events']:.3f} per scenario, "
         f"extra distance {clone['extra_distance']:.2%} -> {best['extra_distance']:.2%}, "
         f"waypoint {clone['waypoint_rate']:.2%} -> {best['waypoint_rate']:.2%}, "

@@ -11,7 +11,7 @@ from torch import nn
 from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
-from .attention import additive_heads, projection, projection_bias
+from .attention import additive_heads, intruder_projection, projection, projection_bias
 from .network import Network, Output, Parameters, action_layers
 
 
@@ -46,9 +46,9 @@ class AdditiveNetwork(Network):
         heads, size = parameters.heads, parameters.head_size
         self.W_q = projection(heads, size, view.ownship_features)  # (H, D, 7)
         self.b_q = projection_bias(heads, size, view.ownship_features)  # (H, D)
-        self.W_k = projection(heads, size, view.intruder_features)  # (H, D, F)
+        self.W_k = intruder_projection(heads, size, view)  # (H, D, F)
         self.b_k = projection_bias(heads, size, view.intruder_features)
-        self.W_v = projection(heads, size, view.intruder_features)
+        self.W_v = intruder_projection(heads, size, view)
         self.b_v = projection_bias(heads, size, view.intruder_features)
         self.v = projection_bias(heads, size, size)  # drawn like Linear(D, 1)
         self.action = action_layers(heads * size + view.ownship_features, parameters)

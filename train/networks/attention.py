@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ...datasets.traffic.observation import Observation
+from ...datasets.traffic.view import View
+from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
 
 
 def masked_softmax(scores: Tensor, is_present: Tensor, dim: int) -> Tensor:
@@ -31,6 +33,19 @@ def projection(heads: int, outputs: int, inputs: int) -> nn.Parameter:
     """Return one matrix per head, (H, outputs, inputs), drawn like torch's Linear."""
     bound = 1 / sqrt(inputs)
     return nn.Parameter(torch.empty(heads, outputs, inputs).uniform_(-bound, bound))
+
+
+def intruder_projection(heads: int, size: int, view: View) -> nn.Parameter:
+    """Return one matrix per head for an intruder's features, (H, D, F), drawn larger where these are small.
+
+    Conflicts happen near 0 of what is observed (`gains`): drawn like torch's Linear, heads see hardly any
+    difference between intruders, and take thousands of updates to find one. The formulas of the networks stay as
+    they are.
+    """
+    weight = projection(heads, size, view.intruder_features)
+    with torch.no_grad():
+        weight.mul_(feature_gains(view, LENGTH_GAIN, SPEED_GAIN))
+    return weight
 
 
 def projection_bias(heads: int, outputs: int, inputs: int) -> nn.Parameter:

@@ -25,7 +25,8 @@ from torch import nn
 from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
-from .attention import additive_heads, project_ownship, projection, projection_bias
+from .attention import additive_heads, intruder_projection, project_ownship, projection, projection_bias
+from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
 from .network import Network, Output, Parameters, action_layers
 
 
@@ -59,9 +60,11 @@ class ContextNetwork(Network):
         together = view.intruder_features + view.ownship_features
         self.W_q = projection(heads, size, view.ownship_features)  # (H, D, 7)
         self.b_q = projection_bias(heads, size, view.ownship_features)  # (H, D)
-        self.W_k = projection(heads, size, view.intruder_features)  # (H, D, F)
+        self.W_k = intruder_projection(heads, size, view)  # (H, D, F)
         self.v = projection_bias(heads, size, size)  # drawn like Linear(D, 1)
         self.W_v = projection(heads, size, together)  # (H, D, F + 7): W_v and W_c side by side
+        with torch.no_grad():
+            self.W_v[..., : view.intruder_features].mul_(feature_gains(view, LENGTH_GAIN, SPEED_GAIN))
         self.b_v = projection_bias(heads, size, together)
         self.action = action_layers(heads * size + view.ownship_features, parameters)
 

@@ -15,7 +15,14 @@ from torch import nn
 from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
-from .attention import features_first, masked_softmax, project_ownship, projection, projection_bias
+from .attention import (
+    features_first,
+    intruder_projection,
+    masked_softmax,
+    project_ownship,
+    projection,
+    projection_bias,
+)
 from .network import Network, Output, Parameters, action_layers
 
 
@@ -48,8 +55,8 @@ class DotNetwork(Network):
         heads, size = parameters.heads, parameters.head_size
         self.W_q = projection(heads, size, view.ownship_features)  # (H, D, 7)
         self.b_q = projection_bias(heads, size, view.ownship_features)  # (H, D)
-        self.W_k = projection(heads, size, view.intruder_features)  # (H, D, F)
-        self.W_v = projection(heads, size, view.intruder_features)
+        self.W_k = intruder_projection(heads, size, view)  # (H, D, F)
+        self.W_v = intruder_projection(heads, size, view)
         self.b_v = projection_bias(heads, size, view.intruder_features)
         self.action = action_layers(heads * size + view.ownship_features, parameters)
 

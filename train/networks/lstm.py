@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...datasets.config import Count, config
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
+from .gains import LENGTH_GAIN, SPEED_GAIN, feature_gains
 from .network import Network, Output, Parameters, action_layers, no_attention
 from .order import arrange
 
@@ -49,6 +50,8 @@ class LstmNetwork(Network):
     def __init__(self, view: View, parameters: LstmParameters) -> None:
         super().__init__(view, parameters)
         self.reader = nn.LSTM(view.intruder_features, parameters.state_size)
+        with torch.no_grad():  # as `intruder_projection` does
+            self.reader.all_weights[0][0].mul_(feature_gains(view, LENGTH_GAIN, SPEED_GAIN))
         self.action = action_layers(parameters.state_size + view.ownship_features, parameters)
 
     def forward(self, observation: Observation, with_attention: bool = False) -> Output:

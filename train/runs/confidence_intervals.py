@@ -139,14 +139,15 @@ def mean_of_rows(values: np.ndarray, scenario: np.ndarray, weights: np.ndarray) 
     return estimate(Ratio(events, exposure), weights)
 
 
-def normal_interval(values: np.ndarray, value: float | None = None) -> Estimate:
-    """Return the mean of many values with its 95 % interval, -+ 1.96 s / sqrt(n); infinite around one alone.
+def normal_interval(values: np.ndarray, value: float | None = None, confidence: float = CONFIDENCE) -> Estimate:
+    """Return the mean of many values with its interval, -+ 1.96 s / sqrt(n) for 95 %; infinite around one alone.
 
     Args:
         values: (n,) such as paired differences, one per scenario.
         value: What stands in the middle instead of the mean, if each value is what a scenario moves it by.
+        confidence: That the interval holds what it should.
     """
-    return _around_mean(values, value, float(ndtri((1 + CONFIDENCE) / 2)))
+    return _around_mean(values, value, float(ndtri((1 + confidence) / 2)))
 
 
 def student_interval(values: np.ndarray) -> Estimate:

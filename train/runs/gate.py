@@ -1,4 +1,5 @@
-"""The gate: nothing is published as `best` that flies worse than the parent it came from.
+"""The gate: nothing is published as `best` that may fly worse than the parent it came from, and is not shown to
+be better.
 
 The parent and every later policy fly the same scenarios, without noise, and are compared scenario by scenario. The
 scenarios are used nowhere else: neither in training nor in any dataset nor in the final evaluation.
@@ -12,16 +13,37 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.flying.figures import fly_scenarios, join
-from ...collect.flying.flight import Pilot
+from ...collect.flying.figures import FigureCounter
+from ...collect.flying.flight import Pilot, fly
+from ...collect.flying.world import World
 from .confidence_intervals import Estimate, normal_interval
 
 GATE_EPISODES = 2**41
 """The gate flies the episodes from this number on; see `rollout.TRAINING_EPISODES`."""
 
-AS_FEW = 0.1
-"""LoS events above the best's by up to this fraction of the parent's still count as `as few`."""
+
+class Margins(NamedTuple):
+    """By how much a policy may be worse than its parent, with 95 % confidence, and still count as not worse.
+
+    A rate near 100 % is decided by one aircraft in thousands: to ask for no fewer at their waypoints would be to
+    toss a coin. So a policy is published if its whole interval is better than these.
+
+    Attributes:
+        los_per_flight: LoS events per flight; 0.0025 is one more in twenty scenarios of 20 aircraft.
+        waypoint_rate: Fraction of the aircraft.
+        extra_distance: Fraction of the straight way.
+    """
+
+    los_per_flight: float = 0.0025
+    waypoint_rate: float = 0.005
+    extra_distance: float = 0.005
+
+
+MARGINS = Margins()
+CONFIDENCE = 0.99
+"""Of being better than the parent: it is asked many times in a run, and chance must not win once."""
 
 _SCENARIOS_AT_ONCE = 64  # keeps the working set in cache
 
@@ -37,6 +59,9 @@ class GateFlights(NamedTuple):
         aircraft: Aircraft at the start.
         flown_m: Distance flown, all aircraft.
         flight_s: Aircraft-seconds flown.
+        steps: Agent-steps flown.
+        path, proximity, predicted, speed, stall, pace, effort, outside: The terms of the objective, all aircraft,
+            in m; see `objective.Costs`.
     """
 
     los_events: Tensor
@@ -46,12 +71,29 @@ class GateFlights(NamedTuple):
     aircraft: Tensor
     flown_m: Tensor
     flight_s: Tensor
+    steps: Tensor
+    path: Tensor
+    proximity: Tensor
+    predicted: Tensor
+    speed: Tensor
+    stall: Tensor
+    pace: Tensor
+    effort: Tensor
+    outside: Tensor
 
-    def figures(self) -> dict[str, float]:
-        """Return the figures people read, defined as in `skyclone evaluate`."""
+    def objective(self) -> Tensor:
+        """Return the objective of each scenario, (S,): metres of detour per agent-step."""
+        terms = torch.stack([getattr(self, name) for name in TERMS])
+        return terms.sum(0) / self.steps.clamp_min(1.0)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures people read, defined as in `skyclone evaluate`, and the objective, term by term."""
         totals = GateFlights(*(column.sum() for column in self))
         hours = totals.flight_s.clamp_min(1.0) / 3600.0
+        steps = totals.steps.clamp_min(1.0)
         return {
+            "objective": float(totals.objective()),
+            "objective_terms": {name: float(getattr(totals, name) / steps) for name in TERMS},
             "los_events": float(self.los_events.mean()),
             "los_per_flight_hour": float(totals.los_events / hours),
             "extra_distance": float(totals.detour_m / totals.straight_m.clamp_min(1.0)),
@@ -68,7 +110,12 @@ class Verdict(NamedTuple):
 
 
 def fly_gate(
-    pilot: Pilot, config: WorldConfig, seed: int, scenarios: int, device: str | torch.device = "cpu"
+    pilot: Pilot,
+    config: WorldConfig,
+    seed: int,
+    scenarios: int | range,
+    device: str | torch.device = "cpu",
+    costs: Costs | None = None,
 ) -> GateFlights:
     """Fly the gate's scenarios to their end.
 
@@ -76,16 +123,56 @@ def fly_gate(
         pilot: The policy.
         config: The world.
         seed: Of the run; the same scenarios for the same seed.
-        scenarios: S.
+        scenarios: S, or their numbers from 0 on.
         device: Where to compute.
+        costs: What the objective counts.
     """
-    parts = []
-    for first in range(0, scenarios, _SCENARIOS_AT_ONCE):
-        last = min(first + _SCENARIOS_AT_ONCE, scenarios)
-        parts.append(fly_scenarios(pilot, config, seed, range(GATE_EPISODES + first, GATE_EPISODES + last), device))
-    figures = join(parts)
-    columns = {name: torch.from_numpy(getattr(figures, name)) for name in GateFlights._fields if name != "detour_m"}
-    return GateFlights(detour_m=torch.from_numpy(figures.flown_m - figures.progress_m), **columns)
+    numbers = range(scenarios) if isinstance(scenarios, int) else scenarios
+    parts = [
+        _fly(pilot, config, seed, numbers[first : first + _SCENARIOS_AT_ONCE], device, costs or Costs())
+        for first in range(0, len(numbers), _SCENARIOS_AT_ONCE)
+    ]
+    return join(parts)
+
+
+def join(parts: Sequence[GateFlights]) -> GateFlights:
+    """Return flights one behind the other."""
+    return GateFlights(*(torch.cat(columns) for columns in zip(*parts)))
+
+
+def interleave(parts: Sequence[GateFlights]) -> GateFlights:
+    """Return flights of the scenarios 0::n, 1::n, ... in the order of the scenarios."""
+    count = sum(len(part.steps) for part in parts)
+    columns = [column.new_empty(count) for column in parts[0]]
+    for number, part in enumerate(parts):
+        for column, own in zip(columns, part, strict=True):
+            column[number :: len(parts)] = own
+    return GateFlights(*columns)
+
+
+def _fly(
+    pilot: Pilot, config: WorldConfig, seed: int, numbers: range, device: str | torch.device, costs: Costs
+) -> GateFlights:
+    """Fly some of the gate's scenarios to their end."""
+    world = World(config, seed, [GATE_EPISODES + number for number in numbers], device)
+    counter = FigureCounter(config, world.traffic)
+    sums = torch.zeros((len(TERMS), len(numbers)), dtype=torch.float64, device=world.device)
+    for step in fly(world, pilot):
+        counter.count(step, world.traffic)
+        change = Change(step.traffic, step.action, world.traffic, world.pairs, step.result.outcome, world.corners_m)
+        terms = aircraft_costs(config, change, costs)
+        sums[:, step.slots] += torch.stack([terms[name].sum(-1, dtype=torch.float64) for name in TERMS])
+    figures = counter.result()
+    columns = {
+        name: torch.from_numpy(getattr(figures, name))
+        for name in GateFlights._fields
+        if name not in (*TERMS, "detour_m")
+    }
+    return GateFlights(
+        detour_m=torch.from_numpy(figures.flown_m - figures.progress_m),
+        **columns,
+        **dict(zip(TERMS, sums.cpu(), strict=True)),
+    )
 
 
 def shared_out(scenarios: int, parts: int) -> list[int]:
@@ -99,57 +186,73 @@ def split(flown: GateFlights, groups: Sequence[int]) -> list[GateFlights]:
 
 
 def judge(
-    policy: GateFlights, best: GateFlights, parent: GateFlights, groups: Sequence[int] | None = None
+    policy: GateFlights,
+    best: GateFlights,
+    parent: GateFlights,
+    groups: Sequence[int] | None = None,
+    margins: Margins = MARGINS,
 ) -> Verdict:
     """Say whether a policy becomes the best.
 
-    Never worse than the parent: no more LoS events, no aircraft fewer at their waypoints, and no longer way unless
-    it has clearly fewer LoS events (the interval of the paired differences lies below zero).
-    Better than the best so far: clearly fewer LoS events; or as few (up to `AS_FEW` of the parent's more) on a
-    shorter way. Because of the first rule, what the second tolerates can never add up to more than the parent has.
-    Where several densities are flown, that is about all of them together; besides, in none of them alone may there
-    be clearly more LoS events than the parent's, or a clearly longer way without clearly fewer LoS events.
+    Three things are asked, of the paired differences to the parent, scenario by scenario:
+    not worse: the 95 % intervals of LoS events, waypoint rate and extra distance lie within the margins;
+    better: the 99 % interval of the objective lies below zero;
+    and where several densities are flown, in none of them alone are there clearly more LoS events.
+    Of the policies for which all of this holds, the one with the lowest objective is the best.
 
     Args:
         policy: Its flights.
         best: Those of the best so far.
         parent: Those of the parent.
         groups: Scenarios of each density; by default there is one.
+        margins: What counts as not worse.
     """
+    for what, worse, margin in _worse(policy, parent, margins):
+        if not worse.high <= margin:
+            return Verdict(
+                False, f"{what} may be worse than the clone's: by up to {worse.high:.2g} ({margin:g} is let pass)"
+            )
     groups = groups or [len(parent.los_events)]
-    new, old, first = policy.figures(), best.figures(), parent.figures()
-    if new["los_events"] > first["los_events"]:
-        return Verdict(False, "more LoS events than the clone")
-    if new["waypoint_rate"] < first["waypoint_rate"]:
-        return Verdict(False, "fewer aircraft at their waypoints than the clone")
-    is_safer_than_parent = _difference(policy.los_events, parent.los_events).high < 0
-    if new["extra_distance"] > first["extra_distance"] and not is_safer_than_parent:
-        return Verdict(False, "a longer way than the clone's without clearly fewer LoS events")
     for number, (there, here) in enumerate(zip(split(policy, groups), split(parent, groups)), start=1):
-        los = _difference(there.los_events, here.los_events)
-        if los.low > 0:
-            return Verdict(False, f"clearly more LoS events than the clone in density {number}")
-        if _difference(_extra(there), _extra(here)).low > 0 and los.high >= 0:
-            return Verdict(False, f"a clearly longer way without clearly fewer LoS events in density {number}")
-    if _difference(policy.los_events, best.los_events).high < 0:
-        return Verdict(True, "clearly fewer LoS events")
-    if new["los_events"] > old["los_events"] + AS_FEW * first["los_events"]:
-        return Verdict(False, "more LoS events than the best")
-    if new["extra_distance"] < old["extra_distance"]:
-        return Verdict(True, "as few LoS events on a shorter way")
-    return Verdict(False, "as many LoS events on a way no shorter")
+        if normal_interval((there.los_events - here.los_events).numpy()).low > 0:
+            where = f" in density {number}" if len(groups) > 1 else ""
+            return Verdict(False, f"clearly more LoS events than the clone{where}")
+    gain = normal_interval((policy.objective() - parent.objective()).numpy(), confidence=CONFIDENCE)
+    if not gain.high < 0:
+        return Verdict(False, f"not clearly better than the clone: objective {_between(gain)}")
+    if float(policy.objective().mean()) >= float(best.objective().mean()):
+        return Verdict(False, "no better than the best")
+    return Verdict(True, f"better than the clone: objective {_between(gain)}, and nothing is worse")
+
+
+def _worse(policy: GateFlights, parent: GateFlights, margins: Margins) -> list[tuple[str, Estimate, float]]:
+    """Return by how much a policy is worse than its parent, with intervals: name, estimate, margin."""
+    columns = (
+        ("the LoS rate", lambda flown: flown.los_events / flown.aircraft, 1.0),
+        ("the waypoint rate", lambda flown: flown.at_waypoint / flown.aircraft, -1.0),
+        ("the extra distance", _extra, 1.0),
+    )
+    return [
+        (what, normal_interval((sign * (column(policy) - column(parent))).numpy()), margin)
+        for (what, column, sign), margin in zip(columns, margins, strict=True)
+    ]
 
 
 def compare(policy: GateFlights, parent: GateFlights) -> dict[str, Any]:
     """Return a policy's figures and the intervals of the paired differences to the parent, as JSON."""
-    _, *los = _difference(policy.los_events, parent.los_events)
-    _, *extra = _difference(_extra(policy), _extra(parent))
-    return {**policy.figures(), "los_events_difference": los, "extra_distance_difference": extra}
+    quantities = {
+        "los_events": policy.los_events - parent.los_events,
+        "extra_distance": _extra(policy) - _extra(parent),
+        "waypoint_rate": policy.at_waypoint / policy.aircraft - parent.at_waypoint / parent.aircraft,
+        "objective": policy.objective() - parent.objective(),
+    }
+    intervals = {name: list(normal_interval(each.numpy())[1:]) for name, each in quantities.items()}
+    return {**policy.figures(), **{f"{name}_difference": interval for name, interval in intervals.items()}}
 
 
-def _difference(one: Tensor, other: Tensor) -> Estimate:
-    """Return the mean of the paired differences of two policies, scenario by scenario, with its interval."""
-    return normal_interval((one - other).numpy())
+def _between(gain: Estimate) -> str:
+    """Return a difference of the objective with its interval, in words."""
+    return f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] m"
 
 
 def _extra(flown: GateFlights) -> Tensor:

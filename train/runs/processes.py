@@ -1,22 +1,30 @@
-"""The processes that train together: started by `torchrun`, each with its part of every batch.
+"""The processes that train together, each with its part of every batch: started by the first, or by `torchrun`.
 
-`torchrun --nproc-per-node 2 -m skyclone train ...` starts this many processes of the same command, which find each
-other through environment variables. Each works through the same batches in the same order, on its part of the rows;
-gradients and figures are added up, so that all hold the same weights. Only the first one writes and speaks.
+Both start this many processes of the same command (`--processes 2`, or `torchrun --nproc-per-node 2 -m skyclone
+train ...`, also on several machines), which find each other through environment variables. Each works through
+the same batches in the same order, on its part of the rows; gradients and figures are added up, so that all hold
+the same weights. Only the first one writes and speaks.
 """
 
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...datasets.errors import ConfigurationError, SkycloneError
 
 Result = TypeVar("Result")
+_HOST = "127.0.0.1"
+_PORT = "SKYCLONE_PORT"  # in the environment of a process that another one has started
+_THERE = "there"  # and its number: what a process tells when it has started
+_PATIENCE_S, _LOOK_S = 10.0, 0.05
 
 
 class ProcessError(SkycloneError):
@@ -45,6 +53,21 @@ class Processes:
             with self.reaching():
                 dist.all_reduce(tensor)
         return tensor
+
+    def total_gradient(self, parameters: Sequence[nn.Parameter], figures: Tensor) -> Tensor:
+        """Replace gradients by their sums over all processes, and return the sums of some figures (n,).
+
+        A parameter has a gradient in all processes, or in none.
+        """
+        if self.size == 1:
+            return figures
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = self.total(torch.cat([figures, *(gradient.flatten() for gradient in gradients)]))
+        sizes = [len(figures), *(gradient.numel() for gradient in gradients)]
+        figures, *parts = flat.split(sizes)
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return figures
 
     def agree(self, elapsed_s: float, is_stopped: bool) -> tuple[float, float]:
         """Return the first process's clock, and how many processes were asked to stop: the same in all."""
@@ -111,31 +134,91 @@ class Processes:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[tuple[Processes, str]]:
-    """Join the processes that `torchrun` started, for the length of the block.
+def joined(device: str, count: int = 1) -> Iterator[tuple[Processes, str]]:
+    """Join the processes that `torchrun` started, or start some, for the length of the block.
 
     Args:
         device: As given by the user; `auto` is a GPU for each process if there are enough.
+        count: How many there shall be, this one included; ignored under `torchrun`, and in a process that was
+            started here.
 
     Yields:
-        The processes (this one alone without `torchrun`), and the device of this one.
+        The processes (this one alone by default), and the device of this one.
 
     Raises:
         ConfigurationError: There are more processes here than GPUs.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if size == 1:
+    if size == 1 and count == 1:
         yield Processes(), device
         return
-    own = own_device(device, int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", size)))
-    on_gpu = own.startswith("cuda")
-    if on_gpu:
-        torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    store, helpers = None, []
+    if size == 1:
+        size = count
+        store = dist.TCPStore(_HOST, 0, size, is_master=True, wait_for_workers=False)
+        helpers = [_started(number, size, store.port) for number in range(1, size)]
+        _await(store, helpers)
+    elif _PORT in os.environ:
+        store = dist.TCPStore(_HOST, int(os.environ[_PORT]), size, is_master=False)
+        store.set(f"{_THERE}{rank}", "")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     try:
-        yield Processes(rank, size), own
+        own = own_device(device, int(os.environ.get("LOCAL_RANK", rank)), here)
+        on_gpu = own.startswith("cuda")
+        if on_gpu:
+            torch.cuda.set_device(own)
+        dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size)
+        try:
+            yield Processes(rank, size), own
+        finally:
+            dist.destroy_process_group()
     finally:
-        dist.destroy_process_group()
+        for helper in helpers:
+            _ended(helper)
+
+
+def _started(rank: int, size: int, port: int) -> "subprocess.Popen[bytes]":
+    """Start this program again, with the same command, as another process of the run.
+
+    In a session of its own: Ctrl-C is for the first process, which tells the others.
+    """
+    numbers = {"WORLD_SIZE": size, "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, _PORT: port}
+    environment = {**os.environ, **{name: str(number) for name, number in numbers.items()}}
+    command = [sys.executable, "-m", "skyclone", *sys.argv[1:]]
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def _await(store: dist.TCPStore, helpers: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Wait until the other processes are there.
+
+    Raises:
+        ProcessError: One has ended by itself.
+    """
+    names = [f"{_THERE}{number}" for number in range(1, len(helpers) + 1)]
+    try:
+        while not store.check(names):
+            if any(helper.poll() is not None for helper in helpers):
+                raise ProcessError(
+                    "a process that was to help has ended at once: what it said, if anything, is above. "
+                    "Use --processes 1."
+                )
+            time.sleep(_LOOK_S)
+    except BaseException:
+        for helper in helpers:
+            helper.kill()
+            helper.wait()
+        raise
+
+
+def _ended(helper: "subprocess.Popen[bytes]") -> None:
+    """Wait for a process that has nothing more to do; one that does not see it is killed."""
+    try:
+        helper.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        helper.kill()
+        helper.wait()
 
 
 def own_device(device: str, number: int, here: int) -> str:

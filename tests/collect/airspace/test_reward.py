@@ -3,8 +3,10 @@ import math
 import pytest
 import torch
 
-from skyclone.collect.airspace.reward import reward_named
+from skyclone.collect.airspace.objective import Change, Costs, charges
+from skyclone.collect.airspace.reward import REWARDS, reward_named, seed_reward
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.world import World
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
@@ -12,11 +14,18 @@ from skyclone.datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 CONFIG = WorldConfig()
 
 
+def change_of(before, after, outcome):
+    """What became of (B, N) traffic in a step, in a sector without an edge nearby."""
+    corners = torch.tensor([[-1e4, -1e4], [1e4, -1e4], [1e4, 1e4], [-1e4, 1e4]], dtype=before.east_m.dtype)
+    action = before.east_m.new_zeros((*before.east_m.shape, 2))
+    return Change(before, action, after, pairs_of(after), outcome, corners.expand(len(outcome), -1, -1))
+
+
 def reward_of(before, after, outcome=None, name="seed"):
     """The reward of each aircraft, (N,)."""
     codes = torch.tensor([outcome or [0] * before.east_m.shape[1]], dtype=torch.int8)
     after.is_flying = before.is_flying & (codes == 0)
-    return reward_named(name)(CONFIG, before, after, pairs_of(after), codes)[0].tolist()
+    return reward_named(name)(CONFIG, change_of(before, after, codes))[0].tolist()
 
 
 # --- the seed's reward, term by term ---
@@ -83,33 +92,73 @@ def test_one_aircraft_alone_gets_a_finite_reward(traffic_of):
     assert math.isfinite(reward_of(before, before.clone())[0])
 
 
-@pytest.mark.parametrize("name", ["seed", "separation"])
+@pytest.mark.parametrize("name", REWARDS)
 def test_rewards_do_not_know_the_order(random_traffic, name):
     before, after = random_traffic(1, 4, 10), random_traffic(2, 4, 10)
     outcome, order = torch.zeros((4, 10), dtype=torch.int8), torch.arange(9, -1, -1)
     reward = reward_named(name)
-    expected = reward(CONFIG, before, after, pairs_of(after), outcome)
+    expected = reward(CONFIG, change_of(before, after, outcome))
     before, after = (traffic.map(lambda tensor: tensor[:, order]) for traffic in (before, after))
-    torch.testing.assert_close(reward(CONFIG, before, after, pairs_of(after), outcome), expected[:, order])
+    torch.testing.assert_close(reward(CONFIG, change_of(before, after, outcome)), expected[:, order])
 
 
-# --- the reward that asks for what is evaluated ---
+# --- the reward that asks for what is evaluated; its terms are in test_objective.py ---
 
 
-def test_separation_reward_is_zero_on_the_straight_way_at_cruise_speed(traffic_of):
+def test_detour_is_zero_on_the_straight_way_at_cruise_speed(traffic_of):
     before = traffic_of([(0, 0, 0, 9)], waypoints=[(0, 500)])
     after = traffic_of([(0, 9, 0, 9)], waypoints=[(0, 500)])
-    assert reward_of(before, after, name="separation") == pytest.approx([0], abs=1e-5)
-    assert reward_of(before, after, [WAYPOINT], name="separation") == pytest.approx([0], abs=1e-5)
+    assert reward_of(before, after, name="detour") == pytest.approx([0], abs=1e-4)
+    assert reward_of(before, after, [WAYPOINT], name="detour") == pytest.approx([0], abs=1e-4)
 
 
-def test_separation_reward_costs_detour_and_losses(traffic_of):
-    # 9 m flown, none gained: 0.18; 60 m beside each other: 2 (1 + 0.4) for the loss of separation, 0.1 for nearness
-    goals = [(0, 1e5), (60, 1e5)]
-    before = traffic_of([(0, 0, 90, 9), (60, 0, 90, 9)], waypoints=goals, dtype=torch.float64)
-    assert reward_of(before, before.clone(), name="separation") == pytest.approx([-0.18 - 2.8 - 0.1] * 2, abs=1e-6)
+def test_detour_pays_for_the_way_and_for_who_is_close(traffic_of):
+    # 9 m flown, none gained, at 2 a metre; 105 m beside each other, margin 110 m: a quarter of 80, for each
+    before = traffic_of([(0, 0, 90, 9), (105, 0, 90, 9)], [(0, 1e9), (105, 1e9)], dtype=torch.float64)
+    reward = reward_of(before, before.clone(), name="detour:path=2:proximity=80:predicted=0:margin=1.1")
+    assert reward == pytest.approx([-2 * 9 - 80 / 4] * 2, abs=1e-4)
 
 
-def test_an_unknown_reward():
-    with pytest.raises(ConfigurationError, match=r"unknown reward 'sead'\. There are: .*seed"):
-        reward_named("sead")
+def test_a_reward_by_name_has_the_parameters_behind_it(random_traffic):
+    assert reward_named("seed") is seed_reward
+    assert reward_named("detour") == Costs()
+    costs = reward_named("detour:path=2:margin=1.2")
+    assert costs == Costs(path=2.0, margin=1.2)
+    before, after = random_traffic(1, 4, 10), random_traffic(2, 4, 10)
+    change = change_of(before, after, torch.zeros((4, 10), dtype=torch.int8))
+    expected = -torch.stack(list(charges(CONFIG, change, costs).values())).sum(0)
+    torch.testing.assert_close(costs(CONFIG, change), expected)
+
+
+def test_a_world_pays_minus_the_charges():
+    config = WorldConfig(aircraft=12, reward="detour:path=2:margin=1.5", sector_radius_m=400, sector_area_m2=2.5e5)
+    world, costs = World(config, 0, range(3)), Costs(path=2.0, margin=1.5)
+    generator, paid = torch.Generator().manual_seed(0), torch.zeros(())
+    for _ in range(40):
+        before = world.traffic
+        action = 2 * torch.randn((3, 12, 2), generator=generator)
+        result = world.step(action)
+        change = Change(before, action, world.traffic, world.pairs, result.outcome, world.corners_m)
+        terms = charges(config, change, costs)
+        torch.testing.assert_close(result.reward, -torch.stack(list(terms.values())).sum(0))
+        paid = torch.stack([term.abs().sum() for term in terms.values()]) + paid
+    assert (paid > 0).all(), "every term was met"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sead", r"unknown reward 'sead'\. There are: seed, detour"),
+        ("seed:path=1", r"reward 'seed' has no parameter 'path'\. It has: none"),
+        ("detour:fame=1", r"reward 'detour' has no parameter 'fame'\. It has: path, proximity, predicted"),
+        ("detour:path", r"expected NAME:key=value:key=value, got 'path'\. Example: detour:path=1\.0"),
+        ("detour:path=far", r"expected a number for path, got 'far'"),
+        ("detour:path=1:path=2", r"expected path once, got it again"),
+        ("detour:path=-1", r"expected path of 0 or more, got -1"),
+        ("detour:margin=1", r"expected margin above 1, got 1.0. It is times the protected zone"),
+        ("detour:fade_s=0", r"expected fade_s above 0, got 0"),
+    ],
+)
+def test_wrong_rewards(text, message):
+    with pytest.raises(ConfigurationError, match=message):
+        reward_named(text)

@@ -228,10 +228,10 @@ def test_every_scenario_can_be_flown_to_its_end(scenario):
 
 
 def test_rewards_are_those_of_the_named_function(monkeypatch):
-    def one(config, before, after, pairs, outcome):
-        return torch.ones_like(before.east_m)
+    def one(config, change):
+        return torch.ones_like(change.before.east_m)
 
-    monkeypatch.setitem(REWARDS, "one", one)
+    monkeypatch.setitem(REWARDS, "one", lambda: one)
     world = World(WorldConfig(aircraft=2, reward="one"), 0, [0])
     assert world.step(torch.zeros((1, 2, 2))).reward.tolist() == [[1, 1]]
 

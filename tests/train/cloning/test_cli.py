@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from skyclone.datasets import Dataset
+from skyclone.datasets.config import fields_of
 from skyclone.datasets.errors import CheckpointError, ConfigurationError, DatasetError, ObservationError
-from skyclone.train.cloning.cli import train
+from skyclone.datasets.files.storage import as_folder
+from skyclone.train.cloning import cli
+from skyclone.train.cloning.cli import OF_RECIPES, train
+from skyclone.train.cloning.config import CloningConfig, load_config, recipes
 
 SMALL = ("--model", "pairwise:width=8:hidden=8", "--observation", "ego:intruders=4", "--batch-size", 512)
 
@@ -43,6 +48,112 @@ def test_train_resume_and_more(small_dataset: Dataset, tmp_path: Path) -> None:
         different = invoke("--data", small_dataset.path, "--out", out, *SMALL, *extra, "--resume")
         assert isinstance(different.exception, CheckpointError)
         assert f"got {extra[1]}" in str(different.exception)
+
+
+# --- the recipe of the model ---
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[CloningConfig]:
+    """The configurations of runs that are begun, and not carried out."""
+    begun: list[CloningConfig] = []
+
+    class Noted:
+        def __init__(self, datasets: list[Dataset], out: Path, config: CloningConfig, **options: Any) -> None:
+            begun.append(config)
+
+        def train(self) -> None:
+            """Do nothing."""
+
+    monkeypatch.setattr("skyclone.train.cloning.run.Cloning", Noted)
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), CloningConfig.of("attention-additive")),
+        (("--model", "lstm"), CloningConfig.of("lstm")),
+        (
+            ("--model", "pairwise:width=8"),
+            replace(CloningConfig.of("pairwise"), model="pairwise:width=8"),
+        ),
+        (
+            ("--model", "thresholds", "--lr", 0.5, "--epochs", 3, "--optimizer", "adamw", "--schedule", "constant"),
+            replace(CloningConfig.of("thresholds"), lr=0.5, epochs=3, optimizer="adamw", schedule="constant"),
+        ),
+        (
+            ("--observation", "cpa", "--conflict-weight", 1, "--seed", 4),
+            replace(CloningConfig.of("attention-additive"), observation="cpa", conflict_weight=1.0, seed=4),
+        ),
+    ],
+)
+def test_a_recipe_is_what_holds_where_nothing_is_said(
+    small_dataset: Dataset,
+    tmp_path: Path,
+    trained: list[CloningConfig],
+    arguments: tuple[object, ...],
+    expected: CloningConfig,
+) -> None:
+    done = invoke("--data", small_dataset.path, "--out", tmp_path / "run", *arguments)
+    assert done.exit_code == 0, done.output
+    assert trained == [expected]
+
+
+def test_a_run_that_goes_on_keeps_what_it_began_with(small_dataset: Dataset, tmp_path: Path) -> None:
+    """Also what its model's recipe says otherwise."""
+    own = ("--lr", 0.0123, "--schedule", "cosine", "--optimizer", "adamw")
+    out = tmp_path / "run"
+    assert invoke("--data", small_dataset.path, "--out", out, *SMALL, "--epochs", 1, *own).exit_code == 0
+    begun = load_config(out)[0]
+    assert (begun.lr, begun.schedule, begun.optimizer, begun.epochs) == (0.0123, "cosine", "adamw", 1)
+    again = invoke("--out", out, "--resume")
+    assert again.exit_code == 0, again.output
+    assert load_config(out)[0] == begun
+
+
+def test_the_help_names_the_recipe_of_the_usual_model() -> None:
+    assert set(OF_RECIPES) == {key for recipe in recipes().values() for key in recipe}
+    usual = CloningConfig.of("attention-additive")
+    said = " ".join(invoke("--help").output.split())
+    for name in OF_RECIPES:
+        assert f"[default: the model's recipe; attention-additive: {getattr(usual, name)}]" in said
+        assert str(fields_of(CloningConfig)[name].description) in said
+
+
+# --- as many processes as are busy ---
+
+
+@pytest.mark.parametrize(
+    ("processors", "changes", "expected"),
+    [
+        (2, {}, 2),
+        (8, {}, 2),  # 1024 rows a batch, of which each has 512 at least
+        (32, {}, 2),
+        (8, {"batch_size": 4096}, 8),
+        (32, {"batch_size": 4096}, 8),
+        (128, {"batch_size": 65536}, 64),
+        (1, {}, 1),
+        (8, {"batch_size": 256}, 1),
+        (8, {"max_seconds": 59.0}, 1),
+        (8, {"max_seconds": 60.0}, 2),
+        (8, {"epochs": 1}, 1),  # over before others have started
+    ],
+)
+def test_as_many_processes_as_are_busy(
+    small_dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    processors: int,
+    changes: dict[str, Any],
+    expected: int,
+) -> None:
+    monkeypatch.setattr(cli, "processors", lambda: processors)
+    data = (as_folder(str(small_dataset.path)),) * 2
+    config = CloningConfig(**{"epochs": -(-cli.LONG_ROWS // (2 * small_dataset.rows)), **changes})
+    assert cli._processes(config, data, "cpu") == expected
+    assert cli._processes(config, data, "cuda") == 1, "a GPU takes the batch whole"
+    fewer = replace(config, epochs=max(1, config.epochs - 1))
+    assert cli._processes(fewer, data, "cpu") == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from skyclone.datasets.errors import CheckpointError, SkycloneError
 from skyclone.train import networks
-from skyclone.train.cloning.config import CloningConfig, load_config, save_config
+from skyclone.train.cloning.config import CloningConfig, load_config, recipes, save_config
 
 
 def test_round_trip_through_the_file(tmp_path: Path) -> None:
@@ -38,12 +38,53 @@ def test_cosine_goes_from_the_rate_to_zero_and_constant_stays() -> None:
     assert replace(cosine, schedule="constant").learning_rate(0.9) == 0.4
 
 
+def test_cooldown_stays_for_half_of_the_run_and_goes_down_to_zero() -> None:
+    cooldown = CloningConfig(lr=0.4, schedule="cooldown")
+    rates = [cooldown.learning_rate(done) for done in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0, 1.2)]
+    assert rates == pytest.approx([0.4, 0.4, 0.4, 0.2, 0.08, 0.0, 0.0])
+
+
+# --- recipes ---
+
+
+def test_every_network_has_a_recipe_and_nothing_else_has() -> None:
+    assert set(recipes()) == set(networks.NAMES)
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_a_recipe_is_a_config(name: str) -> None:
+    config = CloningConfig.of(name)
+    assert config.model == name
+    assert not {"model", "seed", "heldout"} & set(recipes()[name]), "what is no matter of the network"
+    fields = {key: value for key, value in config.to_json().items() if key in recipes()[name]}
+    assert fields == recipes()[name]
+    others = {key: value for key, value in config.to_json().items() if key not in fields and key != "model"}
+    usual = CloningConfig().to_json()
+    assert others == {key: usual[key] for key in others}
+    assert config.network().spec["name"] == name
+
+
+def test_a_network_with_parameters_has_the_recipe_of_its_kind() -> None:
+    model = "pairwise:width=96:hidden=32"
+    assert CloningConfig.of(model) == replace(CloningConfig.of("pairwise"), model=model)
+
+
+def test_what_is_no_network_has_no_recipe() -> None:
+    for model in ("mpl", "", "pairwise:wide=3"):
+        with pytest.raises(SkycloneError, match=r"unknown model|no parameter 'wide'"):
+            CloningConfig.of(model)
+
+
+# --- what cannot be ---
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model": "mpl"}, f"unknown model 'mpl'. There are: {', '.join(networks.NAMES)}"),
         ({"observation": "sead"}, "unknown observation 'sead'. There are: seed, ego, cpa"),
-        ({"schedule": "linear"}, "unknown schedule 'linear'. There are: constant, cosine"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'. There are: constant, cosine, cooldown"),
+        ({"optimizer": "sgd"}, "unknown optimizer 'sgd'. There are: adamw, muon"),
         ({"epochs": 0}, "expected epochs of 1 or more, got 0"),
         ({"batch_size": -1}, "expected batch_size of 1 or more, got -1"),
         ({"lr": 0.0}, "expected lr above 0, got 0"),

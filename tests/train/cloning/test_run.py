@@ -208,10 +208,17 @@ def test_killed_between_best_and_last(
     assert_same_end(tmp_path / "run", undisturbed)
 
 
-def test_a_weighted_stream_is_resumed_bit_equal(
-    small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stream": True, "conflict_weight": 2.5, "mix": "1"},
+        {"model": "pairwise:width=16:hidden=16", "optimizer": "muon", "schedule": "cooldown", "lr": 0.01},
+    ],
+)
+def test_other_runs_are_resumed_bit_equal_as_well(
+    small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    config = replace(CONFIG, stream=True, conflict_weight=2.5, mix="1")
+    config = replace(CONFIG, **change)
     run(small_dataset, tmp_path / "undisturbed", config)
     with monkeypatch.context() as patch:
         die_at(patch, "_step", 23)

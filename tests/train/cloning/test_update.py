@@ -1,7 +1,8 @@
 """One update: its sums, its guard against NaN, and that it fetches nothing from the device."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -59,6 +60,21 @@ def test_an_update_is_a_step_of_adam_on_the_clipped_gradient() -> None:
         torch.testing.assert_close(gradient, gradients[index], rtol=1e-4, atol=1e-6)
 
 
+def test_an_update_with_muon_moves_matrices_alike_in_all_directions() -> None:
+    network, learner = learner_of(replace(CONFIG, model="pairwise:width=32:hidden=32", optimizer="muon"))
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    learner.update(batch_of(64), 64, 0.01)
+    matrices = [name for name, weight in network.named_parameters() if weight.ndim == 2 and min(weight.shape) >= 16]
+    assert len(matrices) >= 2
+    for name, weight in network.named_parameters():
+        step = (before[name] - weight.detach()) / 0.01
+        if name in matrices:
+            scale = max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
+            assert torch.linalg.matrix_norm(step, 2) / scale < 1.3, name
+        else:  # Adam's first step
+            assert step.abs().max() == pytest.approx(1.0, rel=1e-2), name
+
+
 def test_the_sums_go_on_where_they_were() -> None:
     _, learner = learner_of()
     learner.begin(100.0, 7.0, 3)
@@ -70,20 +86,22 @@ def test_the_sums_go_on_where_they_were() -> None:
     assert learner.check() == (0.0, 0.0, None)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_from_a_bad_batch_on_nothing_is_learned(value: float) -> None:
-    network, learner = learner_of()
+def test_from_a_bad_batch_on_nothing_is_learned(value: float, optimizer: Literal["adamw", "muon"]) -> None:
+    network, learner = learner_of(replace(CONFIG, model="pairwise:width=16:hidden=16", optimizer=optimizer))
     learner.begin(0.0, 0.0, 10)
     for seed in range(3):
         learner.update(batch_of(16, seed), 16, 0.01)
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
-    state = [each["step"].item() for each in learner.optimizer.state.values()]
+    state = [each["step"].item() for each in learner.optimizer.state.values() if "step" in each]
     bad = batch_of(16, 3)
     bad.action[4, 0] = value
     for batch in (bad, batch_of(16, 4), bad, batch_of(16, 5)):
         learner.update(batch, 16, 0.01)
     assert all(torch.equal(weight, weights[name]) for name, weight in network.state_dict().items())
-    assert [each["step"].item() for each in learner.optimizer.state.values()] == state == [3.0] * len(state)
+    after = [each["step"].item() for each in learner.optimizer.state.values() if "step" in each]
+    assert after == state == [3.0] * len(state)
     found = learner.check().bad
     assert found is not None
     assert found[2] == 14, "three were used since batch 10, the next is bad"
@@ -132,11 +150,14 @@ def fetches_of(work: Callable[[], object]) -> list[str]:
     return fetches.found
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize(("name", "view"), PAIRS)
-def test_nothing_is_fetched_between_two_looks(small_dataset: Dataset, name: str, view: str) -> None:
+def test_nothing_is_fetched_between_two_looks(
+    small_dataset: Dataset, name: str, view: str, optimizer: Literal["adamw", "muon"]
+) -> None:
     """Neither by the loader, nor by an update, nor by an evaluation: more batches, not more fetches."""
     store = Snapshots.of(small_dataset, "heldout")
-    network, learner = learner_of(CloningConfig(model=name, observation=view))
+    network, learner = learner_of(CloningConfig(model=name, observation=view, optimizer=optimizer))
     loaders = [Loader(store, View.parse(view), -(-len(store) // batches), seed=1) for batches in (2, 8)]
     assert [len(loader) for loader in loaders] == [2, 8]
 

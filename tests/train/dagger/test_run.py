@@ -18,6 +18,7 @@ from skyclone.train.dagger import run as dagger
 from skyclone.train.dagger.config import DaggerConfig, load_config, save_config
 from skyclone.train.dagger.run import Dagger
 from skyclone.train.runs.run_folder import TrainingError
+from skyclone.train.tensor_file import read_tensors, write_tensors
 
 CLONE = CloningConfig(
     model="pairwise:width=8:hidden=8", observation="ego:intruders=4", epochs=2, batch_size=512, lr=4e-3
@@ -131,6 +132,20 @@ def test_killed_anywhere_it_ends_with_the_same_weights(
     for folder in ("", "control"):
         for which in ("best", "last"):
             assert weights(out / folder, which) == weights(undisturbed / folder, which)
+
+
+def test_what_an_older_version_measured_is_measured_again(
+    undisturbed: Path, clone: Path, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    """The gate counted less then."""
+    out = tmp_path / "run"
+    shutil.copytree(undisturbed, out)
+    file = out / "rounds" / "1" / "measured.safetensors"
+    tensors, description, _ = read_tensors(file)
+    write_tensors(file, {name: each for name, each in tensors.items() if name != "flown.path"}, description)
+    summary = run(clone, small_dataset, out, resume=True)
+    assert summary["rounds"] == json.loads((undisturbed / "summary.json").read_text())["rounds"]
+    assert read_tensors(file)[0].keys() == tensors.keys()
 
 
 def test_a_round_that_met_nan_is_not_taken_for_done(

@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 
 import pytest
@@ -6,6 +5,7 @@ import torch
 from torch import Tensor
 
 from skyclone.collect.airspace.dynamics import advance
+from skyclone.collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
 from skyclone.datasets.errors import ConfigurationError
@@ -15,7 +15,7 @@ from skyclone.datasets.traffic.state import Traffic
 from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.finetuning import analytic
-from skyclone.train.finetuning.analytic import AnalyticConfig, Costs
+from skyclone.train.finetuning.config import AnalyticConfig
 from skyclone.train.networks import Network
 from skyclone.train.policy import Policy
 
@@ -23,27 +23,14 @@ CONFIG = WorldConfig()
 SMALL = WorldConfig(
     aircraft=6, max_steps=60, sector_radius_m=250.0, sector_area_m2=100_000.0, start_separation_m=60.0
 )
-SQUARE = torch.tensor([[[-500.0, -500.0], [500.0, -500.0], [500.0, 500.0], [-500.0, 500.0]]], dtype=torch.float64)
-NOTHING = Costs(path=0, proximity=0, predicted=0, speed=0, pace=0, effort=0, outside=0)
 Row = tuple[float, float, float, float, float, float]
 
 
-def traffic_of(rows: list[Row], flying: list[bool] | None = None) -> Traffic:
+def traffic_of(rows: list[Row]) -> Traffic:
     """(1, N) float64 traffic of rows (east, north, track in degrees, speed, waypoint east, waypoint north)."""
     columns = list(torch.tensor(rows, dtype=torch.float64).T.unsqueeze(1))
     columns[2] = torch.deg2rad(columns[2])
-    return Traffic(*columns, torch.tensor([flying or [True] * len(rows)]))
-
-
-def costs_of(
-    traffic: Traffic, action: Tensor, costs: Costs, flying_after: list[bool] | None = None
-) -> dict[str, Tensor]:
-    """The terms of one step of (1, N) traffic, all of which flies, with actions (N, 2)."""
-    after = advance(traffic, action.unsqueeze(0), CONFIG)
-    if flying_after is not None:
-        after.is_flying = torch.tensor([flying_after])
-    pairs = pairs_of(after.map(torch.Tensor.detach))
-    return analytic.step_costs(traffic, action, after, pairs, SQUARE, CONFIG, costs)
+    return Traffic(*columns, torch.ones((1, len(rows)), dtype=torch.bool))
 
 
 def number(tensor: Tensor) -> float:
@@ -65,77 +52,6 @@ def world_of(config: WorldConfig = SMALL, dtype: torch.dtype = torch.float32) ->
 # --- worked out on paper ---
 
 
-def test_path_cost_and_its_gradient_by_hand() -> None:
-    # Flying north at 9 m/s, the waypoint lies at 3:4 from the end of the step. A turn of a moves that by
-    # 9 a pi/4 to the right, 0.6 of it nearer; an acceleration of a moves it 1.7149 a on, 0.8 of it nearer.
-    traffic = traffic_of([(0, 0, 0, 9, 300, 409)])
-    action = torch.zeros((1, 2), dtype=torch.float64, requires_grad=True)
-    terms = costs_of(traffic, action, replace(NOTHING, path=2.0))
-    assert number(terms["path"]) == pytest.approx(2 * (9 - (math.hypot(300, 409) - 500)))
-    (gradient,) = torch.autograd.grad(sum(terms.values()), action)
-    assert gradient.tolist()[0] == pytest.approx(
-        [-2 * 0.6 * 9 * math.pi / 4, 2 * (1 - 0.8) * CONFIG.speed_change_mps]
-    )
-
-
-def test_speed_and_effort_by_hand() -> None:
-    traffic = traffic_of([(0, 0, 0, 9, 0, 400), (0, 300, 90, 9, 400, 300)])
-    action = torch.tensor([[0.5, 0.0], [0.0, 0.7]], dtype=torch.float64)
-    terms = costs_of(traffic, action, replace(NOTHING, speed=10, pace=4, effort=3))
-    assert number(terms["effort"]) == pytest.approx(3 * (0.25 + 0.49))
-    assert number(terms["speed"]) == pytest.approx(10 * (0.7 * CONFIG.speed_change_mps / 9) ** 2)
-    # on average half of that, of which 0.04 are free
-    assert number(terms["pace"]) == pytest.approx(4 * 2 * (0.5 * 0.7 * CONFIG.speed_change_mps / 9 - 0.04) ** 2)
-
-
-def test_pair_costs_by_hand() -> None:
-    # head-on and 10 m beside each other: after 300 m at 18 m/s they are 10 m apart; margin 110 m
-    head_on = traffic_of([(0, 0, 0, 9, 0, 400), (10, 300, 180, 9, 10, -100)])
-    proximity, predicted = analytic.pair_costs(head_on, pairs_of(head_on), CONFIG, Costs(fade_s=12))
-    assert number(proximity) == 0
-    assert number(predicted) == pytest.approx((1 - 10 / 110) * math.exp(-300 / 18 / 12))
-    # side by side, 105 m apart: half of the margin is used up, and nothing is ahead
-    abreast = traffic_of([(0, 0, 0, 9, 0, 400), (105, 0, 0, 9, 105, 400)])
-    proximity, predicted = analytic.pair_costs(abreast, pairs_of(abreast), CONFIG, Costs())
-    assert number(proximity) == pytest.approx(0.25)
-    assert number(predicted) == 0
-    # flying apart, 108 m
-    apart = traffic_of([(0, 0, 270, 9, 0, 400), (108, 0, 90, 9, 105, 400)])
-    proximity, predicted = analytic.pair_costs(apart, pairs_of(apart), CONFIG, Costs())
-    assert (number(proximity), number(predicted)) == (pytest.approx(0.04), 0)
-    # the other one lands at half the way
-    landing = traffic_of([(0, 0, 0, 9, 0, 400), (10, 300, 180, 9, 10, 150)])
-    assert number(analytic.pair_costs(landing, pairs_of(landing), CONFIG, Costs())[1]) == 0
-    # too far ahead: at 18 m/s 600 m take more than 30 s
-    far = traffic_of([(0, 0, 0, 9, 0, 400), (10, 600, 180, 9, 10, -100)])
-    assert number(analytic.pair_costs(far, pairs_of(far), CONFIG, Costs())[1]) == 0
-
-
-@pytest.mark.parametrize("side", [1, -1])
-def test_head_on_both_turn_away_from_each_other(side: int) -> None:
-    # the other passes on the side `side` (1 right): both turn to the other side, equally, by symmetry
-    traffic = traffic_of([(0, 0, 0, 9, 0, 400), (10 * side, 300, 180, 9, 10 * side, -100)])
-    action = torch.zeros((2, 2), dtype=torch.float64, requires_grad=True)
-    terms = costs_of(traffic, action, replace(NOTHING, predicted=1))
-    (gradient,) = torch.autograd.grad(terms["predicted"], action)
-    turns = (-gradient[:, 0]).tolist()
-    assert turns[0] * side < -1e-3
-    assert turns[1] == pytest.approx(turns[0])
-
-
-def test_outside_the_sector_by_hand() -> None:
-    # it begins at 5 m and is 1 at 50 m: 27.5 m beyond the eastern edge it is a quarter
-    rows: list[Row] = [(east, 0, 0, 9, 0, 400) for east in (0, 500, 504, 527.5, -527.5)]
-    traffic = traffic_of(rows)
-    traffic.east_m.requires_grad_()
-    who = torch.tensor([[True, True, True, True, False]])
-    cost = analytic.outside_cost(traffic, who, SQUARE, CONFIG)
-    assert number(cost) == pytest.approx(0.25)
-    cost.backward()
-    assert traffic.east_m.grad is not None
-    assert traffic.east_m.grad[0].tolist() == pytest.approx([0, 0, 0, 2 * 0.5 / 45, 0])
-
-
 @pytest.mark.parametrize("factor", [0.0, 0.5, 0.75, 1.0])
 def test_damping_scales_the_gradient_by_its_power(factor: float) -> None:
     start = traffic_of([(0, 0, 0, 9, 0, 4000)])
@@ -148,42 +64,16 @@ def test_damping_scales_the_gradient_by_its_power(factor: float) -> None:
         assert number(gradient) == pytest.approx(factor**steps)
 
 
-def test_limit_lets_only_gradients_through_that_lead_back() -> None:
-    action = torch.tensor([-2.0, -2.0, 0.5, 0.5, 1.0, 2.0, 2.0], requires_grad=True)
-    limited = analytic.limit(action)
-    assert limited.tolist() == [-1, -1, 0.5, 0.5, 1, 1, 1]
-    limited.backward(torch.tensor([1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0]))  # descent goes against it
-    assert action.grad is not None
-    assert action.grad.tolist() == [0, -1, 1, -1, -1, 1, 0]
-
-
-# --- masks ---
-
-
-def test_who_has_ended_is_in_nobodys_way() -> None:
-    rows: list[Row] = [(0, 0, 0, 9, 0, 400), (10, 150, 180, 9, 10, -300), (0, -90, 0, 9, 0, 400)]
-    action = torch.zeros((3, 2), dtype=torch.float64, requires_grad=True)
-    costs = Costs()
-    ended = costs_of(traffic_of(rows), action, costs, flying_after=[True, False, True])
-    alone = costs_of(traffic_of([rows[0], rows[2]]), action[:2], costs)
-    for name in ("proximity", "predicted"):
-        assert number(ended[name]) == pytest.approx(number(alone[name]))
-    everybody = costs_of(traffic_of(rows), action, costs)
-    assert number(everybody["predicted"]) > number(ended["predicted"])
-    # the step in which it ended still costs it its way, but nothing of what comes after
-    assert number(ended["path"]) == pytest.approx(number(everybody["path"]))
-
-
-def test_who_did_not_fly_costs_nothing_and_gets_no_gradient() -> None:
-    traffic = traffic_of([(0, 0, 0, 9, 300, 400), (0, 520, 0, 3, 10, 141)], flying=[True, False])
-    traffic.east_m.requires_grad_()
-    after = advance(traffic, torch.zeros((1, 2, 2), dtype=torch.float64), CONFIG)
-    action = torch.zeros((1, 2), dtype=torch.float64)
-    terms = analytic.step_costs(traffic, action, after, pairs_of(traffic), SQUARE, CONFIG, Costs())
-    (gradient,) = torch.autograd.grad(sum(terms.values()), traffic.east_m)
-    assert number(gradient[0, 0]) != 0
-    assert number(gradient[0, 1]) == 0
-    assert [number(terms[name]) for name in ("proximity", "predicted", "speed", "outside")] == [0, 0, 0, 0]
+def test_a_step_costs_what_all_its_aircraft_do() -> None:
+    world, action = world_of(replace(SMALL, aircraft=9)), torch.full((3, 9, 2), 0.5)
+    before = world.traffic
+    outcome = world.step(action).outcome
+    change = Change(before, action, world.traffic, world.pairs, outcome, world.corners_m)
+    costs, terms = Costs(margin=2.0), analytic.step_costs(SMALL, change, Costs(margin=2.0))
+    assert tuple(terms) == TERMS
+    for name, each in aircraft_costs(SMALL, change, costs).items():
+        assert number(terms[name]) == pytest.approx(float(each.sum()), rel=1e-5)
+    assert number(terms["proximity"]) > 0
 
 
 def test_with_nobody_there_nothing_is_changed() -> None:
@@ -225,6 +115,35 @@ def test_a_window_flies_what_the_policy_flies(name: str, view: str) -> None:
         torch.testing.assert_close(one, same, rtol=0, atol=1e-3)
 
 
+def test_a_window_costs_what_is_charged_for_what_is_flown() -> None:
+    """Metres per agent-step, as `objective` says of the world's own states; and each step is watched."""
+    view, costs = View("ego", intruders=3), Costs(path=2.0, margin=1.5)
+    network, world, other = network_of(view), world_of(), world_of()
+    watched: list[int] = []
+    window = analytic.fly_window(
+        world,
+        network,
+        view,
+        AnalyticConfig(window=20),
+        costs,
+        lambda before, result: watched.append(int(before.is_flying.sum())),
+    )
+    pilot, sums = Policy(network, view).pilot, dict.fromkeys(TERMS, 0.0)
+    for _ in range(20):
+        before = other.traffic
+        action = pilot(before, other.pairs)
+        outcome = other.step(action).outcome
+        change = Change(before, action, other.traffic, other.pairs, outcome, other.corners_m)
+        for name, term in aircraft_costs(SMALL, change, costs).items():
+            sums[name] += float(term.sum())
+    assert window.rows == sum(watched)
+    assert len(watched) == 20
+    assert window.terms == pytest.approx(
+        {name: each / window.rows for name, each in sums.items()}, rel=1e-3, abs=1e-4
+    )
+    assert number(window.cost) == pytest.approx(sum(window.terms.values()), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "view"),
     [
@@ -244,11 +163,13 @@ def test_gradient_of_a_window_is_that_of_finite_differences(name: str, view: str
 
     def fly() -> analytic.Window:
         world = world_of(dtype=torch.float64)
-        world.corners_m = 0.9 * world.corners_m  # so that some are outside
+        world.corners_m = 0.9 * world.corners_m  # so that some are outside, and some next to stand still
+        world.traffic.speed_mps[:, 0] = 3.0
+        world.pairs = pairs_of(world.traffic)
         return analytic.fly_window(world, network, seen, config)
 
     window = fly()
-    assert all(term > 0 for term in window.terms.values()), window.terms  # nothing is left out
+    assert all(abs(term) > 1e-6 for term in window.terms.values()), window.terms  # nothing is left out
     gradient = torch.autograd.grad(window.cost, weights)
     slope = sum(number((one * other).sum()) for one, other in zip(gradient, direction))
     step, costs = 1e-6, []
@@ -287,26 +208,6 @@ def test_it_learns_to_cross() -> None:
 
 
 # --- configuration ---
-
-
-def test_costs_as_written_on_the_command_line() -> None:
-    assert Costs.parse("") == Costs()
-    assert Costs.parse("path=2:margin=1.2") == Costs(path=2.0, margin=1.2)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("fame=1", r"no parameter 'fame'\. It has: path, proximity, predicted"),
-        ("path", r"expected key=value:key=value, got 'path'\. Example: path=1\.0"),
-        ("path=-1", r"expected path of 0 or more, got -1"),
-        ("margin=1", r"expected margin above 1, got 1.0. It is times the protected zone"),
-        ("fade_s=0", r"expected fade_s above 0, got 0"),
-    ],
-)
-def test_wrong_costs(text: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        Costs.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from processes_in_threads import in_threads
 
 from skyclone.datasets.traffic.observation import Observation
 from skyclone.datasets.traffic.view import View
@@ -41,8 +42,27 @@ def test_units_are_those_of_the_returns() -> None:
     returns = torch.tensor([-40.0, -60.0, -80.0])
     critic.calibrate(returns)
     torch.testing.assert_close(critic(seen), returns.mean() + returns.std(correction=0) * raw)
-    target = critic(seen).detach() + returns.std(correction=0)  # one unit off everywhere
-    assert critic.loss(seen, target).item() == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize(("units", "loss"), [(0.0, 0.0), (0.5, 0.125), (-1.0, 0.5), (3.0, 2.5), (-101.0, 100.5)])
+def test_far_returns_count_by_their_distance_and_not_its_square(units: float, loss: float) -> None:
+    # Huber: half the square up to one unit, and as steep as there from then on
+    critic = Critic(VIEW, {"name": "pairwise", "parameters": {}}, seed=0)
+    seen = observation(10)
+    critic.calibrate(torch.tensor([-40.0, -60.0, -80.0]))
+    target = critic(seen).detach() + units * critic.scale
+    assert critic.losses(seen, target).tolist() == pytest.approx([loss] * 10, rel=1e-3, abs=1e-6)
+
+
+def test_processes_calibrate_from_all_their_returns() -> None:
+    returns = torch.randn(40, generator=torch.Generator().manual_seed(0)) * 7 - 30
+    alone, *critics = (Critic(VIEW, {"name": "pairwise", "parameters": {}}, seed=0) for _ in range(3))
+    alone.calibrate(returns)
+    parts = (returns[:33], returns[33:])
+    in_threads(2, lambda processes: critics[processes.rank].calibrate(parts[processes.rank], processes))
+    for critic in critics:
+        torch.testing.assert_close((critic.shift, critic.scale), (alone.shift, alone.scale))
+    assert torch.equal(critics[0].scale, critics[1].scale)
 
 
 def test_units_of_equal_returns_stay_finite() -> None:

@@ -1,35 +1,19 @@
-from math import e, log, pi
+from math import e, inf, log, pi
 
 import pytest
 import torch
+from processes_in_threads import in_threads
 
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.observation import Observation
-from skyclone.datasets.traffic.view import View
-from skyclone.train import networks
 from skyclone.train.finetuning import ppo
-from skyclone.train.finetuning.critic import Critic
-from skyclone.train.finetuning.ppo import PPOConfig, UpdateBatch
+from skyclone.train.finetuning.config import PPOConfig
 
-VIEW = View("ego", intruders=3)
 FALSE, TRUE = torch.tensor([[False]]), torch.tensor([[True]])
 
 
 def column(*numbers: float | bool) -> torch.Tensor:
     """One slot, one number a step: (T, 1)."""
     return torch.tensor(numbers).unsqueeze(-1)
-
-
-def observation(rows: int, seed: int = 0, view: View = VIEW) -> Observation:
-    generator = torch.Generator().manual_seed(seed)
-    is_present = torch.rand(rows, 3, generator=generator) < 0.7
-    intruders = torch.randn(rows, 3, view.intruder_features, generator=generator) * is_present.unsqueeze(-1)
-    return Observation(torch.randn(rows, 7, generator=generator), intruders, is_present)
-
-
-def actor_and_critic(log_std: float = -3.0) -> tuple[ppo.Actor, Critic]:
-    network = networks.make("pairwise", VIEW, seed=1, hidden=16, width=8, heads=1, head_size=4)
-    return ppo.Actor(network, log_std), Critic(VIEW, network.spec, seed=2)
 
 
 def test_log_prob_is_that_of_torchs_normal() -> None:
@@ -138,18 +122,18 @@ def test_ratio_is_clipped_pessimistically(
     ratio: float, advantage: float, expected: float, has_gradient: bool
 ) -> None:
     new = torch.tensor([log(ratio)], requires_grad=True)
-    loss = ppo.policy_loss(new, torch.zeros(1), torch.tensor([advantage]), 0.2)
+    (loss,) = ppo.policy_losses(new, torch.zeros(1), torch.tensor([advantage]), 0.2)
     loss.backward()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert new.grad is not None
     assert bool(new.grad.abs().item() > 0) is has_gradient
 
 
-def test_kl_estimate_and_clip_fraction() -> None:
+def test_kl_estimate_and_clipping_of_each_row() -> None:
     new = torch.tensor([log(1.5), 0.0, log(0.9), log(0.5)])
-    assert ppo.clip_fraction(new, torch.zeros(4), 0.2).item() == 0.5
-    by_hand = (0.5 - log(1.5) + 0 + (-0.1 - log(0.9)) + (-0.5 - log(0.5))) / 4
-    assert ppo.approximate_kl(new, torch.zeros(4)).item() == pytest.approx(by_hand, rel=1e-5)
+    assert ppo.is_clipped(new, torch.zeros(4), 0.2).tolist() == [1, 0, 0, 1]
+    by_hand = [0.5 - log(1.5), 0, -0.1 - log(0.9), -0.5 - log(0.5)]
+    assert ppo.approximate_kls(new, torch.zeros(4)).tolist() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_explained_variance() -> None:
@@ -160,95 +144,31 @@ def test_explained_variance() -> None:
     assert ppo.explained_variance(target, torch.ones(3)) == 0
 
 
-def test_minibatches_hold_each_row_once_and_are_equally_large() -> None:
-    parts = list(ppo.minibatches(1000, 300, torch.Generator().manual_seed(0)))
-    assert sorted(torch.cat(parts).tolist()) == list(range(1000))
-    assert {len(part) for part in parts} <= {333, 334, 332}
-    again = list(ppo.minibatches(1000, 300, torch.Generator().manual_seed(0)))
-    assert all(torch.equal(one, other) for one, other in zip(parts, again))
+def test_advantages_of_all_processes_are_normalised_together() -> None:
+    advantage = torch.randn(100, generator=torch.Generator().manual_seed(0)) + 3.0
+    parts = torch.split(advantage, [70, 30])
+    for limit in (inf, 1.5):
+        one, other = in_threads(2, lambda each, limit=limit: ppo.normalise(parts[each.rank], limit, each))
+        torch.testing.assert_close(torch.cat((one, other)), ppo.normalise(advantage, limit))
 
 
-def test_actor_starts_bit_equal_to_the_network() -> None:
-    actor, _ = actor_and_critic()
-    seen = observation(64)
-    assert torch.equal(actor(seen), actor.network(seen))
-    assert actor.log_std.tolist() == [-3, -3]
-
-
-def batch_of(actor: ppo.Actor, advantage: torch.Tensor, seed: int = 0) -> UpdateBatch:
-    seen = observation(len(advantage), seed)
-    with torch.no_grad():
-        mean = actor(seen)
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
-        action = mean + noise * actor.log_std.exp()
-        old = ppo.log_prob(action, mean, actor.log_std)
-    return UpdateBatch(seen, action, old, advantage, torch.arange(float(len(advantage))), mean)
-
-
-def weights(module: torch.nn.Module) -> list[torch.Tensor]:
-    return [parameter.detach().clone() for parameter in module.parameters()]
-
-
-def test_frozen_actor_stays_untouched_while_the_critic_learns() -> None:
-    actor, critic = actor_and_critic()
-    config = PPOConfig(minibatch=64, epochs=3)
-    optimizer = ppo.make_optimizer(actor, critic, config)
-    before, critic_before = weights(actor), weights(critic)
-    generator = torch.Generator().manual_seed(0)
-    batch = batch_of(actor, torch.randn(256))
-    frozen = ppo.update(actor, critic, optimizer, batch, config, generator, is_actor_frozen=True)
-    assert frozen.actor_steps == 0
-    assert all(torch.equal(one, other) for one, other in zip(before, weights(actor)))
-    assert not any(torch.equal(one, other) for one, other in zip(critic_before, weights(critic)))
-    free = ppo.update(actor, critic, optimizer, batch, config, generator)
-    assert free.actor_steps == 12
-    assert not torch.equal(before[0], weights(actor)[0])
-
-
-def test_actor_stops_once_it_has_moved_far_enough() -> None:
-    actor, critic = actor_and_critic()
-    config = PPOConfig(lr=1e-2, minibatch=64, epochs=10, target_kl=0.02)
-    optimizer = ppo.make_optimizer(actor, critic, config)
-    batch = batch_of(actor, ppo.normalise(torch.randn(512, generator=torch.Generator().manual_seed(1))))
-    figures = ppo.update(actor, critic, optimizer, batch, config, torch.Generator().manual_seed(0))
-    assert 0 < figures.actor_steps < 80
-    assert figures.kl <= 0.02
-
-
-def test_anchor_pulls_back_to_the_clone() -> None:
-    # no advantage at all: the surrogate has no gradient, the anchor alone decides
-    actor, critic = actor_and_critic(log_std=log(0.05))
-    config = PPOConfig(lr=1e-2, minibatch=256, epochs=200, target_kl=0)
-    batch = batch_of(actor, torch.zeros(256))
-    assert batch.anchor_mean is not None
-    other = batch._replace(anchor_mean=batch.anchor_mean + 0.1)
-    loss, _ = ppo.actor_loss(actor, other, 0.5, log(0.05), config)
-    assert loss.item() == pytest.approx(0.5 * 2 * 0.1**2 / (2 * 0.05**2), rel=1e-4)  # 0.5 * KL
-    optimizer = ppo.make_optimizer(actor, critic, config)
-    ppo.update(actor, critic, optimizer, other, config, torch.Generator().manual_seed(0), anchor=0.5,
-               anchor_log_std=log(0.05))  # fmt: skip
-    assert other.anchor_mean is not None
-    assert (actor(other.observation) - other.anchor_mean).abs().mean() < 0.03
-
-
-def test_ppo_learns_a_known_target() -> None:
-    # one step, reward -(a - a*)^2 with a* = (0.4, -0.3): the best return is -2 std^2 from the noise alone
-    torch.manual_seed(0)
-    actor, critic = actor_and_critic(log_std=log(0.1))
-    config = PPOConfig(lr=3e-3, critic_lr=3e-3, minibatch=256, epochs=4, target_kl=0)
-    optimizer = ppo.make_optimizer(actor, critic, config)
-    generator = torch.Generator().manual_seed(0)
-    wanted = torch.tensor([0.4, -0.3])
-    for iteration in range(60):
-        batch = batch_of(actor, torch.zeros(512), seed=iteration)
-        reward = -(batch.action - wanted).square().sum(-1)
-        with torch.no_grad():
-            advantage = ppo.normalise(reward - critic(batch.observation))
-        batch = batch._replace(advantage=advantage, target=reward)
-        ppo.update(actor, critic, optimizer, batch, config, generator)
-    assert (actor(observation(200, seed=999)) - wanted).abs().max() < 0.1
-    assert reward.mean() > -0.03
-    assert critic(observation(200, seed=999)).mean().item() == pytest.approx(-0.02, abs=0.02)
+def test_no_advantage_counts_more_than_the_limit() -> None:
+    # of 101 rows one is 101 above all others: sqrt(100) = 10 standard deviations above the mean, they 0.1 below it
+    advantage = torch.zeros(101, dtype=torch.float64)
+    advantage[7] = 101.0
+    normal, limited = ppo.normalise(advantage), ppo.normalise(advantage, 4.0)
+    assert (normal[7].item(), normal[0].item()) == pytest.approx((10.0, -0.1))
+    # of two values only, there is no other way to have mean 0 and deviation 1
+    assert (limited[7].item(), limited[0].item()) == pytest.approx((10.0, -0.1))
+    # of three: the largest is moved to 1, the gaps between the others stay in proportion
+    advantage = torch.tensor([-1.0] * 100 + [0.0] * 900 + [100.0], dtype=torch.float64)
+    limited = ppo.normalise(advantage, 1.0)
+    assert limited.mean().item() == pytest.approx(0, abs=1e-12)
+    assert limited.square().mean().item() == pytest.approx(1)
+    normal = ppo.normalise(advantage)
+    gaps = (1.0 - normal[500]) / (normal[500] - normal[0])
+    assert ((limited[-1] - limited[500]) / (limited[500] - limited[0])).item() == pytest.approx(gaps.item())
+    torch.testing.assert_close(ppo.normalise(advantage, 40.0), normal, msg="within it nothing is changed")
 
 
 @pytest.mark.parametrize(
@@ -258,6 +178,9 @@ def test_ppo_learns_a_known_target() -> None:
         ({"lr": 0.0}, "expected lr above 0, got 0.0"),
         ({"discount": 1.1}, "expected discount from 0 to 1, got 1.1"),
         ({"target_kl": -1.0}, "expected target_kl of 0 or more, got -1.0"),
+        ({"limit": 0.0}, "expected limit above 0, got 0.0"),
+        ({"share": 0.0}, "expected share above 0 and up to 1, got 0.0"),
+        ({"average": 1.0}, "expected average of 0 or more and below 1, got 1.0"),
     ],
 )
 def test_wrong_configuration(wrong: dict[str, float], message: str) -> None:

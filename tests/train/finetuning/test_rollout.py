@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from skyclone.collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios.registry import generator_of
 from skyclone.datasets.traffic.observation import Observation, observe_all
+from skyclone.datasets.traffic.record import LEFT_SECTOR
 from skyclone.datasets.traffic.view import View
 from skyclone.train import networks
 from skyclone.train.finetuning import ppo
@@ -16,7 +18,7 @@ from skyclone.train.finetuning.critic import Critic
 from skyclone.train.finetuning.rollout import TRAINING_EPISODES, Crew, Rollout, estimate, returns
 from skyclone.train.runs.gate import GATE_EPISODES
 
-CONFIG = WorldConfig(aircraft=5, max_steps=30, sector_radius_m=300.0, sector_area_m2=150_000.0, reward="separation")
+CONFIG = WorldConfig(aircraft=5, max_steps=30, sector_radius_m=300.0, sector_area_m2=150_000.0, reward="detour")
 VIEW = View("ego", intruders=3)
 EPISODES = 4
 ROUNDING = 1e-5  # where a row stands in its batch decides which instructions calculate it
@@ -154,6 +156,24 @@ def test_restored_it_goes_on_bit_for_bit() -> None:
     assert again.world.episodes == pilots.world.episodes
 
 
+def test_restored_it_knows_where_its_sectors_end() -> None:
+    """Each episode has a sector of its own, and aircraft leave it where it ends."""
+    pilots, again = crew(), crew()
+    pilots.fly(actor(), 40, torch.Generator().manual_seed(0))  # all of them are in their second episode
+    again.restore(pilots.tensors(), pilots.counters())
+    outcomes = []
+    for bearing in torch.arange(0, 6.2, 0.2):  # 100, 150, ... 300 m from the middle, all around
+        for world in (pilots.world, again.world):
+            world.traffic = world.traffic.map(torch.zeros_like)
+            world.traffic.is_flying[:] = True
+            world.traffic.east_m += torch.arange(100, 350, 50) * bearing.sin()
+            world.traffic.north_m += torch.arange(100, 350, 50) * bearing.cos()
+            outcomes.append(world.step(torch.zeros(EPISODES, 5, 2)).outcome)
+    expected, got = torch.stack(outcomes[::2]), torch.stack(outcomes[1::2])
+    assert (expected == LEFT_SECTOR).any()
+    assert torch.equal(got, expected)
+
+
 def test_episodes_begin_spread_out() -> None:
     pilots = crew(spread=20)
     rollout = pilots.fly(actor(), 20, torch.Generator().manual_seed(0))
@@ -174,8 +194,33 @@ def test_figures_tell_what_happened() -> None:
     ended = rollout.is_terminated.sum() + rollout.is_truncated.sum()
     assert figures["time_limit_rate"] == pytest.approx(float(rollout.is_truncated.sum() / ended), rel=1e-5)
     assert sum(figures[f"{name}_rate"] for name in ("waypoint", "left_sector", "time_limit")) == pytest.approx(1)
-    terms = [figures[f"reward_{name}"] for name in ("los", "proximity", "path", "speed", "effort", "left")]
-    assert sum(terms) == pytest.approx(figures["reward"], rel=0.5)  # the terms are looked at in every 8th step
+
+
+def test_the_terms_of_the_reward_are_those_of_every_eighth_step() -> None:
+    _, rollout = flown(31)  # looked at after 8, 16 and 24 steps
+    world = World(CONFIG, 0, range(TRAINING_EPISODES, TRAINING_EPISODES + EPISODES))
+    sums, rows, looked_at = dict.fromkeys(TERMS, 0.0), 0, 0
+    for step in range(29):  # the time limit ends all after 30
+        before = world.traffic
+        count = int(before.is_flying.sum())
+        action = torch.zeros(EPISODES, 5, 2)
+        action[before.is_flying] = rollout.action[rows : rows + count]
+        outcome = world.step(action).outcome
+        rows += count
+        if step + 1 in (8, 16, 24):
+            looked_at += count
+            change = Change(before, action.clamp(-1, 1), world.traffic, world.pairs, outcome, world.corners_m)
+            for name, term in aircraft_costs(CONFIG, change, Costs()).items():
+                sums[name] += float(term.sum())
+        assert not bool(world.is_over.any())
+    told = {name.removeprefix("reward_"): value for name, value in rollout.figures.items() if "reward_" in name}
+    assert told == pytest.approx({name: total / looked_at for name, total in sums.items()}, rel=1e-3, abs=1e-5)
+    assert {name for name, total in sums.items() if total} > {"path", "proximity", "predicted", "effort"}
+
+
+def test_of_another_reward_there_are_no_terms() -> None:
+    _, rollout = flown(10, replace(CONFIG, reward="seed"))
+    assert not [name for name in rollout.figures if name.startswith("reward_")]
 
 
 def test_no_layout_is_shared_with_datasets_evaluation_or_gate() -> None:

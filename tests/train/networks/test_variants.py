@@ -105,7 +105,6 @@ def test_serves_as_a_critic(model: str) -> None:
     name, parameters = networks.parse(small(model))
     clone = networks.make(name, view, **parameters)
     critic = Critic(view, clone.spec, seed=1)
-    critic.adopt(clone)
     seen = observe_all(World(WorldConfig(aircraft=6), 0, range(4)).traffic, view).flatten()
     target = torch.linspace(-1, 1, 24)
     critic.calibrate(target)
@@ -113,7 +112,7 @@ def test_serves_as_a_critic(model: str) -> None:
     losses = []
     for _ in range(20):
         optimizer.zero_grad()
-        loss = critic.loss(seen, target)
+        loss = critic.losses(seen, target).mean()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -165,6 +165,10 @@ def test_a_normal_interval_by_hand():
     half = 1.959964 * math.sqrt(2 / 3) / 2
     assert normal_interval(np.array([1.0, 2.0, 3.0, 2.0])) == pytest.approx((2, 2 - half, 2 + half))
     assert normal_interval(np.array([1.0, 2.0, 3.0, 2.0]), 7.0) == pytest.approx((7, 7 - half, 7 + half))
+    surer = half * 2.575829 / 1.959964
+    assert normal_interval(np.array([1.0, 2.0, 3.0, 2.0]), confidence=0.99) == pytest.approx(
+        (2, 2 - surer, 2 + surer)
+    )
     assert normal_interval(np.zeros(5)) == (0, 0, 0)
     assert normal_interval(np.array([3.0])) == student_interval(np.array([3.0])) == (3, -math.inf, math.inf)
 

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 from cloning_runs import read_metrics
-from torch import Tensor
+from processes_in_threads import in_threads
+from torch import Tensor, nn
 
 from skyclone.datasets import Dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
@@ -37,6 +39,32 @@ def test_alone_everything_is_done_here() -> None:
     assert alone.from_first(lambda: 5) == 5
     with pytest.raises(DatasetError, match="as it was"):
         alone.together(lambda: (_ for _ in ()).throw(DatasetError("as it was")))
+
+
+def gradients() -> list[nn.Parameter]:
+    """Three parameters, of which one has no gradient."""
+    parameters = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
+    parameters[0].grad, parameters[2].grad = torch.arange(6.0).view(2, 3), torch.tensor([10.0])
+    return parameters
+
+
+def test_gradients_and_figures_are_added_up() -> None:
+    each = [gradients() for _ in range(3)]
+
+    def work(processes: Processes) -> list[float]:
+        figures = torch.tensor([1.0, float(processes.rank)])
+        return processes.total_gradient(each[processes.rank], figures).tolist()
+
+    assert in_threads(3, work) == [[3.0, 3.0]] * 3
+    for first, second, third in each:
+        assert first.grad is not None
+        assert third.grad is not None
+        assert torch.equal(first.grad, 3 * torch.arange(6.0).view(2, 3))
+        assert (second.grad, third.grad.tolist()) == (None, [30.0])
+    alone = gradients()
+    figures = torch.tensor([1.0])
+    assert Processes().total_gradient(alone, figures) is figures
+    assert torch.equal(alone[0].grad, torch.arange(6.0).view(2, 3))  # type: ignore[arg-type]
 
 
 def test_a_lost_process_is_said_in_words_and_nothing_else_is() -> None:
@@ -178,66 +206,110 @@ def test_a_nan_in_one_process_stops_all(small_dataset: Dataset, tmp_path: Path) 
     assert state["progress"]["batch"] == 4
 
 
-@pytest.mark.signals
-@pytest.mark.slow
-def test_ctrl_c_stops_all_and_one_process_goes_on(small_dataset: Dataset, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    arguments = (
-        "--data",
-        str(small_dataset.path),
-        "--out",
-        str(out),
-        "--model",
-        CONFIG.model,
-        "--batch-size",
-        "512",
+def options(data: Dataset, out: Path, epochs: int = 100000) -> list[str]:
+    """The command line of a run that does not end before it is stopped."""
+    small = f"--model {CONFIG.model} --batch-size 512 --epochs {epochs}"
+    return ["-m", "skyclone", "train", "--data", str(data.path), "--out", str(out), *small.split()]
+
+
+def helped(data: Dataset, out: Path, epochs: int = 100000) -> subprocess.Popen[str]:
+    """Start a command that starts another process of its run by itself."""
+    return subprocess.Popen(
+        [sys.executable, *options(data, out, epochs), "--processes", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
     )
-    process = torchrun(23000, "-m", "skyclone", "train", *arguments, "--epochs", "100000")
+
+
+def heard(process: subprocess.Popen[str], words: str) -> str:
+    """Wait until a process says something; return what it has said."""
     assert process.stdout is not None
     said = ""
-    while "Iter 3/100000 |" not in said:
+    while words not in said:
         line = process.stdout.readline()
         assert line, said
         said += line
+    return said
+
+
+def second_of(process: subprocess.Popen[str]) -> int:
+    """The second process of the run."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return next(int(each) for each in children if b"\0RANK=1\0" in Path(f"/proc/{each}/environ").read_bytes())
+
+
+@pytest.mark.signals
+@pytest.mark.slow
+@pytest.mark.parametrize("starter", ["torchrun", "itself"])
+def test_ctrl_c_stops_all_and_one_process_goes_on(small_dataset: Dataset, tmp_path: Path, starter: str) -> None:
+    out = tmp_path / "run"
+    process = torchrun(23000, *options(small_dataset, out)) if starter == "torchrun" else helped(small_dataset, out)
+    said = heard(process, "Iter 3/100000 |")
     process.send_signal(signal.SIGINT)
     said += process.communicate(timeout=60)[0]
     assert process.returncode != 0
     assert said.count("all is saved. The same command with --resume continues from here.") == 1, said
     assert "Traceback" not in said.split("The same command with")[0], said
     lines: list[str] = []
-    config = replace(CONFIG, observation="seed", schedule="constant", epochs=100000)
+    config = replace(CloningConfig.of(CONFIG.model), batch_size=512, epochs=100000)
     resumed = Cloning([small_dataset], out, config, resume=True, device="cpu", say=lines.append)
     assert lines[0].startswith("Going on from iteration ")
     assert resumed.progress.batches >= 3 * len(resumed.loader)
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_all_without_a_traceback(small_dataset: Dataset, tmp_path: Path) -> None:
-    options = ("--model", CONFIG.model, "--batch-size", "512", "--epochs", "100000")
-    process = torchrun(
-        24000,
-        "-m",
-        "skyclone",
-        "train",
-        "--data",
-        str(small_dataset.path),
-        "--out",
-        str(tmp_path / "run"),
-        *options,
-    )
-    assert process.stdout is not None
-    said = ""
-    while "Iter 2/100000 |" not in said:
-        line = process.stdout.readline()
-        assert line, said
-        said += line
-    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    second = next(
-        int(worker) for worker in workers if b"\0RANK=1\0" in Path(f"/proc/{worker}/environ").read_bytes()
-    )
-    os.kill(second, signal.SIGKILL)
+@pytest.mark.parametrize("starter", ["torchrun", "itself"])
+def test_a_killed_process_ends_all_without_a_traceback(
+    small_dataset: Dataset, tmp_path: Path, starter: str
+) -> None:
+    out = tmp_path / "run"
+    process = torchrun(24000, *options(small_dataset, out)) if starter == "torchrun" else helped(small_dataset, out)
+    said = heard(process, "Iter 2/100000 |")
+    os.kill(second_of(process), signal.SIGKILL)
     said += process.communicate(timeout=60)[0]
     assert process.returncode != 0
+    if starter == "itself":
+        assert "Traceback" not in said, said
+        assert said.count("process 1 of 2 lost another one, which was stopped or ended by itself") == 1, said
     ours = [line for line in said.splitlines() if line.startswith("[rank")]
     assert not [line for line in ours if "Traceback" in line], said
-    checkpoint.load(tmp_path / "run", "last")
+    checkpoint.load(out, "last")
+
+
+@pytest.mark.slow
+def test_a_command_starts_its_helper_and_trains_as_one(
+    small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CloningConfig.of(CONFIG.model), batch_size=512, epochs=2)
+    losses_alone(small_dataset, tmp_path / "alone", config, monkeypatch)
+    process = helped(small_dataset, tmp_path / "two", epochs=2)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert said.count("| Imitation Loss:") == 2, "only the first one speaks"
+    assert_same_run(tmp_path / "alone", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_helper_ends_with_the_first_process(small_dataset: Dataset, tmp_path: Path) -> None:
+    process = helped(small_dataset, tmp_path / "run")
+    heard(process, "Iter 2/100000 |")
+    helper = second_of(process)
+    process.kill()
+    said = process.communicate(timeout=60)[0]
+    end = time.monotonic() + 20
+    while Path(f"/proc/{helper}").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{helper}").exists(), said
+    assert "Traceback" not in said, said
+
+
+@pytest.mark.slow
+def test_a_helper_that_ends_at_once_is_noticed() -> None:
+    """Here it is given a command that there is not."""
+    code = "import sys; sys.argv = ['skyclone', 'fly']\nfrom skyclone.train.runs.processes import joined\n"
+    code += "with joined('cpu', 2): print('joined')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "joined" not in done.stdout
