@@ -41,6 +41,8 @@ CHANGING = r"second|(wall|processor)_s$|^(code|packages|command|path|runs|diagno
 PRETRAINED = ("pretrained:clone", "pretrained:tuned")
 RUNS = ("clone", "clone-part", "ppo", "ppo-part", "analytic", "analytic-part", "dagger")
 UNFINISHED = ("clone-part", "dagger-part")
+NEW_INITIAL_WEIGHTS = ("attention-", "lstm")
+"""Networks whose matrices for intruders are drawn larger since 2026-11-26: trained anew they end elsewhere."""
 OF_ANOTHER_OBJECTIVE = ("ppo-part", "analytic-part")
 """Runs of fine-tuning before it had one objective (2026-11-26): what they began cannot be gone on with."""
 COLLECTED = {
@@ -418,10 +420,10 @@ def test_the_same_command_makes_the_same(
         return
     golden.check(f"made: {name}", left_by(copy / name))
     assert {path.name for path in Path("then").iterdir()} <= {path.name for path in (copy / name).iterdir()}
+    if name != "dagger":  # recipes, one reward for both methods, and other defaults of PPO, since 2026-11-26
+        return
     was, now = (json.loads((folder / "best.json").read_text()) for folder in (Path("then"), copy / name))
     assert not differences(now, was, is_exact=False)
-    if name in ("ppo", "analytic"):  # other defaults, and one reward for both, since 2026-11-26
-        return
     was, now = (json.loads((folder / "config.json").read_text()) for folder in (Path("then"), copy / name))
     assert not differences(now["config"], was["config"], is_exact=True)
 
@@ -460,7 +462,13 @@ def test_a_comparison_keeps_the_runs_of_other_code_and_says_the_same(
     then = json.loads((copy / "compared" / "compare.json").read_text())
     found = json.loads(again("compared").stdout)
     assert before == sorted(path.read_bytes() for path in copy.glob("compared/runs/**/*.old-1/best.safetensors"))
-    assert not differences(lasting(found), lasting(then), is_exact=True)
+    assert not differences(lasting(found), lasting(then), is_exact=False)
+    of_old_weights = [not row["model"].startswith(NEW_INITIAL_WEIGHTS) for row in found["rows"]]
+    assert sum(of_old_weights) == 5
+    for one, other in zip(found["rows"], then["rows"], strict=True):
+        if not one["model"].startswith(NEW_INITIAL_WEIGHTS):
+            was, now = (row["metrics"]["heldout_mse"]["value"] for row in (other, one))
+            assert now == pytest.approx(was, rel=1e-3)  # to the bit on the processor that made it
     assert found["answer"]
 
 
