@@ -130,8 +130,8 @@ $(RUNS)/ppo-dense/.done: $(RUNS)/dense/.done | $(VENV)/.installed
 # 40 aircraft: there even the teacher loses separation, and there is something to win.
 demo:  ## all four stages, small but real, in a few minutes on two cores
 	@$(MAKE) --no-print-directory evaluate DATA=demo/data RUNS=demo/runs REPORT=demo/report \
-		COLLECT='--aircraft 40 --teacher mvp:margin=1.15 --episodes 128' TRAIN='--model pairwise --epochs 3' \
-		FINETUNE='--method ppo --steps 3000000' EVALUATE='--aircraft 40 --scenarios 100'
+		COLLECT='--aircraft 40 --teacher mvp:margin=1.15 --episodes 128' TRAIN='--model pairwise --epochs 10' \
+		FINETUNE='--method ppo --steps 5000000' EVALUATE='--aircraft 40 --scenarios 100'
 
 smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?
 	@$(SKYCLONE) smoke
