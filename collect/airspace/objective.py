@@ -21,7 +21,7 @@ from .distances import distance_flown
 from .sector import distance_outside, inner_radius
 from .world_config import WorldConfig
 
-TERMS = ("path", "proximity", "predicted", "speed", "stall", "pace", "effort", "outside")
+TERMS = ("path", "proximity", "predicted", "speed", "stall", "pace", "effort", "leaving", "outside")
 """The costs, as they are logged; the other fields say when they are charged."""
 OF_PAIRS = ("proximity", "predicted")
 
@@ -55,7 +55,8 @@ class Costs(Config):
 
     Changing speed avoids conflicts without a detour, so it must not be expensive. Leaving the sector is: an
     aircraft that has left costs nothing any more, and waypoints lie on the edge. Were it cheaper, an aircraft that
-    avoids another would overshoot and be gone.
+    avoids another would overshoot and be gone. Most of it is charged while it can still turn: what is paid only by
+    the few that leave is four fifths of the variance of a flight's cost, and hides the rest from PPO.
     """
 
     path: float = Field(default=1.0, ge=0, description="Each metre flown that does not bring the waypoint nearer.")
@@ -91,8 +92,14 @@ class Costs(Config):
         description="The square of the action asked for, both numbers: also of what is beyond [-1, 1] and cannot "
         "be flown, or nothing would lead back from there.",
     )
+    leaving: float = Field(
+        default=300.0,
+        ge=0,
+        description="An aircraft that would, `ahead_s` later, straight on at cruise speed, be as far outside the "
+        "sector as it gets in that time; linear, and nothing on the way to its waypoint.",
+    )
     outside: float = Field(
-        default=4000.0,
+        default=1000.0,
         ge=0,
         description="An aircraft that leaves the sector, on its way out: it grows with the square of the distance "
         "outside, and is given back to who comes back, or reaches its waypoint.",
@@ -105,6 +112,7 @@ class Costs(Config):
     )
     lookahead_s: float = Field(default=30.0, gt=0, description="Conflicts later than that are not charged.")
     fade_s: float = Field(default=12.0, gt=0, description="A conflict so far ahead costs 1/e of one that is now.")
+    ahead_s: float = Field(default=8.0, gt=0, description="How far ahead leaving the sector is foreseen.")
     tolerance: float = Field(
         default=0.04,
         ge=0,
@@ -160,6 +168,7 @@ def aircraft_costs(config: WorldConfig, change: Change, costs: Costs) -> dict[st
         "stall": (-2.0 * ratio - 1.0).clamp_min(0.0).square(),
         "pace": (mean.abs() - costs.tolerance).clamp_min(0.0).square() * who,
         "effort": action.clamp(-_MOST_ACTION, _MOST_ACTION).square().sum(-1).masked_fill(~who, 0.0),
+        "leaving": leaving_cost(config, change, costs.ahead_s),
         "outside": outside_cost(config, change),
     }
     return {name: getattr(costs, name) * unit[name] for name in TERMS}
@@ -237,19 +246,47 @@ def outside_cost(config: WorldConfig, change: Change) -> Tensor:
 
 def _outside_squares(config: WorldConfig, traffic: Traffic, who: Tensor, corners_m: Tensor) -> Tensor:
     """Return (o / X)^2 of the aircraft in `who`, (B, N); 0 for others."""
+    return (_outside(traffic.east_m, traffic.north_m, who, corners_m) / max(config.outside_m, 1.0)).square()
+
+
+def leaving_cost(config: WorldConfig, change: Change, ahead_s: float) -> Tensor:
+    """Return how far outside each would be later, straight on at cruise speed, (B, N), in units of that way.
+
+    Whatever its own speed: to stand still at the edge is no way out. With m the distance at which it would pass its
+    waypoint, and r the waypoint's radius, it counts times (m / r - 1) / 2, within [0, 1]: not for who gets there,
+    and in full from 3 r on.
+
+    Args:
+        config: The world.
+        change: The step.
+        ahead_s: How much later.
+    """
+    after = change.after
+    way_m = ahead_s * config.cruise_mps
+    ahead_east, ahead_north = way_m * torch.sin(after.track_rad), way_m * torch.cos(after.track_rad)
+    later = (after.east_m + ahead_east, after.north_m + ahead_north)
+    outside = _outside(*later, after.is_flying, change.corners_m)
+    to_east, to_north = after.waypoint_east_m - after.east_m, after.waypoint_north_m - after.north_m
+    share = ((to_east * ahead_east + to_north * ahead_north) / (way_m * way_m)).clamp(0.0, 1.0)
+    miss = _length(to_east - share * ahead_east, to_north - share * ahead_north)
+    return outside / way_m * ((miss / config.waypoint_radius_m - 1.0) / 2.0).clamp(0.0, 1.0)
+
+
+def _outside(east_m: Tensor, north_m: Tensor, who: Tensor, corners_m: Tensor) -> Tensor:
+    """Return how far outside its sector each aircraft in `who` is, (B, N) m; 0 for others."""
     with torch.no_grad():  # hardly anybody: the rest, and roots of 0, stay out of the graph
         reach = inner_radius(corners_m).unsqueeze(-1)
-        is_far = who & (traffic.east_m.square() + traffic.north_m.square() > reach * reach)
+        is_far = who & (east_m.square() + north_m.square() > reach * reach)
         episode, aircraft = is_far.nonzero(as_tuple=True)
-        is_out = _outside(traffic, episode, aircraft, corners_m) > 0
+        is_out = _distance(east_m, north_m, episode, aircraft, corners_m) > 0
         episode, aircraft = episode[is_out], aircraft[is_out]
-    squares = (_outside(traffic, episode, aircraft, corners_m) / max(config.outside_m, 1.0)).square()
-    return torch.zeros_like(traffic.east_m).index_put((episode, aircraft), squares)
+    distance = _distance(east_m, north_m, episode, aircraft, corners_m)
+    return torch.zeros_like(east_m).index_put((episode, aircraft), distance)
 
 
-def _outside(traffic: Traffic, episode: Tensor, aircraft: Tensor, corners_m: Tensor) -> Tensor:
+def _distance(east_m: Tensor, north_m: Tensor, episode: Tensor, aircraft: Tensor, corners_m: Tensor) -> Tensor:
     """Return how far outside its sector each of some aircraft is, (M,) m."""
-    east, north = traffic.east_m[episode, aircraft], traffic.north_m[episode, aircraft]
+    east, north = east_m[episode, aircraft], north_m[episode, aircraft]
     return distance_outside(east.unsqueeze(-1), north.unsqueeze(-1), corners_m[episode]).squeeze(-1)
 
 

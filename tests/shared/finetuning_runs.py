@@ -1,5 +1,6 @@
 """Small fine-tuning runs and what is left of them: shared by the tests of both methods."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ def make_clone(folder: Path, name: str = "pairwise", view: str = "ego:intruders=
 def finetuned(source: Path | None, out: Path, config: FinetuneConfig, **options: Any) -> dict[str, Any]:
     """Fine-tune to the end; return the summary."""
     return Finetuning(source, out, config, **{"device": "cpu", "say": quiet, **options}).train()
+
+
+def runner(config: FinetuneConfig) -> Callable[..., dict[str, Any]]:
+    """Return `finetuned` with this configuration where no other is given."""
+
+    def run(source: Path | None, out: Path, config: FinetuneConfig = config, **options: Any) -> dict[str, Any]:
+        return finetuned(source, out, config, **options)
+
+    return run
 
 
 def weights_hash(run_or_file: Path, which: str = "best") -> str:

@@ -27,6 +27,7 @@ from ...datasets.traffic.view import View
 from ..runs.stopwatch import Stopwatch
 from .critic import Critic, in_parts
 from .ppo import Actor, following_values, gae, log_prob
+from .stranded import Stranded
 
 TRAINING_EPISODES = 2**40
 """Training flies the episodes from this number on. Datasets and evaluations number theirs from 0 (a dataset in 31
@@ -47,7 +48,7 @@ class Rollout(NamedTuple):
         is_flying: (T, L) bool, True where there is a row.
         reward: (T, L).
         is_terminated: (T, L) bool.
-        is_truncated: (T, L) bool.
+        is_truncated: (T, L) bool, by the time limit or for being stranded.
         final_observation: Of the states in which truncated aircraft stopped, by step, then by slot.
         last_observation: Of the state after the last step.
         is_flying_after: (L,) bool, who flies in that state.
@@ -142,6 +143,7 @@ class Crew:
         self._begins = torch.arange(episodes, device=self.world.device) * spread_steps // episodes
         self.world.traffic.is_flying &= (self._begins == 0).unsqueeze(-1)
         self.world.pairs = pairs_of(self.world.traffic)
+        self.stranded = Stranded(self.world)
         self._reward = reward_named(config.reward)
         self.stopwatch = stopwatch or Stopwatch()
 
@@ -172,12 +174,15 @@ class Crew:
                 action = sample.new_zeros((*before.is_flying.shape, sample.shape[-1]))
                 action[before.is_flying] = sample
                 result = self._step(action)
-                results.append((before.is_flying, result))
-                finals.append(self._final(result))
                 figures.add(before, result)
                 if isinstance(self._reward, Costs) and self.steps % _TERMS_EVERY == 0:
                     change = Change(before, action, world.traffic, world.pairs, result.outcome, world.corners_m)
                     figures.add_terms(aircraft_costs(world.config, change, self._reward), before.is_flying)
+                is_stranded = self.stranded.take_out()
+                figures.add_stranded(is_stranded)
+                result = result._replace(truncated=result.truncated | is_stranded)
+                results.append((before.is_flying, result))
+                finals.append(self._final(result))
                 self.restart()
             after = self.world.traffic
             last = self._observe(after, self.world.pairs, after.is_flying)
@@ -218,13 +223,13 @@ class Crew:
     def _final(self, result: StepResult) -> Observation:
         """Observe from truncated aircraft in the state in which they stopped, all of them still there.
 
-        For the world they are gone, for the critic they are not: only the clock stopped them. The time limit
-        stops all of an episode at once, so who was stopped is who flies in that state.
+        For the world they are gone, for the critic they are not: only the clock stopped them, or we did.
         """
         episodes = result.truncated.any(-1).nonzero().squeeze(-1)
         traffic = self.world.traffic.map(lambda tensor: tensor[episodes])
-        traffic.is_flying = result.truncated[episodes]
-        return self._observe(traffic, pairs_of(traffic), traffic.is_flying)
+        truncated = result.truncated[episodes]
+        traffic.is_flying = traffic.is_flying | truncated
+        return self._observe(traffic, pairs_of(traffic), truncated)
 
     def restart(self) -> None:
         """Start new episodes in slots without flying aircraft, when it is time for one."""
@@ -239,7 +244,8 @@ class Crew:
         world = self.world
         state = {f"world.{name}": tensor for name, tensor in vars(world.traffic).items()}
         episodes = torch.tensor(world.episodes, dtype=torch.int64)
-        return {**state, "world.corners_m": world.corners_m, "world.steps": world.steps, "world.episodes": episodes}
+        state |= {"world.corners_m": world.corners_m, "world.steps": world.steps, "world.episodes": episodes}
+        return {**state, **self.stranded.tensors()}
 
     def counters(self) -> dict[str, int]:
         """Return the rest of the state, as JSON."""
@@ -250,6 +256,7 @@ class Crew:
         traffic = Traffic(**{field.name: tensors[f"world.{field.name}"] for field in fields(Traffic)})
         corners_m, steps, episodes = (tensors[f"world.{name}"] for name in ("corners_m", "steps", "episodes"))
         self.world.put_back(traffic, corners_m, steps, episodes.tolist())
+        self.stranded.restore(tensors)
         self.steps, self.next_episode = int(counters["steps"]), int(counters["next_episode"])
 
 
@@ -265,6 +272,7 @@ class RolloutFigures:
         self._sums = torch.zeros(6, device=world.device)
         self._terms: dict[str, Tensor] = {}
         self._looked_at = torch.zeros((), device=world.device)
+        self._stranded = torch.zeros((), device=world.device)
 
     def add(self, before: Traffic, result: StepResult) -> None:
         """Add the step that has just been flown: aircraft-steps, reward, pair-steps in LoS, ends of flights."""
@@ -272,6 +280,10 @@ class RolloutFigures:
         inside = (self._world.pairs.distance2_m2 < zone * zone).sum() / 2
         ends = [(result.outcome == outcome).sum() for outcome in (WAYPOINT, LEFT_SECTOR, TIME_LIMIT)]
         self._sums += torch.stack([before.is_flying.sum(), result.reward.sum(), inside, *ends])
+
+    def add_stranded(self, is_stranded: Tensor) -> None:
+        """Add those who have just been taken out for being stranded."""
+        self._stranded += is_stranded.sum()
 
     def add_terms(self, terms: dict[str, Tensor], is_flying: Tensor) -> None:
         """Add the terms of the reward in this step."""
@@ -283,9 +295,10 @@ class RolloutFigures:
         """Return rates: per agent-step, per flight hour, per ended flight."""
         steps, reward, inside, *ends = self._sums.tolist()
         hours = max(steps, 1.0) * self._world.config.step_s / 3600.0
+        ends.append(float(self._stranded))
         ended = max(sum(ends), 1.0)
         figures = {"reward": reward / max(steps, 1.0), "los_s_per_flight_hour": inside / hours}
-        for name, count in zip(("waypoint", "left_sector", "time_limit"), ends):
+        for name, count in zip(("waypoint", "left_sector", "time_limit", "stranded"), ends):
             figures[f"{name}_rate"] = count / ended
         looked_at = max(float(self._looked_at), 1.0)
         return {**figures, **{f"reward_{name}": float(term) / looked_at for name, term in self._terms.items()}}

@@ -57,7 +57,7 @@ class Muon(torch.optim.Optimizer):
         matrices = [each for each in every if each.ndim == 2 and min(each.shape) >= _NARROWEST]
         taken = set(map(id, matrices))
         rest = [each for each in every if id(each) not in taken]
-        self._rest = torch.optim.AdamW(rest, lr=lr, weight_decay=weight_decay, fused=True)
+        self._rest = torch.optim.AdamW([{"params": rest}], lr=lr, weight_decay=weight_decay, fused=True)
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__([{"params": matrices}, *self._rest.param_groups], defaults)
         self.found_inf: Tensor | None = None

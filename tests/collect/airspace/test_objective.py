@@ -19,6 +19,7 @@ from skyclone.collect.airspace.objective import (
     Costs,
     aircraft_costs,
     charges,
+    leaving_cost,
     outside_cost,
     pair_costs,
     to_go,
@@ -265,6 +266,62 @@ def test_the_flights_of_a_world_come_to_how_far_outside_they_end() -> None:
         assert ((total >= 1 - 1e-4) & (total <= most))[has_left].all(), "leaving costs 1, and the way beyond"
     assert outcomes == {FLYING, WAYPOINT, LEFT_SECTOR, TIME_LIMIT}
     torch.testing.assert_close(total, ends, rtol=1e-4, atol=1e-4)
+
+
+# --- about to be outside ---
+
+
+@pytest.mark.parametrize("speed", [0, 5, 18])
+@pytest.mark.parametrize(
+    ("place", "goal", "cost"),
+    [
+        ((400, 0, 90), (0, 400), 0),  # 28 m are left 8 s later
+        ((464, 0, 90), (0, 400), 36 / 72),
+        ((545, 0, 90), (0, 400), 117 / 72),
+        ((500, 0, 270), (0, 400), 0),  # on its way in
+        ((499, 0, 0), (0, 400), 0),  # along the edge
+        ((464, 0, 90), (490, 0), 0),  # by way of its waypoint
+        ((464, 0, 90), (490, 2 * 18.52), 0.5 * 0.5),  # past it, 2 radii off
+        ((464, 0, 90), (490, -4 * 18.52), 0.5),
+        ((464, 0, 90), (550, 0), 0),  # 14 m before it 8 s later
+        ((464, 0, 90), (400, 0), 0.5),  # past it already
+    ],
+)
+def test_leaving_by_hand(
+    flying: Maker, place: tuple[float, float, float], goal: tuple[float, float], cost: float, speed: float
+) -> None:
+    traffic = flying([(*place, speed)], [goal])
+    change = change_of(traffic, traffic)
+    assert leaving_cost(CONFIG, change, 8.0)[0].tolist() == pytest.approx([cost], abs=1e-9)
+    assert costs_of(change, replace(NOTHING, leaving=300))["leaving"] == pytest.approx([300 * cost], abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(east_m=st.floats(-560, 560), north_m=st.floats(-560, 560), track=st.floats(0, 360))
+def test_leaving_goes_on_with_the_way_ahead(flying: Maker, east_m: float, north_m: float, track: float) -> None:
+    """Never negative, no more than the way and how far outside one is; its slope is what it changes by."""
+    traffic = flying([(east_m, north_m, track, 9.0)], [(0.0, 0.0)])
+    outside_m = float(distance_outside(traffic.east_m, traffic.north_m, SQUARE))
+
+    def cost(track_rad: Tensor) -> Tensor:
+        traffic.track_rad = track_rad
+        return leaving_cost(CONFIG, change_of(traffic, traffic), 8.0).sum()
+
+    heading = traffic.track_rad.clone()
+    assert 0 <= float(cost(heading)) <= 1 + outside_m / 72 + 1e-9
+    heading.requires_grad_()
+    small = 1e-6
+    low, high = (float(cost(heading.detach() + sign * small)) for sign in (-1, 1))
+    found = cost(heading)
+    slope = torch.autograd.grad(found, heading)[0] if found.requires_grad else torch.zeros(1)
+    kinks = abs(high + low - 2 * float(found.detach()))  # corners, the edge itself
+    assert float(slope) == pytest.approx((high - low) / (2 * small), abs=1e-3 + 2 * kinks / small)
+
+
+def test_who_has_ended_does_not_leave(flying: Maker) -> None:
+    traffic = flying([(499, 0, 90, 9)] * 3, [(0, 400)] * 3)
+    change = change_of(traffic, traffic, outcome=[WAYPOINT, LEFT_SECTOR, FLYING])
+    assert leaving_cost(CONFIG, change, 8.0)[0].tolist() == pytest.approx([0, 0, 71 / 72])
 
 
 # --- who costs nothing ---

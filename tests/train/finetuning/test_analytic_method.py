@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from finetuning_runs import LEFT, assert_same_end, figures, finetuned, make_clone, read_metrics, state, weights_hash
+from finetuning_runs import LEFT, assert_same_end, figures, make_clone, read_metrics, runner, state, weights_hash
 
 from skyclone.collect.airspace.objective import TERMS
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
@@ -31,18 +31,7 @@ CONFIG = FinetuneConfig(
     save_every=3,
     analytic=AnalyticConfig(window=8, lr=3e-3),
 )
-
-
-def run(source: Path | None, out: Path, config: FinetuneConfig = CONFIG, **options: Any) -> dict[str, Any]:
-    return finetuned(source, out, config, **options)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was left alone."""
-    out: Path = tmp_path_factory.mktemp("undisturbed") / "run"
-    run(clone, out)
-    return out
+run = runner(CONFIG)
 
 
 def test_what_a_run_leaves(clone: Path, undisturbed: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from finetuning_runs import figures, finetuned, quiet
+from finetuning_runs import figures, quiet, runner
 
 from skyclone.collect.airspace.objective import Costs
 from skyclone.datasets.errors import ConfigurationError
@@ -30,10 +30,7 @@ CONFIG = FinetuneConfig(
     save_every=3,
     analytic=AnalyticConfig(window=8, lr=3e-3),
 )
-
-
-def run(source: Path | None, out: Path, config: FinetuneConfig = CONFIG, **options: Any) -> dict[str, Any]:
-    return finetuned(source, out, config, **options)
+run = runner(CONFIG)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 511, 512, 513, 5000])

@@ -16,6 +16,7 @@ from skyclone.train import networks
 from skyclone.train.finetuning import ppo
 from skyclone.train.finetuning.critic import Critic
 from skyclone.train.finetuning.rollout import TRAINING_EPISODES, Crew, Rollout, estimate, returns
+from skyclone.train.finetuning.stranded import Stranded
 from skyclone.train.runs.gate import GATE_EPISODES
 
 CONFIG = WorldConfig(aircraft=5, max_steps=30, sector_radius_m=300.0, sector_area_m2=150_000.0, reward="detour")
@@ -42,6 +43,7 @@ def flown(horizon: int = 70, config: WorldConfig = CONFIG) -> tuple[Crew, Rollou
 def test_rows_are_the_states_that_were_flown() -> None:
     _, rollout = flown()
     world = World(CONFIG, 0, range(TRAINING_EPISODES, TRAINING_EPISODES + EPISODES))
+    stranded = Stranded(world)
     following, row, final_row = TRAINING_EPISODES + EPISODES, 0, 0
     for step in range(len(rollout.reward)):
         flying = world.traffic.is_flying
@@ -55,12 +57,13 @@ def test_rows_are_the_states_that_were_flown() -> None:
         result = world.step(action)
         assert torch.equal(rollout.reward[step], result.reward.flatten())
         assert torch.equal(rollout.is_terminated[step], result.terminated.flatten())
-        assert torch.equal(rollout.is_truncated[step], result.truncated.flatten())
+        is_truncated = result.truncated | stranded.take_out()
+        assert torch.equal(rollout.is_truncated[step], is_truncated.flatten())
         stopped = world.traffic.clone()
-        stopped.is_flying = result.truncated
-        finals = slice(final_row, final_row + int(result.truncated.sum()))
+        stopped.is_flying |= is_truncated
+        finals = slice(final_row, final_row + int(is_truncated.sum()))
         for part, stored in zip(observe_all(stopped, VIEW), rollout.final_observation):
-            torch.testing.assert_close(stored[finals], part[result.truncated], rtol=0, atol=ROUNDING)
+            torch.testing.assert_close(stored[finals], part[is_truncated], rtol=0, atol=ROUNDING)
         final_row = finals.stop
         over = world.is_over.nonzero().flatten().tolist()
         world.restart(over, range(following, following + len(over)))
@@ -192,13 +195,17 @@ def test_figures_tell_what_happened() -> None:
     figures = rollout.figures
     assert figures["reward"] == pytest.approx(float(rollout.reward.sum() / rollout.is_flying.sum()), rel=1e-4)
     ended = rollout.is_terminated.sum() + rollout.is_truncated.sum()
-    assert figures["time_limit_rate"] == pytest.approx(float(rollout.is_truncated.sum() / ended), rel=1e-5)
-    assert sum(figures[f"{name}_rate"] for name in ("waypoint", "left_sector", "time_limit")) == pytest.approx(1)
+    truncated = figures["time_limit_rate"] + figures["stranded_rate"]
+    assert truncated == pytest.approx(float(rollout.is_truncated.sum() / ended), rel=1e-5)
+    assert min(figures["time_limit_rate"], figures["stranded_rate"]) > 0
+    rates = (figures[f"{name}_rate"] for name in ("waypoint", "left_sector", "time_limit", "stranded"))
+    assert sum(rates) == pytest.approx(1)
 
 
 def test_the_terms_of_the_reward_are_those_of_every_eighth_step() -> None:
     _, rollout = flown(31)  # looked at after 8, 16 and 24 steps
     world = World(CONFIG, 0, range(TRAINING_EPISODES, TRAINING_EPISODES + EPISODES))
+    stranded = Stranded(world)
     sums, rows, looked_at = dict.fromkeys(TERMS, 0.0), 0, 0
     for step in range(29):  # the time limit ends all after 30
         before = world.traffic
@@ -212,6 +219,7 @@ def test_the_terms_of_the_reward_are_those_of_every_eighth_step() -> None:
             change = Change(before, action.clamp(-1, 1), world.traffic, world.pairs, outcome, world.corners_m)
             for name, term in aircraft_costs(CONFIG, change, Costs()).items():
                 sums[name] += float(term.sum())
+        stranded.take_out()
         assert not bool(world.is_over.any())
     told = {name.removeprefix("reward_"): value for name, value in rollout.figures.items() if "reward_" in name}
     assert told == pytest.approx({name: total / looked_at for name, total in sums.items()}, rel=1e-3, abs=1e-5)

@@ -14,10 +14,10 @@ from finetuning_runs import (
     WORLD,
     assert_same_end,
     figures,
-    finetuned,
     make_clone,
     quiet,
     read_metrics,
+    runner,
     state,
     weights_hash,
 )
@@ -47,18 +47,7 @@ CONFIG = FinetuneConfig(
     anchor=0.1,
     ppo=PPOConfig(minibatch=64, epochs=2, lr=1e-3),
 )
-
-
-def run(source: Path | None, out: Path, config: FinetuneConfig = CONFIG, **options: Any) -> dict[str, Any]:
-    return finetuned(source, out, config, **options)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was left alone."""
-    out: Path = tmp_path_factory.mktemp("undisturbed") / "run"
-    run(clone, out)
-    return out
+run = runner(CONFIG)
 
 
 @pytest.mark.parametrize(("name", "view"), [("pairwise", "ego:intruders=3"), ("attention-additive", "seed")])

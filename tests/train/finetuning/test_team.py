@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from finetuning_runs import LEFT, assert_same_end, figures, finetuned, read_metrics, state, weights_hash
+from finetuning_runs import LEFT, assert_same_end, figures, read_metrics, runner, state, weights_hash
 
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.train.finetuning import team
@@ -34,18 +34,7 @@ CONFIG = FinetuneConfig(
     ppo=PPOConfig(minibatch=64, epochs=2, lr=1e-3),
 )
 SOON_S = 8.0  # a helper has ended by then
-
-
-def run(source: Path | None, out: Path, config: FinetuneConfig = CONFIG, **options: Any) -> dict[str, Any]:
-    return finetuned(source, out, config, **options)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was left alone."""
-    out: Path = tmp_path_factory.mktemp("undisturbed") / "run"
-    run(clone, out)
-    return out
+run = runner(CONFIG)
 
 
 @pytest.fixture(autouse=True)

@@ -120,6 +120,19 @@ def test_all_else_is_adamw_bit_for_bit() -> None:
     assert not any(torch.equal(weight, start[name]) for name, weight in weights.items())
 
 
+@pytest.mark.parametrize("names", [MATRICES, ("bias", "narrow")])
+def test_one_kind_of_weights_alone_is_moved_as_beside_the_other(names: tuple[str, ...]) -> None:
+    every, alone = parameters(), {name: parameters()[name] for name in names}
+    optimizers = Muon(every.values(), lr=0.01), Muon(alone.values(), lr=0.01)
+    for _ in range(3):
+        give_gradients(every, 0)
+        for name, weight in alone.items():
+            weight.grad = every[name].grad.clone()  # type: ignore[union-attr]
+        for optimizer in optimizers:
+            optimizer.step()
+    assert_equal(alone, every)
+
+
 @pytest.mark.parametrize("names", [SHAPES, MATRICES[:1], ("bias", "narrow")])
 def test_without_a_gradient_nothing_moves(names: Iterable[str]) -> None:
     weights = parameters([*names, "number"])
