@@ -39,7 +39,7 @@ def safety(history: Sequence[TuningIteration], clone: Mapping[str, float], kind:
         way.set_ylabel("extra distance\non the gate")
         _training(training, history)
         training.set_ylabel("LoS in training\n(s per flight hour)")
-        training.legend(loc="upper right", fontsize=8.5)
+        training.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), fontsize=8.5)
         training.set_xlabel("agent-steps flown")
         training.xaxis.set_major_formatter(EngFormatter(sep=" "))
         warmup = max((each.steps for each in history if each.is_warmup), default=0)
