@@ -17,7 +17,8 @@ from ...datasets.files.manifest import SHARD_FOLDER, Manifest, ShardEntry
 from ...datasets.files.shards import write_shard
 from ...datasets.files.storage import Folder, sizes
 from ...datasets.files.writer import DatasetWriter, Report, cannot_write
-from .. import scenarios, teachers
+from .. import scenarios
+from ..flying.compiled import why_not
 from ..flying.flight import Pilot
 from . import ray_engine as cluster
 from .config import TEACHER, CollectConfig
@@ -67,7 +68,7 @@ class ShardMaker:
             wanted.world,
             wanted.seed,
             self.manifest.shard_episodes(index),
-            teachers.parse(wanted.teacher, wanted.world),
+            wanted.parsed_teacher,
             self._pilot,
             wanted.noise,
         )
@@ -163,7 +164,7 @@ def collect(
     times, start = Times(), time.perf_counter()
     load_pilot = None if config.pilot == TEACHER else load_pilot
     _check_engine(engine)
-    writer = DatasetWriter(folder, _wanted(config, load_pilot, shards), report)
+    writer = DatasetWriter(folder, _wanted(config, load_pilot, shards, report), report)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept = len(numbers) - len(missing)
@@ -189,12 +190,14 @@ def collect(
     return manifest, times
 
 
-def _wanted(config: CollectConfig, load_pilot: LoadPilot | None, shards: range | None) -> Manifest:
+def _wanted(config: CollectConfig, load_pilot: LoadPilot | None, shards: range | None, report: Report) -> Manifest:
     """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
     wanted = config.manifest(_fingerprint(config, load_pilot))
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(config.world, config.seed, 0)
+    if load_pilot is None and (line := why_not(config.world, config.parsed_teacher)):
+        report(line)
     return wanted
 
 

@@ -1,5 +1,7 @@
 """What to collect: one frozen config, whose manifest lies in the dataset."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from ...datasets import spec
@@ -7,6 +9,9 @@ from ...datasets.config import Config, config
 from ...datasets.files.manifest import SUFFIXES, Manifest
 from ...datasets.provenance import code_version, package_versions
 from ..airspace.world_config import WorldConfig
+
+if TYPE_CHECKING:
+    from ..teachers.registry import Teacher
 
 TEACHER = "teacher"
 """The pilot that is the teacher itself."""
@@ -40,6 +45,13 @@ class CollectConfig(Config):
         scenarios.check(self.world.scenario)
         simulators.check(self.world.simulator)
         teachers.parse(self.teacher, self.world)
+
+    @property
+    def parsed_teacher(self) -> "Teacher":
+        """The teacher itself."""
+        from .. import teachers
+
+        return teachers.parse(self.teacher, self.world)
 
     def manifest(self, fingerprint: str = "") -> Manifest:
         """Return the manifest this collection begins with.
