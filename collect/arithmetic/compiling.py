@@ -60,6 +60,13 @@ def entry(function: Function) -> Function:
     return made
 
 
+def is_kept(function: Callable[..., Any]) -> bool:
+    """Return whether an entry is compiled already, in this process or in the cache."""
+    name = function.__name__
+    path = Path(function.stats.cache_path or os.devnull)  # type: ignore[attr-defined]
+    return bool(function.signatures) or any(path.glob(f"*.{name}-*.nbc"))  # type: ignore[attr-defined]
+
+
 @cache
 def _cache_folder() -> str:
     """Return where compiled code is kept; "" where no folder can be written.

@@ -53,6 +53,14 @@ class CollectConfig(Config):
 
         return teachers.parse(self.teacher, self.world)
 
+    @property
+    def arithmetic(self) -> str:
+        """By which arithmetic its rows are made on this machine."""
+        from ..arithmetic.identity import of_torch
+        from ..flying.compiled import arithmetic_of
+
+        return arithmetic_of(self.world, self.parsed_teacher) if self.pilot == TEACHER else of_torch()
+
     def manifest(self, fingerprint: str = "") -> Manifest:
         """Return the manifest this collection begins with.
 
@@ -73,4 +81,5 @@ class CollectConfig(Config):
             episodes_per_shard=self.episodes_per_shard,
             code=code_version(),
             packages={**package_versions(), **simulators.packages_of(self.world)},
+            arithmetic=self.arithmetic,
         )

@@ -3,17 +3,18 @@
 Notation: E episodes, N aircraft at the start.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ..airspace.world_config import EMBEDDED, WorldConfig
 from ..arithmetic import compiling
+from ..arithmetic.identity import PORTABLE, of_torch
 from ..kernels.detection import FEW
 from ..kernels.flight import Flown, fly
 from ..kernels.traffic import physics_of
 from ..scenarios.registry import NOISE_STREAM, lay_out, stack, stream_of
-from ..teachers.rules import Rules
+from ..teachers.rules import STRAIGHT, Rules
 
 RECORDED_REWARD = "seed"
 """The reward that the kernels write into rows; what they fly does not depend on it."""
@@ -46,6 +47,25 @@ def rules_of(config: WorldConfig, teacher: object, is_recording: bool = True) ->
         return None
     rules: Rules = teacher.rules()  # type: ignore[attr-defined]
     return rules
+
+
+def arithmetic_of(config: WorldConfig, teacher: object, is_recording: bool = True) -> str:
+    """Return by which arithmetic a teacher flies in a world here; anyone else flies by `of_torch()`."""
+    return of_torch() if rules_of(config, teacher, is_recording) is None else PORTABLE
+
+
+def prepare(report: Callable[[str], object] = lambda line: None) -> None:
+    """Compile the kernels now, if they can be and have not been on this machine: workers then find them.
+
+    Args:
+        report: Is told before it takes long.
+    """
+    if compiling.REASON:
+        return
+    if not compiling.is_kept(fly):
+        report("Compiling the kernels, once on this machine: about ten seconds.")
+    config = WorldConfig(aircraft=1, max_steps=1)
+    fly_compiled(config, Rules(STRAIGHT, config.protected_zone_m, config.lookahead_s), 0, [0])
 
 
 def why_not(config: WorldConfig, teacher: object, is_recording: bool = True) -> str:
