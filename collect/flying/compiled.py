@@ -143,3 +143,7 @@ def fly_compiled(
         is_recording,
         int(steps.sum()) + 16 if is_recording else 1,
     )
+
+
+if __name__ == "__main__":  # `make install`
+    prepare(print)

@@ -13,8 +13,10 @@ from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_flown, distance_to_go
 from ..airspace.world_config import WorldConfig
+from ..arithmetic.identity import of_torch
 from ..kernels.flight import FIGURES, Flown
 from ..teachers.rules import Rules
+from . import compiled
 from .compiled import fly_chunks, rules_of
 from .encounters import encounters_of
 from .events import EventCounter
@@ -186,6 +188,13 @@ def fly_scenarios(
     if progress:
         progress(flying)
     return counter.result()
+
+
+def arithmetic_of(pilot: Pilot) -> str:
+    """Return by which arithmetic `fly_scenarios` flies a pilot here."""
+    if not isinstance(pilot, TeacherPilot):
+        return of_torch()
+    return compiled.arithmetic_of(pilot.world_config, pilot.teacher, is_recording=False)
 
 
 def _fly_compiled(

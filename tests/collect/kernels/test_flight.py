@@ -179,6 +179,11 @@ def test_a_teacher_without_rules_flies_in_torch(monkeypatch: pytest.MonkeyPatch)
         def velocity(self, state, conflicts=None):
             return teachers.parse("mvp", config).velocity(state, conflicts)
 
+    class Bolder(type(teachers.parse("mvp", config))):
+        def velocity(self, state, conflicts=None):
+            return teachers.parse("none", config).velocity(state, conflicts)
+
     monkeypatch.setattr(compiled, "fly", None)
     assert compiled.rules_of(config, Mine()) is None
+    assert compiled.rules_of(config, Bolder(config)) is None  # the rules it inherits are not what it flies
     assert len(record(config, 0, range(2), Mine())[0]["step"])
