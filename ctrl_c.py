@@ -2,7 +2,7 @@
 
 Python raises KeyboardInterrupt wherever it is: within an import, libraries swallow it or turn it into other errors;
 within numba's compiler it is lost, or LLVM crashes. So there, and when it comes again, the process ends without any
-more ado. That loses nothing: whatever skyclone writes appears whole or not at all, and workers end with their parent.
+more ado. That loses nothing: whatever skyclone writes appears whole or not at all; workers end with their parent.
 """
 
 import os
