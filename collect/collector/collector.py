@@ -6,7 +6,7 @@ same command goes on from the shards that are there, and ends with the same cont
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,8 +160,7 @@ def collect(
         workers: How many processes, 1 works in this one; or tasks at once, None for all the cluster can take.
         shards: Which shards to make; all by default.
         load_pilot: Makes the pilot from its name, if the teacher does not fly itself.
-        other_arithmetic: What to do where what there is was made by another arithmetic: `refuse` to go on,
-            `remake` all of it here, or `keep` it and mark what is made.
+        other_arithmetic: Where rows were made by another one: `refuse`, `remake` or `keep` and mark them.
         command: What the user called, for the card.
         report: Is told what was found and done, a line at a time.
         progress: Is told the number of episodes to fly, once, and then each shard made.
@@ -184,12 +183,8 @@ def collect(
     times.checking_s = time.perf_counter() - start
     progress(sum(len(writer.manifest.shard_episodes(index)) for index in missing))
     maker = ShardMaker(folder.resolve(), config, writer.manifest, load_pilot, other)
-    ray = engine == "ray"
-    if missing and not ray and config.arithmetic == PORTABLE:
-        prepare(report)
-    making = cluster.work(maker, missing, workers, report) if ray else work(maker, missing, workers or 1)
     try:
-        with closing(making) as shards_made:
+        with closing(_making(maker, missing, engine, workers, report)) as shards_made:
             for made in shards_made:
                 writer.add(made.entry)
                 times.add(made)
@@ -199,10 +194,21 @@ def collect(
     finally:
         writer.clean()
     manifest = writer.finish(command)
-    if ray:
+    if engine == "ray":
         _check_shared(folder, manifest)
     times.total_s = time.perf_counter() - start
     return manifest, times
+
+
+def _making(
+    maker: ShardMaker, missing: list[int], engine: str, workers: int | None, report: Report
+) -> Generator[Made]:
+    """Make shards by an engine; the kernels are compiled before processes of this machine need them."""
+    if engine == "ray":
+        return cluster.work(maker, missing, workers, report)
+    if missing and maker.config.arithmetic == PORTABLE:
+        prepare(report)
+    return work(maker, missing, workers or 1)
 
 
 def _wanted(config: CollectConfig, load_pilot: LoadPilot | None, shards: range | None, report: Report) -> Manifest:
