@@ -35,7 +35,8 @@ def test_the_noise_is_normal_and_independent():
 
 @entry
 def _philox(counter: np.ndarray, key: np.ndarray) -> tuple[int, int, int, int]:
-    return philox(counter[0], counter[1], counter[2], counter[3], key[0], key[1])
+    a, b, c, d = int(counter[0]), int(counter[1]), int(counter[2]), int(counter[3])
+    return philox(a, b, c, d, int(key[0]), int(key[1]))
 
 
 @entry
