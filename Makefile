@@ -143,11 +143,10 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 # torch calculates as processors without these extensions do; the numeric tests are run under each.
 CAPABILITIES ?= avx2 default
 # What depends on the processor's arithmetic, from the geometry of two aircraft to the steps of training.
-NUMERIC := $(addprefix tests/,collect/airspace collect/flying collect/teachers \
-	datasets/traffic evaluate/attention evaluate/deployment/test_rounding.py evaluate/metrics train/cloning/test_diagnosis.py \
-	train/cloning/test_heldout.py train/cloning/test_update.py $(addprefix train/finetuning/,test_analytic.py \
-	test_critic.py test_ppo.py test_ppo_method.py test_ppo_update.py test_rollout.py) train/networks \
-	$(addprefix train/runs/,test_confidence_intervals.py test_gate.py test_muon.py) train/test_policy.py train/test_pretrained.py)
+NUMERIC := $(addprefix tests/,collect/airspace collect/flying collect/teachers datasets/traffic evaluate/attention \
+	evaluate/deployment/test_rounding.py evaluate/metrics train/cloning/test_diagnosis.py \
+	train/cloning/test_heldout.py train/cloning/test_update.py train/finetuning train/networks train/runs \
+	train/test_policy.py train/test_pretrained.py)
 
 test: $(VENV)/.developer  ## the default test suite (about three minutes)
 	$(PYTEST)

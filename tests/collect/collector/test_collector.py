@@ -267,7 +267,7 @@ def _kill_again_and_again(folder: Path, workers: int, kills: int, seed: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])  # with 2 and 3 workers
+@pytest.mark.parametrize("seed", range(3))  # with 1, 2 and 3 workers
 def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: str, seed: int) -> None:
     folder = tmp_path / "data"
     _kill_again_and_again(folder, workers=1 + seed % 3, kills=3, seed=seed)
