@@ -33,10 +33,11 @@ TRAINING_EPISODES = 2**40
 bits), so whatever the seeds, no layout is seen twice. (Above 2**40, an episode's number and stream cannot be
 mistaken for one below it when `scenarios.generator_of` strings them together.)"""
 
-LOS_S = 10.0
-"""So long, without a break, an aircraft may lose separation: a zone is crossed in about as many seconds."""
-STANDING_S = 20.0
-"""So long it may fly at less than `STANDING` of cruise speed."""
+LONGEST_LOS = 0.9
+"""So long, without a break, an aircraft may lose separation: in units of R / cruise speed, in which two that meet
+head-on cross from edge to edge. In the reference world 10 s."""
+LONGEST_STANDING = 1.8
+"""So long, in the same units, it may fly at less than `STANDING` of cruise speed: 20 s."""
 STANDING = 0.1
 
 _TERMS_EVERY = 8  # steps between two looks at the single terms of the reward, which cost a second computation
@@ -132,7 +133,8 @@ class Stranded:
         is_standing = (traffic.speed_mps < STANDING * config.cruise_mps) & traffic.is_flying
         self.los_s = (self.los_s + config.step_s) * is_in_los
         self.standing_s = (self.standing_s + config.step_s) * is_standing
-        is_stuck = (self.los_s >= LOS_S) | (self.standing_s >= STANDING_S)
+        unit_s = zone / config.cruise_mps
+        is_stuck = (self.los_s >= LONGEST_LOS * unit_s) | (self.standing_s >= LONGEST_STANDING * unit_s)
         if bool(is_stuck.any()):
             world.traffic = traffic.clone()
             world.traffic.is_flying &= ~is_stuck

@@ -19,8 +19,6 @@ from skyclone.train import networks
 from skyclone.train.finetuning import ppo
 from skyclone.train.finetuning.critic import Critic
 from skyclone.train.finetuning.rollout import (
-    LOS_S,
-    STANDING_S,
     TRAINING_EPISODES,
     Crew,
     Rollout,
@@ -273,10 +271,10 @@ def put(world: World, places: Sequence[Place], speed_mps: float | Sequence[float
 
 
 def flying_after(
-    steps: int, places: Sequence[Place], speed_mps: float | Sequence[float], step_s: float = 1.0
+    steps: int, places: Sequence[Place], speed_mps: float | Sequence[float], config: WorldConfig = FREE
 ) -> list[bool]:
     """Who of one episode still flies after some steps in the same places."""
-    world = World(WorldConfig(aircraft=3, step_s=step_s), 0, range(1))
+    world = World(config, 0, range(1))
     stranded = Stranded(world)
     for _ in range(steps):
         flying = world.traffic.is_flying
@@ -295,8 +293,8 @@ def flying_after(
 @pytest.mark.parametrize(
     ("places", "speed_mps", "seconds", "stuck"),
     [
-        (CLOSE, 9.0, LOS_S, [1, 2]),
-        (APART, [9.0, 0.0, 0.5], STANDING_S, [1, 2]),
+        (CLOSE, 9.0, 10.0, [1, 2]),
+        (APART, [9.0, 0.0, 0.5], 20.0, [1, 2]),
         (APART, [9.0, 9.0, 0.89], 20.0, [2]),
     ],
 )
@@ -304,9 +302,17 @@ def flying_after(
 def test_taken_out_after_so_many_seconds_and_not_before(
     places: list[Place], speed_mps: float, seconds: float, stuck: list[int], step_s: float
 ) -> None:
-    steps = round(seconds / step_s)
-    assert flying_after(steps - 1, places, speed_mps, step_s) == [True] * 3
-    assert flying_after(steps, places, speed_mps, step_s) == [place not in stuck for place in range(3)]
+    config, steps = replace(FREE, step_s=step_s), round(seconds / step_s)
+    assert flying_after(steps - 1, places, speed_mps, config) == [True] * 3
+    assert flying_after(steps, places, speed_mps, config) == [place not in stuck for place in range(3)]
+
+
+def test_where_zones_take_longer_to_cross_one_may_be_in_them_for_longer() -> None:
+    slow = replace(FREE, cruise_mps=4.0, start_separation_m=125.0)  # 100 m at 4 m/s: 25 s
+    assert flying_after(22, CLOSE, 4.0, slow) == [True] * 3
+    assert flying_after(23, CLOSE, 4.0, slow) == [True, False, False]
+    assert flying_after(44, APART, [4.0, 0.0, 0.5], slow) == [True] * 3
+    assert flying_after(45, APART, [4.0, 0.0, 0.5], slow) == [True, False, True]
 
 
 def test_flying_and_slow_flight_are_no_reason() -> None:
