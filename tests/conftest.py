@@ -16,3 +16,14 @@ def ctrl_c_arrives() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Let torch use one thread: the arrays here are tiny, and two threads spend their time waiting for each other.
+
+    Commands in processes of their own keep what they take for themselves.
+    """
+    import torch  # not above: xdist's own process reads this file, and calculates nothing
+
+    torch.set_num_threads(1)

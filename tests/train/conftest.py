@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from finetuning_runs import make_clone
 
 from skyclone.collect.airspace.world_config import WorldConfig
@@ -22,12 +21,6 @@ DRAWN = {
     for module, name in ((cloning_plots, "losses"), (cloning_plots, "attention"), (finetuning_plots, "safety"))
 }
 Relabelled = Callable[[Dataset, Path, Callable[[Table], None]], Dataset]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Let torch use one thread: the networks here are tiny, and on a busy machine two are many times slower."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)

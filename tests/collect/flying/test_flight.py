@@ -63,6 +63,21 @@ def test_finished_episodes_drop_out_and_the_others_keep_their_slots():
         torch.testing.assert_close(torch.stack(states), torch.stack(tracks[slot]), rtol=0, atol=1e-2)
 
 
+def test_two_threads_fly_what_one_flies():
+    """All other tests have one; torch shares out arrays of more than 32,768 numbers."""
+    config = WorldConfig(aircraft=60, max_steps=5)
+    pilot = teacher_pilot(make("mvp", config), config)
+    flights = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            flights.append([step.traffic.north_m for step in fly(World(config, 0, range(12)), pilot)])
+        finally:
+            torch.set_num_threads(1)
+    assert len(flights[0]) == 5
+    assert all(torch.equal(one, two) for one, two in zip(*flights, strict=True))
+
+
 def test_advice_counts_the_conflicts_the_teacher_acts_on(traffic_of):
     # 106 m beside each other: inside MVP's 110 m, outside of R
     traffic = traffic_of([(0, 0, 0, 9), (106, 100, 180, 9)], waypoints=[(0, 900), (106, -900)])
