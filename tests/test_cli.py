@@ -15,6 +15,7 @@ import pytest
 from forked_command import ended, started
 
 from skyclone.cli import COMMANDS, main, skyclone
+from skyclone.datasets.cli import datasets
 
 
 def call(*arguments: str) -> int:
@@ -188,17 +189,16 @@ def test_whatever_the_streams_and_names_it_is_one_line(folder: Path, command: st
     assert "Exception ignored" not in said
 
 
-def test_refused_memory_is_one_line(folder: Path) -> None:
+def test_refused_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """As torch says it, whatever it was that wanted so much."""
-    refused = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes."
-    program = (
-        "import torch\nfrom skyclone import cli\nfrom skyclone.datasets import cli as c\n"
-        f"def refuse(*a, **k): raise RuntimeError({refused!r})\n"
-        "c.datasets.commands['info'].callback = refuse\ncli.main(['datasets', 'info', 'data'])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Error: not enough memory. Try a smaller batch, fewer aircraft or fewer workers.\n"
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes.")
+
+    monkeypatch.setattr(datasets.commands["info"], "callback", refuse)
+    assert call("datasets", "info", ".") == 1
+    expected = "Error: not enough memory. Try a smaller batch, fewer aircraft or fewer workers.\n"
+    assert capfd.readouterr() == ("", expected)
 
 
 def test_other_runtime_errors_are_ours_to_mend(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
