@@ -220,7 +220,7 @@ BEGIN = (
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_at_any_moment_is_one_line(folder: Path, times: int) -> None:
     """Within imports and outside, once and again while the first one is obeyed."""
-    dice = random.Random(times)
+    dice, environment = random.Random(times), {**os.environ, "OMP_NUM_THREADS": "1"}
     commands = (
         ("collect", "--out", "more", "--episodes", "5000", "--workers", "2"),
         ("evaluate", "--scenarios", "5000", "--baselines", "none"),
@@ -229,7 +229,8 @@ def test_ctrl_c_at_any_moment_is_one_line(folder: Path, times: int) -> None:
     for command in commands * 2:
         process = subprocess.Popen(
             [sys.executable, "-c", BEGIN, *command],
-            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
         )  # fmt: skip
         assert process.stdout is not None
         process.stdout.readline()

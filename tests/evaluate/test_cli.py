@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -138,7 +139,8 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     """Start an evaluation in a folder."""
     options = "--baselines none,mvp --scenarios 30 --batch 3 --aircraft 8 --bootstrap 100 --out out"
     command = [sys.executable, "-m", "skyclone", "evaluate", *options.split()]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 @pytest.mark.slow

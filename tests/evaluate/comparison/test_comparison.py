@@ -198,7 +198,10 @@ def test_a_teacher_s_name_makes_no_folder(data: Path, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_it_goes_on_to_the_same_table(data: Path, tmp_path: Path) -> None:
+def test_killed_in_the_middle_it_goes_on_to_the_same_table(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = ["--data", str(data), "--models", MODELS, "--observation", "ego:intruders=2", "--steps", "150"]
     options += ["--seconds", "0", "--seeds", "2", "--batch-size", "128", "--scenarios", "3", "--bootstrap", "100"]
     command = [sys.executable, "-m", "skyclone", "compare", *options]

@@ -396,7 +396,8 @@ def test_kill_9_for_real(small_dataset: Dataset, tmp_path: Path, name: str, afte
         f"config = CloningConfig(**{config.to_json()!r});"
         f"cloning.Cloning([open_dataset({str(small_dataset.path)!r})], {str(tmp_path / 'run')!r}, config).train()"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL)
     while not (tmp_path / "run" / "last.state.safetensors").exists() and process.poll() is None:
         time.sleep(0.02)
     time.sleep(after_s)
