@@ -63,6 +63,8 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
 
     start = time.perf_counter()
     plans = _prepare(**options)
+    for plan in plans:
+        plan.weigh(workers, say)
     loaded = [load_all(plan) for plan in plans]  # all of them before anything is flown
     if out is not None:
         output.check(out)  # makes the folder
