@@ -1,7 +1,7 @@
 """How long a command will work and how much room it will take, said before it begins.
 
-What cannot fit into memory or onto the disk, or would take a hundred years, is refused; what takes an hour or most of
-the disk is said, and begun. The figures are rough: no more than orders of magnitude are judged by them.
+What cannot fit into memory or onto the disk, or would take a hundred years, is refused; what takes an hour or most
+of the disk is said, and begun. The figures are rough: no more than orders of magnitude are judged by them.
 """
 
 import os

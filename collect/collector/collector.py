@@ -10,10 +10,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
-from ...datasets import effort
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.manifest import SHARD_FOLDER, Manifest, ShardEntry
 from ...datasets.files.shards import write_shard
@@ -166,7 +164,7 @@ def collect(
     load_pilot = None if config.pilot == TEACHER else load_pilot
     _check_engine(engine)
     wanted = _wanted(config, load_pilot, shards)
-    _weigh(folder, config, len(shards) if shards else wanted.shard_count, workers or 1, report)
+    config.weigh(folder, len(shards or range(wanted.shard_count)), workers or 1, report)
     writer = DatasetWriter(folder, wanted, report)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
@@ -200,24 +198,6 @@ def _wanted(config: CollectConfig, load_pilot: LoadPilot | None, shards: range |
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(config.world, config.seed, 0)
     return wanted
-
-
-def _weigh(folder: Folder, config: CollectConfig, shards: int, workers: int, report: Report) -> None:
-    """Refuse what cannot fit, and say what takes very long, before anything is begun."""
-    world, at_once = config.world, min(config.episodes, config.episodes_per_shard)
-    episodes = min(config.episodes, shards * at_once)
-    rows = effort.rows_of(episodes, world.aircraft, world.max_steps)
-    rate = effort.FLOWN_BY_RULE if config.pilot == TEACHER else effort.FLOWN_BY_NETWORK
-    there = sum(sizes(folder / SHARD_FOLDER).values()) if isinstance(folder, Path) else 0
-    effort.weigh(
-        f"{episodes:,} episodes of {world.aircraft} aircraft",
-        report,
-        seconds=rows / rate / min(workers, shards),
-        memory=min(workers, shards) * effort.memory_of_flight(at_once, world.aircraft, world.max_steps),
-        disk=rows * effort.BYTES_STORED - there,
-        folder=folder,
-        less="fewer --episodes or --episodes-per-shard",
-    )
 
 
 def _fingerprint(config: CollectConfig, load_pilot: LoadPilot | None) -> str:

@@ -12,7 +12,7 @@ from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.machine import processors
-from ...datasets.options import chosen, options_of
+from ...datasets.options import PLACE, chosen, options_of
 from ..runs.config_file import CONFIG_NAME
 from .config import CloningConfig, load_config, recipes, where
 
@@ -75,7 +75,7 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
     metavar="DIR",
     help="Dataset, a folder or s3://bucket/folder; may be given several times.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder for the run.")
+@click.option("--out", required=True, type=PLACE, metavar="RUN", help="Folder for the run.")
 @options_of(
     CloningConfig,
     "model",

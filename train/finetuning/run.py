@@ -123,8 +123,8 @@ class Finetuning:
         flown = effort.memory_of_flight(max(config.envs, config.gate_scenarios), most, 0)
         gate_rows = 2 * effort.rows_of(config.gate_scenarios, most, world.max_steps)
         effort.weigh(
-            f"{config.steps:,} agent-steps in {config.envs:,} episodes x {most} aircraft, {length:,} steps at once, "
-            f"and {config.gate_scenarios:,} gate scenarios",
+            f"{config.steps:,} agent-steps in {config.envs:,} episodes of {most} aircraft, {length:,} steps at "
+            f"once, and {config.gate_scenarios:,} gate scenarios",
             self._say,
             seconds=config.steps / effort.TUNED / config.processes + gate_rows / effort.FLOWN_BY_NETWORK,
             memory=kept + flown if self.device.type == "cpu" else 0,
