@@ -35,7 +35,7 @@ def _random_traffic(generator: np.random.Generator, config: WorldConfig, aircraf
 def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig) -> np.ndarray:
     """Draw positions (n, 2) uniformly in the polygon, each at least the start separation from the others."""
     radius, gap2 = config.sector_radius_m, config.start_separation_m**2
-    most = _most_points(corners, config.start_separation_m)
+    most = most_points(corners, config.start_separation_m)
     if aircraft > most:
         raise ConfigurationError(
             f"could not place {aircraft} aircraft {config.start_separation_m:g} m apart in the sector (at most "
@@ -62,7 +62,7 @@ def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, co
     )
 
 
-def _most_points(corners: Corners, gap_m: float) -> float:
+def most_points(corners: Corners, gap_m: float) -> float:
     """Return a bound on the points in a convex polygon that are a gap apart (Groemer, Math. Z. 73, 1960)."""
     if not gap_m:
         return np.inf
