@@ -7,6 +7,7 @@ of the disk is said, and begun. The figures are rough: no more than orders of ma
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import ConfigurationError
@@ -92,11 +93,11 @@ def memory_bytes() -> int | None:
 
 def free_bytes(folder: Path) -> int | None:
     """Return how much is free on the disk that a folder is on or will be; None where that cannot be known."""
-    for place in (folder.absolute(), *folder.absolute().parents):
-        try:
-            return shutil.disk_usage(place).free
-        except (OSError, ValueError):
-            continue
+    with suppress(OSError, ValueError):  # the folder one is in may be gone
+        place = folder.absolute()
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        return shutil.disk_usage(place).free
     return None
 
 
