@@ -1,19 +1,24 @@
 """Ctrl-C at any moment is one line and exit code 1; the second one ends the process at once.
 
 Python raises KeyboardInterrupt wherever it is: within an import, libraries swallow it or turn it into other errors.
-So there, and when it comes again, the process ends without any more ado. That loses nothing: whatever skyclone
-writes appears whole or not at all, and workers end with their parent.
+So there, in a `__del__` (where Python swallows it with a traceback), and when it comes again, the process ends
+without any more ado. That loses nothing: whatever skyclone writes appears whole or not at all, and workers end with
+their parent.
 """
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 MESSAGE = "Interrupted. What was finished is kept; the same command goes on where it can."
 EXIT_CODE = 1  # failed, as every other reason to end early
 
 _pressed: list[int] = []  # not empty after the first Ctrl-C
+_before: list[Callable[[Any], Any]] = []  # who reported what Python swallows
 
 
 def install() -> None:
@@ -24,12 +29,15 @@ def install() -> None:
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
+        _before.append(sys.unraisablehook)
+        sys.unraisablehook = _end_if_swallowed
 
 
 def uninstall() -> None:
     """Leave Ctrl-C to Python again, for a process that goes on."""
     if signal.getsignal(signal.SIGINT) is _stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = _before.pop()
     _pressed.clear()
 
 
@@ -44,8 +52,20 @@ def _stop(number: int, frame: FrameType | None) -> None:
     _pressed.append(number)
     if is_first and not _is_importing(frame):
         raise KeyboardInterrupt
+    _end(says=is_first)
+
+
+def _end_if_swallowed(failure: Any) -> None:
+    """End at once if Python has swallowed a Ctrl-C; report anything else as before."""
+    if issubclass(failure.exc_type, KeyboardInterrupt):
+        _end(says=True)
+    _before[-1](failure)
+
+
+def _end(says: bool) -> None:
+    """End this process now."""
     try:
-        if is_first:
+        if says:
             os.write(2, f"{MESSAGE}\n".encode())
     finally:
         os._exit(EXIT_CODE)

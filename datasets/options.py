@@ -8,6 +8,7 @@ def train(ctx, **options):
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -24,6 +25,20 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 WORKERS = click.IntRange(1, 1024)
 """How many processes may be asked for: more than any machine of ours has processors."""
 _TYPES = {int: click.INT, float: click.FLOAT, str: click.STRING, bool: click.BOOL}
+
+
+class _Place(click.Path):
+    """A file or a folder; no name at all, as of a shell's variable that is not set, is not the folder one is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return its path."""
+        if value == "":
+            self.fail("expected the name of a file or folder, got none. Is a variable empty?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PLACE = _Place(path_type=Path)
+"""Where a command writes, or what it reads."""
 
 
 class CommaList(click.ParamType):

@@ -15,7 +15,7 @@ from ..collect.airspace.world_config import WorldConfig
 from ..collect.cli import scenario_option, simulator_option, world_of
 from ..datasets.config import fields_of
 from ..datasets.console import printable, say
-from ..datasets.options import WORKERS, CommaList, default_from, options_of
+from ..datasets.options import PLACE, WORKERS, CommaList, default_from, options_of
 from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 
 
@@ -33,9 +33,7 @@ from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 )
 @scenario_option
 @simulator_option
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for evaluation.json, report.html, recording.json."
-)
+@click.option("--out", type=PLACE, help="Folder for evaluation.json, report.html, recording.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @options_of(EvaluationConfig, "seed", "batch", "bootstrap", "device", "front", bounded=True)
 @click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes.")
@@ -63,6 +61,8 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
 
     start = time.perf_counter()
     plans = _prepare(**options)
+    for plan in plans:
+        plan.weigh(workers, say)
     loaded = [load_all(plan) for plan in plans]  # all of them before anything is flown
     if out is not None:
         output.check(out)  # makes the folder

@@ -225,6 +225,7 @@ def test_ctrl_c_at_any_moment_is_one_line(folder: Path, times: int) -> None:
         ("collect", "--out", "more", "--episodes", "5000", "--workers", "2"),
         ("evaluate", "--scenarios", "5000", "--baselines", "none"),
         ("datasets", "info", "data"),
+        ("finetune", "--from", "pretrained:clone", "--out", "more", "--processes", "2", "--envs", "16"),
     )
     for command in commands * 2:
         process = subprocess.Popen(

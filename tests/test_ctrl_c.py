@@ -14,6 +14,7 @@ from skyclone import ctrl_c
 signal.signal(signal.SIGINT, signal.default_int_handler)
 ctrl_c.install()
 sys.path.insert(0, sys.argv[1])
+press = lambda _: os.kill(os.getpid(), signal.SIGINT)
 try:
     {body}
 except BaseException as error:
@@ -28,6 +29,7 @@ except BaseException as error:
     [
         ("os.kill(os.getpid(), signal.SIGINT)", "caught KeyboardInterrupt\n", ""),  # the second one ends it
         ("import pressed", "", f"{ctrl_c.MESSAGE}\n"),  # although the module swallows it
+        ("type('Freed', (), {'__del__': press})()", "", f"{ctrl_c.MESSAGE}\n"),  # although Python swallows it
     ],
 )
 def test_within_an_import_and_the_second_time_it_ends_at_once(

@@ -20,6 +20,7 @@ from skyclone.cli import skyclone
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
+from skyclone.datasets import effort
 from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, networks
 
@@ -206,6 +207,51 @@ def test_every_value_alone(call: Callable[[list[str]], tuple[int, str]], name: s
         for value in ("nan", "9" * 400, "\udcff"):
             arguments = arguments_with(name, [(parameter, value)])
             check(arguments, *call(arguments))
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "says"),
+    [
+        ("collect", "--episodes 2147483647", "got 2,147,483,647 episodes of 2 aircraft"),
+        ("collect", "--episodes 10000000", "episodes of 2 aircraft, 128 at once: about"),
+        (
+            "collect",
+            "--episodes 16384 --aircraft 100 --episodes-per-shard 16384",
+            "expected what fits into the memory",
+        ),
+        ("collect", "--aircraft 1000", "could not place 1000 aircraft 125 m apart in the sector (at most 2"),
+        ("train", "--epochs 9223372036854775807", "expected what ends within a hundred years, got 9,223,372"),
+        ("train", "--epochs 1000000000", "1,000,000,000 epochs of "),
+        ("dagger", "--epochs 9223372036854775807", "got 3 rounds of 256 episodes of 3 aircraft, 9,223,372"),
+        ("dagger", "--rounds 100 --episodes 1048576", "100 rounds of 1,048,576 episodes of 3 aircraft"),
+        ("finetune", "--steps 1000000000000000000", "within a hundred years, got 1,000,000,000,000,000,000 agent"),
+        ("finetune", "--steps 10000000000 --envs 4 --processes 1", "10,000,000,000 agent-steps in 4 episodes"),
+        ("finetune", "--envs 1048576 --aircraft 200", "expected what fits into the memory"),
+        ("finetune", "--horizon 9223372036854775807", "expected horizon from 1 to 32,000"),
+        ("evaluate", "--scenarios 2147483647", "expected what fits into the memory"),
+        ("evaluate", "--scenarios 1000000 --bootstrap 100", "1,000,000 scenarios of 2 aircraft, 64 at once"),
+        ("evaluate", "--bootstrap 9223372036854775807", "expected bootstrap from 100 to 1,000,000"),
+        ("compare", "--steps 1000000000000000000", "got 12 trainings of 1,000,000,000,000,000,000 steps"),
+        ("compare", "--seconds 1e9", "trainings of 2,000 steps and 1e+09 processor seconds: about"),
+        ("compare", "--seeds 18446744073709551616,", "expected seeds up to"),
+        ("compare", "--conflict-weight inf", "expected conflict_weight above 0"),
+    ],
+)
+def test_what_is_absurd_is_said_before_any_work(
+    call: Callable[[list[str]], tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    options: str,
+    says: str,
+) -> None:
+    monkeypatch.setattr(effort, "memory_bytes", lambda: 32e9)
+    monkeypatch.setattr(effort, "free_bytes", lambda folder: 500e9)
+    code, said = call([command, *CHEAP[command], *options.split()])
+    assert code, said
+    assert says in said
+    assert "Error: " in said
+    assert HAS_BEGUN not in said or said.startswith("Warning: "), said
+    check([command, options], code, said)
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

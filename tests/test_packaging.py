@@ -22,6 +22,7 @@ datasets.spec
 datasets.options
 datasets.traffic
 datasets.files
+datasets.effort
 datasets.loading
 datasets.dataset
 datasets.conversion datasets.labels

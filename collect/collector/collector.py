@@ -163,7 +163,7 @@ def collect(
     times, start = Times(), time.perf_counter()
     load_pilot = None if config.pilot == TEACHER else load_pilot
     _check_engine(engine)
-    writer = DatasetWriter(folder, _wanted(config, load_pilot, shards), report)
+    writer = DatasetWriter(folder, _wanted(folder, config, load_pilot, shards, workers, report), report)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept = len(numbers) - len(missing)
@@ -189,12 +189,20 @@ def collect(
     return manifest, times
 
 
-def _wanted(config: CollectConfig, load_pilot: LoadPilot | None, shards: range | None) -> Manifest:
+def _wanted(
+    folder: Folder,
+    config: CollectConfig,
+    load_pilot: LoadPilot | None,
+    shards: range | None,
+    workers: int | None,
+    report: Report,
+) -> Manifest:
     """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
     wanted = config.manifest(_fingerprint(config, load_pilot))
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(config.world, config.seed, 0)
+    config.weigh(folder, len(shards or range(wanted.shard_count)), workers or 1, report)
     return wanted
 
 

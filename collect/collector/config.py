@@ -1,10 +1,14 @@
 """What to collect: one frozen config, whose manifest lies in the dataset."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from pydantic import Field
 
-from ...datasets import spec
+from ...datasets import effort, spec
 from ...datasets.config import Config, config
-from ...datasets.files.manifest import SUFFIXES, Manifest
+from ...datasets.files.manifest import SHARD_FOLDER, SUFFIXES, Manifest
+from ...datasets.files.storage import Folder, sizes
 from ...datasets.provenance import code_version, package_versions
 from ..airspace.world_config import WorldConfig
 
@@ -61,4 +65,31 @@ class CollectConfig(Config):
             episodes_per_shard=self.episodes_per_shard,
             code=code_version(),
             packages={**package_versions(), **simulators.packages_of(self.world)},
+        )
+
+    def weigh(self, folder: Folder, shards: int, workers: int, say: Callable[[str], None]) -> None:
+        """Refuse what cannot fit, and say what takes very long.
+
+        Args:
+            folder: Where it goes; what lies there already is taken for a part of it.
+            shards: How many are wanted.
+            workers: How many are made at once.
+            say: Receives a line for people.
+
+        Raises:
+            ConfigurationError: It fits neither into memory nor onto the disk, or would take a hundred years.
+        """
+        world, at_once = self.world, min(self.episodes, self.episodes_per_shard)
+        episodes, workers = min(self.episodes, shards * at_once), min(workers, shards)
+        rows = effort.rows_of(episodes, world.aircraft, world.max_steps)
+        rate = effort.FLOWN_BY_RULE if self.pilot == TEACHER else effort.FLOWN_BY_NETWORK
+        there = sum(sizes(folder / SHARD_FOLDER).values()) if isinstance(folder, Path) else 0
+        effort.weigh(
+            f"{episodes:,} episodes of {world.aircraft} aircraft, {at_once:,} at once",
+            say,
+            seconds=rows / rate / workers,
+            memory=workers * effort.memory_of_flight(at_once, world.aircraft, world.max_steps),
+            disk=rows * effort.BYTES_STORED - there,
+            folder=folder,
+            less="fewer --episodes or --episodes-per-shard",
         )

@@ -101,6 +101,8 @@ def _destination(dataset_id: str) -> tuple[Path, Path]:
         raise ConfigurationError(
             f"'{dataset_id}' is no Minari id: expected NAMESPACE/NAME-vVERSION, such as skyclone/mvp-v0"
         ) from None
+    if os.environ.get(_FOLDER) == "":
+        raise ConfigurationError(f"expected the name of a folder in {_FOLDER}, got none. Unset it, or name one.")
     return get_dataset_path(), get_dataset_path(dataset_id)
 
 
@@ -164,7 +166,7 @@ def _temporary_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-_LOCK = "lock"
+_LOCK, _FOLDER = "lock", "MINARI_DATASETS_PATH"
 
 
 def _write(

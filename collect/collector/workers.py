@@ -92,7 +92,7 @@ class _Crew:
         """Give the pool something to make; it starts a process for it if none is idle."""
         before = multiprocessing.active_children()
         try:
-            with _without_ctrl_c():
+            with without_ctrl_c():
                 return self._pool.submit(_make_one, number)
         except BrokenProcessPool:
             raise self._died() from None
@@ -124,7 +124,7 @@ class _Crew:
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
+def without_ctrl_c() -> Iterator[None]:
     """Let processes that are started in the block leave Ctrl-C to this one, from their first instruction on.
 
     Ctrl-C reaches every process of the terminal. Windows can keep it from a process only once that runs.

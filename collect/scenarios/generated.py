@@ -35,6 +35,12 @@ def _random_traffic(generator: np.random.Generator, config: WorldConfig, aircraf
 def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig) -> np.ndarray:
     """Draw positions (n, 2) uniformly in the polygon, each at least the start separation from the others."""
     radius, gap2 = config.sector_radius_m, config.start_separation_m**2
+    most = most_points(corners, config.start_separation_m)
+    if aircraft > most:
+        raise ConfigurationError(
+            f"could not place {aircraft} aircraft {config.start_separation_m:g} m apart in the sector (at most "
+            f"{most:.0f} fit). Ask for fewer aircraft, a larger sector or a smaller start separation."
+        )
     chosen = np.empty((0, 2))
     for _ in range(200):
         candidates = generator.uniform(-radius, radius, (4 * aircraft, 2))
@@ -54,6 +60,16 @@ def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, co
         f"could not place {aircraft} aircraft {config.start_separation_m:g} m apart in the sector "
         f"(placed {len(chosen)}). Ask for fewer aircraft, a larger sector or a smaller start separation."
     )
+
+
+def most_points(corners: Corners, gap_m: float) -> float:
+    """Return a bound on the points in a convex polygon that are a gap apart (Groemer, Math. Z. 73, 1960)."""
+    if not gap_m:
+        return np.inf
+    east, north = corners.T
+    area_m2 = abs(float(east @ np.roll(north, -1) - north @ np.roll(east, -1))) / 2
+    around_m = float(np.hypot(*(corners - np.roll(corners, -1, axis=0)).T).sum())
+    return np.floor(2 / np.sqrt(3) * area_m2 / gap_m**2 + around_m / (2 * gap_m) + 1)
 
 
 @register("circle")

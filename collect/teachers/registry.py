@@ -113,9 +113,10 @@ def action_towards(state: Traffic, velocity: Velocity, config: WorldConfig) -> T
 
 
 def check_detection(name: str, margin: float, lookahead_s: float) -> None:
-    """Raise unless margin and look-ahead time are above 0."""
+    """Raise unless margin and look-ahead time are above 0, and no larger than anyone means."""
     if not (0 < margin < 100 and 0 < lookahead_s < 10_000):
         raise ConfigurationError(
-            f"teacher '{name}': expected margin and lookahead_s above 0, got {margin} and {lookahead_s}. "
+            f"teacher '{name}': expected margin and lookahead_s above 0, below 100 and 10,000, "
+            f"got {margin} and {lookahead_s}. "
             "Example: mvp:margin=1.1:lookahead_s=15"
         )

@@ -144,6 +144,8 @@ def as_folder(text: "str | os.PathLike[str] | RemoteFolder") -> Folder:
     """
     if isinstance(text, RemoteFolder):
         return text
+    if not os.fspath(text):
+        raise ConfigurationError("expected the name of a folder, got none. Is a variable empty?")
     scheme, separator, key = os.fspath(text).partition("://")
     if not separator:
         return Path(text)

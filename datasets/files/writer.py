@@ -81,12 +81,12 @@ class DatasetWriter:
         Raises:
             DatasetError: A file bears the name of a shard but belongs to another dataset.
         """
-        return [index for index in shards if not self._is_there(index)]
+        names = set(sizes(self.folder / SHARD_FOLDER))
+        return [index for index in shards if not self._is_there(index, names)]
 
-    def _is_there(self, index: int) -> bool:
-        """Return whether a shard is there and sound, taking it in if it has no entry."""
+    def _is_there(self, index: int, names: set[str]) -> bool:
+        """Return whether a shard is among the files there and sound, taking it in if it has no entry."""
         entry, name = self.manifest.entry(index), self.manifest.shard_name(index)
-        path = self.folder / SHARD_FOLDER / name
         if entry is not None:
             try:
                 check_bytes(self.folder, entry)
@@ -94,9 +94,7 @@ class DatasetWriter:
                 self._report(f"Shard {name} is {error}. It is made again.")
                 return False
             return True
-        if not path.exists():
-            return False
-        return self._take_in(index)
+        return name in names and self._take_in(index)
 
     def _take_in(self, index: int) -> bool:
         """Enter a shard that has no entry yet, if it is sound; return whether it is."""

@@ -9,7 +9,7 @@ import click
 from ...datasets.config import fields_of
 from ...datasets.console import printable, say
 from ...datasets.files.storage import Folder, as_folder
-from ...datasets.options import WORKERS, options_of
+from ...datasets.options import PLACE, WORKERS, options_of
 from .config import (
     DEFAULT_RATES,
     DEFAULT_SEEDS,
@@ -27,9 +27,7 @@ from .config import (
     "pairwise:width=96@cpa:intruders=8 --observation ego:intruders=8 --lr 1e-3,4e-3",
 )
 @click.option("--data", required=True, type=as_folder, metavar="DIR", help="Dataset they all learn from.")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder for runs and table."
-)
+@click.option("--out", required=True, type=PLACE, metavar="DIR", help="Folder for runs and table.")
 @click.option("--models", default="", help="MODEL[@VIEW], with commas between them.  [default: every network]")
 @click.option("--observation", default="seed", show_default=True, help="View of the models that name none.")
 @options_of(CompareConfig, "seeds", changes={"seeds": {"type": str, "default": DEFAULT_SEEDS}})

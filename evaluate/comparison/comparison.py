@@ -20,6 +20,7 @@ from ...collect import scenarios
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying.figures import Figures
+from ...datasets import effort
 from ...datasets.dataset import open_dataset
 from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import clean, publish
@@ -36,7 +37,7 @@ from ..evaluation.config import UNRESOLVED, Contender, EvaluationConfig
 from ..evaluation.contenders import load_all
 from ..evaluation.flight_store import FlightStore
 from ..report.output import check_folder
-from .config import Budget, CompareConfig, Training, Variant
+from .config import SECONDS, Budget, CompareConfig, Training, Variant
 
 LOG_NAME, CODE_NAME, FLOWN_NAME = "log.txt", "code.json", "flown"
 Say = Callable[[str], None]
@@ -95,6 +96,7 @@ def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say
     world = scenarios.recorded_world(dict(dataset.manifest.world), dataset.path)
     teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))
     flights = EvaluationConfig(contenders=teachers, world=world, scenarios=plan.scenarios, seed=plan.scenario_seed)
+    _weigh(plan, flights, workers, say)
     load_all(flights)  # an unknown teacher is an error before any training
     check_folder(root)
     for training in (*plan.sweep(), *plan.trainings({})):
@@ -122,6 +124,21 @@ def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say
         references={teacher.name: figures[teacher.name] for teacher in teachers},
         seconds=time.perf_counter() - start,
     )
+
+
+def _weigh(plan: CompareConfig, flights: EvaluationConfig, workers: int, say: Say) -> None:
+    """Refuse what cannot fit into memory, and say what takes very long."""
+    trainings = [*plan.sweep(), *plan.trainings({})]
+    amounts = ((training.budget.kind, training.budget.amount) for training in trainings)
+    rate = effort.LEARNED / plan.batch_size  # steps a second
+    seconds = sum(amount if kind == SECONDS else amount / rate for kind, amount in amounts) / workers
+    effort.weigh(
+        f"{len(trainings):,} trainings of {' and '.join(budget.name for budget in plan.budgets)}",
+        say,
+        seconds=seconds,
+        less="fewer --models, --lr, --seeds, --steps or --seconds",
+    )
+    flights.weigh(workers, say)
 
 
 def choose_rates(plan: CompareConfig, scores: dict[Training, float | None]) -> dict[tuple[Variant, Budget], float]:

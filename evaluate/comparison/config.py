@@ -16,6 +16,7 @@ from ...datasets.errors import ConfigurationError
 from ...datasets.spec import comma_list
 from ...datasets.traffic.view import View
 from ...train.cloning.config import MOST_WEIGHT, CloningConfig, Schedule
+from ..evaluation.config import MOST_RESAMPLES
 
 if TYPE_CHECKING:
     from ...train.networks import Network
@@ -165,7 +166,7 @@ class CompareConfig(Config):
     )
     scenarios: int = Field(default=200, ge=2, le=2**20, description="Flown by each network.")
     scenario_seed: int = Field(default=1_000_000, ge=0, description="Their seed.")
-    bootstrap: int = Field(default=2000, ge=100, description="Resamples.")
+    bootstrap: int = Field(default=2000, ge=100, le=MOST_RESAMPLES, description="Resamples.")
     reference: str = Field(default="attention-additive", description="Model held against the others.")
 
     def __post_init__(self) -> None:

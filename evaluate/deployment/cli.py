@@ -7,6 +7,7 @@ import click
 
 from ...datasets.console import say
 from ...datasets.errors import ConfigurationError
+from ...datasets.options import PLACE
 
 PLUGIN = '''"""SKYCLONE: RESO SKYCLONE flies a trained policy, SKYCLONE RUN loads one."""
 
@@ -23,7 +24,7 @@ def init_plugin():
 
 @click.command("export")
 @click.argument("run", metavar="RUN")
-@click.option("--onnx", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write it.")
+@click.option("--onnx", required=True, type=PLACE, metavar="FILE", help="Where to write it.")
 @click.option(
     "--which", type=click.Choice(["best", "last"]), default="best", show_default=True, help="Checkpoint of the run."
 )
@@ -57,7 +58,7 @@ def export(run: str, onnx: Path, which: str, as_json: bool) -> None:
 
 
 @click.command("plugin")
-@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path("~/bluesky"))
+@click.argument("folder", metavar="[DIR]", type=PLACE, default=Path("~/bluesky"))
 def plugin(folder: Path) -> None:
     """Install the BlueSky plugin, so that RESO SKYCLONE flies a trained policy inside BlueSky.
 

@@ -3,19 +3,22 @@
 Notation: S scenarios, B episodes flown at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
 from ...collect.airspace.world_config import WorldConfig
+from ...datasets import effort
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError
 from ...datasets.spec import comma_list
 
 UNRESOLVED = "none"
 """The teacher that resolves nothing: the DEP needs it flown whatever the contenders."""
+MOST_RESAMPLES = 10**6
+"""More change no digit that is shown."""
 MARGINS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4)
 LOOKAHEADS_S = (10.0, 15.0, 20.0, 30.0, 40.0)
 FAMILY = (
@@ -46,10 +49,10 @@ class EvaluationConfig(Config):
     world: WorldConfig = Field(
         default_factory=WorldConfig, description="The world, its scenario and number of aircraft included."
     )
-    scenarios: int = Field(default=200, ge=1, description="How many, for each.")
+    scenarios: int = Field(default=200, ge=1, le=2**31 - 1, description="How many, for each.")
     seed: int = Field(default=1_000_000, ge=0, description="Fixes the scenarios.")
     batch: int = Field(default=64, ge=1, le=2**20, description="Scenarios flown at once.")
-    bootstrap: int = Field(default=2000, ge=100, description="Resamples.")
+    bootstrap: int = Field(default=2000, ge=100, le=MOST_RESAMPLES, description="Resamples.")
     device: str = Field(default="cpu", description="cpu, cuda, cuda:1, ...")
     front: bool = Field(
         default=False,
@@ -74,6 +77,29 @@ class EvaluationConfig(Config):
         others = FAMILY if self.front else (UNRESOLVED,)
         unnamed = (Contender(name, False) for name in others if Contender(name, False) not in self.contenders)
         return (*unnamed, *self.contenders)
+
+    def weigh(self, workers: int, say: Callable[[str], None]) -> None:
+        """Refuse what cannot fit into memory, and say what takes very long.
+
+        Args:
+            workers: Processes.
+            say: Receives a line for people.
+
+        Raises:
+            ConfigurationError: It cannot be flown on this machine.
+        """
+        world, at_once = self.world, min(self.batch, self.scenarios)
+        flying = workers * effort.memory_of_flight(at_once, world.aircraft, 0) if self.device == "cpu" else 0.0
+        resamples = 2.0 * self.scenarios * self.bootstrap * 8
+        rows = effort.rows_of(self.scenarios, world.aircraft, world.max_steps) * len(self.flown)
+        effort.weigh(
+            f"{self.scenarios:,} scenarios of {world.aircraft} aircraft, {at_once:,} at once, for each of "
+            f"{len(self.flown)} that fly, and {self.bootstrap:,} resamples",
+            say,
+            seconds=rows / effort.FLOWN_BY_NETWORK / workers,
+            memory=max(flying, resamples),
+            less="fewer --scenarios, --batch or --bootstrap",
+        )
 
     @property
     def short_names(self) -> dict[str, str]:

@@ -120,8 +120,8 @@ def _bluesky_resolution(config: WorldConfig, margin: float = 1.05, lookahead_s: 
     """Return how BlueSky resolves; a look-ahead time of 0 is the world's."""
     if not (0 < margin < 10_000 and 0 <= lookahead_s < 10_000):
         raise ConfigurationError(
-            f"baseline '{BLUESKY_MVP}': expected margin and lookahead_s above 0, got {margin:g} and "
-            f"{lookahead_s:g}. Example: {BLUESKY_MVP}:margin=1.05"
+            f"baseline '{BLUESKY_MVP}': expected margin and lookahead_s above 0 and below 10,000, got "
+            f"{margin:g} and {lookahead_s:g}. Example: {BLUESKY_MVP}:margin=1.05"
         )
     return Resolution("MVP", margin, lookahead_s or config.lookahead_s)
 

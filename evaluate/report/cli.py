@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from ...datasets.console import say
+from ...datasets.options import PLACE
 
 
 @click.command("report")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The report's file.  [default: DIR/report.html]")
+@click.argument("folder", metavar="DIR", type=PLACE)
+@click.option("--out", type=PLACE, help="The report's file.  [default: DIR/report.html]")
 def report(folder: Path, out: Path | None) -> None:
     """Make the report and its replay again from what `skyclone evaluate --out DIR` left; nothing is flown.
 

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -7,7 +8,7 @@ from pydantic import Field
 
 from skyclone.datasets.config import Config, Count, config
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.options import CommaList, chosen, default_from, given, options_of
+from skyclone.datasets.options import PLACE, CommaList, chosen, default_from, given, options_of
 
 
 @config
@@ -96,3 +97,14 @@ def test_a_comma_list_has_a_least_item() -> None:
         kind.convert("3,0", None, None)
     with pytest.raises(click.BadParameter, match="expected numbers of aircraft such as 20,40, got 'x'"):
         kind.convert("x", None, None)
+
+
+def test_no_name_at_all_is_no_folder() -> None:
+    @click.command()
+    @click.option("--out", type=PLACE)
+    def command(out: Path) -> None:
+        click.echo(repr(out))
+
+    result = CliRunner().invoke(command, ["--out", ""])
+    assert (result.exit_code, "expected the name of a file or folder, got none" in result.stderr) == (2, True)
+    assert CliRunner().invoke(command, ["--out", "."]).stdout == f"{Path()!r}\n"

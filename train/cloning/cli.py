@@ -1,16 +1,18 @@
 """`skyclone train`: options in, a run out."""
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ...datasets import effort
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.machine import processors
-from ...datasets.options import chosen, options_of
+from ...datasets.options import PLACE, chosen, options_of
 from ..runs.config_file import CONFIG_NAME
 from .config import CloningConfig, load_config, recipes, where
 
@@ -44,6 +46,21 @@ def _processes(config: CloningConfig, data: tuple[Folder, ...], device: str) -> 
     return max(1, min(processors(), config.batch_size // ROWS_EACH, MOST_PROCESSES))
 
 
+def _weigh(config: CloningConfig, data: tuple[Folder, ...], processes: int) -> None:
+    """Say what takes very long, and refuse what never ends."""
+    from ...datasets import open_dataset
+
+    rows = config.epochs * sum(open_dataset(path).rows for path in data)
+    limit_s = config.max_seconds or math.inf
+    what = f"{config.epochs:,} epochs of {rows // config.epochs:,} rows"
+    effort.weigh(
+        what if config.max_seconds is None else f"{what}, at most {limit_s:,.0f} seconds",
+        say,
+        seconds=min(rows / effort.LEARNED / processes, limit_s),
+        less="fewer --epochs, or --max-seconds",
+    )
+
+
 _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 
 
@@ -58,7 +75,7 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
     metavar="DIR",
     help="Dataset, a folder or s3://bucket/folder; may be given several times.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder for the run.")
+@click.option("--out", required=True, type=PLACE, metavar="RUN", help="Folder for the run.")
 @options_of(
     CloningConfig,
     "model",
@@ -110,6 +127,7 @@ def train(
         raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")
 
     count = processes or _processes(config, data, choose_device(device).type)
+    _weigh(config, data, count)
     with joined(device, count) as (together, own):
         datasets = together.together(lambda: [open_dataset(path) for path in data])
         Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together).train()

@@ -9,7 +9,7 @@ import click
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
-from ...datasets.options import WORKERS, chosen, options_of
+from ...datasets.options import PLACE, WORKERS, chosen, options_of
 from ..cloning.config import where
 from ..runs.config_file import CONFIG_NAME
 from .config import DaggerConfig, load_config
@@ -23,7 +23,7 @@ from .config import DaggerConfig, load_config
 @click.option(
     "--data", multiple=True, type=as_folder, metavar="DIR", help="The original dataset; may be given several times."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN2", help="Folder for the run.")
+@click.option("--out", required=True, type=PLACE, metavar="RUN2", help="Folder for the run.")
 @options_of(DaggerConfig, *fields_of(DaggerConfig))
 @click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes that fly.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda, for the training.")

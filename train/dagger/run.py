@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ...collect import scenarios
 from ...collect.collector.collector import collect
 from ...collect.collector.config import CollectConfig
+from ...datasets import effort
 from ...datasets.dataset import Dataset, open_dataset
 from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import publish
@@ -124,6 +125,7 @@ class Dagger:
         self.view, self.spec = loaded.view, loaded.network.spec
         self.world = scenarios.recorded_world(dict(datasets[0].manifest.world), datasets[0].path)
         self.teacher = datasets[0].manifest.teacher
+        self._weigh()
         if not is_there:
             self.folder.begin()
         if not is_there or not self.start.exists():  # one killed as it began may have left another parent's
@@ -131,6 +133,26 @@ class Dagger:
             checkpoint.save(self.run / PARENT_NAME, loaded.network, loaded.view, meta)
         if not is_there:
             save_config(self.run, config, described, self.origin)
+
+    def _weigh(self) -> None:
+        """Refuse what cannot fit, and say what takes very long."""
+        config, world, rounds = self.config, self.world, self.config.rounds
+        flown, others = (
+            effort.rows_of(rounds * each, world.aircraft, world.max_steps)
+            for each in (config.episodes, config.probe + config.gate_scenarios)
+        )
+        stored = sum(dataset.rows for dataset in self.datasets)
+        learned = config.epochs * rounds * (stored + flown / 2) * (1 + config.control)
+        effort.weigh(
+            f"{rounds} rounds of {config.episodes:,} episodes of {world.aircraft} aircraft, {config.epochs:,} "
+            f"epochs each, a probe of {config.probe:,} and {config.gate_scenarios:,} gate scenarios",
+            self._say,
+            seconds=learned / effort.LEARNED + (flown + others) / effort.FLOWN_BY_NETWORK / self.workers,
+            memory=effort.memory_of_flight(config.gate_scenarios, world.aircraft, 0),
+            disk=flown * effort.BYTES_STORED,
+            folder=self.run,
+            less="fewer --rounds, --episodes, --epochs, --probe or --gate-scenarios",
+        )
 
     def train(self) -> dict[str, Any]:
         """Do all rounds, and return the summary that is also written to `RUN/summary.json`."""

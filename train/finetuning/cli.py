@@ -10,7 +10,7 @@ import click
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.machine import processors
-from ...datasets.options import chosen, given, options_of
+from ...datasets.options import PLACE, chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
 from .config import METHODS, MOST_PROCESSES, PPO_ONLY, AnalyticConfig, FinetuneConfig, PPOConfig, load_config
 
@@ -40,7 +40,7 @@ def _default_of_each(name: str) -> dict[str, Any]:
     "Example: skyclone finetune --from runs/clone --out runs/tuned"
 )
 @click.option("--from", "parent", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN2", help="Folder for the run.")
+@click.option("--out", required=True, type=PLACE, metavar="RUN2", help="Folder for the run.")
 @options_of(
     FinetuneConfig,
     "method",

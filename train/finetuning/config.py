@@ -29,6 +29,7 @@ PPO_ONLY = ("horizon", "critic", "warmup", "log_std", "anchor", "anchor_until", 
 RAMP = 0.1  # fraction of the policy's learning in which its learning rate rises
 MOST_EPISODES = 2**20  # flown at once
 MOST_PROCESSES = 64
+MOST_STEPS = 32_000  # no episode has more
 
 
 @config
@@ -64,7 +65,7 @@ class AnalyticConfig(Config):
     """What an update along the analytic gradient does, and what it minimises."""
 
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of the policy.")
-    window: int = Field(default=14, ge=1, description="steps differentiated at once.")
+    window: int = Field(default=14, ge=1, le=MOST_STEPS, description="steps differentiated at once.")
     damping: float = Field(
         default=0.75,
         ge=0,
@@ -88,7 +89,7 @@ class FinetuneConfig(Config):
     )
     steps: int = Field(default=1_000_000, ge=1, description="Agent-steps to fly.")
     envs: int = Field(default=64, ge=1, le=MOST_EPISODES, description="Episodes flown at once.")
-    horizon: int = Field(default=16, ge=1, description="steps of each rollout.")
+    horizon: int = Field(default=16, ge=1, le=MOST_STEPS, description="steps of each rollout.")
     seed: int = Field(default=0, ge=0, description="Layouts, actions, order of rows, initial critic.")
     warmup: int = Field(default=6, ge=0, description="rollouts in which only the critic learns.")
     log_std: float = Field(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...datasets import effort
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import publish
 from ...datasets.traffic.observation import observe_all
@@ -97,6 +98,7 @@ class Finetuning:
         config = self.config
         self.parent_view, self.view = loaded.view, config.view(loaded)
         self.worlds = config.worlds(loaded, is_begun)
+        self._weigh()
         self.progress, self.clock, self._began = TuningProgress(), Stopwatch(), time.perf_counter()
         self.history: list[TuningIteration] = []
         self.parent: Network = loaded.network.to(self.device)
@@ -110,6 +112,24 @@ class Finetuning:
             "parent": origin,
         }
         self._flown: dict[str, GateFlights] = {}  # through the gate, of `clone` and `best`
+
+    def _weigh(self) -> None:
+        """Refuse what cannot fit into memory, and say what takes very long."""
+        config, world = self.config, max(self.worlds, key=lambda world: world.aircraft)
+        is_ppo, most = config.method == "ppo", world.aircraft
+        length = config.horizon if is_ppo else config.analytic.window
+        seen = self.view.seen(most) * self.view.intruder_features
+        kept = 4.0 * length * config.envs * most * seen * effort.SHARE_FLOWN  # bytes of observations
+        flown = effort.memory_of_flight(max(config.envs, config.gate_scenarios), most, 0)
+        gate_rows = 2 * effort.rows_of(config.gate_scenarios, most, world.max_steps)
+        effort.weigh(
+            f"{config.steps:,} agent-steps in {config.envs:,} episodes of {most} aircraft, {length:,} steps at "
+            f"once, and {config.gate_scenarios:,} gate scenarios",
+            self._say,
+            seconds=config.steps / effort.TUNED / config.processes + gate_rows / effort.FLOWN_BY_NETWORK,
+            memory=kept + flown if self.device.type == "cpu" else 0,
+            less=f"fewer --steps, --envs, --gate-scenarios or {'--horizon' if is_ppo else '--window'}",
+        )
 
     def _make_method(self) -> Method:
         """Return the method the configuration names, at its beginning.

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ...collect.collector.workers import without_ctrl_c
 from ...datasets.errors import SkycloneError
 from ..runs import gate
 from ..runs.device import torch_threads
@@ -53,7 +54,8 @@ class Team:
             here, there = context.Pipe()
             arguments = (there, rank, self._size, store.port, self._material)
             helper = context.Process(target=_help, args=arguments, name=f"skyclone-{rank}", daemon=True)
-            helper.start()
+            with without_ctrl_c():  # while it imports; then it ignores it
+                helper.start()
             there.close()
             self._helpers.append((helper, here))
         for _, connection in self._helpers:

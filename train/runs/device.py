@@ -21,8 +21,8 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
-        if chosen.type in _KINDS:
+        if device.partition(":")[0] in _KINDS:  # torch warns of some others
+            chosen = torch.device(device)
             torch.zeros(1, device=chosen)
             return chosen
     except (RuntimeError, AssertionError, NotImplementedError, ValueError):

@@ -18,12 +18,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError, SkycloneError
 
 Result = TypeVar("Result")
 _HOST = "127.0.0.1"
 _PORT = "SKYCLONE_PORT"  # in the environment of a process that another one has started
 _THERE = "there"  # and its number: what a process tells when it has started
+_ALONE = "torchrun sets it; unset WORLD_SIZE to train without."
 _PATIENCE_S, _LOOK_S = 10.0, 0.05
 
 
@@ -148,7 +150,7 @@ def joined(device: str, count: int = 1) -> Iterator[tuple[Processes, str]]:
     Raises:
         ConfigurationError: There are more processes here than GPUs.
     """
-    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    size, rank = _whole("WORLD_SIZE", 1), _whole("RANK", 0)
     if size == 1 and count == 1:
         yield Processes(), device
         return
@@ -159,15 +161,18 @@ def joined(device: str, count: int = 1) -> Iterator[tuple[Processes, str]]:
         helpers = [_started(number, size, store.port) for number in range(1, size)]
         _await(store, helpers)
     elif _PORT in os.environ:
-        store = dist.TCPStore(_HOST, int(os.environ[_PORT]), size, is_master=False)
+        store = dist.TCPStore(_HOST, _whole(_PORT, 0), size, is_master=False)
         store.set(f"{_THERE}{rank}", "")
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    here = _whole("LOCAL_WORLD_SIZE", size)
     try:
-        own = own_device(device, int(os.environ.get("LOCAL_RANK", rank)), here)
+        own = own_device(device, _whole("LOCAL_RANK", rank), here)
         on_gpu = own.startswith("cuda")
         if on_gpu:
             torch.cuda.set_device(own)
-        dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size)
+        try:
+            dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size)
+        except ValueError as error:
+            raise ConfigurationError(f"the processes of a run cannot be joined: {error}. {_ALONE}") from None
         try:
             yield Processes(rank, size), own
         finally:
@@ -175,6 +180,16 @@ def joined(device: str, count: int = 1) -> Iterator[tuple[Processes, str]]:
     finally:
         for helper in helpers:
             _ended(helper)
+
+
+def _whole(name: str, default: int) -> int:
+    """Return a whole number of the environment; sizes are 1 or more, others 0 or more."""
+    text, least = os.environ.get(name, str(default)), int(name.endswith("SIZE"))
+    if not text.isdecimal() or len(text) > len(str(2**31)) or int(text) < least:
+        raise ConfigurationError(
+            f"expected a whole number of {least} or more in the environment's {name}, got {shown(text)}. {_ALONE}"
+        )
+    return int(text)
 
 
 def _started(rank: int, size: int, port: int) -> "subprocess.Popen[bytes]":

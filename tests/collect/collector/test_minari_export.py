@@ -117,6 +117,12 @@ def test_the_same_command_knows_its_own_export(dataset: Dataset, root: Path) -> 
         export_minari(dataset, "skyclone/mvp-v0")
 
 
+def test_a_folder_of_no_name_is_refused(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "")
+    with pytest.raises(ConfigurationError, match="expected the name of a folder in MINARI_DATASETS_PATH, got none"):
+        export_minari(dataset, "skyclone/mvp-v0")
+
+
 @pytest.mark.parametrize("name", ["mvp", "../mvp-v0", "/etc/mvp-v0", "a/../../b-v0", "", "a b-v0", "mvp-vx"])
 def test_a_malformed_id_is_refused(dataset: Dataset, root: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="is no Minari id: expected NAMESPACE/NAME-vVERSION"):

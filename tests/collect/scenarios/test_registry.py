@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from skyclone.collect import scenarios
 from skyclone.collect.airspace.sector import along_perimeter, contains
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.scenarios.generated import most_points
 from skyclone.collect.scenarios.registry import LAYOUT_STREAM, NOISE_STREAM, generator_of, lay_out, stack
 from skyclone.datasets.errors import ConfigurationError
 
@@ -24,6 +25,13 @@ def same(first, second):
         np.array_equal(getattr(first, name), getattr(second, name))
         for name in ("corners_m", "position_m", "waypoint_m")
     )
+
+
+def test_no_more_points_fit_than_groemer_says():
+    square = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    assert most_points(square, 1.0) == 4  # its corners: 2/sqrt(3) + 2 + 1 = 4.15
+    assert most_points(square, 0.5) == 9  # they, and those in the middles: 4.62 + 4 + 1 = 9.62
+    assert most_points(square, 0.0) == np.inf
 
 
 # --- each scenario ---
@@ -168,7 +176,8 @@ def test_unknown_names(text, message):
 @pytest.mark.parametrize(
     ("name", "aircraft", "separation_m", "message"),
     [
-        ("sector", 30, 500, r"could not place 30 aircraft 500 m apart in the sector \(placed \d+\)\. Ask"),
+        ("sector", 30, 500, r"could not place 30 aircraft 500 m apart in the sector \(at most \d+ fit\)\. Ask"),
+        ("sector", 16, 500, r"could not place 16 aircraft 500 m apart in the sector \(placed \d+\)\. Ask"),
         ("circle", 100, 125, r"scenario 'circle': 100 aircraft on a circle of 885 m would start within 100 m"),
         ("crossing", 30, 500, r"scenario 'crossing': could not place 30 aircraft 500 m apart"),
     ],

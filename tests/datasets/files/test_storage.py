@@ -67,6 +67,11 @@ def test_other_addresses_are_refused(text: str) -> None:
         as_folder(text)
 
 
+def test_no_name_at_all_is_no_folder() -> None:
+    with pytest.raises(ConfigurationError, match="expected the name of a folder, got none"):
+        as_folder("")
+
+
 def test_sizes_of_a_local_folder(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"12")
     (tmp_path / "a").symlink_to(tmp_path / "nowhere")

@@ -75,7 +75,7 @@ def test_another_world_is_told(make_run, tmp_path):
         (
             "bluesky-mvp:margin=-1",
             "bluesky",
-            "expected margin and lookahead_s above 0, got -1 and 0",
+            "expected margin and lookahead_s above 0 and below 10,000, got -1 and 0",
         ),
     ],
 )

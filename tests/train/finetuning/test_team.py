@@ -101,6 +101,23 @@ def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path
     assert_same_end(tmp_path / "run", undisturbed)
 
 
+def test_ctrl_c_leaves_helpers_alone_while_they_start(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reaches all processes of a terminal; one that still imports would end in a traceback."""
+    blocked: list[set[Any]] = []
+
+    def start(helper: Any) -> None:
+        blocked.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+        raise OSError("not started")
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start)
+    with pytest.raises(OSError, match="not started"):
+        run(clone, tmp_path / "run")
+    assert [signal.SIGINT in each for each in blocked] == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def test_a_killed_helper_is_said_in_words_and_the_run_resumed_ends_the_same(
     clone: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ def test_devices() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["meta", "vulkan", "xla", "", "cuda:99999999999", "x" * 10_000, "cpu\0", "\udcff", "-1"]
+    "name", ["meta", "mkldnn", "vulkan", "xla", "", "cuda:99999999999", "x" * 10_000, "cpu\0", "\udcff", "-1"]
 )
 def test_only_what_computes_is_a_device(name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"no device .* There are: cpu") as caught:

@@ -31,6 +31,30 @@ CONFIG = CloningConfig(
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port")
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"WORLD_SIZE": "x"},
+            r"expected a whole number of 1 or more .* WORLD_SIZE, got 'x'\. torchrun sets it; unset",
+        ),
+        ({"WORLD_SIZE": "-1"}, "WORLD_SIZE, got '-1'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE, got '0'"),
+        ({"WORLD_SIZE": "2", "RANK": "9" * 99}, "expected a whole number of 0 or more .* RANK, got '999"),
+        ({"WORLD_SIZE": "2"}, "cannot be joined: .* MASTER_ADDR expected"),
+    ],
+)
+def test_an_environment_that_torchrun_did_not_set(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=message), joined("cpu"):
+        pass
+
+
 def test_alone_everything_is_done_here() -> None:
     alone = Processes()
     assert alone.is_first
