@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from .dataset import Dataset
 from .errors import DatasetError
-from .files.manifest import SUFFIXES, Manifest
+from .files.arithmetic import OtherArithmetic
+from .files.manifest import SUFFIXES, Manifest, check_same
 from .files.shards import write_shard
 from .files.storage import Folder
 from .files.writer import DatasetWriter, Report, cannot_write
@@ -40,12 +41,14 @@ def convert(
         raise DatasetError(f"unknown format '{format}'. There are: {', '.join(SUFFIXES)}.")
     if folder.resolve() == dataset.path.resolve():
         raise DatasetError(f"{folder} is the dataset itself; name another folder for the converted one.")
-    writer = DatasetWriter(folder, replace(dataset.manifest, format=format, shards=()), report)
+    wanted = replace(dataset.manifest, format=format, shards=())
+    writer = DatasetWriter(folder, wanted, report, OtherArithmetic.KEEP)  # a mixture stays one
+    check_same(folder, writer.manifest, wanted)
     try:
         for index in writer.missing(range(writer.manifest.shard_count)):
             old = dataset.manifest.entry(index)
             assert old is not None
-            entry = write_shard(folder, writer.manifest, index, dataset.table(index), old.figures)
+            entry = write_shard(folder, writer.manifest, index, dataset.table(index), old.figures, old.arithmetic)
             if entry.content_hash != old.content_hash:
                 raise DatasetError(
                     f"shard {old.name}: expected content hash {old.content_hash}, got {entry.content_hash}. "

@@ -41,6 +41,32 @@ def test_within_an_import_and_the_second_time_it_ends_at_once(
     assert (done.returncode, done.stdout, done.stderr) == (ctrl_c.EXIT_CODE, out, err)
 
 
+COMPILED = """
+import os, signal, numba
+from numba.extending import overload
+
+def press():
+    pass
+
+@overload(press)
+def typed():  # called by the compiler
+    os.kill(os.getpid(), signal.SIGINT)
+    return lambda: None
+
+@numba.njit
+def go():
+    press()
+"""
+
+
+def test_within_the_compiler_it_ends_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    (tmp_path / "compiled.py").write_text(COMPILED)
+    code = PRESSED.format(body="import compiled; compiled.go()")
+    done = subprocess.run([sys.executable, "-u", "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (ctrl_c.EXIT_CODE, "", f"{ctrl_c.MESSAGE}\n")
+
+
 def test_an_ignored_signal_stays_ignored_and_another_handler_stays() -> None:
     before = signal.getsignal(signal.SIGINT)
     try:

@@ -1,6 +1,7 @@
 """Flying: the one loop that collecting, evaluating and filming share."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -95,8 +96,21 @@ def advise(teacher: Teacher, world_config: WorldConfig, traffic: Traffic, pairs:
 
 def teacher_pilot(teacher: Teacher, world_config: WorldConfig) -> Pilot:
     """Return a pilot that flies what the teacher says."""
+    return TeacherPilot(teacher, world_config)
 
-    def pilot(traffic: Traffic, pairs: Pairs) -> Tensor:
-        return advise(teacher, world_config, traffic, pairs).action
 
-    return pilot
+@dataclass(frozen=True)
+class TeacherPilot:
+    """Flies what a teacher says.
+
+    Attributes:
+        teacher: Who.
+        world_config: The world.
+    """
+
+    teacher: Teacher
+    world_config: WorldConfig
+
+    def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
+        """Return the teacher's actions, (B, N, 2)."""
+        return advise(self.teacher, self.world_config, traffic, pairs).action

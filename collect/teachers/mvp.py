@@ -8,6 +8,8 @@ from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, find
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
+from .rules import MVP as KIND
+from .rules import Rules
 
 HEAD_ON_M = 10.0
 """Where the distance at the CPA is below this, MVP takes a sideways vector of this length (as BlueSky does)."""
@@ -35,6 +37,10 @@ class MVP:
         self.lookahead_s = lookahead_s or config.lookahead_s
         check_detection("mvp", margin, self.lookahead_s)
         self.protected_zone_m = config.protected_zone_m * margin
+
+    def rules(self) -> Rules:
+        """Return the teacher as numbers."""
+        return Rules(KIND, self.protected_zone_m, self.lookahead_s)
 
     def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
         """Return target velocities for (B, N) traffic."""

@@ -10,6 +10,8 @@ from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
+from .rules import RVO as KIND
+from .rules import Rules
 
 TURNS = 25
 """Sampled directions, from 90 degrees to the left of the wanted one to 90 to the right."""
@@ -132,6 +134,10 @@ class RVO:
         check_detection("rvo", margin, self.lookahead_s)
         self.protected_zone_m = config.protected_zone_m * margin
         self.urgency = urgency
+
+    def rules(self) -> Rules:
+        """Return the teacher as numbers."""
+        return Rules(KIND, self.protected_zone_m, self.lookahead_s, self.urgency)
 
     def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
         """Return target velocities for (B, N) traffic."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DatasetError, RecordError
+from .arithmetic import CHOICE, OtherArithmetic, in_words, refusal
 from .atomic import clean, is_temporary, locked
 from .card import write_card
 from .manifest import (
@@ -31,6 +32,7 @@ class DatasetWriter:
         folder: Where; made if there is none. One that holds the same dataset is gone on with.
         wanted: The manifest of the dataset to be made; its shards do not matter.
         report: Gets what was found and done, one line at a time.
+        other_arithmetic: What to do where what there is was made by another arithmetic than the wanted one.
 
     Attributes:
         manifest: What there is by now.
@@ -39,8 +41,16 @@ class DatasetWriter:
         DatasetError: The folder holds something else, or a dataset made otherwise; nothing is touched.
     """
 
-    def __init__(self, folder: Folder, wanted: Manifest, report: Report) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        wanted: Manifest,
+        report: Report,
+        other_arithmetic: OtherArithmetic = OtherArithmetic.REFUSE,
+    ) -> None:
         self.folder = folder
+        self._here = wanted.arithmetic
+        self._other = other_arithmetic
         self._report = report
         try:
             _check_folder(folder)
@@ -60,9 +70,13 @@ class DatasetWriter:
             save_manifest(self.folder, wanted)
             return wanted
         found = load_manifest(self.folder)
-        check_same(self.folder, found, wanted)
+        check_same(self.folder, found, replace(wanted, arithmetic=found.arithmetic))
+        if self._other is OtherArithmetic.REMAKE and set(found.arithmetics) != {self._here}:
+            found = self._remake(found, wanted)
         if found.episodes == wanted.episodes:
             return found
+        first = wanted.shard_name(found.episodes // wanted.episodes_per_shard)
+        self._check_here(found, {first: found.arithmetic})
         grown = found.with_episodes(wanted.episodes)
         self._report(
             f"Extending the dataset from {found.episodes} to {wanted.episodes} episodes; "
@@ -73,15 +87,41 @@ class DatasetWriter:
         save_manifest(self.folder, grown)
         return grown
 
+    def _remake(self, found: Manifest, wanted: Manifest) -> Manifest:
+        """Write the manifest without the shards of another arithmetic, which then count as missing."""
+        numbers = range(found.shard_count)
+        kept = [e for i in numbers if (e := found.entry(i)) and found.arithmetic_of(i) == self._here]
+        self._report(
+            f"{len(found.shards) - len(kept)} shard(s) were made by another arithmetic than this machine's, "
+            f"{in_words(self._here)}, and are made again."
+        )
+        shards = tuple(replace(entry, arithmetic="") for entry in kept)
+        remade = replace(
+            found, shards=shards, arithmetic=self._here, code=wanted.code, packages=dict(wanted.packages)
+        )
+        save_manifest(self.folder, remade)
+        return remade
+
+    def _check_here(self, manifest: Manifest, shards: dict[str, str]) -> None:
+        """Raise if shards, by name and arithmetic, may not be made by this machine's."""
+        others = {name: each for name, each in shards.items() if each != self._here}
+        if others and self._other is not OtherArithmetic.KEEP:
+            made_by = next(iter(others.values()))
+            raise DatasetError(f"{self.folder}: {refusal(made_by, self._here, list(others))}")
+
     def missing(self, shards: Iterable[int]) -> list[int]:
         """Return which of these shards have to be made, after a check of every byte of the others.
 
         A sound shard without an entry is taken in; a damaged one counts as missing.
 
         Raises:
-            DatasetError: A file bears the name of a shard but belongs to another dataset.
+            DatasetError: A file bears the name of a shard but belongs to another dataset; or shards have to be
+                made, and this machine's arithmetic is not theirs.
         """
-        return [index for index in shards if not self._is_there(index)]
+        absent = [index for index in shards if not self._is_there(index)]
+        named = {self.manifest.shard_name(index): self.manifest.arithmetic_of(index) for index in absent}
+        self._check_here(self.manifest, named)
+        return absent
 
     def _is_there(self, index: int) -> bool:
         """Return whether a shard is there and sound, taking it in if it has no entry."""
@@ -111,8 +151,18 @@ class DatasetWriter:
         except (DatasetError, RecordError) as error:
             self._report(f"Shard {name} has no entry and cannot be used ({error}). It is made again.")
             return False
+        if entry.arithmetic and self._other is OtherArithmetic.REFUSE:
+            raise DatasetError(
+                f"{self.folder / SHARD_FOLDER / name} has no entry, and its rows were made by "
+                f"{in_words(entry.arithmetic)}, those of the dataset by {in_words(self.manifest.arithmetic)}. "
+                f"It was left alone. {CHOICE}; or move it out of the folder."
+            )
+        if entry.arithmetic and self._other is OtherArithmetic.REMAKE:
+            self._report(f"Shard {name} was made by {in_words(entry.arithmetic)}. It is made again.")
+            return False
         self.add(entry)
-        self._report(f"Shard {name} had no entry in the manifest; it is sound and was taken in.")
+        marked = f", marked as made by {in_words(entry.arithmetic)}" if entry.arithmetic else ""
+        self._report(f"Shard {name} had no entry in the manifest; it is sound and was taken in{marked}.")
         return True
 
     def add(self, entry: ShardEntry) -> None:
@@ -125,7 +175,11 @@ class DatasetWriter:
             with locked(self.folder):
                 found = load_manifest(self.folder)  # other processes may have added theirs
                 check_same(self.folder, found, self.manifest)
-                before = found.entry(entry.first_episode // found.episodes_per_shard)
+                index = entry.first_episode // found.episodes_per_shard
+                before, made_by = found.entry(index), entry.arithmetic or found.arithmetic
+                if made_by != found.arithmetic_of(index) and self._other is not OtherArithmetic.KEEP:
+                    text = refusal(found.arithmetic_of(index), made_by, [entry.name])
+                    raise DatasetError(f"{self.folder}: {text}")
                 self.manifest = found.with_shard(entry)
                 save_manifest(self.folder, self.manifest)
         except OSError as error:

@@ -4,12 +4,15 @@ Notation: S scenarios, B episodes flown at once.
 """
 
 import time
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ...collect.arithmetic.identity import PORTABLE
 from ...collect.collector.workers import one_thread, work
+from ...collect.flying import compiled
 from ...collect.flying.figures import Figures, ScenariosDone, fly_scenarios, join
 from ...datasets.errors import ConfigurationError, FlightError
 from .config import Contender, EvaluationConfig
@@ -128,6 +131,12 @@ def fly_all(
         figures[contender.name] = join([part.figures for part in parts])
         seconds[contender.name] = sum(part.seconds for part in parts)
     return figures, seconds
+
+
+def prepare(loaded: Iterable[Loaded], report: Callable[[str], object]) -> None:
+    """Compile the kernels if a contender flies by them, so that workers find them; say so if that takes long."""
+    if any(each.arithmetic == PORTABLE for each in loaded):
+        compiled.prepare(report)
 
 
 def _kept(flyer: BatchFlyer, identities: dict[str, dict[str, Any]], store: FlightStore) -> dict[int, FlownBatch]:

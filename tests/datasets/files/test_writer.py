@@ -7,6 +7,8 @@ import pytest
 from skyclone.datasets.dataset import open_dataset
 from skyclone.datasets.errors import DatasetError
 from skyclone.datasets.files import writer as writer_module
+from skyclone.datasets.files.arithmetic import UNKNOWN, OtherArithmetic
+from skyclone.datasets.files.card import card
 from skyclone.datasets.files.manifest import Manifest, load_manifest, save_manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
@@ -249,3 +251,100 @@ def test_what_is_no_regular_file_is_not_read_but_replaced(
     assert again.made == [0, 2]  # type: ignore[attr-defined]
     assert _everything(tmp_path)["shards/00000.parquet"] == before["shards/00000.parquet"]
     assert open_dataset(tmp_path).verify() == []
+
+
+HERE, THERE = "portable-1", "torch 2.13.0 AVX2 x86_64"
+
+
+@pytest.mark.parametrize(
+    ("made_by", "words"),
+    [(THERE, f"'{THERE}'"), (UNKNOWN, "the older arithmetic, which depended on the processor")],
+)
+def test_another_arithmetic_heals_and_extends_nothing_unasked(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, made_by: str, words: str
+) -> None:
+    fill(tmp_path, make_manifest(arithmetic=made_by))
+    before = _everything(tmp_path)
+    again = fill(tmp_path, make_manifest(arithmetic=HERE))  # nothing to make: any arithmetic will do
+    assert again.made == []  # type: ignore[attr-defined]
+    choice = "--other-arithmetic remake makes all shards again here, --other-arithmetic keep keeps those there are"
+    with pytest.raises(DatasetError, match=rf"{words}, and this machine would make 00002\.parquet by 'portable-1'"):
+        fill(tmp_path, make_manifest(episodes=18, arithmetic=HERE))
+    assert _everything(tmp_path) == before
+    (tmp_path / "shards" / "00001.parquet").unlink()
+    with pytest.raises(DatasetError, match=r"would make 00001\.parquet by .* No shard was made\.") as caught:
+        fill(tmp_path, make_manifest(arithmetic=HERE))
+    assert choice in str(caught.value)
+    fill(tmp_path, make_manifest(arithmetic=made_by))  # on a machine like the first one
+    assert _everything(tmp_path) == before
+
+
+def test_all_is_made_again_under_another_arithmetic(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path / "here", make_manifest(arithmetic=HERE))
+    fill(tmp_path / "data", make_manifest(arithmetic=THERE))
+    lines: list[str] = []
+    remade = DatasetWriter(tmp_path / "data", make_manifest(arithmetic=HERE), lines.append, OtherArithmetic.REMAKE)
+    assert remade.missing(range(3)) == [0, 1, 2]
+    assert lines[0].startswith("3 shard(s) were made by another arithmetic than this machine's, 'portable-1', and")
+    assert lines[1:] == [f"Shard 0000{i}.parquet was made by '{THERE}'. It is made again." for i in range(3)]
+    again = fill(tmp_path / "data", make_manifest(arithmetic=HERE), None, OtherArithmetic.REMAKE)  # killed before
+    assert again.made == [0, 1, 2]  # type: ignore[attr-defined]
+    assert _everything(tmp_path / "data") == _everything(tmp_path / "here")
+
+
+def test_a_mixture_that_was_asked_for_is_marked(tmp_path: Path, fill: Fill, make_manifest: MakeManifest) -> None:
+    fill(tmp_path, make_manifest(arithmetic=THERE), range(0, 1))
+    writer = fill(tmp_path, make_manifest(arithmetic=HERE), None, OtherArithmetic.KEEP)
+    assert writer.made == [1, 2]  # type: ignore[attr-defined]
+    dataset = open_dataset(tmp_path)
+    assert dataset.verify() == []
+    assert [dataset.manifest.arithmetic_of(index) for index in range(3)] == [THERE, HERE, HERE]
+    assert dataset.manifest.arithmetics == {THERE: 1, HERE: 2}
+    assert "a mixture: 1 shards by 'torch 2.13.0 AVX2 x86_64', 2 shards by 'portable-1'" in card(
+        dataset.manifest, ""
+    )
+    before = _everything(tmp_path)
+    (tmp_path / "shards" / "00001.parquet").unlink()
+    assert fill(tmp_path, make_manifest(arithmetic=HERE)).made == [1]  # type: ignore[attr-defined]
+    assert _everything(tmp_path) == before  # its own arithmetic heals it
+    (tmp_path / "shards" / "00000.parquet").unlink()
+    with pytest.raises(DatasetError, match=r"made by 'torch 2\.13\.0 AVX2 x86_64'.* make 00000\.parquet by 'port"):
+        fill(tmp_path, make_manifest(arithmetic=HERE))
+
+
+def test_shards_of_another_arithmetic_are_merged_only_if_asked_for(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path / "one", make_manifest(arithmetic=HERE), range(0, 2))
+    fill(tmp_path / "two", make_manifest(arithmetic=THERE), range(2, 3))
+    (tmp_path / "two" / "shards" / "00002.parquet").rename(tmp_path / "one" / "shards" / "00002.parquet")
+    before = _everything(tmp_path / "one")
+    with pytest.raises(
+        DatasetError, match=rf"by '{THERE}', those of the dataset by 'portable-1'\. It was left alone"
+    ):
+        fill(tmp_path / "one", make_manifest(arithmetic=HERE))
+    assert _everything(tmp_path / "one") == before
+    merged = fill(tmp_path / "one", make_manifest(arithmetic=HERE), None, OtherArithmetic.KEEP)
+    assert f"it is sound and was taken in, marked as made by '{THERE}'" in merged.lines[0]  # type: ignore[attr-defined]
+    assert open_dataset(tmp_path / "one").manifest.arithmetics == {HERE: 2, THERE: 1}
+
+
+def test_a_shard_of_another_arithmetic_is_not_entered_unasked(
+    tmp_path: Path, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    writer = DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), print)
+    entry = write_shard(tmp_path, writer.manifest, 0, make_table(range(4)), arithmetic=THERE)
+    with pytest.raises(DatasetError, match=r"made by 'portable-1', .* would make 00000\.parquet by 'torch"):
+        writer.add(entry)
+    assert load_manifest(tmp_path).shards == ()
+
+
+def test_a_dataset_made_again_meanwhile_is_left_alone(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    writer = fill(tmp_path, make_manifest(arithmetic=THERE), range(0, 1))
+    DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), print, OtherArithmetic.REMAKE)
+    with pytest.raises(DatasetError, match=rf"made by 'portable-1' there, by '{THERE}' now"):
+        write_shard(tmp_path, writer.manifest, 1, make_table(range(4, 8)))
