@@ -138,7 +138,10 @@ def length(east: float, north: float) -> float:
 
 @inner
 def wrap(angle_rad: float) -> float:
-    """Return an angle within 3 pi of 0 in [-pi, pi)."""
+    """Return an angle in [-pi, pi)."""
+    if abs(angle_rad) >= 3.0 * PI:
+        rest = abs(angle_rad) % TWO_PI  # exact
+        angle_rad = rest if angle_rad > 0.0 else -rest
     if angle_rad >= PI:
         return angle_rad - TWO_PI
     if angle_rad < -PI:

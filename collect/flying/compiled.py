@@ -3,7 +3,9 @@
 Notation: E episodes, N aircraft at the start.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -11,15 +13,17 @@ from ..airspace.world_config import EMBEDDED, WorldConfig
 from ..arithmetic import compiling
 from ..arithmetic.identity import PORTABLE, of_torch
 from ..kernels.detection import FEW
-from ..kernels.flight import Flown, fly
+from ..kernels.flight import Flown, begun, fly
 from ..kernels.traffic import physics_of
 from ..scenarios.registry import NOISE_STREAM, lay_out, stack, stream_of
 from ..teachers.rules import STRAIGHT, Rules
 
 RECORDED_REWARD = "seed"
 """The reward that the kernels write into rows; what they fly does not depend on it."""
-_CHUNK = 4096  # aircraft flown by one call at the least: a call ends before it listens to Ctrl-C
+_CHUNK = 4096  # aircraft in a batch at the most, but one episode at the least: their rows are in memory twice
 _ROOM_PER_FLIGHT = 1.25  # rows an aircraft takes, as a part of the straight way to its waypoint
+_CALL_S = 0.1  # that one call should take: in between Python listens to Ctrl-C
+_FIRST_WORK, _LEAST_WORK = 2000, 100  # steps of an aircraft: as fast as 10 million a second, as slow as a thousand
 
 
 def is_known(config: WorldConfig, teacher: object, is_recording: bool = True) -> bool:
@@ -43,15 +47,29 @@ def rules_of(config: WorldConfig, teacher: object, is_recording: bool = True) ->
         teacher: Who flies.
         is_recording: Whether rows are wanted: the kernels know one reward.
     """
-    if compiling.REASON or not is_known(config, teacher, is_recording):
+    if not is_known(config, teacher, is_recording) or reason():
         return None
     rules: Rules = teacher.rules()  # type: ignore[attr-defined]
-    return rules
+    return Rules(rules.kind, *map(float, rules[1:]))  # whole numbers are another type: all would be compiled again
 
 
 def arithmetic_of(config: WorldConfig, teacher: object, is_recording: bool = True) -> str:
     """Return by which arithmetic a teacher flies in a world here; anyone else flies by `of_torch()`."""
     return of_torch() if rules_of(config, teacher, is_recording) is None else PORTABLE
+
+
+def reason() -> str:
+    """Return why the kernels cannot fly on this machine, "" where they can; compile what has not been yet."""
+    if not compiling.why_not():
+        _fly_one()
+    return compiling.why_not()
+
+
+@cache
+def _fly_one() -> None:
+    """Fly one aircraft for a step: that compiles all that a flight needs."""
+    config = WorldConfig(aircraft=1, max_steps=1)
+    fly_compiled(config, Rules(STRAIGHT, config.protected_zone_m, config.lookahead_s), 0, [0])
 
 
 def prepare(report: Callable[[str], object] = lambda line: None) -> None:
@@ -60,21 +78,22 @@ def prepare(report: Callable[[str], object] = lambda line: None) -> None:
     Args:
         report: Is told before it takes long.
     """
-    if compiling.REASON:
+    if compiling.why_not() or fly.is_kept:
         return
-    if not compiling.is_kept(fly):
-        report("Compiling the kernels, once on this machine: about ten seconds.")
-    config = WorldConfig(aircraft=1, max_steps=1)
-    fly_compiled(config, Rules(STRAIGHT, config.protected_zone_m, config.lookahead_s), 0, [0])
+    how_often = "once on this machine"
+    if not compiling.cache_folder():
+        how_often = "in each process (no folder to keep them in can be written: set NUMBA_CACHE_DIR to one that can)"
+    report(f"Compiling the kernels, {how_often}: about ten seconds.")
+    reason()
 
 
 def why_not(config: WorldConfig, teacher: object, is_recording: bool = True) -> str:
     """Return a line for people where the kernels could fly a teacher, were there a compiler; "" otherwise."""
-    if not compiling.REASON or not is_known(config, teacher, is_recording):
+    if not is_known(config, teacher, is_recording) or not reason():
         return ""
     return (
-        f"numba compiles nothing here ({compiling.REASON}): flying in torch, which is slower, and whose last bits "
-        "depend on the processor."
+        f"numba compiles nothing here ({reason()}): flying in torch, which is slower, and whose rows depend on the "
+        "processor."
     )
 
 
@@ -128,10 +147,11 @@ def fly_compiled(
     )
     starts = np.stack([tensor.numpy() for tensor in state], axis=1).astype(np.float64)  # (E, 6, N)
     numbers = traffic.is_flying.numpy().sum(axis=1)
-    straight_m = np.sqrt((starts[:, 4] - starts[:, 0]) ** 2 + (starts[:, 5] - starts[:, 1]) ** 2)
+    east, north = starts[:, 4] - starts[:, 0], starts[:, 5] - starts[:, 1]
+    straight_m = np.sqrt(east * east + north * north)
     steps = np.minimum(_ROOM_PER_FLIGHT * straight_m / (config.cruise_mps * config.step_s) + 8, config.max_steps)
     keys = [stream_of(seed, episode, NOISE_STREAM).generate_state(2) for episode in episodes]
-    return fly(
+    arguments = (
         physics_of(config),
         rules,
         starts,
@@ -141,8 +161,14 @@ def fly_compiled(
         np.array(keys, np.int64).reshape(len(keys), 2),
         few,
         is_recording,
-        int(steps.sum()) + 16 if is_recording else 1,
     )
+    flown, work = begun(len(episodes), config.aircraft, int(steps.sum()) + 16 if is_recording else 1), _FIRST_WORK
+    while flown.episode < len(episodes):
+        start = time.perf_counter()
+        flown = fly(*arguments, flown, work)
+        took_s = max(time.perf_counter() - start, 1e-6)
+        work = max(int(work * min(_CALL_S / took_s, 4.0)), _LEAST_WORK)
+    return flown
 
 
 if __name__ == "__main__":  # `make install`

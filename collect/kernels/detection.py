@@ -136,7 +136,8 @@ def bits_of(
     rules: Rules,
 ) -> int:
     """Return for whom a pair is in conflict: `TEACHERS`, `WORLDS`, both or nobody (0)."""
-    widest2 = max(physics.protected_zone_m, rules.zone_m) ** 2
+    widest = max(physics.protected_zone_m, rules.zone_m)
+    widest2 = widest * widest
     longest_s = max(physics.lookahead_s, rules.lookahead_s)
     approach = east * velocity_east + north * velocity_north
     cross = east * velocity_north - north * velocity_east
@@ -229,7 +230,10 @@ def _look_farther(a: int, air: np.ndarray, grid: Grid, start: np.ndarray, near: 
     row, column = air[a]["cell"] // grid.columns, air[a]["cell"] % grid.columns
     farthest = max(max(row, grid.rows - 1 - row), max(column, grid.columns - 1 - column))
     ring, nearest2 = 1, air[a]["nearest2_m2"]
-    while ring < farthest and nearest2 > (ring * grid.cell_m / _SLACK) ** 2:
+    while ring < farthest:
+        reach_m = ring * grid.cell_m / _SLACK
+        if nearest2 <= reach_m * reach_m:
+            break
         ring += 1
         for line in range(max(row - ring, 0), min(row + ring, grid.rows - 1) + 1):
             step = 1 if abs(line - row) == ring else 2 * ring

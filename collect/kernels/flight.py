@@ -1,5 +1,7 @@
 """The loop: episodes flown to their end one after another, each row written where it belongs.
 
+One call flies for about so much work and returns where it is, so that whoever calls can listen to Ctrl-C.
+
 Notation: E episodes, N aircraft at the start, A still flying.
 """
 
@@ -39,15 +41,19 @@ FIGURES = np.dtype(
 
 
 class Flown(NamedTuple):
-    """What a batch brought.
+    """What a batch has brought so far, and where it is.
 
     Attributes:
         rows: (room,) of `traffic.ROW`, in order of episode, step, aircraft.
-        row_count: How many rows there are, whether they were wanted or not.
+        row_count: How many rows there are.
         seen: (room,) of `traffic.SEEN`, in order of episode, step, own, intruder.
         seen_count: How many of them there are.
         figures: (E,) of `FIGURES`.
         nearest2_m2: (E, N) of each aircraft over its whole flight; infinite where nobody else flew.
+        air: (N,) of `traffic.AIR`, the episode that is flown.
+        episode: Its place in the batch; E when all are over.
+        step: Its next step.
+        count: A.
     """
 
     rows: np.ndarray
@@ -56,6 +62,10 @@ class Flown(NamedTuple):
     seen_count: int
     figures: np.ndarray
     nearest2_m2: np.ndarray
+    air: np.ndarray
+    episode: int
+    step: int
+    count: int
 
 
 class Noise(NamedTuple):
@@ -83,9 +93,10 @@ def fly(
     keys: np.ndarray,
     few: int,
     is_recording: bool,
-    room: int,
+    flown: Flown,
+    work: int,
 ) -> Flown:
-    """Fly episodes to their end.
+    """Fly episodes on.
 
     Args:
         physics: The world.
@@ -97,28 +108,31 @@ def fly(
         keys: (E, 2) int64, the key of each episode's noise.
         few: Up to this many aircraft all pairs are looked at; `detection.FEW`, or more to test it.
         is_recording: Whether rows are wanted.
-        room: For how many rows there is room at first.
+        flown: Where they are: from `begun`, or what this function returned. Its arrays are written to.
+        work: How many steps of an aircraft are enough for now.
 
     Returns:
-        What they brought.
+        Where they are now.
     """
     episodes, _, most = starts.shape
-    air, start, near = np.zeros(most, AIR), np.zeros(2 * most + 66, np.int64), np.empty(most, NEAR)
-    around = np.empty(most, NEAR)
-    pairs, rows, seen = np.empty(most + 16, PAIR), np.empty(room, ROW), np.empty(1024, SEEN)
-    figures, nearest2_m2 = np.zeros(episodes, FIGURES), np.full((episodes, most), inf)
-    row_count, seen_count = 0, 0
-    for episode in range(episodes):
-        count = begin(air, starts[episode], numbers[episode], physics, figures[episode])
+    start, near, around = np.zeros(2 * most + 66, np.int64), np.empty(most, NEAR), np.empty(most, NEAR)
+    pairs, air, rows, seen = np.empty(most + 16, PAIR), flown.air, flown.rows, flown.seen
+    figures, nearest2_m2 = flown.figures, flown.nearest2_m2
+    row_count, seen_count, episode = flown.row_count, flown.seen_count, flown.episode
+    step, count = flown.step, flown.count
+    while episode < episodes and work > 0:
+        if step == 0:
+            count = begin(air, starts[episode], numbers[episode], physics, figures[episode])
         noise = Noise(deviation, int(keys[episode, 0]), int(keys[episode, 1]))
         inner_m = inner_radius(corners[episode])
-        step = 0
-        while True:
+        while work > 0:
+            work -= count + 1
             grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, start, near)
             pairs, used = find(air, count, physics, rules, grid, start, near, pairs)
             if is_recording and step:
                 finish_rewards(air, count, physics, pairs, used, rows)
             if count == 0:
+                episode, step = episode + 1, 0
                 break
             advise(air, count, physics, rules, grid, start, near, around, pairs, used)
             if seen_count + used > len(seen):
@@ -130,7 +144,29 @@ def fly(
             corner, sums = corners[episode], figures[episode]
             count = fly_step(air, count, episode, step, noise, corner, inner_m, physics, sums, rows, is_recording)
             step += 1
-    return Flown(rows, row_count, seen, seen_count, figures, nearest2_m2)
+    return Flown(rows, row_count, seen, seen_count, figures, nearest2_m2, air, episode, step, count)
+
+
+def begun(episodes: int, aircraft: int, room: int) -> Flown:
+    """Return a batch of E episodes of at most N aircraft of which nothing is flown yet.
+
+    Args:
+        episodes: E.
+        aircraft: N.
+        room: For how many rows there is room at first.
+    """
+    return Flown(
+        rows=np.empty(room, ROW),
+        row_count=0,
+        seen=np.empty(1024, SEEN),
+        seen_count=0,
+        figures=np.zeros(episodes, FIGURES),
+        nearest2_m2=np.full((episodes, aircraft), inf),
+        air=np.zeros(aircraft, AIR),
+        episode=0,
+        step=0,
+        count=0,
+    )
 
 
 @inner

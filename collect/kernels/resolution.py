@@ -4,17 +4,23 @@ from math import inf, sqrt
 
 import numpy as np
 
+from ..airspace.conflicts import LEAST_SPEED2_M2PS2
 from ..arithmetic.compiling import inner
 from ..arithmetic.elementary import PI, arctangent, clip, length, sine_cosine, single, wrap
-from ..teachers.rules import MVP, RVO, Rules
+from ..teachers.rules import (
+    HEAD_ON_M,
+    LEAST_DISTANCE_M,
+    LEAST_TCPA_S,
+    LEAST_TIME_S,
+    MVP,
+    RVO,
+    SPEED_FACTORS,
+    TIE_MPS,
+    TURNS,
+    Rules,
+)
 from .detection import TEACHERS, row_of_cells
 from .traffic import Grid, Physics
-
-HEAD_ON_M = 10.0
-LEAST_TCPA_S = 1e-6
-LEAST_SPEED2_M2PS2 = 1e-6
-_TURNS = 25
-_FACTORS = (1.0, 0.75, 0.5, 0.25, 1.25, 1.5)
 
 
 @inner
@@ -26,7 +32,7 @@ def push(
     speed2 = velocity_east * velocity_east + velocity_north * velocity_north
     tcpa = -approach / max(speed2, LEAST_SPEED2_M2PS2)
     cpa_east, cpa_north = east + velocity_east * tcpa, north + velocity_north * tcpa
-    distance = max(length(east, north), 1e-6)
+    distance = max(length(east, north), LEAST_DISTANCE_M)
     dcpa = length(cpa_east, cpa_north)
     away = zone_m - dcpa
     moved = dcpa
@@ -141,19 +147,19 @@ def _reciprocal(
         return bearing, cruise
     least, track, speed = inf, bearing, cruise
     wanted_east, wanted_north = 0.0, 0.0
-    for f in range(len(_FACTORS)):
-        fast = clip(cruise * _FACTORS[f], physics.min_speed_mps, physics.max_speed_mps)
-        for t in range(_TURNS):
-            angle = bearing + (1.0 if t % 2 == 1 else -1.0) * ((t + 1) // 2) * (PI / (_TURNS - 1))
+    for f in range(len(SPEED_FACTORS)):
+        fast = clip(cruise * SPEED_FACTORS[f], physics.min_speed_mps, physics.max_speed_mps)
+        for t in range(TURNS):
+            angle = bearing + (1.0 if t % 2 == 1 else -1.0) * ((t + 1) // 2) * (PI / (TURNS - 1))
             sine, cosine = sine_cosine(angle)
             east, north = fast * sine, fast * cosine
             if f == 0 and t == 0:
                 wanted_east, wanted_north = east, north
-            detour, tie = length(east - wanted_east, north - wanted_north), 1e-4 * (f * _TURNS + t)
+            detour, tie = length(east - wanted_east, north - wanted_north), TIE_MPS * (f * TURNS + t)
             if detour + tie >= least:
                 continue
             time = _first_collision(air[a], around, found, east, north, rules)
-            cost = rules.urgency_m / max(time, 0.1) + detour + tie
+            cost = rules.urgency_m / max(time, LEAST_TIME_S) + detour + tie
             if cost < least:
                 least, track, speed = cost, angle, fast
     return track, speed
