@@ -112,15 +112,6 @@ def collect(
         options["episodes"] = episodes
     config = CollectConfig(world=world, **options)
     workers = workers or (processors() if engine == "local" else None)
-    load_pilot = (ctx.obj or {}).get("load_pilot")
-    _run(
-        out, config, workers, engine=engine, shards=shards, load_pilot=load_pilot, other_arithmetic=other_arithmetic
-    )
-
-
-def _run(out: Folder, config: CollectConfig, workers: int | None, **how: Any) -> None:
-    """Collect with a progress bar, and say in the end what came about and where the time went."""
-
     from .collector.collector import collect as run
 
     progress = _Progress()
@@ -128,8 +119,11 @@ def _run(out: Folder, config: CollectConfig, workers: int | None, **how: Any) ->
         manifest, times = run(
             out,
             config,
+            engine=engine,
             workers=workers,
-            **how,
+            shards=shards,
+            load_pilot=(ctx.obj or {}).get("load_pilot"),
+            other_arithmetic=other_arithmetic,
             command=shlex.join(["skyclone", *sys.argv[1:]]),
             report=say,
             progress=progress,

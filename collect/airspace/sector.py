@@ -29,9 +29,10 @@ def random_polygon(generator: np.random.Generator, radius_m: float, area_m2: flo
     Raises:
         ConfigurationError: The circle itself is hardly larger than the area.
     """
-    if area_m2 > 0.99 * pi * radius_m**2:
+    circle_m2 = pi * radius_m * radius_m
+    if area_m2 > 0.99 * circle_m2:
         raise ConfigurationError(
-            f"expected sector_area_m2 below 99 % of the circle's {pi * radius_m**2:.0f} m2, got {area_m2:.0f}"
+            f"expected sector_area_m2 below 99 % of the circle's {circle_m2:.0f} m2, got {area_m2:.0f}"
         )
     angles = polygon_angles(2 * pi * generator.random(MOST_CORNERS), float(radius_m), float(area_m2))
     if not len(angles):

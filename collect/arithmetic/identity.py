@@ -1,4 +1,4 @@
-"""The name of an arithmetic: what the last bits of a flight depend on, for manifests and stores of flights."""
+"""The name of an arithmetic: what a flight's rows depend on besides its config and seed."""
 
 import platform
 

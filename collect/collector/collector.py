@@ -20,8 +20,7 @@ from ...datasets.files.shards import write_shard
 from ...datasets.files.storage import Folder, sizes
 from ...datasets.files.writer import DatasetWriter, Report, cannot_write
 from .. import scenarios
-from ..arithmetic.identity import PORTABLE
-from ..flying.compiled import prepare, why_not
+from ..flying.compiled import is_known, prepare, why_not
 from ..flying.flight import Pilot
 from . import ray_engine as cluster
 from .config import TEACHER, CollectConfig
@@ -176,7 +175,7 @@ def collect(
     load_pilot = None if config.pilot == TEACHER else load_pilot
     _check_engine(engine)
     other: OtherArithmetic = spec.find(other_arithmetic, "other_arithmetic", {str(x): x for x in OtherArithmetic})
-    writer = DatasetWriter(folder, _wanted(config, load_pilot, shards, report), report, other)
+    writer = DatasetWriter(folder, _wanted(config, load_pilot, shards, report), report, other, shards)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept = len(numbers) - len(missing)
@@ -203,21 +202,22 @@ def collect(
 def _making(
     maker: ShardMaker, missing: list[int], engine: str, workers: int | None, report: Report
 ) -> Generator[Made]:
-    """Make shards by an engine; the kernels are compiled before processes of this machine need them."""
+    """Make shards by an engine."""
     if engine == "ray":
         return cluster.work(maker, missing, workers, report)
-    if missing and maker.config.arithmetic == PORTABLE:
-        prepare(report)
     return work(maker, missing, workers or 1)
 
 
 def _wanted(config: CollectConfig, load_pilot: LoadPilot | None, shards: range | None, report: Report) -> Manifest:
     """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
+    is_teacher = config.pilot == TEACHER
+    if is_teacher and is_known(config.world, config.parsed_teacher):
+        prepare(report)  # which shows by which arithmetic rows are made here; and workers find what was compiled
     wanted = config.manifest(_fingerprint(config, load_pilot))
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(config.world, config.seed, 0)
-    if load_pilot is None and (line := why_not(config.world, config.parsed_teacher)):
+    if is_teacher and (line := why_not(config.world, config.parsed_teacher)):
         report(line)
     return wanted
 

@@ -1,14 +1,13 @@
 """Recording what the kernels fly: their rows as a table, and counts of what happened in them."""
 
 from collections.abc import Mapping, Sequence
-from math import fsum
 
 import numpy as np
 
 from ...datasets.traffic.record import COLUMNS, OUTCOMES, Table
 from ..airspace.world_config import WorldConfig
-from ..flying.compiled import fly_chunks
-from ..flying.encounters import Encounters, encounters_of
+from ..flying.compiled import encountered, fly_chunks
+from ..flying.encounters import sums_of
 from ..kernels.flight import Flown
 from ..teachers.rules import Rules
 
@@ -20,10 +19,9 @@ def record_compiled(
     tables, counts = [], []
     for chunk, flown in fly_chunks(config, rules, seed, episodes, noise):
         tables.append(_table_of(flown, np.asarray(chunk, np.int32)))
-        counts.append(encounters_of(flown, config))
+        counts.append(encountered(flown, config))
     table = {column.name: np.concatenate([each[column.name] for each in tables]) for column in COLUMNS}
-    sums = {name: fsum(np.concatenate([getattr(each, name) for each in counts])) for name in Encounters._fields}
-    return table, figures_of(table, config, sums)
+    return table, figures_of(table, config, sums_of(counts))
 
 
 def figures_of(table: Table, config: WorldConfig, safety: Mapping[str, float]) -> dict[str, float]:

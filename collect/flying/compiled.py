@@ -17,6 +17,7 @@ from ..kernels.flight import Flown, begun, fly
 from ..kernels.traffic import physics_of
 from ..scenarios.registry import NOISE_STREAM, lay_out, stack, stream_of
 from ..teachers.rules import STRAIGHT, Rules
+from .encounters import Encounters, encounters_of
 
 RECORDED_REWARD = "seed"
 """The reward that the kernels write into rows; what they fly does not depend on it."""
@@ -82,7 +83,7 @@ def prepare(report: Callable[[str], object] = lambda line: None) -> None:
         return
     how_often = "once on this machine"
     if not compiling.cache_folder():
-        how_often = "in each process (no folder to keep them in can be written: set NUMBA_CACHE_DIR to one that can)"
+        how_often = "in each process (no folder for them can be written: set NUMBA_CACHE_DIR to one)"
     report(f"Compiling the kernels, {how_often}: about ten seconds.")
     reason()
 
@@ -169,6 +170,13 @@ def fly_compiled(
         took_s = max(time.perf_counter() - start, 1e-6)
         work = max(int(work * min(_CALL_S / took_s, 4.0)), _LEAST_WORK)
     return flown
+
+
+def encountered(flown: Flown, config: WorldConfig) -> Encounters:
+    """Count conflicts and losses of separation of a batch that was flown."""
+    seen = flown.seen[: flown.seen_count]
+    pairs = (seen[name].astype(np.int64) for name in ("episode", "step", "own", "intruder"))
+    return encounters_of(*pairs, seen["distance2_m2"], config, len(flown.figures))
 
 
 if __name__ == "__main__":  # `make install`

@@ -1,16 +1,18 @@
-"""Safety figures of what the kernels flew, from the pairs they saw in conflict on the protected zone.
+"""Conflicts and losses of separation of a batch, counted from the pairs that were in conflict, step by step.
 
-The same counts as `events.EventCounter`: whole numbers and square roots, on which every processor agrees.
+The same counts as `events.EventCounter`, which looks at all pairs at every step; here only at the pairs in
+conflict, one in a hundred, all steps at once. Whole numbers and square roots, on which every processor agrees.
 
-Notation: E episodes, P pair-steps in conflict.
+Notation: E episodes, P pair-steps in conflict on the protected zone itself, each pair once.
 """
 
+from collections.abc import Sequence
+from math import fsum
 from typing import NamedTuple
 
 import numpy as np
 
 from ..airspace.world_config import WorldConfig
-from ..kernels.flight import Flown
 
 
 class Encounters(NamedTuple):
@@ -25,12 +27,27 @@ class Encounters(NamedTuple):
     severity: np.ndarray
 
 
-def encounters_of(flown: Flown, config: WorldConfig) -> Encounters:
-    """Count conflicts and losses of separation, each pair once."""
-    seen = flown.seen[: flown.seen_count]
-    episode, step, own, intruder = (seen[name].astype(np.int64) for name in ("episode", "step", "own", "intruder"))
-    distance2 = seen["distance2_m2"]
-    episodes, zone = len(flown.figures), config.protected_zone_m
+def encounters_of(
+    episode: np.ndarray,
+    step: np.ndarray,
+    own: np.ndarray,
+    intruder: np.ndarray,
+    distance2: np.ndarray,
+    config: WorldConfig,
+    episodes: int,
+) -> Encounters:
+    """Count conflicts and losses of separation.
+
+    Args:
+        episode: (P,) int64, place in the batch.
+        step: (P,) int64.
+        own: (P,) int64, the lower number of the two aircraft.
+        intruder: (P,) int64.
+        distance2: (P,) square of their distance, m2.
+        config: The world.
+        episodes: E.
+    """
+    zone = config.protected_zone_m
     pair = (episode * config.aircraft + own) * config.aircraft + intruder
     key = pair * (config.max_steps + 2) + step  # neighbours in time, and only they, differ by 1
     order = np.argsort(key, kind="stable")
@@ -54,3 +71,8 @@ def encounters_of(flown: Flown, config: WorldConfig) -> Encounters:
         conflict_steps=count(episode),
         severity=np.bincount(los_episode[first_los], deepest, minlength=episodes),
     )
+
+
+def sums_of(parts: Sequence[Encounters]) -> dict[str, float]:
+    """Return the sums over all episodes of some batches."""
+    return {name: fsum(np.concatenate([getattr(part, name) for part in parts])) for name in Encounters._fields}

@@ -17,8 +17,7 @@ from ..arithmetic.identity import of_torch
 from ..kernels.flight import FIGURES, Flown
 from ..teachers.rules import Rules
 from . import compiled
-from .compiled import fly_chunks, rules_of
-from .encounters import encounters_of
+from .compiled import encountered, fly_chunks, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
 from .world import World
@@ -212,7 +211,7 @@ def _fly_compiled(
 def _figures_of(flown: Flown, config: WorldConfig) -> Figures:
     """Return the figures of what the kernels flew."""
     sums = {name: flown.figures[name].copy() for name in FIGURES.names or ()}
-    encounters = encounters_of(flown, config)._asdict()
+    encounters = encountered(flown, config)._asdict()
     nearest_m = np.sqrt(flown.nearest2_m2)
     return Figures(
         depth=encounters.pop("severity"),

@@ -94,11 +94,6 @@ def advise(teacher: Teacher, world_config: WorldConfig, traffic: Traffic, pairs:
     return Advice(action_towards(traffic, velocity, world_config), conflicts)
 
 
-def teacher_pilot(teacher: Teacher, world_config: WorldConfig) -> Pilot:
-    """Return a pilot that flies what the teacher says."""
-    return TeacherPilot(teacher, world_config)
-
-
 @dataclass(frozen=True)
 class TeacherPilot:
     """Flies what a teacher says.

@@ -86,7 +86,7 @@ def crossing(generator: np.random.Generator, config: WorldConfig, angle_deg: flo
         for _ in range(int(count)):
             positions.append(_stream_start(generator, config, along, across, positions))
             offset = float((positions[-1] * across).sum())
-            waypoints.append(along * np.sqrt(radius**2 - offset**2) + across * offset)
+            waypoints.append(along * np.sqrt(radius * radius - offset * offset) + across * offset)
     return Layout(_disc(config), np.array(positions), np.array(waypoints))
 
 
@@ -98,11 +98,13 @@ def _stream_start(
     taken: list[np.ndarray],
 ) -> np.ndarray:
     """Draw a start in a stream's first 60 %, far enough from those already placed."""
-    radius = config.sector_radius_m
+    radius, least2 = config.sector_radius_m, config.start_separation_m * config.start_separation_m
     for _ in range(2000):
         offset = _uniform(generator, -0.35, 0.35) * radius
-        start = -along * _uniform(generator, 0.2, 0.95) * np.sqrt(radius**2 - offset**2) + across * offset
-        if not taken or min(((start - other) ** 2).sum() for other in taken) >= config.start_separation_m**2:
+        half = np.sqrt(radius * radius - offset * offset)
+        start = -along * _uniform(generator, 0.2, 0.95) * half + across * offset
+        gaps = [start - other for other in taken]
+        if not gaps or min((gap * gap).sum() for gap in gaps) >= least2:
             return start
     raise ConfigurationError(
         f"scenario 'crossing': could not place {config.aircraft} aircraft {config.start_separation_m:g} m apart. "

@@ -86,7 +86,8 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
         raise ConfigurationError(
             f"scenario '{scenario}' has {most} aircraft, got --aircraft {aircraft}. Leave --aircraft out."
         )
-    longest_m = max(float(np.sqrt(((each.waypoint_m - each.position_m) ** 2).sum(1)).max()) for each in layouts)
+    ways = [each.waypoint_m - each.position_m for each in layouts]
+    longest_m = max(float(np.sqrt((way * way).sum(1)).max()) for way in ways)
     steps = int(3 * longest_m / REFERENCE.cruise_mps / REFERENCE.step_s) + 1
     world = WorldConfig(
         aircraft=most,

@@ -22,8 +22,8 @@ def in_words(arithmetic: str) -> str:
 
 
 CHOICE = (
-    "--other-arithmetic remake makes all shards again here, --other-arithmetic keep keeps those there are and "
-    "marks in the manifest which were made by which"
+    "--other-arithmetic remake makes all shards again here (with --shards, only those), --other-arithmetic keep "
+    "keeps those there are and marks in the manifest which were made by which"
 )
 """What one can do about it."""
 
@@ -37,8 +37,8 @@ def refusal(made_by: str, here: str, shards: list[str]) -> str:
         shards: Names of those that were to be made.
     """
     names = shards[0] + (f" and {len(shards) - 1} more" if len(shards) > 1 else "")
+    were = "were" if len(shards) > 1 else "was"
     return (
-        f"its rows were made by {in_words(made_by)}, and this machine would make {names} by {in_words(here)}: they "
-        f"would differ in their last bits. No shard was made. {CHOICE}; or call the command on a machine like "
-        "the one that began it."
+        f"its rows were made by {in_words(made_by)}, and this machine would make {names} by {in_words(here)}: "
+        f"other rows. {names} {were} not made. {CHOICE}; or call the command on a machine like the one that began it."
     )

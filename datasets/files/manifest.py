@@ -88,8 +88,8 @@ class Manifest:
         shards: The shards there are, in order.
         code: Version of skyclone that began the dataset.
         packages: Versions of the packages it ran on.
-        arithmetic: What the last bits of its rows depend on besides: `portable-1` (nothing), or torch and the
-            processor's vector extension.
+        arithmetic: What its rows depend on besides: `portable-1` (nothing), or torch and the processor's vector
+            extension.
         format_version: Version of this file and of the shards.
     """
 

@@ -12,7 +12,7 @@ from ...collect import simulators, teachers
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.compiled import why_not
 from ...collect.flying.figures import arithmetic_of
-from ...collect.flying.flight import Pilot, TeacherPilot, teacher_pilot
+from ...collect.flying.flight import Pilot, TeacherPilot
 from ...collect.simulators.simulator import Resolution
 from ...datasets import spec
 from ...datasets.errors import ConfigurationError
@@ -87,7 +87,7 @@ def load(contender: Contender, config: WorldConfig, device: str | torch.device =
         return Loaded(contender, policy.pilot, policy)
     if contender.name.partition(":")[0] == BLUESKY_MVP:
         return Loaded(contender, _bluesky_mvp(contender.name, config))
-    return Loaded(contender, teacher_pilot(teachers.parse(contender.name, config), config))
+    return Loaded(contender, TeacherPilot(teachers.parse(contender.name, config), config))
 
 
 def load_all(config: EvaluationConfig) -> dict[str, Loaded]:
@@ -125,7 +125,7 @@ def _bluesky_mvp(text: str, config: WorldConfig) -> SelfResolving:
     resolution = _bluesky_resolution(config, **parameters)
     if simulators.is_embedded(config):
         simulators.simulator_of(config).resolve_with(resolution)  # which says where it can be flown
-    return SelfResolving(resolution, teacher_pilot(teachers.make(UNRESOLVED, config), config))
+    return SelfResolving(resolution, TeacherPilot(teachers.make(UNRESOLVED, config), config))
 
 
 def _bluesky_resolution(config: WorldConfig, margin: float = 1.05, lookahead_s: float = 0.0) -> Resolution:

@@ -62,7 +62,7 @@ def _fill(
 ) -> DatasetWriter:
     """Make the missing shards of a dataset as the collector does."""
     lines: list[str] = []
-    writer = DatasetWriter(folder, manifest, lines.append, other)
+    writer = DatasetWriter(folder, manifest, lines.append, other, shards)
     writer.lines = lines  # type: ignore[attr-defined]
     writer.made = writer.missing(shards or range(writer.manifest.shard_count))  # type: ignore[attr-defined]
     for index in writer.made:  # type: ignore[attr-defined]

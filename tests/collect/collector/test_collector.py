@@ -20,7 +20,7 @@ from skyclone.collect.arithmetic import compiling
 from skyclone.collect.arithmetic.identity import PORTABLE
 from skyclone.collect.collector.collector import Made, ShardMaker, collect
 from skyclone.collect.collector.config import CollectConfig
-from skyclone.collect.flying.flight import teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import action_towards
 from skyclone.datasets import Snapshots, open_dataset
@@ -429,7 +429,7 @@ def test_a_process_of_another_arithmetic_makes_a_shard_only_if_asked_for(
 
 
 def test_a_policy_s_rows_say_which_processor_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pilot = teacher_pilot(teachers.make("mvp", SMALL.world), SMALL.world)
+    pilot = TeacherPilot(teachers.make("mvp", SMALL.world), SMALL.world)
     wanted = replace(SMALL, pilot="runs/clone")
     manifest, _ = collect(tmp_path / "data", wanted, load_pilot=lambda name: pilot, shards=range(0, 2))
     capability = torch.backends.cpu.get_cpu_capability()

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from skyclone.datasets.dataset import open_dataset
-from skyclone.datasets.errors import DatasetError
+from skyclone.datasets.errors import Damage, DatasetError
 from skyclone.datasets.files import writer as writer_module
 from skyclone.datasets.files.arithmetic import UNKNOWN, OtherArithmetic
 from skyclone.datasets.files.card import card
-from skyclone.datasets.files.manifest import Manifest, load_manifest, save_manifest
+from skyclone.datasets.files.manifest import Manifest, ShardEntry, load_manifest, save_manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
 from skyclone.datasets.traffic.record import Table
@@ -267,12 +267,13 @@ def test_another_arithmetic_heals_and_extends_nothing_unasked(
     before = _everything(tmp_path)
     again = fill(tmp_path, make_manifest(arithmetic=HERE))  # nothing to make: any arithmetic will do
     assert again.made == []  # type: ignore[attr-defined]
-    choice = "--other-arithmetic remake makes all shards again here, --other-arithmetic keep keeps those there are"
+    choice = "--other-arithmetic remake makes all shards again here (with --shards, only those), --other-arithm"
     with pytest.raises(DatasetError, match=rf"{words}, and this machine would make 00002\.parquet by 'portable-1'"):
         fill(tmp_path, make_manifest(episodes=18, arithmetic=HERE))
     assert _everything(tmp_path) == before
     (tmp_path / "shards" / "00001.parquet").unlink()
-    with pytest.raises(DatasetError, match=r"would make 00001\.parquet by .* No shard was made\.") as caught:
+    refused = r"would make 00001\.parquet by .*: other rows\. 00001\.parquet was not made\."
+    with pytest.raises(DatasetError, match=refused) as caught:
         fill(tmp_path, make_manifest(arithmetic=HERE))
     assert choice in str(caught.value)
     fill(tmp_path, make_manifest(arithmetic=made_by))  # on a machine like the first one
@@ -336,7 +337,7 @@ def test_a_shard_of_another_arithmetic_is_not_entered_unasked(
 ) -> None:
     writer = DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), print)
     entry = write_shard(tmp_path, writer.manifest, 0, make_table(range(4)), arithmetic=THERE)
-    with pytest.raises(DatasetError, match=r"made by 'portable-1', .* would make 00000\.parquet by 'torch"):
+    with pytest.raises(DatasetError, match=r"00000\.parquet has no entry, and its rows were made by 'torch"):
         writer.add(entry)
     assert load_manifest(tmp_path).shards == ()
 
@@ -348,3 +349,72 @@ def test_a_dataset_made_again_meanwhile_is_left_alone(
     DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), print, OtherArithmetic.REMAKE)
     with pytest.raises(DatasetError, match=rf"made by 'portable-1' there, by '{THERE}' now"):
         write_shard(tmp_path, writer.manifest, 1, make_table(range(4, 8)))
+
+
+def test_a_dataset_whose_rows_are_all_of_here_by_now_is_one_of_here(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    """Its only shard was short, and was made again when the dataset was extended; one more is missing."""
+    fill(tmp_path, make_manifest(episodes=2, arithmetic=THERE))
+    fill(tmp_path, make_manifest(arithmetic=HERE), range(0, 2), OtherArithmetic.KEEP)
+    assert load_manifest(tmp_path).arithmetics == {HERE: 2}
+    with pytest.raises(DatasetError, match=r"00002\.parquet was not made\. --other-arithmetic remake"):
+        fill(tmp_path, make_manifest(arithmetic=HERE))
+    again = fill(tmp_path, make_manifest(arithmetic=HERE), None, OtherArithmetic.REMAKE)  # as the message says
+    assert again.made == [2]  # type: ignore[attr-defined]
+    manifest = open_dataset(tmp_path).manifest
+    assert (manifest.arithmetic, manifest.arithmetics, manifest.complete) == (HERE, {HERE: 3}, True)
+    assert not any(entry.arithmetic for entry in manifest.shards)
+
+
+def test_only_the_shards_named_are_made_again(tmp_path: Path, fill: Fill, make_manifest: MakeManifest) -> None:
+    fill(tmp_path / "here", make_manifest(arithmetic=HERE))
+    fill(tmp_path / "data", make_manifest(arithmetic=THERE))
+    for shards, mixture in ((range(1, 2), [THERE, HERE, THERE]), (range(0, 1), [HERE, HERE, THERE])):
+        writer = fill(tmp_path / "data", make_manifest(arithmetic=HERE), shards, OtherArithmetic.REMAKE)
+        assert writer.made == list(shards)  # type: ignore[attr-defined]
+        dataset = open_dataset(tmp_path / "data")
+        assert [dataset.manifest.arithmetic_of(index) for index in range(3)] == mixture
+        assert dataset.manifest.complete
+        assert dataset.verify() == []
+    fill(tmp_path / "data", make_manifest(arithmetic=HERE), range(2, 3), OtherArithmetic.REMAKE)
+    assert _everything(tmp_path / "data") == _everything(tmp_path / "here")
+
+
+@pytest.mark.parametrize("order", ["the other first", "the other last", "the other is replaced"])
+def test_of_two_arithmetics_that_make_one_shard_the_one_that_lies_there_is_entered(
+    tmp_path: Path, make_manifest: MakeManifest, make_table: Callable[..., Table], order: str
+) -> None:
+    lines: list[str] = []
+    own = DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), lines.append)
+    other = DatasetWriter(tmp_path, make_manifest(arithmetic=THERE), lines.append, OtherArithmetic.KEEP)
+
+    def own_file() -> ShardEntry:
+        return write_shard(tmp_path, own.manifest, 0, make_table(range(4)), arithmetic=HERE)
+
+    def other_file() -> ShardEntry:
+        return write_shard(tmp_path, other.manifest, 0, make_table(range(4), seed=9), arithmetic=THERE)
+
+    if order == "the other is replaced":
+        entries = (other, other_file()), (own, own_file())
+    else:
+        entries = (own, own_file()), (other, other_file())
+    for writer, entry in reversed(entries) if order == "the other first" else entries:
+        writer.add(entry)
+    dataset = open_dataset(tmp_path, allow_incomplete=True)
+    assert [each.what for each in dataset.verify()] == [Damage.MISSING]  # of the shards 1 and 2
+    assert dataset.manifest.arithmetic_of(0) == (HERE if order == "the other is replaced" else THERE)
+    said = "Shard 00000.parquet was made by another process, too, with other rows; those stay."
+    assert (said in lines) == (order != "the other last")
+
+
+def test_a_neighbour_s_shard_of_another_arithmetic_stops_nobody_at_the_end(
+    tmp_path: Path, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    own = DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), print)
+    neighbour = DatasetWriter(tmp_path, make_manifest(arithmetic=THERE), print, OtherArithmetic.KEEP)
+    own.add(write_shard(tmp_path, own.manifest, 0, make_table(range(4)), arithmetic=HERE))
+    entry = write_shard(tmp_path, neighbour.manifest, 1, make_table(range(4, 8)), arithmetic=THERE)
+    assert [each.name for each in own.finish("").shards] == ["00000.parquet"]
+    neighbour.add(entry)
+    assert neighbour.finish("").arithmetics == {HERE: 1, THERE: 1}

@@ -7,7 +7,7 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.flight import advise, fly, teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
 from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.view import View
@@ -156,7 +156,7 @@ def test_filming_changes_nothing(traffic_of):
     """A pilot is asked once per step: what it flies does not depend on being filmed."""
     config = WorldConfig(aircraft=3, max_steps=10)
     asked: list[int] = []
-    mvp = teacher_pilot(teachers.make("mvp", config), config)
+    mvp = TeacherPilot(teachers.make("mvp", config), config)
 
     def pilot(traffic, pairs):
         asked.append(1)
