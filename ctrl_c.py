@@ -8,13 +8,12 @@ more ado. That loses nothing: whatever skyclone writes appears whole or not at a
 import os
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 
 MESSAGE = "Interrupted. What was finished is kept; the same command goes on where it can."
 EXIT_CODE = 1  # failed, as every other reason to end early
 
-_COMPILER = {"numba", "llvmlite"}  # folders of packages
+_COMPILER = {"numba", "llvmlite"}
 
 _pressed: list[int] = []  # not empty after the first Ctrl-C
 
@@ -57,8 +56,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _is_elsewhere(frame: FrameType | None) -> bool:
     """Return whether a module is being imported, or numba compiles or loads what it has compiled."""
     while frame is not None:
-        path = frame.f_code.co_filename
-        if path.startswith("<frozen importlib") or not _COMPILER.isdisjoint(Path(path).parts):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_filename.startswith("<frozen importlib") or package in _COMPILER:
             return True
         frame = frame.f_back
     return False

@@ -28,6 +28,7 @@ except BaseException as error:
     [
         ("os.kill(os.getpid(), signal.SIGINT)", "caught KeyboardInterrupt\n", ""),  # the second one ends it
         ("import pressed", "", f"{ctrl_c.MESSAGE}\n"),  # although the module swallows it
+        ("from numba_of_mine.numba import late; late.press()", "caught KeyboardInterrupt\n", ""),  # no compiler
     ],
 )
 def test_within_an_import_and_the_second_time_it_ends_at_once(
@@ -35,6 +36,10 @@ def test_within_an_import_and_the_second_time_it_ends_at_once(
 ) -> None:
     (tmp_path / "pressed.py").write_text(
         "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    pass\n"
+    )
+    (tmp_path / "numba_of_mine" / "numba").mkdir(parents=True)
+    (tmp_path / "numba_of_mine" / "numba" / "late.py").write_text(
+        "import os, signal\ndef press():\n    os.kill(os.getpid(), signal.SIGINT)\n"
     )
     command = [sys.executable, "-u", "-c", PRESSED.format(body=body), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

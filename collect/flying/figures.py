@@ -173,7 +173,7 @@ def fly_scenarios(
     Returns:
         Their figures, in the order of `episodes`.
     """
-    rules = rules_of(config, pilot.teacher, is_recording=False) if isinstance(pilot, TeacherPilot) else None
+    rules = rules_of_pilot(pilot, config)
     if rules is not None:
         return _fly_compiled(rules, config, seed, episodes, progress)
     world = World(config, seed, episodes, device)
@@ -187,6 +187,11 @@ def fly_scenarios(
     if progress:
         progress(flying)
     return counter.result()
+
+
+def rules_of_pilot(pilot: Pilot, config: WorldConfig) -> Rules | None:
+    """Return a pilot as numbers if it is a teacher that the kernels fly here; None if torch does."""
+    return rules_of(config, pilot.teacher, is_recording=False) if isinstance(pilot, TeacherPilot) else None
 
 
 def arithmetic_of(pilot: Pilot) -> str:

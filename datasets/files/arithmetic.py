@@ -40,5 +40,5 @@ def refusal(made_by: str, here: str, shards: list[str]) -> str:
     were = "were" if len(shards) > 1 else "was"
     return (
         f"its rows were made by {in_words(made_by)}, and this machine would make {names} by {in_words(here)}: "
-        f"other rows. {names} {were} not made. {CHOICE}; or call the command on a machine like the one that began it."
+        f"other rows. {names} {were} not made. {CHOICE}; or call the command on a machine like the first one."
     )

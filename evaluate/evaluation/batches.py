@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ...collect.arithmetic.identity import PORTABLE
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying import compiled
 from ...collect.flying.figures import Figures, ScenariosDone, fly_scenarios, join
+from ...collect.flying.flight import TeacherPilot
 from ...datasets.errors import ConfigurationError, FlightError
 from .config import Contender, EvaluationConfig
 from .contenders import Loaded, load_all
@@ -135,7 +135,8 @@ def fly_all(
 
 def prepare(loaded: Iterable[Loaded], report: Callable[[str], object]) -> None:
     """Compile the kernels if a contender flies by them, so that workers find them; say so if that takes long."""
-    if any(each.arithmetic == PORTABLE for each in loaded):
+    pilots = [each.pilot for each in loaded if isinstance(each.pilot, TeacherPilot)]
+    if any(compiled.is_known(each.world_config, each.teacher, is_recording=False) for each in pilots):
         compiled.prepare(report)
 
 

@@ -38,8 +38,8 @@ class FlightStore:
         folder: Where they are kept; made when the first one is.
         world: The world.
         seed: Seed of the scenarios.
-        device: Where they are flown: devices differ in the last bits. (So do processors; where that matters, it is
-            in the identity of the contender.)
+        device: Where they are flown: figures depend on the device. (On the processor, too; where they do, it
+            is in the identity of the contender.)
 
     Attributes:
         found: Scenarios that were read from it so far.

@@ -23,7 +23,7 @@ CONTENT = {
 }
 
 
-@pytest.mark.skipif(bool(compiling.REASON), reason=f"nothing is compiled here: {compiling.REASON}")
+@pytest.mark.skipif(bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}")
 @pytest.mark.parametrize("teacher", CONTENT)
 def test_the_bits_are_those_of_the_arithmetic_s_name(teacher: str) -> None:
     """Where they change on purpose, raise the number in `PORTABLE`, and only then the hashes here."""
@@ -41,7 +41,7 @@ def _capabilities() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(compiling.REASON), reason=f"nothing is compiled here: {compiling.REASON}")
+@pytest.mark.skipif(bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}")
 def test_the_command_makes_one_dataset_under_every_vector_extension(tmp_path: Path) -> None:
     options = ["--episodes", "6", "--aircraft", "8", "--episodes-per-shard", "3", "--noise", "0.1"]
     found = set()

@@ -407,13 +407,13 @@ def test_a_killed_worker_and_ctrl_c_leave_a_folder_to_go_on_with(tmp_path: Path,
     assert manifest.content_hash == undisturbed
 
 
-@pytest.mark.skipif(bool(compiling.REASON), reason=f"nothing is compiled here: {compiling.REASON}")
+@pytest.mark.skipif(bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}")
 def test_a_process_of_another_arithmetic_makes_a_shard_only_if_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, _ = collect(tmp_path / "data", SMALL, shards=range(0, 1))
     assert manifest.arithmetic == PORTABLE
-    monkeypatch.setattr(compiling, "REASON", "a node without numba")
+    monkeypatch.setattr(compiling, "why_not", lambda: "a node without numba")
     maker = ShardMaker(tmp_path / "data", SMALL, manifest)
     with pytest.raises(
         DatasetError, match=r"this machine would make 00001\.parquet by 'torch .*--other-arithmetic"

@@ -17,13 +17,18 @@ from skyclone.collect.flying.compiled import fly_compiled
 from skyclone.collect.flying.flight import advise
 from skyclone.collect.flying.world import World
 from skyclone.collect.kernels.detection import FEW
-from skyclone.collect.kernels.flight import Flown, fly
+from skyclone.collect.kernels.flight import Flown, begun, fly
 from skyclone.collect.kernels.traffic import physics_of
+from skyclone.collect.scenarios.registry import lay_out, stack
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.record import COLUMNS, Table, check_table
 from skyclone.datasets.traffic.state import Traffic
 
-pytestmark = pytest.mark.skipif(bool(compiling.REASON), reason=f"nothing is compiled here: {compiling.REASON}")
+pytestmark = pytest.mark.skipif(
+    bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}"
+)
+ALL = 10**9
+"""More work than there is."""
 STATE = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
 
 
@@ -132,7 +137,10 @@ def test_cells_give_what_all_pairs_give(seed: int, aircraft: int, extent_m: floa
         0.1,
         np.array([[seed, 7]]),
     )
-    assert same(fly(*arguments, FEW, True, 100), fly(*arguments, 10**6, True, 10_000))
+    room = begun(1, aircraft, 100)
+    assert same(
+        fly(*arguments, FEW, True, room, ALL), fly(*arguments, 10**6, True, begun(1, aircraft, 10_000), ALL)
+    )
 
 
 def test_the_batch_an_episode_flies_in_changes_nothing():
@@ -144,6 +152,78 @@ def test_the_batch_an_episode_flies_in_changes_nothing():
     rows["episode"] = rows_of(together)["episode"]
     assert rows_of(together).tobytes() == rows.tobytes()
     assert together.figures.tobytes() == np.concatenate([each.figures for each in alone]).tobytes()
+
+
+def test_how_much_is_flown_in_a_call_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    """A call ends after a tenth of a second, so that Ctrl-C is heard however large the batch is."""
+    config = WorldConfig(aircraft=40, scenario="random-n:low=1")
+    rules = teachers.parse("mvp", config).rules()
+    expected = fly_compiled(config, rules, 3, range(5), 0.1)
+    works: list[int] = []
+
+    def counted(*arguments):
+        works.append(arguments[-1])
+        return fly(*arguments)
+
+    monkeypatch.setattr(compiled, "fly", counted)
+    monkeypatch.setattr(compiled, "_CALL_S", 1e-7)
+    monkeypatch.setattr(compiled, "_FIRST_WORK", 1)
+    monkeypatch.setattr(compiled, "_LEAST_WORK", 1)
+    assert same(fly_compiled(config, rules, 3, range(5), 0.1), expected)
+    assert len(works) > 500
+    works.clear()
+    monkeypatch.setattr(compiled, "_CALL_S", 1e9)
+    fly_compiled(config, rules, 3, range(5), 0.1)
+    assert works == [4**k for k in range(len(works))]
+
+
+def test_whole_numbers_are_no_other_rules():
+    config = WorldConfig(aircraft=4)
+    rules = compiled.rules_of(config, teachers.make("rvo", config, margin=1, lookahead_s=20, urgency=100))
+    assert [type(value) for value in rules] == [int, float, float, float]
+
+
+@pytest.mark.parametrize("text", ["none", "mvp", "rvo"])
+def test_a_track_of_a_turn_more_is_the_same_track(text: str):
+    """A file may say 360 degrees; and `rvo` looks 90 degrees to either side of where it wants to go."""
+    config = WorldConfig(
+        aircraft=12, max_steps=2, sector_radius_m=500, sector_area_m2=500_000, start_separation_m=50
+    )
+    arguments = _start_of(config)
+    made = []
+    for turns in (0, -1, 1):
+        arguments[2][:, 2] = np.float32(0.1 + 2 * np.pi * turns)
+        arguments[1] = teachers.parse(text, config).rules()
+        flown = fly(*arguments, begun(1, 12, 100), ALL)
+        made.append(flown.rows[: flown.row_count])
+    for other in made[1:]:
+        for name in ("teacher_turn", "teacher_speed", "reward", "east_m", "north_m"):
+            np.testing.assert_allclose(other[name], made[0][name], atol=1e-4, err_msg=name)
+
+
+def test_a_world_whose_turns_are_wider_than_a_circle():
+    """Standing still, an aircraft turns as far as it is told to."""
+    config = WorldConfig(aircraft=12, max_steps=3, turn_rad=20.0)
+    arguments = _start_of(config)
+    arguments[2][:, 3] = 0.0  # m/s
+    arguments[5] = 2.0  # noise
+    flown = fly(*arguments, begun(1, 12, 100), ALL)
+    rows = flown.rows[: flown.row_count]
+    assert np.abs(rows["track_rad"]).max() <= np.float32(np.pi)
+    first, second = rows[rows["step"] == 0], rows[rows["step"] == 1]
+    turned = second["track_rad"] - first["track_rad"] - 20.0 * first["pilot_turn"]
+    assert np.abs(first["pilot_turn"] * 20).max() > 3 * np.pi
+    is_still = np.abs(first["pilot_speed"]) == 0  # those that accelerate turn less
+    np.testing.assert_allclose(np.cos(turned[is_still]), 1.0, atol=1e-5)
+
+
+def _start_of(config: WorldConfig) -> list:
+    """Return the arguments of `fly` for episode 0 of seed 0, all but the last two."""
+    traffic, corners = stack([lay_out(config, 0, 0)], config)
+    starts = np.stack([getattr(traffic, name).numpy() for name in STATE], axis=1).astype(np.float64)
+    rules, keys = teachers.parse("mvp", config).rules(), np.array([[1, 7]])
+    numbers = np.array([config.aircraft])
+    return [physics_of(config), rules, starts, numbers, corners.numpy().astype(float), 0.0, keys, FEW, True]
 
 
 def test_two_aircraft_head_on_are_seen_in_closed_form():
@@ -161,7 +241,8 @@ def test_two_aircraft_head_on_are_seen_in_closed_form():
         np.zeros((1, 2), np.int64),
         FEW,
         True,
-        10,
+        begun(1, 2, 10),
+        ALL,
     )
     rows = flown.rows[: flown.row_count]
     assert sorted(set(rows["step"][rows["conflicts"] > 0])) == list(range(13, 20))

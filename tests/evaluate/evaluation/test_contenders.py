@@ -85,7 +85,7 @@ def test_blueskys_own_mvp_is_refused_where_it_cannot_fly(name: str, simulator: s
         load(Contender(name, False), WorldConfig(simulator=simulator))
 
 
-@pytest.mark.skipif(bool(compiling.REASON), reason=f"nothing is compiled here: {compiling.REASON}")
+@pytest.mark.skipif(bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}")
 def test_a_teacher_flies_alike_on_every_processor_and_a_policy_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     config = WorldConfig()
     names = {"mvp": False, "pretrained:clone": True}
@@ -100,7 +100,7 @@ def test_a_teacher_flies_alike_on_every_processor_and_a_policy_does_not(monkeypa
 
 
 def test_without_a_compiler_teachers_fly_otherwise_and_a_warning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "REASON", "ModuleNotFoundError: No module named 'numba'")
+    monkeypatch.setattr(compiling, "why_not", lambda: "ModuleNotFoundError: No module named 'numba'")
     mvp = load(Contender("mvp", False), WorldConfig())
     assert mvp.identity["arithmetic"].startswith("torch ")
     (line,) = word_on_the_compiler([mvp, load(Contender("rvo", False), WorldConfig())])
