@@ -17,7 +17,7 @@ from ..kernels.flight import Flown, begun, fly
 from ..kernels.traffic import physics_of
 from ..scenarios.registry import NOISE_STREAM, lay_out, stack, stream_of
 from ..teachers.rules import STRAIGHT, Rules
-from .encounters import Encounters, encounters_of
+from .encounters import Encounters, Seen, encounters_of
 
 RECORDED_REWARD = "seed"
 """The reward that the kernels write into rows; what they fly does not depend on it."""
@@ -175,8 +175,9 @@ def fly_compiled(
 def encountered(flown: Flown, config: WorldConfig) -> Encounters:
     """Count conflicts and losses of separation of a batch that was flown."""
     seen = flown.seen[: flown.seen_count]
-    pairs = (seen[name].astype(np.int64) for name in ("episode", "step", "own", "intruder"))
-    return encounters_of(*pairs, seen["distance2_m2"], config, len(flown.figures))
+    episode, step, own, intruder = (seen[n].astype(np.int64) for n in ("episode", "step", "own", "intruder"))
+    pairs = Seen(episode, step, own, intruder, seen["distance2_m2"])
+    return encounters_of(pairs, config, len(flown.figures))
 
 
 if __name__ == "__main__":  # `make install`

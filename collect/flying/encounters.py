@@ -27,26 +27,33 @@ class Encounters(NamedTuple):
     severity: np.ndarray
 
 
-def encounters_of(
-    episode: np.ndarray,
-    step: np.ndarray,
-    own: np.ndarray,
-    intruder: np.ndarray,
-    distance2: np.ndarray,
-    config: WorldConfig,
-    episodes: int,
-) -> Encounters:
-    """Count conflicts and losses of separation.
+class Seen(NamedTuple):
+    """Pairs in conflict, in any order.
 
-    Args:
+    Attributes:
         episode: (P,) int64, place in the batch.
         step: (P,) int64.
         own: (P,) int64, the lower number of the two aircraft.
         intruder: (P,) int64.
-        distance2: (P,) square of their distance, m2.
+        distance2_m2: (P,) square of their distance.
+    """
+
+    episode: np.ndarray
+    step: np.ndarray
+    own: np.ndarray
+    intruder: np.ndarray
+    distance2_m2: np.ndarray
+
+
+def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
+    """Count conflicts and losses of separation.
+
+    Args:
+        seen: The pairs.
         config: The world.
         episodes: E.
     """
+    episode, step, own, intruder, distance2 = seen
     zone = config.protected_zone_m
     pair = (episode * config.aircraft + own) * config.aircraft + intruder
     key = pair * (config.max_steps + 2) + step  # neighbours in time, and only they, differ by 1

@@ -10,7 +10,7 @@ from ...datasets.traffic.pairs import Pairs
 from ..airspace.conflicts import Conflicts, detect, find
 from ..airspace.world_config import WorldConfig
 from ..teachers.registry import Teacher
-from .encounters import encounters_of, sums_of
+from .encounters import Seen, encounters_of, sums_of
 from .flight import Advice
 
 
@@ -54,6 +54,6 @@ class Tally:
 
     def figures(self) -> dict[str, float]:
         """Return the counts so far, in events, pairs (merged) and steps, and the sum of severities."""
-        slot, step, own, intruder, distance2 = (torch.cat(parts).numpy() for parts in zip(*self._seen))
-        episodes = int(slot.max()) + 1 if len(slot) else 1
-        return sums_of([encounters_of(slot, step, own, intruder, distance2, self.config, episodes)])
+        seen = Seen(*(torch.cat(parts).numpy() for parts in zip(*self._seen)))
+        episodes = int(seen.episode.max()) + 1 if len(seen.episode) else 1
+        return sums_of([encounters_of(seen, self.config, episodes)])

@@ -70,6 +70,7 @@ def _moment(rows: np.ndarray, shape: tuple[int, int]) -> Moment:
         made[rows["episode"], rows["aircraft"]] = values
         return torch.from_numpy(made)
 
-    traffic = Traffic(*(spread(rows[name]) for name in _STATE), spread(np.ones(len(rows), bool)))
+    is_flying = spread(np.ones(len(rows), bool))
+    traffic = Traffic(**{name: spread(rows[name]) for name in _STATE}, is_flying=is_flying)
     action = torch.stack((spread(rows["pilot_turn"]), spread(rows["pilot_speed"])), dim=-1)
     return Moment(torch.arange(shape[0]), traffic, pairs_of(traffic), action)

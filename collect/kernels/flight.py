@@ -53,7 +53,7 @@ class Flown(NamedTuple):
         air: (N,) of `traffic.AIR`, the episode that is flown.
         episode: Its place in the batch; E when all are over.
         step: Its next step.
-        count: A.
+        flying: A.
     """
 
     rows: np.ndarray
@@ -65,7 +65,7 @@ class Flown(NamedTuple):
     air: np.ndarray
     episode: int
     step: int
-    count: int
+    flying: int
 
 
 class Noise(NamedTuple):
@@ -119,7 +119,7 @@ def fly(
     pairs, air, rows, seen = np.empty(most + 16, PAIR), flown.air, flown.rows, flown.seen
     figures, nearest2_m2 = flown.figures, flown.nearest2_m2
     row_count, seen_count, episode = flown.row_count, flown.seen_count, flown.episode
-    step, count = flown.step, flown.count
+    step, count = flown.step, flown.flying
     while episode < episodes and work > 0:
         if step == 0:
             count = begin(air, starts[episode], numbers[episode], physics, figures[episode])
@@ -165,7 +165,7 @@ def begun(episodes: int, aircraft: int, room: int) -> Flown:
         air=np.zeros(aircraft, AIR),
         episode=0,
         step=0,
-        count=0,
+        flying=0,
     )
 
 
