@@ -116,10 +116,8 @@ def fly(
     """
     episodes, _, most = starts.shape
     start, near, around = np.zeros(2 * most + 66, np.int64), np.empty(most, NEAR), np.empty(most, NEAR)
-    pairs, air, rows, seen = np.empty(most + 16, PAIR), flown.air, flown.rows, flown.seen
-    figures, nearest2_m2 = flown.figures, flown.nearest2_m2
-    row_count, seen_count, episode = flown.row_count, flown.seen_count, flown.episode
-    step, count = flown.step, flown.flying
+    pairs = np.empty(most + 16, PAIR)
+    rows, row_count, seen, seen_count, figures, nearest2_m2, air, episode, step, count = flown
     while episode < episodes and work > 0:
         if step == 0:
             count = begin(air, starts[episode], numbers[episode], physics, figures[episode])
