@@ -44,6 +44,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): torch and what skyclone needs (a minute or two)" >&2
 	@$(PIP) torch
 	@$(PIP) -e .
+	@$(BIN)/python -m skyclone.collect.flying.compiled
 	@touch $@
 
 $(VENV)/.developer: $(VENV)/.installed
@@ -143,8 +144,8 @@ PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal
 # torch calculates as processors without these extensions do; the numeric tests are run under each.
 CAPABILITIES ?= avx2 default
 # What depends on the processor's arithmetic, from the geometry of two aircraft to the steps of training.
-NUMERIC := $(addprefix tests/,collect/airspace collect/flying collect/teachers datasets/traffic evaluate/attention \
-	evaluate/deployment/test_rounding.py evaluate/metrics train/cloning/test_diagnosis.py \
+NUMERIC := $(addprefix tests/,collect/airspace collect/arithmetic collect/flying collect/kernels collect/teachers \
+	datasets/traffic evaluate/attention evaluate/deployment/test_rounding.py evaluate/metrics train/cloning/test_diagnosis.py \
 	train/cloning/test_heldout.py train/cloning/test_update.py train/finetuning train/networks train/runs \
 	train/test_policy.py train/test_pretrained.py)
 

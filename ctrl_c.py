@@ -1,9 +1,9 @@
 """Ctrl-C at any moment is one line and exit code 1; the second one ends the process at once.
 
-Python raises KeyboardInterrupt wherever it is: within an import, libraries swallow it or turn it into other errors.
-So there, in a `__del__` (where Python swallows it with a traceback), and when it comes again, the process ends
-without any more ado. That loses nothing: whatever skyclone writes appears whole or not at all, and workers end with
-their parent.
+Python raises KeyboardInterrupt wherever it is: within an import, libraries swallow it or turn it into other errors;
+within numba's compiler it is lost, or LLVM crashes. So there, in a `__del__` (where Python swallows it with a
+traceback), and when it comes again, the process ends without any more ado. That loses nothing: whatever skyclone
+writes appears whole or not at all, and workers end with their parent.
 """
 
 import os
@@ -16,6 +16,8 @@ from typing import Any
 
 MESSAGE = "Interrupted. What was finished is kept; the same command goes on where it can."
 EXIT_CODE = 1  # failed, as every other reason to end early
+
+_COMPILER = {"numba", "llvmlite"}
 
 _pressed: list[int] = []  # not empty after the first Ctrl-C
 _before: list[Callable[[Any], Any]] = []  # who reported what Python swallows
@@ -47,10 +49,10 @@ def is_over() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Stop in order at the first Ctrl-C; at the second, and within an import, at once."""
+    """Stop in order at the first Ctrl-C; at the second, and within an import or the compiler, at once."""
     is_first = not _pressed
     _pressed.append(number)
-    if is_first and not _is_importing(frame):
+    if is_first and not _is_elsewhere(frame):
         raise KeyboardInterrupt
     _end(says=is_first)
 
@@ -71,10 +73,11 @@ def _end(says: bool) -> None:
         os._exit(EXIT_CODE)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    """Return whether a module is being imported."""
+def _is_elsewhere(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported, or numba compiles or loads what it has compiled."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_filename.startswith("<frozen importlib") or package in _COMPILER:
             return True
         frame = frame.f_back
     return False

@@ -8,6 +8,7 @@ import click
 
 from ..datasets.config import shown
 from ..datasets.console import say
+from ..datasets.files.arithmetic import OtherArithmetic
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
 from ..datasets.machine import processors
@@ -81,6 +82,14 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
     show_default=True,
     help="What makes the shards: processes of this machine, or tasks of a Ray cluster.",
 )
+@click.option(
+    "--other-arithmetic",
+    type=click.Choice([each.value for each in OtherArithmetic]),
+    default=OtherArithmetic.REFUSE.value,
+    show_default=True,
+    help="Where there are rows of another processor's or version's arithmetic: refuse to go on, make them again "
+    "here, or keep them and mark the new ones.",
+)
 @click.pass_context
 def collect(
     ctx: click.Context,
@@ -88,6 +97,7 @@ def collect(
     workers: int | None,
     shards: range | None,
     engine: str,
+    other_arithmetic: str,
     **options: Any,
 ) -> None:
     """Fly the teacher and write what it does into a dataset.
@@ -102,14 +112,6 @@ def collect(
         options["episodes"] = episodes
     config = CollectConfig(world=world, **options)
     workers = workers or (processors() if engine == "local" else None)
-    _run(out, config, engine, workers, shards, (ctx.obj or {}).get("load_pilot"))
-
-
-def _run(
-    out: Folder, config: CollectConfig, engine: str, workers: int | None, shards: range | None, load_pilot: Any
-) -> None:
-    """Collect with a progress bar, and say in the end what came about and where the time went."""
-
     from .collector.collector import collect as run
 
     progress = _Progress()
@@ -120,7 +122,8 @@ def _run(
             engine=engine,
             workers=workers,
             shards=shards,
-            load_pilot=load_pilot,
+            load_pilot=(ctx.obj or {}).get("load_pilot"),
+            other_arithmetic=other_arithmetic,
             command=shlex.join(["skyclone", *sys.argv[1:]]),
             report=say,
             progress=progress,

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from .dataset import Dataset
 from .errors import DatasetError
-from .files.manifest import SUFFIXES, Manifest
+from .files.arithmetic import OtherArithmetic
+from .files.manifest import MANIFEST_NAME, SUFFIXES, Manifest, ShardEntry, check_same, load_manifest
 from .files.shards import write_shard
 from .files.storage import Folder
 from .files.writer import DatasetWriter, Report, cannot_write
@@ -21,6 +22,8 @@ def convert(
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Manifest:
     """Write a dataset again in another format; interrupted, the same call continues.
+
+    Where there is a conversion of it already, only the shards that were made anew since are written again.
 
     Args:
         dataset: A complete one.
@@ -40,12 +43,18 @@ def convert(
         raise DatasetError(f"unknown format '{format}'. There are: {', '.join(SUFFIXES)}.")
     if folder.resolve() == dataset.path.resolve():
         raise DatasetError(f"{folder} is the dataset itself; name another folder for the converted one.")
-    writer = DatasetWriter(folder, replace(dataset.manifest, format=format, shards=()), report)
+    wanted = replace(dataset.manifest, format=format, shards=())
+    _check_target(folder, wanted)
+    writer = DatasetWriter(folder, wanted, report, OtherArithmetic.KEEP)  # a mixture stays one
+    numbers = range(writer.manifest.shard_count)
     try:
-        for index in writer.missing(range(writer.manifest.shard_count)):
-            old = dataset.manifest.entry(index)
+        absent = writer.missing(numbers)
+        for index in numbers:
+            old, new = dataset.manifest.entry(index), writer.manifest.entry(index)
             assert old is not None
-            entry = write_shard(folder, writer.manifest, index, dataset.table(index), old.figures)
+            if index not in absent and _is_same(old, new):
+                continue
+            entry = write_shard(folder, writer.manifest, index, dataset.table(index), old.figures, old.arithmetic)
             if entry.content_hash != old.content_hash:
                 raise DatasetError(
                     f"shard {old.name}: expected content hash {old.content_hash}, got {entry.content_hash}. "
@@ -58,3 +67,18 @@ def convert(
     finally:
         writer.clean()
     return writer.finish(command)
+
+
+def _check_target(folder: Folder, wanted: Manifest) -> None:
+    """Raise if a folder holds another dataset; nothing in it is changed."""
+    try:
+        if (folder / MANIFEST_NAME).exists():
+            check_same(folder, load_manifest(folder), wanted)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
+def _is_same(old: ShardEntry, new: ShardEntry | None) -> bool:
+    """Return whether a converted shard holds the rows that the dataset's has now."""
+    facts = ("content_hash", "figures", "arithmetic")
+    return new is not None and all(getattr(old, name) == getattr(new, name) for name in facts)

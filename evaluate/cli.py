@@ -108,12 +108,14 @@ def _fly(plan: EvaluationConfig, loaded: Any, workers: int, out: Path | None) ->
     """Fly what is not kept from before, with a progress bar."""
     from tqdm import tqdm
 
+    from .evaluation.batches import prepare
     from .evaluation.evaluation import evaluate as run
     from .evaluation.flight_store import FlightStore
     from .metrics.numerals import counted
     from .report import output
 
     store = FlightStore(out / output.FLOWN_NAME, plan.world, plan.seed, plan.device) if out else None
+    prepare(loaded.values(), say)
     total = plan.scenarios * len(plan.flown)
     what = f"Evaluating {plan.world.aircraft} aircraft"
     with tqdm(total=total, unit=" scenarios", desc=what, file=sys.stderr) as bar:

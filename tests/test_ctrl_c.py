@@ -30,6 +30,7 @@ except BaseException as error:
         ("os.kill(os.getpid(), signal.SIGINT)", "caught KeyboardInterrupt\n", ""),  # the second one ends it
         ("import pressed", "", f"{ctrl_c.MESSAGE}\n"),  # although the module swallows it
         ("type('Freed', (), {'__del__': press})()", "", f"{ctrl_c.MESSAGE}\n"),  # although Python swallows it
+        ("from numba_of_mine.numba import late; late.press()", "caught KeyboardInterrupt\n", ""),  # no compiler
     ],
 )
 def test_within_an_import_and_the_second_time_it_ends_at_once(
@@ -38,9 +39,39 @@ def test_within_an_import_and_the_second_time_it_ends_at_once(
     (tmp_path / "pressed.py").write_text(
         "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    pass\n"
     )
+    (tmp_path / "numba_of_mine" / "numba").mkdir(parents=True)
+    (tmp_path / "numba_of_mine" / "numba" / "late.py").write_text(
+        "import os, signal\ndef press():\n    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
     command = [sys.executable, "-u", "-c", PRESSED.format(body=body), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (ctrl_c.EXIT_CODE, out, err)
+
+
+COMPILED = """
+import os, signal, numba
+from numba.extending import overload
+
+def press():
+    pass
+
+@overload(press)
+def typed():  # called by the compiler
+    os.kill(os.getpid(), signal.SIGINT)
+    return lambda: None
+
+@numba.njit
+def go():
+    press()
+"""
+
+
+def test_within_the_compiler_it_ends_at_once(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    (tmp_path / "compiled.py").write_text(COMPILED)
+    code = PRESSED.format(body="import compiled; compiled.go()")
+    done = subprocess.run([sys.executable, "-u", "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (ctrl_c.EXIT_CODE, "", f"{ctrl_c.MESSAGE}\n")
 
 
 def test_an_ignored_signal_stays_ignored_and_another_handler_stays() -> None:

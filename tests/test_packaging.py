@@ -28,8 +28,10 @@ datasets.dataset
 datasets.conversion datasets.labels
 datasets.cli
 datasets
+collect.arithmetic
 collect.airspace
 collect.teachers collect.scenarios collect.simulators
+collect.kernels
 collect.flying
 collect.environments
 collect.collector collect.ownship_environment

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from ..arithmetic.geometry import directions
+
 EARTH_RADIUS_M = 6_371_000.0
 """The radius with which BlueSky moves aircraft."""
 
@@ -18,5 +20,10 @@ def on_plane(points_deg: list[tuple[float, float]], centre_deg: tuple[float, flo
     """Return points (n, 2) east and north of the centre, m, on the plane that touches the earth there."""
     latitude, longitude = np.array(points_deg).T
     around = (longitude - centre_deg[1] + 180.0) % 360.0 - 180.0
-    east = EARTH_RADIUS_M * np.radians(around) * math.cos(math.radians(centre_deg[0]))
+    east = EARTH_RADIUS_M * np.radians(around) * cosine(centre_deg[0])
     return np.stack((east, EARTH_RADIUS_M * np.radians(latitude - centre_deg[0])), axis=-1)
+
+
+def cosine(angle_deg: float) -> float:
+    """Return the cosine of an angle in degrees."""
+    return float(directions(np.array([math.radians(angle_deg)]))[0, 0])

@@ -3,7 +3,6 @@
 Notation: B episodes, N aircraft, C corners (polygons with fewer corners repeat their last one).
 """
 
-from bisect import bisect_left
 from math import pi
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.state import Traffic
+from ..arithmetic.geometry import directions, perimeter_points, polygon_angles
 
 MOST_CORNERS = 512
 Corners = np.ndarray
@@ -29,34 +29,20 @@ def random_polygon(generator: np.random.Generator, radius_m: float, area_m2: flo
     Raises:
         ConfigurationError: The circle itself is hardly larger than the area.
     """
-    if area_m2 > 0.99 * pi * radius_m**2:
+    circle_m2 = pi * radius_m * radius_m
+    if area_m2 > 0.99 * circle_m2:
         raise ConfigurationError(
-            f"expected sector_area_m2 below 99 % of the circle's {pi * radius_m**2:.0f} m2, got {area_m2:.0f}"
+            f"expected sector_area_m2 below 99 % of the circle's {circle_m2:.0f} m2, got {area_m2:.0f}"
         )
-    drawn = generator.uniform(0.0, 2 * pi, MOST_CORNERS)
-
-    def is_enough(corners: int) -> bool:
-        angles = np.sort(drawn[:corners])
-        gaps = np.diff(angles, append=angles[0] + 2 * pi)
-        return bool(gaps.max() < pi and 0.5 * radius_m**2 * np.sin(gaps).sum() >= area_m2)
-
-    # The area grows with every corner, so the first number that suffices is found by bisection.
-    corners = bisect_left(range(MOST_CORNERS + 1), True, lo=3, key=is_enough)
-    if corners > MOST_CORNERS:
+    angles = polygon_angles(2 * pi * generator.random(MOST_CORNERS), float(radius_m), float(area_m2))
+    if not len(angles):
         raise ConfigurationError(f"{area_m2:.0f} m2 need over {MOST_CORNERS} corners. Ask for a smaller area.")
-    angles = np.sort(drawn[:corners])
-    return radius_m * np.stack((np.cos(angles), np.sin(angles)), axis=-1)
+    return radius_m * directions(angles)
 
 
 def along_perimeter(corners: Corners, fraction: np.ndarray) -> np.ndarray:
     """Return the points (n, 2) at the given fractions (n,) in [0, 1) of the polygon's perimeter."""
-    sides = np.roll(corners, -1, axis=0) - corners
-    lengths = np.hypot(sides[:, 0], sides[:, 1])
-    ends = np.cumsum(lengths)
-    distance = fraction * ends[-1]
-    side = np.minimum(np.searchsorted(ends, distance, side="right"), len(corners) - 1)
-    along = (distance - (ends[side] - lengths[side])) / np.maximum(lengths[side], 1e-9)
-    return corners[side] + along[:, None] * sides[side]
+    return perimeter_points(np.ascontiguousarray(corners), fraction)
 
 
 def contains(corners: Corners, points: np.ndarray) -> np.ndarray:

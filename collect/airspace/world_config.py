@@ -48,7 +48,7 @@ class WorldConfig(Config):
         default=935.0, gt=0, description="Radius of the circle on which the sector's corners lie."
     )
     sector_area_m2: float = Field(
-        default=0.75 * NAUTICAL_MILE_M**2,
+        default=0.75 * NAUTICAL_MILE_M * NAUTICAL_MILE_M,
         gt=0,
         description="Corners are added until the polygon is at least this large.",
     )

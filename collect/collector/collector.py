@@ -6,18 +6,21 @@ same command goes on from the shards that are there, and ends with the same cont
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from ...datasets import spec
 from ...datasets.errors import ConfigurationError, DatasetError
+from ...datasets.files.arithmetic import OtherArithmetic, refusal
 from ...datasets.files.manifest import SHARD_FOLDER, Manifest, ShardEntry
 from ...datasets.files.shards import write_shard
 from ...datasets.files.storage import Folder, sizes
 from ...datasets.files.writer import DatasetWriter, Report, cannot_write
-from .. import scenarios, teachers
+from .. import scenarios
+from ..flying.compiled import is_known, prepare, why_not
 from ..flying.flight import Pilot
 from . import ray_engine as cluster
 from .config import TEACHER, CollectConfig
@@ -52,27 +55,33 @@ class ShardMaker:
         config: What is collected.
         manifest: Of the dataset; its shards do not matter.
         load_pilot: Makes the pilot, if the teacher does not fly itself.
+        other_arithmetic: What to do in a process whose arithmetic is not the one the shard is to have.
     """
 
     folder: Folder
     config: CollectConfig
     manifest: Manifest
     load_pilot: LoadPilot | None = None
+    other_arithmetic: OtherArithmetic = OtherArithmetic.REFUSE
 
     def __call__(self, index: int) -> Made:
         """Fly the episodes of a shard and publish its file; the manifest stays as it is."""
         start = time.perf_counter()
-        wanted = self.config
+        wanted, arithmetic = self.config, self.config.arithmetic
+        expected = self.manifest.arithmetic_of(index)
+        if arithmetic != expected and self.other_arithmetic is not OtherArithmetic.KEEP:  # a node of another kind
+            text = refusal(expected, arithmetic, [self.manifest.shard_name(index)])
+            raise DatasetError(f"{self.folder}: {text}")
         table, figures = record(
             wanted.world,
             wanted.seed,
             self.manifest.shard_episodes(index),
-            teachers.parse(wanted.teacher, wanted.world),
+            wanted.parsed_teacher,
             self._pilot,
             wanted.noise,
         )
         flown = time.perf_counter()
-        entry = write_shard(self.folder, self.manifest, index, table, figures)
+        entry = write_shard(self.folder, self.manifest, index, table, figures, arithmetic)
         return Made(entry, flown - start, time.perf_counter() - flown)
 
     @cached_property
@@ -136,6 +145,7 @@ def collect(
     workers: int | None = 1,
     shards: range | None = None,
     load_pilot: LoadPilot | None = None,
+    other_arithmetic: str = OtherArithmetic.REFUSE,
     command: str = "",
     report: Report = lambda line: None,
     progress: Callable[[Made | int], None] = lambda made: None,
@@ -149,6 +159,7 @@ def collect(
         workers: How many processes, 1 works in this one; or tasks at once, None for all the cluster can take.
         shards: Which shards to make; all by default.
         load_pilot: Makes the pilot from its name, if the teacher does not fly itself.
+        other_arithmetic: Where rows were made by another one: `refuse`, `remake` or `keep` and mark them.
         command: What the user called, for the card.
         report: Is told what was found and done, a line at a time.
         progress: Is told the number of episodes to fly, once, and then each shard made.
@@ -163,17 +174,18 @@ def collect(
     times, start = Times(), time.perf_counter()
     load_pilot = None if config.pilot == TEACHER else load_pilot
     _check_engine(engine)
-    writer = DatasetWriter(folder, _wanted(folder, config, load_pilot, shards, workers, report), report)
+    other: OtherArithmetic = spec.find(other_arithmetic, "other_arithmetic", {str(x): x for x in OtherArithmetic})
+    writer = DatasetWriter(
+        folder, _wanted(folder, config, load_pilot, shards, workers, report), report, other, shards
+    )
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept = len(numbers) - len(missing)
     times.checking_s = time.perf_counter() - start
     progress(sum(len(writer.manifest.shard_episodes(index)) for index in missing))
-    maker = ShardMaker(folder.resolve(), config, writer.manifest, load_pilot)
-    ray = engine == "ray"
-    making = cluster.work(maker, missing, workers, report) if ray else work(maker, missing, workers or 1)
+    maker = ShardMaker(folder.resolve(), config, writer.manifest, load_pilot, other)
     try:
-        with closing(making) as shards_made:
+        with closing(_making(maker, missing, engine, workers, report)) as shards_made:
             for made in shards_made:
                 writer.add(made.entry)
                 times.add(made)
@@ -183,10 +195,19 @@ def collect(
     finally:
         writer.clean()
     manifest = writer.finish(command)
-    if ray:
+    if engine == "ray":
         _check_shared(folder, manifest)
     times.total_s = time.perf_counter() - start
     return manifest, times
+
+
+def _making(
+    maker: ShardMaker, missing: list[int], engine: str, workers: int | None, report: Report
+) -> Generator[Made]:
+    """Make shards by an engine."""
+    if engine == "ray":
+        return cluster.work(maker, missing, workers, report)
+    return work(maker, missing, workers or 1)
 
 
 def _wanted(
@@ -198,11 +219,16 @@ def _wanted(
     report: Report,
 ) -> Manifest:
     """Return the manifest to begin with; what makes no sense is an error here, before anything is begun."""
+    is_teacher = config.pilot == TEACHER
+    if is_teacher and is_known(config.world, config.parsed_teacher):
+        prepare(report)  # which shows by which arithmetic rows are made here; and workers find what was compiled
     wanted = config.manifest(_fingerprint(config, load_pilot))
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(config.world, config.seed, 0)
     config.weigh(folder, len(shards or range(wanted.shard_count)), workers or 1, report)
+    if is_teacher and (line := why_not(config.world, config.parsed_teacher)):
+        report(line)
     return wanted
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -11,6 +12,9 @@ from ...datasets.files.manifest import SHARD_FOLDER, SUFFIXES, Manifest
 from ...datasets.files.storage import Folder, sizes
 from ...datasets.provenance import code_version, package_versions
 from ..airspace.world_config import WorldConfig
+
+if TYPE_CHECKING:
+    from ..teachers.registry import Teacher
 
 TEACHER = "teacher"
 """The pilot that is the teacher itself."""
@@ -45,6 +49,21 @@ class CollectConfig(Config):
         simulators.check(self.world.simulator)
         teachers.parse(self.teacher, self.world)
 
+    @property
+    def parsed_teacher(self) -> "Teacher":
+        """The teacher itself."""
+        from .. import teachers
+
+        return teachers.parse(self.teacher, self.world)
+
+    @property
+    def arithmetic(self) -> str:
+        """By which arithmetic its rows are made on this machine."""
+        from ..arithmetic.identity import of_torch
+        from ..flying.compiled import arithmetic_of
+
+        return arithmetic_of(self.world, self.parsed_teacher) if self.pilot == TEACHER else of_torch()
+
     def manifest(self, fingerprint: str = "") -> Manifest:
         """Return the manifest this collection begins with.
 
@@ -65,6 +84,7 @@ class CollectConfig(Config):
             episodes_per_shard=self.episodes_per_shard,
             code=code_version(),
             packages={**package_versions(), **simulators.packages_of(self.world)},
+            arithmetic=self.arithmetic,
         )
 
     def weigh(self, folder: Folder, shards: int, workers: int, say: Callable[[str], None]) -> None:

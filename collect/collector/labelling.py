@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from ...datasets.traffic.pairs import Pairs
-from ...datasets.traffic.record import COLUMNS, OUTCOMES, Table
+from ...datasets.traffic.record import COLUMNS, Table
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, count_of, most_urgent
 from ..airspace.world_config import WorldConfig
+from ..flying.compiled import rules_of
 from ..flying.flight import Advice, Pilot, Step, advise, fly
 from ..flying.tally import Tally
 from ..flying.world import World
 from ..scenarios.registry import NOISE_STREAM, generator_of
 from ..teachers.registry import Teacher
+from .compiled_record import figures_of, record_compiled
 
 _CHUNK_STEPS = 32  # steps turned into rows at once: few large operations, yet in the cache
 _NOISE_STEPS = 32  # noise is drawn for this many steps at once
@@ -48,20 +50,16 @@ def record(
     Returns:
         The traffic record of these episodes, and counts of what happened in them, which add up.
     """
+    rules = rules_of(config, teacher)
+    if pilot is None and rules is not None:
+        return record_compiled(config, seed, episodes, rules, noise)
     world = World(config, seed, episodes)
     flown = _Labelled(world, teacher, pilot, _Noise(seed, episodes, config.aircraft, noise) if noise else None)
     log = _Log(Tally(config, teacher))
     for step in fly(world, flown):
         log.add(step, flown.advice)
     table = log.table(np.asarray(episodes, np.int32))
-    ends = np.bincount(table["outcome"], minlength=len(OUTCOMES))
-    return table, {
-        "episodes": float(len(episodes)),
-        "flight_s": len(table["step"]) * config.step_s,
-        "rows_in_conflict": float(np.count_nonzero(table["conflicts"])),
-        **log.tally.figures(),
-        **{name: float(ends[number]) for number, name in enumerate(OUTCOMES) if number},
-    }
+    return table, figures_of(table, config, log.tally.figures())
 
 
 class _Labelled:

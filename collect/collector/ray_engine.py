@@ -1,7 +1,7 @@
 """A Ray cluster as the engine of the collector: each shard a task, the manifest stays with the driver.
 
-A task that is lost with its node is done again on another one; what it makes is the same there, bit for bit,
-because every node must run the driver's versions.
+A task that is lost with its node is done again on another one, and makes the same there, bit for bit: every node
+must run the driver's versions, and one whose arithmetic is not the dataset's makes nothing (see `ShardMaker`).
 """
 
 import os

@@ -13,8 +13,13 @@ from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_flown, distance_to_go
 from ..airspace.world_config import WorldConfig
+from ..arithmetic.identity import of_torch
+from ..kernels.flight import FIGURES, Flown
+from ..teachers.rules import Rules
+from . import compiled
+from .compiled import encountered, fly_chunks, rules_of
 from .events import EventCounter
-from .flight import Pilot, Step, fly
+from .flight import Pilot, Step, TeacherPilot, fly
 from .world import World
 
 ScenariosDone = Callable[[int], object]
@@ -168,6 +173,9 @@ def fly_scenarios(
     Returns:
         Their figures, in the order of `episodes`.
     """
+    rules = rules_of_pilot(pilot, config)
+    if rules is not None:
+        return _fly_compiled(rules, config, seed, episodes, progress)
     world = World(config, seed, episodes, device)
     counter = FigureCounter(config, world.traffic)
     flying = len(world.episodes)
@@ -179,3 +187,42 @@ def fly_scenarios(
     if progress:
         progress(flying)
     return counter.result()
+
+
+def rules_of_pilot(pilot: Pilot, config: WorldConfig) -> Rules | None:
+    """Return a pilot as numbers if it is a teacher that the kernels fly here; None if torch does."""
+    return rules_of(config, pilot.teacher, is_recording=False) if isinstance(pilot, TeacherPilot) else None
+
+
+def arithmetic_of(pilot: Pilot) -> str:
+    """Return by which arithmetic `fly_scenarios` flies a pilot here."""
+    if not isinstance(pilot, TeacherPilot):
+        return of_torch()
+    return compiled.arithmetic_of(pilot.world_config, pilot.teacher, is_recording=False)
+
+
+def _fly_compiled(
+    rules: Rules, config: WorldConfig, seed: int, episodes: Sequence[int], progress: ScenariosDone | None
+) -> Figures:
+    """Fly a teacher by the kernels: the same figures on every processor."""
+    parts = []
+    for chunk, flown in fly_chunks(config, rules, seed, episodes, is_recording=False):
+        parts.append(_figures_of(flown, config))
+        if progress:
+            progress(len(chunk))
+    return join(parts)
+
+
+def _figures_of(flown: Flown, config: WorldConfig) -> Figures:
+    """Return the figures of what the kernels flew."""
+    sums = {name: flown.figures[name].copy() for name in FIGURES.names or ()}
+    encounters = encountered(flown, config)._asdict()
+    nearest_m = np.sqrt(flown.nearest2_m2)
+    return Figures(
+        depth=encounters.pop("severity"),
+        least_m=nearest_m.min(axis=1),
+        flight_s=sums["steps"] * config.step_s,
+        nearest_m=nearest_m,
+        **encounters,
+        **sums,
+    )

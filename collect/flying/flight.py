@@ -1,6 +1,7 @@
 """Flying: the one loop that collecting, evaluating and filming share."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -93,10 +94,18 @@ def advise(teacher: Teacher, world_config: WorldConfig, traffic: Traffic, pairs:
     return Advice(action_towards(traffic, velocity, world_config), conflicts)
 
 
-def teacher_pilot(teacher: Teacher, world_config: WorldConfig) -> Pilot:
-    """Return a pilot that flies what the teacher says."""
+@dataclass(frozen=True)
+class TeacherPilot:
+    """Flies what a teacher says.
 
-    def pilot(traffic: Traffic, pairs: Pairs) -> Tensor:
-        return advise(teacher, world_config, traffic, pairs).action
+    Attributes:
+        teacher: Who.
+        world_config: The world.
+    """
 
-    return pilot
+    teacher: Teacher
+    world_config: WorldConfig
+
+    def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
+        """Return the teacher's actions, (B, N, 2)."""
+        return advise(self.teacher, self.world_config, traffic, pairs).action

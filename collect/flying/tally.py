@@ -1,10 +1,8 @@
-"""The safety figures of a recorded batch, from the conflicts that were found while it was flown.
+"""The safety figures of a batch recorded in torch, from the conflicts that were found while it was flown.
 
-The same counts as `events.EventCounter`, which looks at all pairs at every step; here only at the pairs in
-conflict, one in a hundred, and only once per many steps, so that counting costs collecting next to nothing.
+They are counted once, at the end, so that counting costs collecting next to nothing.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +10,7 @@ from ...datasets.traffic.pairs import Pairs
 from ..airspace.conflicts import Conflicts, detect, find
 from ..airspace.world_config import WorldConfig
 from ..teachers.registry import Teacher
+from .encounters import Seen, encounters_of, sums_of
 from .flight import Advice
 
 
@@ -28,9 +27,7 @@ class Tally:
         self._sees_all = (
             teacher.protected_zone_m >= config.protected_zone_m and teacher.lookahead_s >= config.lookahead_s
         )
-        self._conflicts: list[Tensor] = []
-        self._losses: list[Tensor] = []
-        self._depths: list[Tensor] = []
+        self._seen: list[list[Tensor]] = []
 
     def conflicts_of(self, advice: Advice, pairs: Pairs) -> Conflicts:
         """Return conflicts of a state among which are all on the protected zone itself."""
@@ -47,38 +44,16 @@ class Tally:
             step: (P,) int64.
         """
         once = (conflicts.ownship < conflicts.intruder).nonzero().squeeze(-1)
-        own, intruder, east, north, velocity_east, velocity_north, slot, step = (
-            tensor.index_select(0, once) for tensor in (*conflicts[1:7], slot, step)
+        slot, step, own, intruder, east, north, velocity_east, velocity_north = (
+            tensor.index_select(0, once) for tensor in (slot, step, *conflicts[1:7])
         )
-        count = self.config.aircraft
-        pair = (slot * count + own) * count + intruder
-        key = pair * (self.config.max_steps + 2) + step  # so that neighbours in time, and only they, differ by 1
         distance2 = east * east + north * north
-        zone = self.config.protected_zone_m
         pairs = Pairs(east, north, velocity_east, velocity_north, distance2, torch.ones_like(own, dtype=torch.bool))
-        self._conflicts.append(key[detect(pairs, zone, self.config.lookahead_s)])
-        is_los = distance2 < zone * zone
-        self._losses.append(key[is_los])
-        self._depths.append((zone - distance2[is_los].sqrt()) / zone)
+        is_seen = detect(pairs, self.config.protected_zone_m, self.config.lookahead_s)
+        self._seen.append([tensor[is_seen] for tensor in (slot, step, own, intruder, distance2)])
 
     def figures(self) -> dict[str, float]:
         """Return the counts so far, in events, pairs (merged) and steps, and the sum of severities."""
-        conflicts, losses = torch.cat(self._conflicts).numpy(), torch.cat(self._losses).numpy()
-        span = self.config.max_steps + 2
-        pairs, place = np.unique(losses // span, return_inverse=True)
-        deepest = np.zeros(len(pairs))
-        np.maximum.at(deepest, place, torch.cat(self._depths).numpy())
-        return {
-            "conflicts": _events(conflicts),
-            "conflicts_merged": float(len(np.unique(conflicts // span))),
-            "los_events": _events(losses),
-            "los_merged": float(len(pairs)),
-            "los_steps": float(len(losses)),
-            "conflict_steps": float(len(conflicts)),
-            "severity": float(deepest.sum()),
-        }
-
-
-def _events(keys: np.ndarray) -> float:
-    """Count the runs of consecutive steps of a pair."""
-    return float((np.diff(np.sort(keys), prepend=-2) != 1).sum())
+        seen = Seen(*(torch.cat(parts).numpy() for parts in zip(*self._seen)))
+        episodes = int(seen.episode.max()) + 1 if len(seen.episode) else 1
+        return sums_of([encounters_of(seen, self.config, episodes)])

@@ -5,8 +5,9 @@ from math import pi
 import numpy as np
 
 from ...datasets.errors import ConfigurationError
-from ..airspace.sector import Corners, along_perimeter, contains, random_polygon
+from ..airspace.sector import Corners, along_perimeter, random_polygon
 from ..airspace.world_config import WorldConfig
+from ..arithmetic.geometry import directions, scatter
 from .layout import Layout
 from .registry import register
 
@@ -28,37 +29,28 @@ def _random_traffic(generator: np.random.Generator, config: WorldConfig, aircraf
     """Lay out `aircraft` aircraft at random in a random polygon."""
     corners = random_polygon(generator, config.sector_radius_m, config.sector_area_m2)
     position = _scatter(generator, corners, aircraft, config)
-    waypoint = along_perimeter(corners, generator.uniform(size=aircraft))
+    waypoint = along_perimeter(corners, generator.random(aircraft))
     return Layout(corners, position, waypoint)
 
 
 def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig) -> np.ndarray:
     """Draw positions (n, 2) uniformly in the polygon, each at least the start separation from the others."""
-    radius, gap2 = config.sector_radius_m, config.start_separation_m**2
+    radius, gap = float(config.sector_radius_m), float(config.start_separation_m)
     most = most_points(corners, config.start_separation_m)
     if aircraft > most:
         raise ConfigurationError(
             f"could not place {aircraft} aircraft {config.start_separation_m:g} m apart in the sector (at most "
             f"{most:.0f} fit). Ask for fewer aircraft, a larger sector or a smaller start separation."
         )
-    chosen = np.empty((0, 2))
+    kept, count = np.empty((aircraft, 2)), 0
     for _ in range(200):
-        candidates = generator.uniform(-radius, radius, (4 * aircraft, 2))
-        points = np.concatenate((chosen, candidates[contains(corners, candidates)]))
-        east, north = points[:, 0], points[:, 1]
-        is_close = (east[:, None] - east) ** 2 + (north[:, None] - north) ** 2 < gap2
-        is_taken = np.zeros(len(points), bool)
-        kept = []
-        for index in range(len(points)):  # in the order drawn, keep each that is far from all kept before
-            if not is_taken[index]:
-                kept.append(index)
-                is_taken |= is_close[index]
-                if len(kept) == aircraft:
-                    return points[kept]
-        chosen = points[kept]
+        candidates = _uniform(generator, -radius, radius, (4 * aircraft, 2))
+        count = scatter(corners, candidates, kept, count, radius, gap)
+        if count == aircraft:
+            return kept
     raise ConfigurationError(
         f"could not place {aircraft} aircraft {config.start_separation_m:g} m apart in the sector "
-        f"(placed {len(chosen)}). Ask for fewer aircraft, a larger sector or a smaller start separation."
+        f"(placed {count}). Ask for fewer aircraft, a larger sector or a smaller start separation."
     )
 
 
@@ -80,11 +72,15 @@ def circle(generator: np.random.Generator, config: WorldConfig, jitter_m: float 
     """
     if jitter_m < 0:
         raise ConfigurationError(f"scenario 'circle': expected jitter_m of 0 or more, got {jitter_m:g}")
-    angles = generator.uniform(0, 2 * pi) + np.arange(config.aircraft) * 2 * pi / config.aircraft
+    angles = 2 * pi * generator.random() + np.arange(config.aircraft) * 2 * pi / config.aircraft
     ring = config.sector_radius_m - config.outside_m
-    direction = np.stack((np.cos(angles), np.sin(angles)), axis=-1)
-    position = ring * direction + generator.uniform(-jitter_m, jitter_m, direction.shape)
-    gap = 2 * ring * np.sin(pi / config.aircraft) - 2.9 * jitter_m if config.aircraft > 1 else np.inf
+    direction = directions(angles)
+    position = ring * direction + _uniform(generator, -jitter_m, jitter_m, direction.shape)
+    gap = (
+        2 * ring * float(directions(np.array([pi / config.aircraft]))[0, 1]) - 2.9 * jitter_m
+        if config.aircraft > 1
+        else np.inf
+    )
     if gap < config.protected_zone_m:
         raise ConfigurationError(
             f"scenario 'circle': {config.aircraft} aircraft on a circle of {ring:.0f} m would start within "
@@ -98,16 +94,15 @@ def crossing(generator: np.random.Generator, config: WorldConfig, angle_deg: flo
     """Two streams that cross in the centre at an angle; aircraft of a stream are spread along and across it."""
     radius = config.sector_radius_m
     half = np.array([config.aircraft - config.aircraft // 2, config.aircraft // 2])
-    heading = generator.uniform(0, 2 * pi) + np.array([0.0, np.radians(angle_deg)])
+    heading = 2 * pi * generator.random() + np.array([0.0, np.radians(angle_deg)])
     positions: list[np.ndarray] = []
     waypoints: list[np.ndarray] = []
-    for count, angle in zip(half, heading):
-        along = np.array([np.cos(angle), np.sin(angle)])
+    for count, along in zip(half, directions(heading)):
         across = np.array([-along[1], along[0]])
         for _ in range(int(count)):
             positions.append(_stream_start(generator, config, along, across, positions))
-            offset = float(positions[-1] @ across)
-            waypoints.append(along * np.sqrt(radius**2 - offset**2) + across * offset)
+            offset = float((positions[-1] * across).sum())
+            waypoints.append(along * np.sqrt(radius * radius - offset * offset) + across * offset)
     return Layout(_disc(config), np.array(positions), np.array(waypoints))
 
 
@@ -119,11 +114,13 @@ def _stream_start(
     taken: list[np.ndarray],
 ) -> np.ndarray:
     """Draw a start in a stream's first 60 %, far enough from those already placed."""
-    radius = config.sector_radius_m
+    radius, least2 = config.sector_radius_m, config.start_separation_m * config.start_separation_m
     for _ in range(2000):
-        offset = generator.uniform(-0.35, 0.35) * radius
-        start = -along * generator.uniform(0.2, 0.95) * np.sqrt(radius**2 - offset**2) + across * offset
-        if not taken or min(np.hypot(*(start - other)) for other in taken) >= config.start_separation_m:
+        offset = _uniform(generator, -0.35, 0.35) * radius
+        half = np.sqrt(radius * radius - offset * offset)
+        start = -along * _uniform(generator, 0.2, 0.95) * half + across * offset
+        gaps = [start - other for other in taken]
+        if not gaps or min((gap * gap).sum() for gap in gaps) >= least2:
             return start
     raise ConfigurationError(
         f"scenario 'crossing': could not place {config.aircraft} aircraft {config.start_separation_m:g} m apart. "
@@ -134,4 +131,11 @@ def _stream_start(
 def _disc(config: WorldConfig) -> Corners:
     """Return a 36-cornered polygon on the sector's circle."""
     angles = np.arange(36) * 2 * pi / 36
-    return config.sector_radius_m * np.stack((np.cos(angles), np.sin(angles)), axis=-1)
+    return config.sector_radius_m * directions(angles)
+
+
+def _uniform(
+    generator: np.random.Generator, low: float, high: float, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Draw uniformly from [low, high); `Generator.uniform` may fuse product and sum on some processors."""
+    return low + (high - low) * np.asarray(generator.random(shape))

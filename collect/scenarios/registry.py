@@ -16,6 +16,7 @@ from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.state import Traffic
 from ..airspace.world_config import EMBEDDED, WorldConfig
+from ..arithmetic.geometry import bearings
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
@@ -46,7 +47,12 @@ def names() -> tuple[str, ...]:
 
 def generator_of(seed: int, episode: int, stream: int) -> np.random.Generator:
     """Return the random generator of one stream of an episode: a function of its arguments only."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, episode, stream))))
+    return np.random.Generator(np.random.PCG64(stream_of(seed, episode, stream)))
+
+
+def stream_of(seed: int, episode: int, stream: int) -> np.random.SeedSequence:
+    """Return the seed of one stream of an episode."""
+    return np.random.SeedSequence((seed, episode, stream))
 
 
 def check(text: str) -> None:
@@ -80,7 +86,8 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
         raise ConfigurationError(
             f"scenario '{scenario}' has {most} aircraft, got --aircraft {aircraft}. Leave --aircraft out."
         )
-    longest_m = max(float(np.hypot(*(each.waypoint_m - each.position_m).T).max()) for each in layouts)
+    ways = [each.waypoint_m - each.position_m for each in layouts]
+    longest_m = max(float(np.sqrt((way * way).sum(1)).max()) for way in ways)
     steps = int(3 * longest_m / REFERENCE.cruise_mps / REFERENCE.step_s) + 1
     world = WorldConfig(
         aircraft=most,
@@ -167,13 +174,14 @@ def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> t
         n = len(layout.position_m)
         state[0:2, index, :n], state[4:6, index, :n] = layout.position_m.T, layout.waypoint_m.T
         is_flying[index, :n] = True
-    heading = (state[4] - state[0], state[5] - state[1])
-    state[2], state[3] = np.arctan2(*heading), config.cruise_mps
+    east, north = state[4] - state[0], state[5] - state[1]
+    state[2] = bearings(east.ravel().astype(np.float64), north.ravel().astype(np.float64)).reshape(east.shape)
+    state[3] = config.cruise_mps
     for index, layout in enumerate(layouts):
         for row, values in ((2, layout.track_rad), (3, layout.speed_mps)):
             if values is not None:
                 state[row, index, : len(values)] = values
-    east, north, track, speed, waypoint_east, waypoint_north = torch.from_numpy(state).unbind(0)
+    east_m, north_m, track, speed, waypoint_east, waypoint_north = torch.from_numpy(state).unbind(0)
     flying = torch.from_numpy(is_flying)
-    traffic = Traffic(east, north, track, speed, waypoint_east, waypoint_north, flying)
+    traffic = Traffic(east_m, north_m, track, speed, waypoint_east, waypoint_north, flying)
     return traffic, torch.from_numpy(polygons)

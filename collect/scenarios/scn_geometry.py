@@ -4,6 +4,7 @@ import numpy as np
 
 from ..airspace.hull import hull
 from ..airspace.sector import Corners
+from ..arithmetic.geometry import directions
 
 _MARGIN_M = 200.0
 
@@ -25,7 +26,7 @@ def area_m2(corners: Corners) -> float:
 def hull_with_margin(points: np.ndarray, margin_m: float = _MARGIN_M) -> Corners:
     """Return the convex hull of discs of radius `margin_m` around points (n, 2)."""
     angles = np.arange(24) * 2 * np.pi / 24
-    ring = margin_m * np.stack((np.cos(angles), np.sin(angles)), axis=-1)
+    ring = margin_m * directions(angles)
     return _corners((points[:, None] + ring).reshape(-1, 2))
 
 

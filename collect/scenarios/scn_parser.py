@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets.errors import ConfigurationError
-from ..airspace.geodesy import EARTH_RADIUS_M, middle, on_plane
+from ..airspace.geodesy import EARTH_RADIUS_M, cosine, middle, on_plane
 from ..airspace.sector import contains
 from ..airspace.units import KNOT_MPS, NAUTICAL_MILE_M
+from ..arithmetic.geometry import directions
 from .layout import Layout
 from .scn_geometry import area_m2, convex, hull_with_margin
 
@@ -229,9 +230,9 @@ class _Reader:
         latitude, longitude = self.point(words[1:], "the centre")
         radius_m = NAUTICAL_MILE_M * self.number(words[3] if len(words) > 3 else "", "the radius in NM", 0.001, 100)
         reach = math.degrees(radius_m / EARTH_RADIUS_M)
-        angles = np.arange(36) * 2 * np.pi / 36
-        east = longitude + reach * np.cos(angles) / math.cos(math.radians(latitude))
-        self._shape(words[0], list(zip((latitude + reach * np.sin(angles)).tolist(), east.tolist())))
+        around = reach * directions(np.arange(36) * 2 * np.pi / 36)
+        east = longitude + around[:, 0] / cosine(latitude)
+        self._shape(words[0], list(zip((latitude + around[:, 1]).tolist(), east.tolist())))
 
     def _shape(self, name: str, corners: list[tuple[float, float]]) -> None:
         """Remember a shape, and the line it comes from."""
@@ -261,7 +262,7 @@ class _Reader:
         position = on_plane([each.position_deg for each in all_aircraft], centre)
         track = np.radians([each.track_deg for each in all_aircraft])
         speed = np.array([each.speed_mps for each in all_aircraft])
-        ahead = position + _AHEAD_S * speed[:, None] * np.stack((np.sin(track), np.cos(track)), axis=-1)
+        ahead = position + _AHEAD_S * speed[:, None] * directions(track)[:, ::-1]
         is_given = np.array([goal is not None for goal in goals_deg])[:, None]
         waypoint = np.where(is_given, on_plane([goal or centre for goal in goals_deg], centre), ahead)
         points = np.concatenate((position, waypoint))

@@ -8,13 +8,8 @@ from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, find
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
-
-HEAD_ON_M = 10.0
-"""Where the distance at the CPA is below this, MVP takes a sideways vector of this length (as BlueSky does)."""
-
-
-LEAST_TCPA_S = 1e-6
-"""|tcpa| is not taken below this: the push keeps its direction, its length is capped by the speed limit."""
+from .rules import HEAD_ON_M, LEAST_DISTANCE_M, LEAST_TCPA_S, Rules
+from .rules import MVP as KIND
 
 
 @register("mvp")
@@ -35,6 +30,10 @@ class MVP:
         self.lookahead_s = lookahead_s or config.lookahead_s
         check_detection("mvp", margin, self.lookahead_s)
         self.protected_zone_m = config.protected_zone_m * margin
+
+    def rules(self) -> Rules:
+        """Return the teacher as numbers."""
+        return Rules(KIND, self.protected_zone_m, self.lookahead_s)
 
     def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
         """Return target velocities for (B, N) traffic."""
@@ -68,7 +67,7 @@ def mvp_push(conflicts: Conflicts, protected_zone_m: float) -> tuple[Tensor, Ten
     dv = -push/(|tcpa| |c|) c, with cos(asin a - asin b) = ab + sqrt((1 - a^2)(1 - b^2)).
     """
     zone = protected_zone_m
-    distance = conflicts.distance_m.clamp_min(1e-6)
+    distance = conflicts.distance_m.clamp_min(LEAST_DISTANCE_M)
     dcpa = conflicts.dcpa_m
     intrusion = zone - dcpa
     is_head_on = dcpa <= HEAD_ON_M

@@ -7,14 +7,11 @@ from torch import Tensor
 
 from ...datasets.traffic.pairs import Pairs, pairs_of
 from ...datasets.traffic.state import Traffic
-from ..airspace.conflicts import Conflicts
+from ..airspace.conflicts import LEAST_SPEED2_M2PS2, Conflicts
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
-
-TURNS = 25
-"""Sampled directions, from 90 degrees to the left of the wanted one to 90 to the right."""
-SPEED_FACTORS = (1.0, 0.75, 0.5, 0.25, 1.25, 1.5)
-"""Sampled speeds, as parts of the wanted speed."""
+from .rules import LEAST_TIME_S, SPEED_FACTORS, TIE_MPS, TURNS, Rules
+from .rules import RVO as KIND
 
 
 def time_to_collision(
@@ -30,7 +27,7 @@ def time_to_collision(
         zone_m: R.
     """
     approach = east * velocity_east + north * velocity_north
-    speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(1e-6)
+    speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(LEAST_SPEED2_M2PS2)
     beyond = east * east + north * north - zone_m * zone_m
     discriminant = approach * approach - speed2 * beyond
     time = (-approach - discriminant.clamp_min(0.0).sqrt()) / speed2
@@ -87,9 +84,8 @@ def reciprocal_velocity(
     time = time.masked_fill_(~around[5], torch.inf).amin(-1)  # (M, V)
     time = torch.where(time < lookahead_s, time, torch.inf)
     detour = torch.hypot(fan_east - fan_east[:, :1], fan_north - fan_north[:, :1])
-    # Left and right are often equally good. Both of a pair must choose the same side, whatever the rounding.
-    tie = 1e-4 * torch.arange(fan_east.shape[1], dtype=east.dtype, device=east.device)  # (V,)
-    best = (urgency_m / time.clamp_min(0.1) + detour + tie).argmin(-1, keepdim=True)
+    tie = TIE_MPS * torch.arange(fan_east.shape[1], dtype=east.dtype, device=east.device)  # (V,)
+    best = (urgency_m / time.clamp_min(LEAST_TIME_S) + detour + tie).argmin(-1, keepdim=True)
     east.view(-1)[rows] = fan_east.gather(-1, best).squeeze(-1)
     north.view(-1)[rows] = fan_north.gather(-1, best).squeeze(-1)
     return east, north
@@ -132,6 +128,10 @@ class RVO:
         check_detection("rvo", margin, self.lookahead_s)
         self.protected_zone_m = config.protected_zone_m * margin
         self.urgency = urgency
+
+    def rules(self) -> Rules:
+        """Return the teacher as numbers."""
+        return Rules(KIND, self.protected_zone_m, self.lookahead_s, self.urgency)
 
     def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
         """Return target velocities for (B, N) traffic."""

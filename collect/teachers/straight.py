@@ -4,6 +4,7 @@ from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, register, to_waypoint
+from .rules import STRAIGHT, Rules
 
 
 @register("none")
@@ -14,6 +15,10 @@ class Straight:
         self.config = config
         self.protected_zone_m = config.protected_zone_m
         self.lookahead_s = config.lookahead_s
+
+    def rules(self) -> Rules:
+        """Return the teacher as numbers."""
+        return Rules(STRAIGHT, self.protected_zone_m, self.lookahead_s)
 
     def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
         """Return the velocity to the waypoint, (B, N)."""

@@ -5,6 +5,7 @@ from collections import defaultdict
 from typing import Any
 
 from ..traffic.record import COLUMNS
+from .arithmetic import in_words
 from .atomic import publish
 from .manifest import Manifest
 from .storage import Folder
@@ -60,9 +61,18 @@ def _making(manifest: Manifest, command: str) -> str:
         f"```\n{command or 'unknown command'}\n```\n\n"
         f"- scenario `{manifest.scenario}`, seed {manifest.seed}: episode e is a function of (seed, e)\n"
         f"- flown by {flown}\n"
+        f"- arithmetic: {_arithmetic(manifest)}\n"
         f"- skyclone {manifest.code or 'of unknown version'}; {packages or 'packages unknown'}\n"
         f"- the world: `{json.dumps(dict(manifest.world))}`"
     )
+
+
+def _arithmetic(manifest: Manifest) -> str:
+    """Say what made the rows, and how many shards each if there were several."""
+    found = manifest.arithmetics
+    if len(found) == 1:
+        return in_words(next(iter(found)))
+    return "a mixture: " + ", ".join(f"{count} shards by {in_words(name)}" for name, count in found.items())
 
 
 def _whose(manifest: Manifest) -> str:
@@ -164,6 +174,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
         **data,
         "shards": len(manifest.shards),
         "shard_count": manifest.shard_count,
+        "arithmetics": manifest.arithmetics,
         "bytes": size,
         "bytes_per_row": round(size / max(manifest.rows, 1), 2),
         "figures": manifest.figures,
@@ -180,6 +191,7 @@ def describe(manifest: Manifest, labels: str) -> str:
     data = facts(manifest)
     data["aircraft"] = manifest.world.get("aircraft", "unknown")
     data["size"] = f"{data['bytes'] / 1e6:,.1f} MB, {data['bytes_per_row']} bytes a row"
+    data["arithmetic"] = _arithmetic(manifest)
     data["shards"] = f"{len(manifest.shards)} of {manifest.shard_count}"
     for key in ("rows", "episodes"):
         data[key] = f"{data[key]:,}"
@@ -190,5 +202,5 @@ def describe(manifest: Manifest, labels: str) -> str:
 
 _TOLD = (
     *("rows", "episodes", "aircraft", "shards", "complete", "format", "size", "scenario"),
-    *("teacher", "pilot", "noise", "seed", "episodes_per_shard", "code", "content_hash"),
+    *("teacher", "pilot", "noise", "seed", "episodes_per_shard", "arithmetic", "code", "content_hash"),
 )

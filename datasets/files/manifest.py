@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import DatasetError
 from ..traffic.record import COLUMNS
+from .arithmetic import UNKNOWN, in_words
 from .atomic import publish
 from .json_file import parse_json
 from .storage import Folder, read_whole
@@ -40,6 +41,7 @@ class ShardEntry:
         sha256: Hash of the file's bytes.
         content_hash: Hash of the rows, the same in every format.
         figures: Counts of the traffic in it (conflicts, LoS events, ...), which add up over shards.
+        arithmetic: What made its rows, where that is another one than the manifest's; else "".
     """
 
     name: str
@@ -50,8 +52,11 @@ class ShardEntry:
     sha256: str
     content_hash: str
     figures: Mapping[str, float]
+    arithmetic: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.arithmetic, str):
+            raise DatasetError(f"arithmetic of shard {self.name!r}: expected text, got {self.arithmetic!r}")
         for key in ("first_episode", "last_episode", "rows", "bytes"):
             _check_integer(f"{key} of shard {self.name!r}", getattr(self, key), 0)
         for key in ("sha256", "content_hash"):
@@ -83,6 +88,8 @@ class Manifest:
         shards: The shards there are, in order.
         code: Version of skyclone that began the dataset.
         packages: Versions of the packages it ran on.
+        arithmetic: What its rows depend on besides: `portable-1` (nothing), or torch and the processor's vector
+            extension.
         format_version: Version of this file and of the shards.
     """
 
@@ -98,13 +105,14 @@ class Manifest:
     shards: tuple[ShardEntry, ...] = ()
     code: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
+    arithmetic: str = UNKNOWN
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         _check_version(self.format_version)
         if not isinstance(self.format, str) or self.format not in SUFFIXES:
             raise DatasetError(f"unknown format {self.format!r}. There are: {', '.join(SUFFIXES)}.")
-        for key in ("scenario", "teacher", "pilot", "code"):
+        for key in ("scenario", "teacher", "pilot", "code", "arithmetic"):
             if not isinstance(getattr(self, key), str):
                 raise DatasetError(f"{key}: expected text, got {getattr(self, key)!r}")
         for key in ("world", "packages"):
@@ -188,6 +196,19 @@ class Manifest:
         """The shards by name."""
         return {entry.name: entry for entry in self.shards}
 
+    def arithmetic_of(self, index: int) -> str:
+        """Return by which arithmetic a shard was made, or has to be made."""
+        entry = self.entry(index)
+        return (entry.arithmetic if entry else "") or self.arithmetic
+
+    @property
+    def arithmetics(self) -> dict[str, int]:
+        """How many shards were made by which arithmetic; no more than one unless a mixture was asked for."""
+        found: dict[str, int] = {}
+        for entry in self.shards:
+            found[entry.arithmetic or self.arithmetic] = found.get(entry.arithmetic or self.arithmetic, 0) + 1
+        return found or {self.arithmetic: 0}
+
     def with_shard(self, entry: ShardEntry) -> "Manifest":
         """Return the manifest with one shard added or replaced."""
         others = [other for other in self.shards if other.name != entry.name]
@@ -208,7 +229,7 @@ class Manifest:
         data = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "shards"}
         data["columns"] = [asdict(column) for column in COLUMNS]
         data.update({key: getattr(self, key) for key in _DERIVED})
-        data["shards"] = [asdict(entry) for entry in self.shards]
+        data["shards"] = [_entry_to_json(entry) for entry in self.shards]
         return data
 
     @classmethod
@@ -220,6 +241,7 @@ class Manifest:
         """
         if isinstance(data, dict):
             _check_version(data.get("format_version", FORMAT_VERSION))  # first: another one has other keys
+            data = {"arithmetic": UNKNOWN, **data}  # not in those of before 2026-11-26
         own = [each.name for each in fields(cls)]
         _check_keys("the manifest", data, [*own, "columns", *_DERIVED])
         if data["columns"] != [asdict(column) for column in COLUMNS]:
@@ -227,6 +249,7 @@ class Manifest:
         if not isinstance(data["shards"], list):
             raise DatasetError(f"shards: expected a list, got {data['shards']!r}")
         for entry in data["shards"]:
+            entry = {"arithmetic": "", **entry} if isinstance(entry, dict) else entry
             _check_keys("a shard's entry", entry, [each.name for each in fields(ShardEntry)])
         shards = tuple(ShardEntry(**entry) for entry in data["shards"])
         manifest = cls(**{**{key: data[key] for key in own}, "shards": shards})
@@ -236,6 +259,11 @@ class Manifest:
                     f"{key}: expected {getattr(manifest, key)!r} from the shards listed, got {data[key]!r}"
                 )
         return manifest
+
+
+def _entry_to_json(entry: ShardEntry) -> dict[str, Any]:
+    """Return a shard's entry as JSON; its arithmetic is named where it differs from the others'."""
+    return {key: value for key, value in asdict(entry).items() if value or key != "arithmetic"}
 
 
 def load_manifest(folder: Folder) -> Manifest:
@@ -300,6 +328,9 @@ def check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
                     differences.append(f"{name} {_in_words(old, name)} there, {_in_words(new, name)} now")
         elif old != new:
             differences.append(f"{key} {old!r} there, {new!r} now")
+    if found.arithmetic != wanted.arithmetic:
+        there, now = in_words(found.arithmetic), in_words(wanted.arithmetic)
+        differences.append(f"made by {there} there, by {now} now")
     if differences:
         raise DatasetError(
             f"{folder} holds another dataset: {'; '.join(differences)}. Nothing was changed. "

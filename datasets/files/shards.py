@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import Damage, DatasetError, RecordError, ShardError
 from ..traffic.record import Table, check_table, content_hash
 from . import hdf5, parquet
+from .arithmetic import UNKNOWN
 from .atomic import locked, publish
 from .manifest import MANIFEST_NAME, SHARD_FOLDER, Manifest, ShardEntry, check_same, load_manifest
 from .storage import Folder, read, size_of
@@ -34,6 +35,7 @@ class Stamp:
         last_episode: The one after its last episode.
         content_hash: Hash of its rows.
         figures: Counts of the traffic in it.
+        arithmetic: What made its rows.
     """
 
     recipe: str
@@ -41,10 +43,16 @@ class Stamp:
     last_episode: int
     content_hash: str
     figures: Mapping[str, float]
+    arithmetic: str = UNKNOWN
 
 
 def write_shard(
-    folder: Folder, manifest: Manifest, index: int, table: Table, figures: Mapping[str, float] | None = None
+    folder: Folder,
+    manifest: Manifest,
+    index: int,
+    table: Table,
+    figures: Mapping[str, float] | None = None,
+    arithmetic: str = "",
 ) -> ShardEntry:
     """Check a table and publish it as one shard of a dataset; the manifest stays as it is.
 
@@ -57,6 +65,7 @@ def write_shard(
         index: Number of the shard.
         table: All rows of the shard's episodes.
         figures: Counts of the traffic in it.
+        arithmetic: What made its rows; "" for the manifest's.
 
     Returns:
         The entry for the manifest.
@@ -71,7 +80,8 @@ def write_shard(
     episodes = manifest.shard_episodes(index)
     _check_episodes(table, episodes)
     figures = dict(figures or {})
-    stamp = Stamp(manifest.recipe_hash, episodes.start, episodes.stop, content_hash(table), figures)
+    made_by = arithmetic or manifest.arithmetic
+    stamp = Stamp(manifest.recipe_hash, episodes.start, episodes.stop, content_hash(table), figures, made_by)
     data = _codec(manifest.format).encode(table, json.dumps(asdict(stamp), sort_keys=True, allow_nan=False))
     publish(folder / SHARD_FOLDER / manifest.shard_name(index), data, lambda: _still(folder, manifest))
     return _entry(manifest, index, len(table["episode"]), data, stamp)
@@ -253,6 +263,7 @@ def _entry(manifest: Manifest, index: int, rows: int, data: bytes, stamp: Stamp)
         sha256=hashlib.sha256(data).hexdigest(),
         content_hash=stamp.content_hash,
         figures=stamp.figures,
+        arithmetic="" if stamp.arithmetic == manifest.arithmetic else stamp.arithmetic,
     )
 
 
@@ -260,7 +271,8 @@ def _read_stamp(text: str) -> Stamp:
     """Read the stamp in a shard's metadata."""
     try:
         data = json.loads(text)
-        if set(data) != set(Stamp.__dataclass_fields__):
+        data = {"arithmetic": UNKNOWN, **data}  # not in those of before 2026-11-26
+        if set(data) != set(Stamp.__dataclass_fields__) or not isinstance(data["arithmetic"], str):
             raise ValueError
         return Stamp(**data)
     except (ValueError, TypeError, RecursionError):

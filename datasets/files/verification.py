@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ..errors import Damage, DatasetError, RecordError, ShardError
+from .arithmetic import in_words
 from .atomic import is_temporary
 from .manifest import MANIFEST_NAME, SHARD_FOLDER, Manifest
 from .shards import ForeignShardError, adopt_shard, check_shard
@@ -44,6 +45,12 @@ def verify(folder: Folder, manifest: Manifest) -> list[Problem]:
         elif stamp.figures != entry.figures:
             message = (
                 f"figures of {entry.name}: expected {stamp.figures}, got {entry.figures}; put the original back"
+            )
+            problems.append(Problem(MANIFEST_NAME, Damage.ALTERED, message))
+        elif stamp.arithmetic != manifest.arithmetic_of(index):
+            message = (
+                f"{entry.name}: expected rows made by {in_words(stamp.arithmetic)}, as it says itself, got "
+                f"{in_words(manifest.arithmetic_of(index))}; put the original back"
             )
             problems.append(Problem(MANIFEST_NAME, Damage.ALTERED, message))
     return [*dict.fromkeys(problems), *_not_made(manifest), *_strangers(folder, manifest)]

@@ -5,7 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DatasetError, RecordError
+from ..errors import DatasetError, RecordError, ShardError
+from .arithmetic import CHOICE, OtherArithmetic, in_words, refusal
 from .atomic import clean, is_temporary, locked
 from .card import write_card
 from .manifest import (
@@ -31,6 +32,8 @@ class DatasetWriter:
         folder: Where; made if there is none. One that holds the same dataset is gone on with.
         wanted: The manifest of the dataset to be made; its shards do not matter.
         report: Gets what was found and done, one line at a time.
+        other_arithmetic: What to do where what there is was made by another arithmetic than the wanted one.
+        shards: Which shards are to be made again if that is to make them again; None for all.
 
     Attributes:
         manifest: What there is by now.
@@ -39,8 +42,18 @@ class DatasetWriter:
         DatasetError: The folder holds something else, or a dataset made otherwise; nothing is touched.
     """
 
-    def __init__(self, folder: Folder, wanted: Manifest, report: Report) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        wanted: Manifest,
+        report: Report,
+        other_arithmetic: OtherArithmetic = OtherArithmetic.REFUSE,
+        shards: range | None = None,
+    ) -> None:
         self.folder = folder
+        self._here = wanted.arithmetic
+        self._other = other_arithmetic
+        self._shards = shards
         self._report = report
         try:
             _check_folder(folder)
@@ -60,9 +73,13 @@ class DatasetWriter:
             save_manifest(self.folder, wanted)
             return wanted
         found = load_manifest(self.folder)
-        check_same(self.folder, found, wanted)
+        check_same(self.folder, found, replace(wanted, arithmetic=found.arithmetic))
+        if self._other is OtherArithmetic.REMAKE and {found.arithmetic, *found.arithmetics} != {self._here}:
+            found = self._remake(found, wanted)
         if found.episodes == wanted.episodes:
             return found
+        first = wanted.shard_name(found.episodes // wanted.episodes_per_shard)
+        self._check_here(found, {first: found.arithmetic})
         grown = found.with_episodes(wanted.episodes)
         self._report(
             f"Extending the dataset from {found.episodes} to {wanted.episodes} episodes; "
@@ -73,16 +90,53 @@ class DatasetWriter:
         save_manifest(self.folder, grown)
         return grown
 
+    def _remake(self, found: Manifest, wanted: Manifest) -> Manifest:
+        """Write the manifest without the shards of another arithmetic that are wanted, which then are missing.
+
+        Those that are not wanted stay, marked: the dataset's arithmetic is this machine's from now on.
+        """
+        numbers = self._shards if self._shards is not None else range(found.shard_count)
+        shards, dropped = [], 0
+        for entry in found.shards:
+            index = entry.first_episode // found.episodes_per_shard
+            made_by = found.arithmetic_of(index)
+            if made_by != self._here and index in numbers:
+                dropped += 1
+            else:
+                shards.append(replace(entry, arithmetic="" if made_by == self._here else made_by))
+        if dropped:
+            self._report(
+                f"{dropped} shard(s) were made by another arithmetic than this machine's, "
+                f"{in_words(self._here)}, and are made again."
+            )
+        remade = replace(
+            found, shards=tuple(shards), arithmetic=self._here, code=wanted.code, packages=dict(wanted.packages)
+        )
+        if remade != found:
+            save_manifest(self.folder, remade)
+        return remade
+
+    def _check_here(self, manifest: Manifest, shards: dict[str, str]) -> None:
+        """Raise if shards, by name and arithmetic, may not be made by this machine's."""
+        others = {name: each for name, each in shards.items() if each != self._here}
+        if others and self._other is not OtherArithmetic.KEEP:
+            made_by = next(iter(others.values()))
+            raise DatasetError(f"{self.folder}: {refusal(made_by, self._here, list(others))}")
+
     def missing(self, shards: Iterable[int]) -> list[int]:
         """Return which of these shards have to be made, after a check of every byte of the others.
 
         A sound shard without an entry is taken in; a damaged one counts as missing.
 
         Raises:
-            DatasetError: A file bears the name of a shard but belongs to another dataset.
+            DatasetError: A file bears the name of a shard but belongs to another dataset; or shards have to be
+                made, and this machine's arithmetic is not theirs.
         """
         names = set(sizes(self.folder / SHARD_FOLDER))
-        return [index for index in shards if not self._is_there(index, names)]
+        absent = [index for index in shards if not self._is_there(index, names)]
+        named = {self.manifest.shard_name(index): self.manifest.arithmetic_of(index) for index in absent}
+        self._check_here(self.manifest, named)
+        return absent
 
     def _is_there(self, index: int, names: set[str]) -> bool:
         """Return whether a shard is among the files there and sound, taking it in if it has no entry."""
@@ -96,8 +150,13 @@ class DatasetWriter:
             return True
         return name in names and self._take_in(index)
 
-    def _take_in(self, index: int) -> bool:
-        """Enter a shard that has no entry yet, if it is sound; return whether it is."""
+    def _take_in(self, index: int, is_end: bool = False) -> bool:
+        """Enter a shard that has no entry yet, if it is sound; return whether it is there then.
+
+        Args:
+            index: Its number.
+            is_end: Nothing is made any more: one of another arithmetic is left to the process that makes it.
+        """
         name = self.manifest.shard_name(index)
         try:
             entry = adopt_shard(self.folder, self.manifest, index)
@@ -109,12 +168,31 @@ class DatasetWriter:
         except (DatasetError, RecordError) as error:
             self._report(f"Shard {name} has no entry and cannot be used ({error}). It is made again.")
             return False
+        if entry.arithmetic and is_end and self._other is not OtherArithmetic.KEEP:
+            return False
+        if entry.arithmetic and self._other is OtherArithmetic.REFUSE:
+            raise self._unasked(entry)
+        if entry.arithmetic and self._other is OtherArithmetic.REMAKE:
+            self._report(f"Shard {name} was made by {in_words(entry.arithmetic)}. It is made again.")
+            return False
         self.add(entry)
-        self._report(f"Shard {name} had no entry in the manifest; it is sound and was taken in.")
+        marked = f", marked as made by {in_words(entry.arithmetic)}" if entry.arithmetic else ""
+        self._report(f"Shard {name} had no entry in the manifest; it is sound and was taken in{marked}.")
         return True
+
+    def _unasked(self, entry: ShardEntry) -> DatasetError:
+        """Return the error that a shard of another arithmetic must not be mixed in unless that is asked for."""
+        return DatasetError(
+            f"{self.folder / SHARD_FOLDER / entry.name} has no entry, and its rows were made by "
+            f"{in_words(entry.arithmetic)}, those of the dataset by {in_words(self.manifest.arithmetic)}. "
+            f"It was left alone. {CHOICE}; or move it out of the folder."
+        )
 
     def add(self, entry: ShardEntry) -> None:
         """Enter a published shard into the manifest.
+
+        Where several processes make the same shard by different arithmetics, the last one to publish it has it: the
+        entries of all others are left out.
 
         Raises:
             DatasetError: The manifest has meanwhile become that of another dataset, or cannot be written.
@@ -123,16 +201,33 @@ class DatasetWriter:
             with locked(self.folder):
                 found = load_manifest(self.folder)  # other processes may have added theirs
                 check_same(self.folder, found, self.manifest)
-                before = found.entry(entry.first_episode // found.episodes_per_shard)
+                index = entry.first_episode // found.episodes_per_shard
+                before, is_mixed = found.entry(index), self._other is OtherArithmetic.KEEP
+                if entry.arithmetic and entry.arithmetic != found.arithmetic_of(index) and not is_mixed:
+                    raise self._unasked(entry)
+                if (is_mixed or _differ(before, entry)) and not self._is_published(entry):
+                    self.manifest = found
+                    self._report(
+                        f"Shard {entry.name} was made by another process, too, with other rows; those stay."
+                    )
+                    return
                 self.manifest = found.with_shard(entry)
                 save_manifest(self.folder, self.manifest)
         except OSError as error:
             raise cannot_write(self.folder, error) from None
-        if before is not None and before.content_hash != entry.content_hash:
+        if _differ(before, entry):
             self._report(
                 f"Shard {entry.name} was made again with other rows than before: the code, its packages or "
                 "the processor differ from those that made the dataset. Its content hash changes."
             )
+
+    def _is_published(self, entry: ShardEntry) -> bool:
+        """Return whether the file of a shard is the one that the entry describes."""
+        try:
+            check_bytes(self.folder, entry)
+        except ShardError:
+            return False
+        return True
 
     def clean(self) -> None:
         """Remove the unfinished files of processes that are gone."""
@@ -144,7 +239,8 @@ class DatasetWriter:
 
         Where there are no locks, the manifest of one writer may replace that of another. Shards are published
         before their entries, so each of two writers that looks here after its own last entry sees the other's
-        shards, and the later one puts back what is missing.
+        shards, and the later one puts back what is missing. A shard of another arithmetic that is not to be mixed
+        in is left to the process that makes it.
 
         Args:
             command: What the user called, for the card.
@@ -157,7 +253,7 @@ class DatasetWriter:
             while lost := self._without_entry() - tried:
                 tried |= lost
                 for index in sorted(lost):
-                    self._take_in(index)
+                    self._take_in(index, is_end=True)
             with locked(self.folder):
                 self.manifest = load_manifest(self.folder)
                 write_card(self.folder, self.manifest, command)
@@ -185,6 +281,11 @@ def _check_folder(folder: Folder) -> None:
             f"{folder} is not empty and holds no dataset.json (but {', '.join(others[:3])}"
             f"{', ...' if len(others) > 3 else ''}). Name an empty folder, or one that does not exist yet."
         )
+
+
+def _differ(before: ShardEntry | None, now: ShardEntry) -> bool:
+    """Return whether a shard had other rows before."""
+    return before is not None and before.content_hash != now.content_hash
 
 
 def cannot_write(folder: Folder, error: OSError) -> DatasetError:

@@ -32,7 +32,7 @@ from ...train.cloning.progress import CloningProgress, read_progress
 from ...train.cloning.run import Cloning
 from ...train.cloning.summary import summarise
 from ...train.runs.run_folder import STATE_NAME, SUMMARY_NAME, RunFolder, TrainingError, holds_run
-from ..evaluation.batches import fly_all
+from ..evaluation.batches import fly_all, prepare
 from ..evaluation.config import UNRESOLVED, Contender, EvaluationConfig
 from ..evaluation.contenders import load_all
 from ..evaluation.flight_store import FlightStore
@@ -110,7 +110,7 @@ def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say
     runs = _train("Training", trainer, described, workers, say)
     names = {training: str(training.folder(root)) for training, run in runs.items() if not run["trouble"]}
     contenders = (*teachers, *(Contender(name, True) for name in names.values()))
-    figures = _fly(replace(flights, contenders=contenders), root, workers)
+    figures = _fly(replace(flights, contenders=contenders), root, workers, say)
     return Comparison(
         plan,
         root,
@@ -292,9 +292,11 @@ def _result(run: dict[str, Any]) -> str:
     return f"held-out {run['heldout_mse']:.3g}{split}, {run['steps']:,} steps in {run['processor_s']:.0f} s"
 
 
-def _fly(flights: EvaluationConfig, root: Path, workers: int) -> dict[str, Figures]:
+def _fly(flights: EvaluationConfig, root: Path, workers: int, say: Say) -> dict[str, Figures]:
     """Fly the scenarios that are not kept from before, with a progress bar, and return figures by contender."""
     store = FlightStore(root / FLOWN_NAME, flights.world, flights.seed, flights.device)
+    loaded = load_all(flights)
+    prepare(loaded.values(), say)
     total = flights.scenarios * len(flights.flown)
     with tqdm(total=total, unit=" scenarios", desc="Flying", file=sys.stderr) as bar:
-        return fly_all(flights, load_all(flights), workers, bar.update, store)[0]
+        return fly_all(flights, loaded, workers, bar.update, store)[0]

@@ -4,13 +4,16 @@ Notation: S scenarios, B episodes flown at once.
 """
 
 import time
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ...collect.collector.workers import one_thread, work
+from ...collect.flying import compiled
 from ...collect.flying.figures import Figures, ScenariosDone, fly_scenarios, join
+from ...collect.flying.flight import TeacherPilot
 from ...datasets.errors import ConfigurationError, FlightError
 from .config import Contender, EvaluationConfig
 from .contenders import Loaded, load_all
@@ -128,6 +131,13 @@ def fly_all(
         figures[contender.name] = join([part.figures for part in parts])
         seconds[contender.name] = sum(part.seconds for part in parts)
     return figures, seconds
+
+
+def prepare(loaded: Iterable[Loaded], report: Callable[[str], object]) -> None:
+    """Compile the kernels if a contender flies by them, so that workers find them; say so if that takes long."""
+    pilots = [each.pilot for each in loaded if isinstance(each.pilot, TeacherPilot)]
+    if any(compiled.is_known(each.world_config, each.teacher, is_recording=False) for each in pilots):
+        compiled.prepare(report)
 
 
 def _kept(flyer: BatchFlyer, identities: dict[str, dict[str, Any]], store: FlightStore) -> dict[int, FlownBatch]:

@@ -1,5 +1,6 @@
 """Contenders: teachers and trained policies, each flying every aircraft of a scenario."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from ...collect import simulators, teachers
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.flying.flight import Pilot, teacher_pilot
+from ...collect.flying.compiled import why_not
+from ...collect.flying.figures import arithmetic_of
+from ...collect.flying.flight import Pilot, TeacherPilot
 from ...collect.simulators.simulator import Resolution
 from ...datasets import spec
 from ...datasets.errors import ConfigurationError
@@ -50,13 +53,22 @@ class Loaded:
             return {}
         return {"observation": str(self.policy.view), "network": self.policy.network.spec, **self.policy.meta}
 
+    @property
+    def arithmetic(self) -> str:
+        """By which arithmetic it flies here."""
+        return arithmetic_of(self.pilot)
+
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What decides how it flies, as JSON: a teacher's name, or a policy's weights, network and observation."""
+        """What decides how it flies, as JSON: a teacher's name, or a policy's weights, network and observation.
+
+        Also by which arithmetic it flies here: only that of teachers is the same on every processor.
+        """
         if self.policy is None:
-            return {"teacher": self.contender.name}
+            return {"teacher": self.contender.name, "arithmetic": self.arithmetic}
         network = self.policy.network
         return {
+            "arithmetic": self.arithmetic,
             "weights_sha256": weights_hash(network.state_dict()),
             "network": network.spec,
             "observation": self.policy.view.to_json(),
@@ -75,7 +87,7 @@ def load(contender: Contender, config: WorldConfig, device: str | torch.device =
         return Loaded(contender, policy.pilot, policy)
     if contender.name.partition(":")[0] == BLUESKY_MVP:
         return Loaded(contender, _bluesky_mvp(contender.name, config))
-    return Loaded(contender, teacher_pilot(teachers.parse(contender.name, config), config))
+    return Loaded(contender, TeacherPilot(teachers.parse(contender.name, config), config))
 
 
 def load_all(config: EvaluationConfig) -> dict[str, Loaded]:
@@ -113,7 +125,7 @@ def _bluesky_mvp(text: str, config: WorldConfig) -> SelfResolving:
     resolution = _bluesky_resolution(config, **parameters)
     if simulators.is_embedded(config):
         simulators.simulator_of(config).resolve_with(resolution)  # which says where it can be flown
-    return SelfResolving(resolution, teacher_pilot(teachers.make(UNRESOLVED, config), config))
+    return SelfResolving(resolution, TeacherPilot(teachers.make(UNRESOLVED, config), config))
 
 
 def _bluesky_resolution(config: WorldConfig, margin: float = 1.05, lookahead_s: float = 0.0) -> Resolution:
@@ -147,6 +159,13 @@ def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
         changes = ", ".join(f"{key} {world[key]} there, {here[key]} here" for key in others)
         warnings.append(f"{name} was trained in another world: {changes}.")
     return warnings
+
+
+def word_on_the_compiler(loaded: Iterable[Loaded]) -> list[str]:
+    """Return a warning if teachers among the contenders fly without the compiler that they could fly by."""
+    pilots = [each.pilot for each in loaded]
+    found = [why_not(p.world_config, p.teacher, is_recording=False) for p in pilots if isinstance(p, TeacherPilot)]
+    return sorted({line for line in found if line})
 
 
 def _seeds_in(meta: dict[str, Any]) -> set[int]:

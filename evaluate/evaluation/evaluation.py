@@ -14,7 +14,7 @@ from ..metrics import formulas
 from . import mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
-from .contenders import Loaded, warnings_about
+from .contenders import Loaded, warnings_about, word_on_the_compiler
 from .flight_store import FlightStore
 from .mvp_front import Front
 
@@ -150,7 +150,10 @@ def evaluate(
         figures,
         estimates,
         differences,
-        warnings=[text for each in shown if each.policy for text in warnings_about(each, plan.world, plan.seed)],
+        warnings=[
+            *(text for each in shown if each.policy for text in warnings_about(each, plan.world, plan.seed)),
+            *word_on_the_compiler(shown),
+        ],
         meta={each.contender.name: each.meta for each in shown if each.policy},
         seconds=seconds,
         front=found,

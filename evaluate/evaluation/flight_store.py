@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ...collect import simulators
 from ...collect.airspace.world_config import WorldConfig
@@ -25,7 +24,7 @@ from ...collect.flying.figures import Figures
 from ...datasets.files.atomic import clean, publish
 from ...datasets.provenance import package_versions, source_hash
 
-VERSION = 2
+VERSION = 3
 """Of the files' form."""
 _FLYING = ("evaluate.evaluation.contenders", "collect.flying.figures")
 """The modules that decide, with all they import, the result of a flight."""
@@ -39,7 +38,8 @@ class FlightStore:
         folder: Where they are kept; made when the first one is.
         world: The world.
         seed: Seed of the scenarios.
-        device: Where they are flown: devices differ in the last bits, as processors do.
+        device: Where they are flown: figures depend on the device. (On the processor, too; where they do, it
+            is in the identity of the contender.)
 
     Attributes:
         found: Scenarios that were read from it so far.
@@ -53,7 +53,6 @@ class FlightStore:
             "world": world.to_json(),
             "seed": seed,
             "device": device,
-            "processor": torch.backends.cpu.get_cpu_capability(),
             "code": source_hash(*_FLYING),
             "packages": {**package_versions(), **simulators.packages_of(world)},
         }

@@ -19,8 +19,8 @@ from torch import Tensor
 from ...collect import teachers
 from ...collect.airspace.conflicts import detect
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.flying.flight import Step, advise, fly
-from ...collect.flying.world import World
+from ...collect.flying.flight import advise
+from ...collect.flying.watching import Moment, watch
 from ...collect.scenarios.registry import lay_out
 from ...collect.teachers.registry import Teacher
 from ...datasets.traffic.observation import nearest, observe
@@ -171,7 +171,7 @@ def record(
     names = [each.contender.name for each in loaded]
     teacher = next((name for name in names if name.partition(":")[0] == "mvp"), "mvp")
     camera = _Camera(config, unit, teachers.parse(teacher, config))
-    films = [camera.film(each, World(config, seed, episodes, device)) for each in loaded]
+    films = [camera.film(each, seed, episodes, device) for each in loaded]
     every = max(1, ceil(sum(film.nbytes for film in films) / most_bytes))
     return Replay(
         VERSION,
@@ -206,10 +206,10 @@ class _Camera:
     unit_m: float
     teacher: Teacher
 
-    def film(self, loaded: Loaded, world: World) -> _Film:
-        """Fly and film one contender's scenarios."""
-        film = _Film(loaded.contender.name, [[] for _ in world.episodes])
-        for step in fly(world, loaded.pilot):
+    def film(self, loaded: Loaded, seed: int, episodes: Sequence[int], device: str | torch.device) -> _Film:
+        """Fly and film one contender's scenarios, as its figures were flown."""
+        film = _Film(loaded.contender.name, [[] for _ in episodes])
+        for step in watch(loaded.pilot, self.config, seed, episodes, device):
             flying = step.traffic.is_flying
             decisions = self._decisions(step)
             intruders, weights = _looks(loaded.policy, step)
@@ -225,14 +225,14 @@ class _Camera:
                     film.frames[slot].append(frame)
         return film
 
-    def _positions(self, step: Step) -> np.ndarray:
+    def _positions(self, step: Moment) -> np.ndarray:
         """Return the positions (B', N, 2) int16."""
         traffic = step.traffic
         place = torch.stack((traffic.east_m, traffic.north_m), -1) / self.unit_m
         rounded = place.round().clamp(GONE + 1, -GONE - 1).masked_fill(~traffic.is_flying.unsqueeze(-1), GONE)
         return rounded.to(torch.int16).cpu().numpy().astype("<i2")
 
-    def _decisions(self, step: Step) -> np.ndarray:
+    def _decisions(self, step: Moment) -> np.ndarray:
         """Return state and actions of the flying aircraft, (M,) DECISION."""
         traffic, flying = step.traffic, step.traffic.is_flying
         advised = advise(self.teacher, self.config, traffic, step.pairs).action
@@ -244,7 +244,7 @@ class _Camera:
                 rows[name] = _numbers(action[flying][:, column].clamp(-1.0, 1.0) * 127)
         return rows
 
-    def _conflicts(self, step: Step) -> dict[int, list[int]]:
+    def _conflicts(self, step: Moment) -> dict[int, list[int]]:
         """Return the pairs i < j in conflict by row of the step, coded i * N + j."""
         found = detect(step.pairs, self.config.protected_zone_m, self.config.lookahead_s).triu(1).cpu().nonzero()
         conflicts: dict[int, list[int]] = {}
@@ -258,7 +258,7 @@ def _numbers(tensor: Tensor) -> np.ndarray:
     return tensor.round().to(torch.int64).cpu().numpy()
 
 
-def _looks(policy: Policy | None, step: Step) -> tuple[np.ndarray, np.ndarray]:
+def _looks(policy: Policy | None, step: Moment) -> tuple[np.ndarray, np.ndarray]:
     """Return who is looked at (M, k) uint16, heaviest first, and the weights (M, H, k) uint8; H = 0 without any."""
     flying = step.traffic.is_flying
     rows = int(flying.sum())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skyclone.datasets.dataset import Dataset, open_dataset
+from skyclone.datasets.files.arithmetic import OtherArithmetic
 from skyclone.datasets.files.manifest import Manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
@@ -53,15 +54,21 @@ def _manifest(format: str = "parquet", episodes: int = 10, **changes: object) ->
     return Manifest(format=format, episodes=episodes, **{**fields, **changes})
 
 
-def _fill(folder: Path, manifest: Manifest, shards: range | None = None) -> DatasetWriter:
+def _fill(
+    folder: Path,
+    manifest: Manifest,
+    shards: range | None = None,
+    other: OtherArithmetic = OtherArithmetic.REFUSE,
+) -> DatasetWriter:
     """Make the missing shards of a dataset as the collector does."""
     lines: list[str] = []
-    writer = DatasetWriter(folder, manifest, lines.append)
+    writer = DatasetWriter(folder, manifest, lines.append, other, shards)
     writer.lines = lines  # type: ignore[attr-defined]
     writer.made = writer.missing(shards or range(writer.manifest.shard_count))  # type: ignore[attr-defined]
     for index in writer.made:  # type: ignore[attr-defined]
         table = _table(writer.manifest.shard_episodes(index), manifest.seed)
-        writer.add(write_shard(folder, writer.manifest, index, table, {"conflicts": 3.0, "episodes": 4.0}))
+        figures = {"conflicts": 3.0, "episodes": 4.0}
+        writer.add(write_shard(folder, writer.manifest, index, table, figures, manifest.arithmetic))
     writer.finish("skyclone collect")
     return writer
 

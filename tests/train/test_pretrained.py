@@ -8,7 +8,7 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.flight import advise, fly, teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
 from skyclone.train import Policy, load_policy
 from skyclone.train.checkpoint import PRETRAINED
@@ -83,7 +83,7 @@ def test_the_tuned_one_is_safer_and_shorter_than_a_careful_mvp() -> None:
     teacher = teachers.make("mvp", world, margin=1.15)
     tuned, mvp = (
         fly_gate(each, world, 1, 2)
-        for each in (load_policy("pretrained:tuned").pilot, teacher_pilot(teacher, world))
+        for each in (load_policy("pretrained:tuned").pilot, TeacherPilot(teacher, world))
     )
     assert tuned.los_events.sum() <= mvp.los_events.sum()
     assert tuned.los_events.sum() == 0

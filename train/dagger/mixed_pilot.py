@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...collect import teachers
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.flying.flight import Pilot, teacher_pilot
+from ...collect.flying.flight import Pilot, TeacherPilot
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..policy import Policy, load_policy
@@ -65,7 +65,7 @@ class MixedPilotLoader:
         teacher = teachers.parse(self.teacher, self.world)
         mixture = f"+{self.beta:g} teacher" if self.beta else ""
         is_taught = taught(self.world.aircraft, self.beta, self.seed)
-        flown_by_teacher = teacher_pilot(teacher, self.world)
+        flown_by_teacher = TeacherPilot(teacher, self.world)
         return MixedPilot(policy, flown_by_teacher, is_taught, policy.fingerprint + mixture)
 
 

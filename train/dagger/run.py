@@ -19,6 +19,7 @@ from ...collect.collector.config import CollectConfig
 from ...datasets import effort
 from ...datasets.dataset import Dataset, open_dataset
 from ...datasets.errors import CheckpointError
+from ...datasets.files.arithmetic import OtherArithmetic
 from ...datasets.files.atomic import publish
 from ...datasets.files.json_file import read_json
 from ...datasets.loading.loader import Loader
@@ -201,7 +202,9 @@ class Dagger:
         """Let a policy fly, and write an ordinary dataset with the teacher's labels."""
         wanted = CollectConfig(self.world, self.teacher, name, seed=seed, episodes=episodes, episodes_per_shard=64)
         loader = MixedPilotLoader(str(path.resolve()), self.world, self.teacher, beta, seed)
-        collect(folder, wanted, workers=self.workers, load_pilot=loader, command="skyclone dagger")
+        keep = OtherArithmetic.KEEP  # a run may go on elsewhere; the manifest says which rows were made by which
+        command = "skyclone dagger"
+        collect(folder, wanted, workers=self.workers, load_pilot=loader, other_arithmetic=keep, command=command)
         return open_dataset(folder)
 
     def _train(

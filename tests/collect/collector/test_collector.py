@@ -16,11 +16,16 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.collector.collector import Made, collect
+from skyclone.collect.arithmetic import compiling
+from skyclone.collect.arithmetic.identity import PORTABLE
+from skyclone.collect.collector.collector import Made, ShardMaker, collect
 from skyclone.collect.collector.config import CollectConfig
+from skyclone.collect.flying.flight import TeacherPilot
+from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import action_towards
 from skyclone.datasets import Snapshots, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
+from skyclone.datasets.files.arithmetic import OtherArithmetic
 from skyclone.datasets.files.manifest import load_manifest
 from skyclone.datasets.traffic.pairs import Pairs
 from skyclone.datasets.traffic.state import Traffic
@@ -400,3 +405,58 @@ def test_a_killed_worker_and_ctrl_c_leave_a_folder_to_go_on_with(tmp_path: Path,
 
     manifest, _ = collect(folder, WANTED)
     assert manifest.content_hash == undisturbed
+
+
+@pytest.mark.skipif(bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}")
+def test_a_process_of_another_arithmetic_makes_a_shard_only_if_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, _ = collect(tmp_path / "data", SMALL, shards=range(0, 1))
+    assert manifest.arithmetic == PORTABLE
+    monkeypatch.setattr(compiling, "why_not", lambda: "a node without numba")
+    maker = ShardMaker(tmp_path / "data", SMALL, manifest)
+    with pytest.raises(
+        DatasetError, match=r"this machine would make 00001\.parquet by 'torch .*--other-arithmetic"
+    ):
+        maker(1)
+    made = replace(maker, other_arithmetic=OtherArithmetic.KEEP)(1)
+    assert made.entry.arithmetic.startswith("torch ")
+    with pytest.raises(DatasetError, match="has no entry, and its rows were made by 'torch"):
+        collect(tmp_path / "data", SMALL)
+    monkeypatch.undo()
+    whole, _ = collect(tmp_path / "data", SMALL, other_arithmetic="remake")
+    assert whole.arithmetics == {PORTABLE: 3}
+
+
+def test_a_policy_s_rows_say_which_processor_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pilot = TeacherPilot(teachers.make("mvp", SMALL.world), SMALL.world)
+    wanted = replace(SMALL, pilot="runs/clone")
+    manifest, _ = collect(tmp_path / "data", wanted, load_pilot=lambda name: pilot, shards=range(0, 2))
+    capability = torch.backends.cpu.get_cpu_capability()
+    assert manifest.arithmetic.startswith(f"torch {torch.__version__} {capability} ")
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "ABACUS")
+    with pytest.raises(DatasetError, match=r"would make 00002\.parquet by 'torch \S+ ABACUS"):
+        collect(tmp_path / "data", wanted, load_pilot=lambda name: pilot)
+    with pytest.raises(
+        ConfigurationError, match=r"unknown other_arithmetic 'mix'\. There are: refuse, remake, keep"
+    ):
+        collect(tmp_path / "data", wanted, load_pilot=lambda name: pilot, other_arithmetic="mix")
+    both, _ = collect(tmp_path / "data", wanted, load_pilot=lambda name: pilot, other_arithmetic="keep")
+    assert sorted(both.arithmetics.values()) == [1, 2]
+
+
+def test_a_world_of_another_reward_has_that_world_s_rewards(tmp_path: Path) -> None:
+    """The kernels know the reward `seed` alone."""
+    wanted = replace(SMALL, world=replace(SMALL.world, reward="detour"), episodes=1)
+    manifest, _ = collect(tmp_path / "data", wanted)
+    assert manifest.arithmetic.startswith("torch ")
+    table = open_dataset(tmp_path / "data").table()
+    world = World(wanted.world, SMALL.seed, [0])
+    for step in range(5):
+        now = table["step"] == step
+        action = torch.zeros((1, 5, 2))
+        action[0, table["aircraft"][now]] = torch.from_numpy(
+            np.stack((table["pilot_turn"][now], table["pilot_speed"][now]), axis=-1)
+        )
+        reward = world.step(action).reward[0, table["aircraft"][now]].numpy()
+        np.testing.assert_allclose(table["reward"][now], reward, rtol=1e-4, atol=1e-4)

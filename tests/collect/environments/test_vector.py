@@ -12,7 +12,7 @@ from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 from skyclone.collect import environments, scenarios
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.environments import SectorEnv, SectorVectorEnv, register_environments
-from skyclone.collect.flying.flight import advise, fly, teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios.registry import Layout
 from skyclone.collect.teachers.registry import make, parse
@@ -193,7 +193,7 @@ def test_flying_the_teachers_actions_is_flying_the_teacher():
     envs = SectorVectorEnv(2, SMALL, teacher="mvp:margin=1.2", autoreset_mode="Disabled")
     observation, infos = envs.reset(seed=1)
     world = World(SMALL, 1, [0, 1])
-    for step in fly(world, teacher_pilot(parse("mvp:margin=1.2", SMALL), SMALL)):
+    for step in fly(world, TeacherPilot(parse("mvp:margin=1.2", SMALL), SMALL)):
         if len(step.slots) < 2:
             break
         expected = step.action.numpy() * observation["is_flying"][..., None]

@@ -6,7 +6,7 @@ import torch
 from skyclone.collect.airspace.conflicts import detect
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.events import EventCounter
-from skyclone.collect.flying.flight import fly, teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot, fly
 from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import make
 from skyclone.datasets.traffic.pairs import pairs_of
@@ -121,7 +121,7 @@ def test_resolving_loses_separation_less_often():
     for name in ("none", "mvp"):
         config = WorldConfig()
         world, counter = World(config, 77, range(6)), EventCounter(config, 6)
-        for step in fly(world, teacher_pilot(make(name, config), config)):
+        for step in fly(world, TeacherPilot(make(name, config), config)):
             counter.count(step.traffic, step.pairs, step.slots)
         result = counter.result()
         losses[name] = result.los_events.mean().item()

@@ -7,7 +7,7 @@ import torch
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.figures import FigureCounter, fly_scenarios, join
-from skyclone.collect.flying.flight import teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot
 
 TWO = WorldConfig(aircraft=2)
 traffic_of, step_of = flown_steps.traffic_of, flown_steps.step_of
@@ -49,7 +49,7 @@ def test_two_losses_of_one_pair(traffic_of, step_of):
 
 def test_flying_straight_wastes_nothing():
     config = WorldConfig(aircraft=5)
-    pilot = teacher_pilot(teachers.make("none", config), config)
+    pilot = TeacherPilot(teachers.make("none", config), config)
     figures = fly_scenarios(pilot, config, 1, range(3))
     assert figures.at_waypoint.tolist() == [5, 5, 5]
     assert figures.flown_m == pytest.approx(figures.progress_m, rel=1e-5)

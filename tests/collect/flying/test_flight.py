@@ -4,7 +4,7 @@ import torch
 
 from skyclone.collect.airspace.conflicts import count_of
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.flight import advise, fly, teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import action_towards, make
 from skyclone.datasets.errors import FlightError
@@ -12,7 +12,7 @@ from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.record import FLYING, OUTCOMES
 
 CONFIG = WorldConfig(aircraft=5)
-PILOT = teacher_pilot(make("mvp", CONFIG), CONFIG)
+PILOT = TeacherPilot(make("mvp", CONFIG), CONFIG)
 
 
 def test_flying_is_stepping_until_nobody_flies():
@@ -38,7 +38,7 @@ def test_the_action_belongs_to_the_state_it_was_made_for():
 def test_finished_episodes_drop_out_and_the_others_keep_their_slots():
     # episodes of very different lengths: the aircraft of `random-n` are few and their ways short
     config = WorldConfig(aircraft=3, scenario="random-n:low=1", max_steps=150)
-    pilot = teacher_pilot(make("mvp", config), config)
+    pilot = TeacherPilot(make("mvp", config), config)
     world = World(config, 0, range(12))
     tracks: dict[int, list] = {slot: [] for slot in range(12)}
     ends = np.zeros((12, len(OUTCOMES)), int)
@@ -92,7 +92,7 @@ def test_advice_counts_the_conflicts_the_teacher_acts_on(traffic_of):
 
 def test_actions_are_in_range():
     for name in ("mvp", "rvo", "none"):
-        pilot = teacher_pilot(make(name, CONFIG), CONFIG)
+        pilot = TeacherPilot(make(name, CONFIG), CONFIG)
         for number, step in enumerate(fly(World(CONFIG, 9, range(3)), pilot)):
             assert step.action.abs().max() <= 1
             assert step.action.isfinite().all()

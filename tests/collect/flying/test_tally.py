@@ -8,7 +8,7 @@ from skyclone.collect.airspace.conflicts import Conflicts, find
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying.events import EventCounter
-from skyclone.collect.flying.flight import fly, teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot, fly
 from skyclone.collect.flying.tally import Tally
 from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import Teacher
@@ -84,7 +84,7 @@ def test_the_figures_are_those_of_the_event_counter(name: str) -> None:
     teacher = _teachers(config)[name]
     _, figures = record(config, 5, episodes, teacher)
     counter = EventCounter(config, len(episodes))
-    for step in fly(World(config, 5, episodes), teacher_pilot(teacher, config)):
+    for step in fly(World(config, 5, episodes), TeacherPilot(teacher, config)):
         counter.count(step.traffic, step.pairs, step.slots)
     expected = counter.result()
     for key in (

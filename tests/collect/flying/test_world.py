@@ -5,7 +5,7 @@ import torch
 from skyclone.collect import scenarios
 from skyclone.collect.airspace.reward import REWARDS
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.flight import teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios.registry import Layout
 from skyclone.collect.teachers.registry import make
@@ -116,7 +116,7 @@ def test_an_episode_is_the_same_in_every_batch_and_place():
     assert torch.equal(state_of(world, 2), state_of(other, 1))
     assert not torch.equal(state_of(world, 0), state_of(world, 1))
     assert not torch.equal(state_of(world, 0), state_of(World(SMALL, 6, [3]), 0))
-    pilot = teacher_pilot(make("mvp", SMALL), SMALL)
+    pilot = TeacherPilot(make("mvp", SMALL), SMALL)
     for _ in range(25):
         results = [each.step(pilot(each.traffic, each.pairs)) for each in (world, other)]
         torch.testing.assert_close(results[0].reward[2], results[1].reward[1], rtol=1e-4, atol=1e-4)
@@ -129,7 +129,7 @@ def test_flying_twice_is_bit_equal_and_touches_no_global_random_state():
     finals = []
     for _ in range(2):
         world = World(SMALL, 2, range(4))
-        fly_to_the_end(world, teacher_pilot(make("mvp", SMALL), SMALL))
+        fly_to_the_end(world, TeacherPilot(make("mvp", SMALL), SMALL))
         finals.append(torch.stack([state_of(world, slot) for slot in range(4)]))
     assert torch.equal(*finals)
     assert np.array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
@@ -137,7 +137,7 @@ def test_flying_twice_is_bit_equal_and_touches_no_global_random_state():
 
 
 def test_restarting_some_slots_leaves_the_others_alone():
-    pilot = teacher_pilot(make("mvp", SMALL), SMALL)
+    pilot = TeacherPilot(make("mvp", SMALL), SMALL)
     world, alone = World(SMALL, 4, [0, 1, 2]), World(SMALL, 4, [0, 1, 2])
     for step in range(30):
         if step == 10:
@@ -162,14 +162,14 @@ def test_restarting_with_more_corners_than_before():
     world, alone = World(SMALL, 0, [few, few]), World(SMALL, 0, [few, few])
     world.restart([1], [many])
     assert world.corners_m.shape[1] == counts[many]
-    pilot = teacher_pilot(make("mvp", SMALL), SMALL)
+    pilot = TeacherPilot(make("mvp", SMALL), SMALL)
     for _ in range(SMALL.max_steps):
         results = [each.step(pilot(each.traffic, each.pairs)) for each in (world, alone)]
         assert torch.equal(results[0].outcome[0], results[1].outcome[0])
 
 
 def test_keeping_some_slots_leaves_them_alone():
-    pilot = teacher_pilot(make("mvp", SMALL), SMALL)
+    pilot = TeacherPilot(make("mvp", SMALL), SMALL)
     world, alone = World(SMALL, 4, [0, 1, 2, 3]), World(SMALL, 4, [0, 1, 2, 3])
     world.keep(torch.tensor([3, 1]))
     assert world.episodes == [3, 1]
@@ -182,7 +182,7 @@ def test_keeping_some_slots_leaves_them_alone():
 
 def test_the_order_of_aircraft_does_not_matter(by_hand):
     config = WorldConfig(aircraft=4, scenario="by-hand")
-    pilot = teacher_pilot(make("mvp", config), config)
+    pilot = TeacherPilot(make("mvp", config), config)
     finals = []
     for order in ([0, 1, 2, 3], [2, 0, 3, 1]):
         by_hand["position"][:] = np.array([[0, -200], [-190, 0], [0, 200], [210, 10]])[order]
@@ -200,7 +200,7 @@ def test_the_order_of_aircraft_does_not_matter(by_hand):
 def test_one_aircraft_alone_arrives():
     config = WorldConfig(aircraft=1)
     world = World(config, 0, [0, 1, 2])
-    results = fly_to_the_end(world, teacher_pilot(make("mvp", config), config))
+    results = fly_to_the_end(world, TeacherPilot(make("mvp", config), config))
     assert sum(result.terminated.sum().item() for result in results) == 3
     assert all(result.reward.isfinite().all() for result in results)
     assert all((result.outcome[result.outcome != FLYING] == WAYPOINT).all() for result in results)
@@ -213,7 +213,7 @@ def test_a_random_number_of_aircraft():
     assert flying.min() >= 2
     assert set(flying.tolist()) == {2, 3, 4, 5, 6, 7}
     absent = ~world.traffic.is_flying
-    results = fly_to_the_end(world, teacher_pilot(make("mvp", config), config))
+    results = fly_to_the_end(world, TeacherPilot(make("mvp", config), config))
     assert not any(result.reward[absent].any() or result.outcome[absent].any() for result in results)
 
 
@@ -222,7 +222,7 @@ def test_every_scenario_can_be_flown_to_its_end(scenario):
     config = WorldConfig(aircraft=8, scenario=scenario)
     world = World(config, 1, range(3))
     assert torch.equal(world.pairs.is_pair, pairs_of(world.traffic).is_pair)
-    results = fly_to_the_end(world, teacher_pilot(make("mvp", config), config))
+    results = fly_to_the_end(world, TeacherPilot(make("mvp", config), config))
     reached = sum((result.outcome == WAYPOINT).sum().item() for result in results)
     assert reached >= 22  # of 24
 

@@ -13,7 +13,7 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.collector.labelling import record
-from skyclone.collect.flying.flight import fly, teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot, fly
 from skyclone.collect.flying.world import World
 from skyclone.collect.simulators.simulator import Resolution
 from skyclone.datasets.errors import ConfigurationError, DatasetError
@@ -68,7 +68,7 @@ def test_a_larger_time_step_of_bluesky_is_taken(bluesky: Any) -> None:
 
 def test_ended_aircraft_are_deleted_from_bluesky(bluesky: Any) -> None:
     world = World(COARSE, 5, range(6))
-    pilot = teacher_pilot(teachers.make("none", COARSE), COARSE)
+    pilot = TeacherPilot(teachers.make("none", COARSE), COARSE)
     seen = []
     for step in fly(world, pilot):
         flown = int(step.traffic.is_flying.sum())
@@ -95,7 +95,7 @@ def test_what_an_episode_does_depends_on_no_other_one() -> None:
     assert torch.equal(positions(world)[[0, 2]], untouched)
     rows = {name: column[alone["step"] == 3] for name, column in alone.items()}
     for _ in range(3):
-        advice = teacher_pilot(teachers.make("mvp", COARSE), COARSE)(world.traffic, world.pairs)
+        advice = TeacherPilot(teachers.make("mvp", COARSE), COARSE)(world.traffic, world.pairs)
         world.step(advice)
     there = positions(world)[1][torch.from_numpy(rows["aircraft"]).long()]
     np.testing.assert_allclose(there[:, 0], rows["east_m"], atol=2e-3)
@@ -124,7 +124,7 @@ def head_on(config: WorldConfig) -> World:
 def test_blueskys_own_mvp_resolves_a_head_on_conflict(is_resolved: bool, margin: float) -> None:
     class Straight:
         resolution = Resolution("MVP", margin, 15.0) if is_resolved else None
-        __call__ = staticmethod(teacher_pilot(teachers.make("none", COARSE), COARSE))
+        __call__ = staticmethod(TeacherPilot(teachers.make("none", COARSE), COARSE))
 
     nearest, effort = np.inf, 0.0
     for step in fly(head_on(COARSE), Straight()):

@@ -31,6 +31,14 @@ def test_what_is_saved_is_loaded(dataset: Dataset) -> None:
     assert manifest.rows == sum(entry.rows for entry in manifest.shards) == len(dataset.table()["episode"])
 
 
+def test_a_manifest_of_before_there_were_arithmetics_is_read(dataset: Dataset) -> None:
+    _edit(dataset.path, lambda data: (data.pop("arithmetic"), data.pop("sha256")))
+    old = load_manifest(dataset.path)
+    assert old.arithmetics == {"unknown": 3}
+    assert old == dataset.manifest
+    assert open_dataset(dataset.path).verify() == []
+
+
 @pytest.mark.parametrize(("episodes", "ranges"), [(8, [4, 4]), (10, [4, 4, 2]), (1, [1])])
 def test_a_shard_is_a_fixed_range_of_episodes(
     make_manifest: Callable[..., Manifest], episodes: int, ranges: list[int]

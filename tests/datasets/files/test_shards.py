@@ -242,3 +242,17 @@ def test_a_shard_of_another_dataset_is_not_read_under_an_edited_manifest(dataset
     assert len(read_shard(dataset.path, dataset.manifest, 0)["episode"])
     with pytest.raises(DatasetError, match=r"dataset\.json: its world, .* or seed is not the one that made 00000"):
         read_shard(dataset.path, replace(dataset.manifest, **change), 0)
+
+
+def test_a_shard_of_before_there_were_arithmetics_is_taken_in(
+    dataset: Dataset, make_table: Callable[..., Table]
+) -> None:
+    stamp = asdict(check_shard(dataset.path, dataset.manifest, 1))
+    assert stamp.pop("arithmetic") == "unknown"
+    table = make_table(range(4, 8))
+    data = CODECS[dataset.manifest.format].encode(table, json.dumps(stamp, sort_keys=True))
+    (dataset.path / "shards" / dataset.manifest.shards[1].name).write_bytes(data)
+    entry = adopt_shard(dataset.path, dataset.manifest, 1)
+    assert (entry.content_hash, entry.arithmetic) == (dataset.manifest.shards[1].content_hash, "")
+    other = replace(dataset.manifest, arithmetic="portable-1")
+    assert adopt_shard(dataset.path, other, 1).arithmetic == "unknown"

@@ -22,6 +22,8 @@ EDITS: dict[str, Any] = {
     "figures": {"conflicts": 2.0, "episodes": 4.0},
     "code": "0.0.1",
     "packages": {"python": "2.7"},
+    "arithmetic": "portable-1",
+    "arithmetic of a shard": "portable-1",
 }
 
 
@@ -30,6 +32,8 @@ def _edit(folder: Path, key: str, keep_hash: bool) -> None:
     data = json.loads(path.read_text())
     if key == "figures":
         data["shards"][1]["figures"] = EDITS[key]
+    elif key == "arithmetic of a shard":
+        data["shards"][1]["arithmetic"] = EDITS[key]
     else:
         data[key] = EDITS[key]
     if not keep_hash:
@@ -50,10 +54,13 @@ def test_an_edited_manifest_is_refused(dataset: Dataset, key: str) -> None:
 def test_the_shards_know_better_than_an_edited_manifest(dataset: Dataset, key: str) -> None:
     _edit(dataset.path, key, keep_hash=False)
     problems = open_dataset(dataset.path).verify()
-    assert [(problem.shard, problem.what) for problem in problems] == [("dataset.json", Damage.ALTERED)]
-    words = (
-        "figures of 00001" if key == "figures" else "world, scenario, teacher, pilot, noise or seed is not the one"
-    )
+    assert {(problem.shard, problem.what) for problem in problems} == {("dataset.json", Damage.ALTERED)}
+    assert len(problems) == (3 if key == "arithmetic" else 1)
+    words = {
+        "figures": "figures of 00001",
+        "arithmetic": ": expected rows made by the older arithmetic, ",
+        "arithmetic of a shard": "as it says itself, got 'portable-1'",
+    }.get(key, "world, scenario, teacher, pilot, noise or seed is not the one")
     assert words in problems[0].message
     assert problems[0].message.endswith("; put the original back")
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from skyclone.datasets.dataset import open_dataset
-from skyclone.datasets.errors import DatasetError
+from skyclone.datasets.errors import Damage, DatasetError
 from skyclone.datasets.files import writer as writer_module
-from skyclone.datasets.files.manifest import Manifest, load_manifest, save_manifest
+from skyclone.datasets.files.arithmetic import UNKNOWN, OtherArithmetic
+from skyclone.datasets.files.card import card
+from skyclone.datasets.files.manifest import Manifest, ShardEntry, load_manifest, save_manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
 from skyclone.datasets.traffic.record import Table
@@ -249,3 +251,170 @@ def test_what_is_no_regular_file_is_not_read_but_replaced(
     assert again.made == [0, 2]  # type: ignore[attr-defined]
     assert _everything(tmp_path)["shards/00000.parquet"] == before["shards/00000.parquet"]
     assert open_dataset(tmp_path).verify() == []
+
+
+HERE, THERE = "portable-1", "torch 2.13.0 AVX2 x86_64"
+
+
+@pytest.mark.parametrize(
+    ("made_by", "words"),
+    [(THERE, f"'{THERE}'"), (UNKNOWN, "the older arithmetic, which depended on the processor")],
+)
+def test_another_arithmetic_heals_and_extends_nothing_unasked(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, made_by: str, words: str
+) -> None:
+    fill(tmp_path, make_manifest(arithmetic=made_by))
+    before = _everything(tmp_path)
+    again = fill(tmp_path, make_manifest(arithmetic=HERE))  # nothing to make: any arithmetic will do
+    assert again.made == []  # type: ignore[attr-defined]
+    choice = "--other-arithmetic remake makes all shards again here (with --shards, only those), --other-arithm"
+    with pytest.raises(DatasetError, match=rf"{words}, and this machine would make 00002\.parquet by 'portable-1'"):
+        fill(tmp_path, make_manifest(episodes=18, arithmetic=HERE))
+    assert _everything(tmp_path) == before
+    (tmp_path / "shards" / "00001.parquet").unlink()
+    refused = r"would make 00001\.parquet by .*: other rows\. 00001\.parquet was not made\."
+    with pytest.raises(DatasetError, match=refused) as caught:
+        fill(tmp_path, make_manifest(arithmetic=HERE))
+    assert choice in str(caught.value)
+    fill(tmp_path, make_manifest(arithmetic=made_by))  # on a machine like the first one
+    assert _everything(tmp_path) == before
+
+
+def test_all_is_made_again_under_another_arithmetic(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path / "here", make_manifest(arithmetic=HERE))
+    fill(tmp_path / "data", make_manifest(arithmetic=THERE))
+    lines: list[str] = []
+    remade = DatasetWriter(tmp_path / "data", make_manifest(arithmetic=HERE), lines.append, OtherArithmetic.REMAKE)
+    assert remade.missing(range(3)) == [0, 1, 2]
+    assert lines[0].startswith("3 shard(s) were made by another arithmetic than this machine's, 'portable-1', and")
+    assert lines[1:] == [f"Shard 0000{i}.parquet was made by '{THERE}'. It is made again." for i in range(3)]
+    again = fill(tmp_path / "data", make_manifest(arithmetic=HERE), None, OtherArithmetic.REMAKE)  # killed before
+    assert again.made == [0, 1, 2]  # type: ignore[attr-defined]
+    assert _everything(tmp_path / "data") == _everything(tmp_path / "here")
+
+
+def test_a_mixture_that_was_asked_for_is_marked(tmp_path: Path, fill: Fill, make_manifest: MakeManifest) -> None:
+    fill(tmp_path, make_manifest(arithmetic=THERE), range(0, 1))
+    writer = fill(tmp_path, make_manifest(arithmetic=HERE), None, OtherArithmetic.KEEP)
+    assert writer.made == [1, 2]  # type: ignore[attr-defined]
+    dataset = open_dataset(tmp_path)
+    assert dataset.verify() == []
+    assert [dataset.manifest.arithmetic_of(index) for index in range(3)] == [THERE, HERE, HERE]
+    assert dataset.manifest.arithmetics == {THERE: 1, HERE: 2}
+    assert "a mixture: 1 shards by 'torch 2.13.0 AVX2 x86_64', 2 shards by 'portable-1'" in card(
+        dataset.manifest, ""
+    )
+    before = _everything(tmp_path)
+    (tmp_path / "shards" / "00001.parquet").unlink()
+    assert fill(tmp_path, make_manifest(arithmetic=HERE)).made == [1]  # type: ignore[attr-defined]
+    assert _everything(tmp_path) == before  # its own arithmetic heals it
+    (tmp_path / "shards" / "00000.parquet").unlink()
+    with pytest.raises(DatasetError, match=r"made by 'torch 2\.13\.0 AVX2 x86_64'.* make 00000\.parquet by 'port"):
+        fill(tmp_path, make_manifest(arithmetic=HERE))
+
+
+def test_shards_of_another_arithmetic_are_merged_only_if_asked_for(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    fill(tmp_path / "one", make_manifest(arithmetic=HERE), range(0, 2))
+    fill(tmp_path / "two", make_manifest(arithmetic=THERE), range(2, 3))
+    (tmp_path / "two" / "shards" / "00002.parquet").rename(tmp_path / "one" / "shards" / "00002.parquet")
+    before = _everything(tmp_path / "one")
+    with pytest.raises(
+        DatasetError, match=rf"by '{THERE}', those of the dataset by 'portable-1'\. It was left alone"
+    ):
+        fill(tmp_path / "one", make_manifest(arithmetic=HERE))
+    assert _everything(tmp_path / "one") == before
+    merged = fill(tmp_path / "one", make_manifest(arithmetic=HERE), None, OtherArithmetic.KEEP)
+    assert f"it is sound and was taken in, marked as made by '{THERE}'" in merged.lines[0]  # type: ignore[attr-defined]
+    assert open_dataset(tmp_path / "one").manifest.arithmetics == {HERE: 2, THERE: 1}
+
+
+def test_a_shard_of_another_arithmetic_is_not_entered_unasked(
+    tmp_path: Path, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    writer = DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), print)
+    entry = write_shard(tmp_path, writer.manifest, 0, make_table(range(4)), arithmetic=THERE)
+    with pytest.raises(DatasetError, match=r"00000\.parquet has no entry, and its rows were made by 'torch"):
+        writer.add(entry)
+    assert load_manifest(tmp_path).shards == ()
+
+
+def test_a_dataset_made_again_meanwhile_is_left_alone(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    writer = fill(tmp_path, make_manifest(arithmetic=THERE), range(0, 1))
+    DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), print, OtherArithmetic.REMAKE)
+    with pytest.raises(DatasetError, match=rf"made by 'portable-1' there, by '{THERE}' now"):
+        write_shard(tmp_path, writer.manifest, 1, make_table(range(4, 8)))
+
+
+def test_a_dataset_whose_rows_are_all_of_here_by_now_is_one_of_here(
+    tmp_path: Path, fill: Fill, make_manifest: MakeManifest
+) -> None:
+    """Its only shard was short, and was made again when the dataset was extended; one more is missing."""
+    fill(tmp_path, make_manifest(episodes=2, arithmetic=THERE))
+    fill(tmp_path, make_manifest(arithmetic=HERE), range(0, 2), OtherArithmetic.KEEP)
+    assert load_manifest(tmp_path).arithmetics == {HERE: 2}
+    with pytest.raises(DatasetError, match=r"00002\.parquet was not made\. --other-arithmetic remake"):
+        fill(tmp_path, make_manifest(arithmetic=HERE))
+    again = fill(tmp_path, make_manifest(arithmetic=HERE), None, OtherArithmetic.REMAKE)  # as the message says
+    assert again.made == [2]  # type: ignore[attr-defined]
+    manifest = open_dataset(tmp_path).manifest
+    assert (manifest.arithmetic, manifest.arithmetics, manifest.complete) == (HERE, {HERE: 3}, True)
+    assert not any(entry.arithmetic for entry in manifest.shards)
+
+
+def test_only_the_shards_named_are_made_again(tmp_path: Path, fill: Fill, make_manifest: MakeManifest) -> None:
+    fill(tmp_path / "here", make_manifest(arithmetic=HERE))
+    fill(tmp_path / "data", make_manifest(arithmetic=THERE))
+    for shards, mixture in ((range(1, 2), [THERE, HERE, THERE]), (range(0, 1), [HERE, HERE, THERE])):
+        writer = fill(tmp_path / "data", make_manifest(arithmetic=HERE), shards, OtherArithmetic.REMAKE)
+        assert writer.made == list(shards)  # type: ignore[attr-defined]
+        dataset = open_dataset(tmp_path / "data")
+        assert [dataset.manifest.arithmetic_of(index) for index in range(3)] == mixture
+        assert dataset.manifest.complete
+        assert dataset.verify() == []
+    fill(tmp_path / "data", make_manifest(arithmetic=HERE), range(2, 3), OtherArithmetic.REMAKE)
+    assert _everything(tmp_path / "data") == _everything(tmp_path / "here")
+
+
+@pytest.mark.parametrize("order", ["the other first", "the other last", "the other is replaced"])
+def test_of_two_arithmetics_that_make_one_shard_the_one_that_lies_there_is_entered(
+    tmp_path: Path, make_manifest: MakeManifest, make_table: Callable[..., Table], order: str
+) -> None:
+    lines: list[str] = []
+    own = DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), lines.append)
+    other = DatasetWriter(tmp_path, make_manifest(arithmetic=THERE), lines.append, OtherArithmetic.KEEP)
+
+    def own_file() -> ShardEntry:
+        return write_shard(tmp_path, own.manifest, 0, make_table(range(4)), arithmetic=HERE)
+
+    def other_file() -> ShardEntry:
+        return write_shard(tmp_path, other.manifest, 0, make_table(range(4), seed=9), arithmetic=THERE)
+
+    if order == "the other is replaced":
+        entries = (other, other_file()), (own, own_file())
+    else:
+        entries = (own, own_file()), (other, other_file())
+    for writer, entry in reversed(entries) if order == "the other first" else entries:
+        writer.add(entry)
+    dataset = open_dataset(tmp_path, allow_incomplete=True)
+    assert [each.what for each in dataset.verify()] == [Damage.MISSING]  # of the shards 1 and 2
+    assert dataset.manifest.arithmetic_of(0) == (HERE if order == "the other is replaced" else THERE)
+    said = "Shard 00000.parquet was made by another process, too, with other rows; those stay."
+    assert (said in lines) == (order != "the other last")
+
+
+def test_a_neighbour_s_shard_of_another_arithmetic_stops_nobody_at_the_end(
+    tmp_path: Path, make_manifest: MakeManifest, make_table: Callable[..., Table]
+) -> None:
+    own = DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), print)
+    neighbour = DatasetWriter(tmp_path, make_manifest(arithmetic=THERE), print, OtherArithmetic.KEEP)
+    own.add(write_shard(tmp_path, own.manifest, 0, make_table(range(4)), arithmetic=HERE))
+    entry = write_shard(tmp_path, neighbour.manifest, 1, make_table(range(4, 8)), arithmetic=THERE)
+    assert [each.name for each in own.finish("").shards] == ["00000.parquet"]
+    neighbour.add(entry)
+    assert neighbour.finish("").arithmetics == {HERE: 1, THERE: 1}

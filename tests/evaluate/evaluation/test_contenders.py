@@ -2,11 +2,12 @@ import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.arithmetic import compiling
 from skyclone.collect.flying.world import World
 from skyclone.collect.simulators.simulator import Resolution
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.evaluate.evaluation.config import Contender, name_all
-from skyclone.evaluate.evaluation.contenders import load, warnings_about
+from skyclone.evaluate.evaluation.contenders import load, warnings_about, word_on_the_compiler
 
 WORLD = WorldConfig(aircraft=3)
 
@@ -82,6 +83,30 @@ def test_another_world_is_told(make_run, tmp_path):
 def test_blueskys_own_mvp_is_refused_where_it_cannot_fly(name: str, simulator: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         load(Contender(name, False), WorldConfig(simulator=simulator))
+
+
+@pytest.mark.skipif(bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}")
+def test_a_teacher_flies_alike_on_every_processor_and_a_policy_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WorldConfig()
+    names = {"mvp": False, "pretrained:clone": True}
+    before = [load(Contender(*each), config).identity for each in names.items()]
+    assert before[0] == {"teacher": "mvp", "arithmetic": "portable-1"}
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "ABACUS")
+    after = [load(Contender(*each), config).identity for each in names.items()]
+    assert after[0] == before[0]
+    assert after[1] == {**before[1], "arithmetic": after[1]["arithmetic"]}
+    assert "ABACUS" in after[1]["arithmetic"]
+    assert "ABACUS" not in before[1]["arithmetic"]
+
+
+def test_without_a_compiler_teachers_fly_otherwise_and_a_warning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "why_not", lambda: "ModuleNotFoundError: No module named 'numba'")
+    mvp = load(Contender("mvp", False), WorldConfig())
+    assert mvp.identity["arithmetic"].startswith("torch ")
+    (line,) = word_on_the_compiler([mvp, load(Contender("rvo", False), WorldConfig())])
+    assert line.startswith("numba compiles nothing here (ModuleNotFoundError: No module named 'numba'): flying in")
+    bluesky = load(Contender("none", False), WorldConfig(simulator="bluesky"))
+    assert word_on_the_compiler([bluesky]) == []  # it would not be compiled anyway
 
 
 def test_blueskys_own_mvp_takes_blueskys_margin_and_flies_to_the_waypoint_otherwise() -> None:

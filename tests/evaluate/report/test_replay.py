@@ -7,7 +7,10 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.flight import advise, fly, teacher_pilot
+from skyclone.collect.arithmetic import compiling
+from skyclone.collect.collector import labelling
+from skyclone.collect.flying import watching
+from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
 from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.view import View
@@ -156,7 +159,7 @@ def test_filming_changes_nothing(traffic_of):
     """A pilot is asked once per step: what it flies does not depend on being filmed."""
     config = WorldConfig(aircraft=3, max_steps=10)
     asked: list[int] = []
-    mvp = teacher_pilot(teachers.make("mvp", config), config)
+    mvp = TeacherPilot(teachers.make("mvp", config), config)
 
     def pilot(traffic, pairs):
         asked.append(1)
@@ -168,3 +171,23 @@ def test_filming_changes_nothing(traffic_of):
     torch.manual_seed(0)
     record([loaded], config, 0, [0])
     assert len(asked) == 10
+
+
+@pytest.mark.skipif(bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}")
+def test_a_teacher_is_filmed_as_its_figures_were_flown(monkeypatch):
+    """By the kernels: nothing is flown in torch, and the flight is that of the same seed's dataset."""
+    config = WorldConfig(aircraft=8, sector_radius_m=400, sector_area_m2=300_000, start_separation_m=80)
+    plan = EvaluationConfig(tuple(name_all([], "mvp")), config, scenarios=2)
+    loaded = load_all(plan)["mvp"]
+    monkeypatch.setattr(watching, "World", None)
+    replay = record([loaded], config, 4, range(2))
+    table, _ = labelling.record(config, 4, range(2), teachers.make("mvp", config))
+    for number, flight in enumerate(replay.contenders[0].flights):
+        frames = _array(flight.positions, "<i2", flight.steps, 8, 2)
+        own = table["episode"] == number
+        found = frames[table["step"][own], table["aircraft"][own]] * replay.unit_m
+        place = np.stack((table["east_m"][own], table["north_m"][own]), axis=-1)
+        np.testing.assert_allclose(found, place, atol=0.51 * replay.unit_m)
+        assert (frames[..., 0] != GONE).sum() == own.sum()
+        rows = _array(flight.decisions, DECISION, -1)
+        np.testing.assert_allclose(rows["turn"] / 127, table["pilot_turn"][own], atol=0.005)

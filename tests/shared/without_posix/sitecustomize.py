@@ -8,6 +8,7 @@ import builtins
 import os
 import signal
 import sys
+import tempfile
 from types import ModuleType
 from typing import Any
 
@@ -84,6 +85,8 @@ def hide(module: ModuleType, names: list[str]) -> None:
 
 
 builtins.__import__ = import_
+# numba tries with one whether it can write its cache; an open file that has no name any more is POSIX's
+tempfile.TemporaryFile = tempfile.NamedTemporaryFile
 os.open, os.replace, os.rename, os.unlink, os.remove = open_, replace, rename, unlink, unlink
 hide(os, OS_NAMES)
 hide(signal, SIGNAL_NAMES)

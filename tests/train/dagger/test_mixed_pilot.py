@@ -6,7 +6,7 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.flight import teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
 from skyclone.datasets import View
 from skyclone.train import checkpoint, load_policy, networks
@@ -41,7 +41,7 @@ def test_each_aircraft_has_one_pilot(student: Path, beta: float) -> None:
     world = World(WORLD, 0, range(3))
     action = pilot(world.traffic, world.pairs)
     by_student = load_policy(student).pilot(world.traffic, world.pairs)
-    by_teacher = teacher_pilot(teachers.parse("mvp", WORLD), WORLD)(world.traffic, world.pairs)
+    by_teacher = TeacherPilot(teachers.parse("mvp", WORLD), WORLD)(world.traffic, world.pairs)
     is_taught = taught(10, beta, 1)
     assert torch.equal(action[:, is_taught], by_teacher[:, is_taught])
     assert torch.equal(action[:, ~is_taught], by_student[:, ~is_taught])

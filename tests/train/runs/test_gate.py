@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skyclone.collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.flight import teacher_pilot
+from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import make
 from skyclone.datasets.traffic.pairs import Pairs
@@ -55,7 +55,7 @@ CLONE = flown()
 
 
 def test_straight_flight_at_cruise_speed_has_no_extra_distance() -> None:
-    result = gate.fly_gate(teacher_pilot(make("none", CONFIG), CONFIG), CONFIG, 0, 3)
+    result = gate.fly_gate(TeacherPilot(make("none", CONFIG), CONFIG), CONFIG, 0, 3)
     figures = result.figures()
     assert figures["extra_distance"] == pytest.approx(0.0, abs=1e-5)
     assert figures["waypoint_rate"] == 1.0
@@ -82,7 +82,7 @@ def test_a_known_detour_is_measured() -> None:
 
 
 def test_the_same_scenarios_for_everybody_and_in_any_number() -> None:
-    pilot = teacher_pilot(make("none", CONFIG), CONFIG)
+    pilot = TeacherPilot(make("none", CONFIG), CONFIG)
     few, many = gate.fly_gate(pilot, CONFIG, 0, 2), gate.fly_gate(pilot, CONFIG, 0, 66)
     for one, other in zip(few, many):
         torch.testing.assert_close(one, other[:2], rtol=1e-5, atol=1e-2)
@@ -91,7 +91,7 @@ def test_the_same_scenarios_for_everybody_and_in_any_number() -> None:
 
 
 def test_parts_of_the_scenarios_are_put_together_again() -> None:
-    pilot = teacher_pilot(make("none", CONFIG), CONFIG)
+    pilot = TeacherPilot(make("none", CONFIG), CONFIG)
     whole = gate.fly_gate(pilot, CONFIG, 0, 5)
     parts = [gate.fly_gate(pilot, CONFIG, 0, range(rank, 5, 2)) for rank in range(2)]
     for one, other in zip(gate.interleave(parts), whole, strict=True):
@@ -101,7 +101,7 @@ def test_parts_of_the_scenarios_are_put_together_again() -> None:
 
 
 def test_the_objective_is_that_of_the_flight_added_up_by_hand() -> None:
-    costs, pilot = Costs(path=3.0, margin=1.5), teacher_pilot(make("mvp", CONFIG), CONFIG)
+    costs, pilot = Costs(path=3.0, margin=1.5), TeacherPilot(make("mvp", CONFIG), CONFIG)
     result = gate.fly_gate(pilot, CONFIG, 0, 3, costs=costs)
     world = World(CONFIG, 0, [gate.GATE_EPISODES + number for number in range(3)])
     sums, steps = {name: torch.zeros(3) for name in TERMS}, torch.zeros(3)

@@ -1,0 +1,42 @@
+"""Gaussian noise on actions as a function of (episode's key, step, aircraft), drawn in no order.
+
+Philox 4x32-10 (Salmon, Moraes, Dror, Shaw 2011), then Box and Muller's transform. Numbers are masked to 32 bits by
+hand, so that they are the same in compiled code and in Python.
+"""
+
+from math import sqrt
+
+from .compiling import inner
+from .elementary import TWO_PI, logarithm, sine_cosine
+
+_MASK = 0xFFFFFFFF
+
+
+@inner
+def philox(first: int, second: int, third: int, fourth: int, key: int, key_2: int) -> tuple[int, int, int, int]:
+    """Return four random 32-bit numbers of a counter and a key."""
+    for _ in range(10):
+        low, high = first * 0xD2511F53, third * 0xCD9E8D57
+        first, second, third, fourth = (
+            ((high >> 32) & _MASK) ^ second ^ key,
+            high & _MASK,
+            ((low >> 32) & _MASK) ^ fourth ^ key_2,
+            low & _MASK,
+        )
+        key, key_2 = (key + 0x9E3779B9) & _MASK, (key_2 + 0xBB67AE85) & _MASK
+    return first, second, third, fourth
+
+
+@inner
+def normal_pair(key: int, key_2: int, step: int, aircraft: int) -> tuple[float, float]:
+    """Return two independent standard normal numbers."""
+    a, b, c, d = philox(step, aircraft, 0, 0, key, key_2)
+    radius = sqrt(-2.0 * logarithm(_unit(a, b)))
+    sine, cosine = sine_cosine(TWO_PI * _unit(c, d))
+    return radius * cosine, radius * sine
+
+
+@inner
+def _unit(high: int, low: int) -> float:
+    """Return a number in (0, 1] from 53 of 64 random bits."""
+    return ((high >> 5) * 67108864.0 + ((low >> 6) + 1.0)) * 1.1102230246251565e-16

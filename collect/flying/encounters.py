@@ -1,0 +1,85 @@
+"""Conflicts and losses of separation of a batch, counted from the pairs that were in conflict, step by step.
+
+The same counts as `events.EventCounter`, which looks at all pairs at every step; here only at the pairs in
+conflict, one in a hundred, all steps at once. Whole numbers and square roots, on which every processor agrees.
+
+Notation: E episodes, P pair-steps in conflict on the protected zone itself, each pair once.
+"""
+
+from collections.abc import Sequence
+from math import fsum
+from typing import NamedTuple
+
+import numpy as np
+
+from ..airspace.world_config import WorldConfig
+
+
+class Encounters(NamedTuple):
+    """Figures per episode, each (E,) float64; names as in `events.Safety`."""
+
+    conflicts: np.ndarray
+    conflicts_merged: np.ndarray
+    los_events: np.ndarray
+    los_merged: np.ndarray
+    los_steps: np.ndarray
+    conflict_steps: np.ndarray
+    severity: np.ndarray
+
+
+class Seen(NamedTuple):
+    """Pairs in conflict, in any order.
+
+    Attributes:
+        episode: (P,) int64, place in the batch.
+        step: (P,) int64.
+        own: (P,) int64, the lower number of the two aircraft.
+        intruder: (P,) int64.
+        distance2_m2: (P,) square of their distance.
+    """
+
+    episode: np.ndarray
+    step: np.ndarray
+    own: np.ndarray
+    intruder: np.ndarray
+    distance2_m2: np.ndarray
+
+
+def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
+    """Count conflicts and losses of separation.
+
+    Args:
+        seen: The pairs.
+        config: The world.
+        episodes: E.
+    """
+    episode, step, own, intruder, distance2 = seen
+    zone = config.protected_zone_m
+    pair = (episode * config.aircraft + own) * config.aircraft + intruder
+    key = pair * (config.max_steps + 2) + step  # neighbours in time, and only they, differ by 1
+    order = np.argsort(key, kind="stable")
+    key, pair, episode, distance2 = key[order], pair[order], episode[order], distance2[order]
+    is_los = distance2 < zone * zone
+
+    def count(chosen: np.ndarray) -> np.ndarray:
+        return np.bincount(chosen, minlength=episodes).astype(np.float64)
+
+    begun, begun_los = np.diff(key, prepend=-2) != 1, np.diff(key[is_los], prepend=-2) != 1
+    first, first_los = np.diff(pair, prepend=-1) != 0, np.diff(pair[is_los], prepend=-1) != 0
+    los_episode = episode[is_los]
+    depth = (zone - np.sqrt(distance2[is_los])) / zone
+    deepest = np.maximum.reduceat(depth, np.flatnonzero(first_los)) if len(depth) else depth
+    return Encounters(
+        conflicts=count(episode[begun]),
+        conflicts_merged=count(episode[first]),
+        los_events=count(los_episode[begun_los]),
+        los_merged=count(los_episode[first_los]),
+        los_steps=count(los_episode),
+        conflict_steps=count(episode),
+        severity=np.bincount(los_episode[first_los], deepest, minlength=episodes),
+    )
+
+
+def sums_of(parts: Sequence[Encounters]) -> dict[str, float]:
+    """Return the sums over all episodes of some batches."""
+    return {name: fsum(np.concatenate([getattr(part, name) for part in parts])) for name in Encounters._fields}

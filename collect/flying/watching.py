@@ -1,0 +1,76 @@
+"""Watching a flight moment by moment, flown by the same arithmetic as its figures.
+
+Notation: B' episodes of the batch, N aircraft.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...datasets.traffic.pairs import Pairs, pairs_of
+from ...datasets.traffic.state import Traffic
+from ..airspace.world_config import WorldConfig
+from .compiled import fly_chunks
+from .figures import rules_of_pilot
+from .flight import Pilot, fly
+from .world import World
+
+_STATE = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
+
+
+class Moment(NamedTuple):
+    """A step as it is decided.
+
+    Attributes:
+        slots: (B',) int64, which of the episodes these are.
+        traffic: (B', N) before the action.
+        pairs: (B', N, N) of that state.
+        action: (B', N, 2) what was flown.
+    """
+
+    slots: Tensor
+    traffic: Traffic
+    pairs: Pairs
+    action: Tensor
+
+
+def watch(
+    pilot: Pilot, config: WorldConfig, seed: int, episodes: Sequence[int], device: str | torch.device = "cpu"
+) -> Iterator[Moment]:
+    """Fly scenarios to their end as `figures.fly_scenarios` does, yielding each moment; arguments as there."""
+    rules = rules_of_pilot(pilot, config)
+    if rules is None:
+        for step in fly(World(config, seed, episodes, device), pilot):
+            yield Moment(step.slots, step.traffic, step.pairs, step.action)
+        return
+    first = 0
+    for chunk, flown in fly_chunks(config, rules, seed, episodes):
+        for moment in _moments(flown.rows[: flown.row_count], len(chunk), config.aircraft):
+            yield moment._replace(slots=moment.slots + first)
+        first += len(chunk)
+
+
+def _moments(rows: np.ndarray, episodes: int, aircraft: int) -> Iterator[Moment]:
+    """Yield the moments of rows; in float64, so that conflicts are those that the kernels saw."""
+    rows = rows[np.argsort(rows["step"], kind="stable")]
+    ends = np.cumsum(np.bincount(rows["step"])).tolist()
+    for start, end in zip([0, *ends], ends):
+        yield _moment(rows[start:end], (episodes, aircraft))
+
+
+def _moment(rows: np.ndarray, shape: tuple[int, int]) -> Moment:
+    """Return the moment of the rows of a step."""
+
+    def spread(values: np.ndarray) -> Tensor:
+        """Return values of rows as (E, N), 0 where there is none."""
+        made = np.zeros(shape, np.float64 if values.dtype == np.float32 else values.dtype)
+        made[rows["episode"], rows["aircraft"]] = values
+        return torch.from_numpy(made)
+
+    is_flying = spread(np.ones(len(rows), bool))
+    traffic = Traffic(**{name: spread(rows[name]) for name in _STATE}, is_flying=is_flying)
+    action = torch.stack((spread(rows["pilot_turn"]), spread(rows["pilot_speed"])), dim=-1)
+    return Moment(torch.arange(shape[0]), traffic, pairs_of(traffic), action)

@@ -1,0 +1,115 @@
+"""What the kernels work on: the world's numbers, and the aircraft of one episode side by side.
+
+Notation: A aircraft still flying, in slots 0 to A - 1 in order of their numbers; N aircraft at the start.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...datasets.traffic.record import COLUMNS
+from ..airspace.units import GRAVITY_MPS2
+from ..airspace.world_config import WorldConfig
+from ..arithmetic.geometry import directions
+
+
+class Physics(NamedTuple):
+    """A world as numbers; names as in `WorldConfig`, `pull_mps2` is g tan(bank)."""
+
+    cruise_mps: float
+    min_speed_mps: float
+    max_speed_mps: float
+    acceleration_mps2: float
+    pull_mps2: float
+    step_s: float
+    max_steps: int
+    protected_zone_m: float
+    lookahead_s: float
+    turn_rad: float
+    speed_change_mps: float
+    waypoint_radius_m: float
+    outside_m: float
+
+
+AIR = np.dtype(
+    [
+        ("number", "i8"),
+        ("east_m", "f8"),
+        ("north_m", "f8"),
+        ("track_rad", "f8"),
+        ("speed_mps", "f8"),
+        ("waypoint_east_m", "f8"),
+        ("waypoint_north_m", "f8"),
+        # derived from the state by `motion.look`
+        ("velocity_east_mps", "f8"),
+        ("velocity_north_mps", "f8"),
+        ("sine", "f8"),  # of the track
+        ("cosine", "f8"),
+        ("bearing_rad", "f8"),  # to the waypoint
+        ("to_go_m", "f8"),
+        # by `detection`
+        ("cell", "i8"),
+        ("place", "i8"),  # in `NEAR`
+        ("nearest2_m2", "f8"),  # infinite where nobody else flies
+        # by `resolution.advise`
+        ("advised_turn", "f8"),
+        ("advised_speed", "f8"),
+        ("conflicts", "f8"),  # that the teacher acts on
+        ("tcpa_s", "f8"),  # of the most urgent one
+        ("dcpa_m", "f8"),
+        ("pushed_north", "f8"),
+        # by `flight.fly`: of the last step
+        ("reward", "f8"),
+        ("row", "i8"),
+    ],
+    align=True,
+)
+"""An aircraft that flies. An episode is an array of N, of which the first A count.
+
+One array and not one a quantity: numba counts the references to each array that a function is handed.
+"""
+PAIR = np.dtype([("own", "i8"), ("intruder", "i8"), ("bits", "i8")])
+"""Slots of two aircraft in conflict, and for whom (`detection.TEACHERS`, `detection.WORLDS`)."""
+SEEN = np.dtype([("episode", "i4"), ("step", "i4"), ("own", "i4"), ("intruder", "i4"), ("distance2_m2", "f8")])
+"""A pair in conflict on R itself: place of the episode in the batch, step, numbers of the two aircraft."""
+ROW = np.dtype([(column.name, column.dtype) for column in COLUMNS], align=True)
+"""A row of the traffic record; `episode` is the place of the episode in the batch."""
+NEAR = np.dtype(
+    [
+        ("slot", "i8"),
+        ("east_m", "f8"),
+        ("north_m", "f8"),
+        ("velocity_east_mps", "f8"),
+        ("velocity_north_mps", "f8"),
+        ("nearest2_m2", "f8"),
+    ]
+)
+"""What its neighbours need of an aircraft; cell by cell in one array, so that neighbours lie side by side."""
+
+
+class Grid(NamedTuple):
+    """How the cells lie: row by row from the south-west."""
+
+    columns: int
+    rows: int
+    cell_m: float
+
+
+def physics_of(config: WorldConfig) -> Physics:
+    """Return a world as numbers."""
+    cosine, sine = directions(np.array([config.bank_rad]))[0]
+    return Physics(
+        float(config.cruise_mps),
+        float(config.min_speed_mps),
+        float(config.max_speed_mps),
+        float(config.acceleration_mps2),
+        float(GRAVITY_MPS2 * (sine / cosine)),
+        float(config.step_s),
+        config.max_steps,
+        float(config.protected_zone_m),
+        float(config.lookahead_s),
+        float(config.turn_rad),
+        float(config.speed_change_mps),
+        float(config.waypoint_radius_m),
+        float(config.outside_m),
+    )
