@@ -175,13 +175,11 @@ def collect(
     load_pilot = None if config.pilot == TEACHER else load_pilot
     _check_engine(engine)
     other: OtherArithmetic = spec.find(other_arithmetic, "other_arithmetic", {str(x): x for x in OtherArithmetic})
-    writer = DatasetWriter(
-        folder, _wanted(folder, config, load_pilot, shards, workers, report), report, other, shards
-    )
+    wanted = _wanted(folder, config, load_pilot, shards, workers, report)
+    writer = DatasetWriter(folder, wanted, report, other, shards)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
-    times.kept = len(numbers) - len(missing)
-    times.checking_s = time.perf_counter() - start
+    times.kept, times.checking_s = len(numbers) - len(missing), time.perf_counter() - start
     progress(sum(len(writer.manifest.shard_episodes(index)) for index in missing))
     maker = ShardMaker(folder.resolve(), config, writer.manifest, load_pilot, other)
     try:

@@ -66,7 +66,7 @@ def test_finished_episodes_drop_out_and_the_others_keep_their_slots():
 def test_two_threads_fly_what_one_flies():
     """All other tests have one; torch shares out arrays of more than 32,768 numbers."""
     config = WorldConfig(aircraft=60, max_steps=5)
-    pilot = teacher_pilot(make("mvp", config), config)
+    pilot = TeacherPilot(make("mvp", config), config)
     flights = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
