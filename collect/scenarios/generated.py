@@ -60,8 +60,9 @@ def most_points(corners: Corners, gap_m: float) -> float:
         return np.inf
     east, north = corners.T
     area_m2 = abs(float(east @ np.roll(north, -1) - north @ np.roll(east, -1))) / 2
-    around_m = float(np.hypot(*(corners - np.roll(corners, -1, axis=0)).T).sum())
-    return np.floor(2 / np.sqrt(3) * area_m2 / gap_m**2 + around_m / (2 * gap_m) + 1)
+    sides = corners - np.roll(corners, -1, axis=0)
+    around_m = float(np.sqrt((sides * sides).sum(axis=1)).sum())
+    return np.floor(2 / np.sqrt(3) * area_m2 / (gap_m * gap_m) + around_m / (2 * gap_m) + 1)
 
 
 @register("circle")
