@@ -254,8 +254,9 @@ def front_door() -> click.Group:
 def described(parameter: click.Parameter, context: click.Context) -> dict[str, Any]:
     """Return what a user can give, and what counts if nothing is given."""
     info = parameter.to_info_dict()
-    kind = info["type"]["param_type"]
-    is_clicks = type(parameter.type).__module__.startswith("click.")
+    is_path = isinstance(parameter.type, click.Path)  # click's, or ours, which takes all names but an empty one
+    kind = "Path" if is_path else info["type"]["param_type"]
+    is_clicks = is_path or type(parameter.type).__module__.startswith("click.")
     record = parameter.get_help_record(context) or ("", "")
     shown = re.search(r"default: ([^];]*)", record[1])
     return {

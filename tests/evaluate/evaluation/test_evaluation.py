@@ -108,7 +108,7 @@ def test_short_names_stay_distinct():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scenarios": 0}, "expected scenarios of 1 or more, got 0"),
+        ({"scenarios": 0}, "expected scenarios from 1 to 2,147,483,647, got 0"),
         ({"batch": 0}, "expected batch from 1 to"),
         ({"seed": -1}, "expected seed of 0 or more"),
         ({"world": WorldConfig(scenario="maze")}, "unknown scenario 'maze'. There are: circle"),
