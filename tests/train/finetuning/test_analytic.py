@@ -213,7 +213,7 @@ def test_it_learns_to_cross() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"window": 0}, "expected window of 1 or more, got 0"),
+        ({"window": 0}, "expected window from 1 to 32,000, got 0"),
         ({"damping": 1.5}, r"expected damping from 0 to 1, got 1.5. 1 is no damping"),
         ({"lr": 0.0}, "expected lr above 0, got 0"),
     ],
