@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from ...collect import teachers
-from ...collect.airspace.conflicts import detect
+from ...collect.airspace.conflicts import find
+from ...collect.airspace.neighbours import complete_for
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.flight import advise
 from ...collect.flying.watching import Moment, watch
 from ...collect.scenarios.registry import lay_out
 from ...collect.teachers.registry import Teacher
 from ...datasets.traffic.observation import nearest, observe
-from ...datasets.traffic.pairs import Pairs
 from ...train.policy import Policy
 from ..evaluation.contenders import Loaded
 
@@ -246,9 +246,10 @@ class _Camera:
 
     def _conflicts(self, step: Moment) -> dict[int, list[int]]:
         """Return the pairs i < j in conflict by row of the step, coded i * N + j."""
-        found = detect(step.pairs, self.config.protected_zone_m, self.config.lookahead_s).triu(1).cpu().nonzero()
+        found = find(step.pairs, self.config.protected_zone_m, self.config.lookahead_s)
+        pairs = torch.stack((found.episode, found.ownship, found.intruder), dim=-1)
         conflicts: dict[int, list[int]] = {}
-        for row, one, other in found.tolist():
+        for row, one, other in pairs[found.ownship < found.intruder].tolist():
             conflicts.setdefault(row, []).append(one * self.config.aircraft + other)
         return conflicts
 
@@ -265,13 +266,15 @@ def _looks(policy: Policy | None, step: Moment) -> tuple[np.ndarray, np.ndarray]
     if policy is None:
         return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
     own = step.traffic.map(lambda tensor: tensor[flying])  # (M,)
-    around = Pairs(*(tensor[flying] for tensor in step.pairs))  # (M, N)
+    pairs = complete_for(step.pairs, step.traffic, policy.view)
+    around = pairs.map(lambda tensor: tensor[flying])  # (M, N) or (M, J)
     observation = observe(own, around, policy.view)
     weights = policy.attention(observation)  # (M, H, K)
     if not weights.shape[1]:
         return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
     is_absent = ~observation.is_present
-    order = nearest(around.distance2_m2, weights.shape[-1]).masked_fill(is_absent, NO_INTRUDER)  # (M, K)
+    places = nearest(around.distance2_m2, weights.shape[-1])  # (M, K)
+    order = around.number_of(places).masked_fill(is_absent, NO_INTRUDER)
     most = weights.amax(1).masked_fill(is_absent, -1.0)
     kept = most.topk(min(KEPT, most.shape[-1]), dim=-1).indices  # (M, k)
     heaviest = weights.gather(-1, kept.unsqueeze(1).expand(-1, weights.shape[1], -1))
