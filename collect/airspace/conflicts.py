@@ -54,14 +54,16 @@ class Conflicts(NamedTuple):
 
 
 def detect(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Tensor:
-    """Return which pairs are in conflict, (B, N, N) bool (or (M, N)); listed ones must reach that far.
+    """Return which pairs are in conflict, (B, N, N) bool (or (M, N)); lists must hold them all.
 
     Without a root or a division: with s = d.v, the cross product d x v and |v|^2, dcpa < R is
     (d x v)^2 < R^2 |v|^2, tcpa + half > 0 is s < 0 or |d| < R, and tcpa - half < T is
     s + T |v|^2 > 0 or |d + v T| < R.
     """
     zone2 = protected_zone_m * protected_zone_m
-    assert pairs.listed is None or pairs.listed.reaches(protected_zone_m, lookahead_s)  # else: `complete` them
+    assert pairs.listed is None or pairs.listed.has_conflicts(
+        protected_zone_m, lookahead_s
+    )  # else: `complete` them
     east, north, velocity_east, velocity_north, distance2, is_pair, _ = pairs
     approach = torch.addcmul(east * velocity_east, north, velocity_north)
     cross = torch.addcmul(east * velocity_north, north, velocity_east, value=-1.0)

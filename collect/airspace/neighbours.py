@@ -1,13 +1,14 @@
 """Whom to look at: all pairs of few aircraft, of many only those that can matter.
 
 All pairs take time and memory with the square of the number of aircraft. So of more than `FEW` aircraft each has a
-list of its neighbours: all who are within reach of what is asked, and at least some of the nearest. Whatever is
+list of its neighbours: all with whom it may be in conflict, and at least some of the nearest. Whatever is
 computed from pairs comes out the same, as whoever is not listed would not count. Lists are made on the CPU, by
 cells, wherever the traffic is; where nothing can be compiled, all pairs are kept.
 
 Notation: B episodes, N aircraft, J places in a list.
 """
 
+from math import inf, isfinite
 from typing import NamedTuple
 
 import torch
@@ -36,10 +37,11 @@ class Sight(NamedTuple):
     """What lists of neighbours must be good for.
 
     Attributes:
-        zone_m: Everyone who may come within this distance is needed,
-        lookahead_s: in this time.
-        seen: So many of the nearest are needed at least.
-        faster_mps: By how much each might be faster than anyone is.
+        zone_m: Everyone is needed who is within this distance,
+        lookahead_s: or will be in this time, straight on;
+        seen: and so many of the nearest.
+        faster_mps: If above 0, velocities may change: everyone is needed who might be there in that time, were each
+            faster than anyone is by so much.
     """
 
     zone_m: float = 0.0
@@ -75,13 +77,17 @@ def pairs_around(traffic: Traffic, sight: Sight) -> Pairs:
         _check_memory(aircraft, sight)
         return pairs_of(traffic)
     with torch.no_grad():
-        fastest_mps = float(traffic.speed_mps.masked_fill(~traffic.is_flying, 0.0).max())
-        reach_m = sight.zone_m + 2.0 * sight.lookahead_s * (fastest_mps + sight.faster_mps)
-        reach_m = max(reach_m + _ROUNDING_M, 0.0)  # not a number: everyone
-        seen = max(sight.seen, 1)
-        east_m, north_m = (tensor.double().cpu().numpy() for tensor in (traffic.east_m, traffic.north_m))
-        number = neighbours(east_m, north_m, traffic.is_flying.cpu().numpy(), reach_m, seen)
-        listed = Listed(torch.from_numpy(number).to(traffic.east_m.device), reach_m, fastest_mps, seen)
+        speed_mps = traffic.speed_mps.masked_fill(~traffic.is_flying, 0.0)
+        fastest_mps = float(speed_mps.max()) if speed_mps.numel() else 0.0
+        zone_m, seen, is_all = sight.zone_m + _ROUNDING_M, max(sight.seen, 1), sight.faster_mps > 0.0
+        reach_m = zone_m + 2.0 * sight.lookahead_s * (fastest_mps + sight.faster_mps)
+        if not isfinite(reach_m):
+            reach_m = inf
+        quantities = (traffic.east_m, traffic.north_m, traffic.velocity_east_mps, traffic.velocity_north_mps)
+        state = torch.stack([quantity.double() for quantity in quantities], dim=1).cpu().numpy()  # (B, 4, N)
+        flying = traffic.is_flying.cpu().numpy()
+        number = neighbours(state, flying, zone_m, float(sight.lookahead_s), reach_m, is_all, seen)
+        listed = Listed(torch.from_numpy(number).to(traffic.east_m.device), sight.zone_m, sight.lookahead_s, seen)
     return pairs_listed(traffic, listed)
 
 
@@ -109,7 +115,7 @@ def complete(pairs: Pairs, traffic: Traffic, sight: Sight) -> Pairs:
         sight: What is needed.
     """
     listed = pairs.listed
-    if listed is None or (sight.seen <= listed.seen and listed.reaches(*sight[:2], sight.faster_mps)):
+    if listed is None or (sight.seen <= listed.seen and listed.has_conflicts(sight.zone_m, sight.lookahead_s)):
         return pairs
     return pairs_around(traffic, sight)
 

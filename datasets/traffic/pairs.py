@@ -18,25 +18,19 @@ class Listed(NamedTuple):
     Attributes:
         number: (B, N, J) int64, which aircraft each place holds, ascending; the ownship's own number, which is no
             pair, where there is nobody.
-        reach_m: Everyone within it is listed.
-        fastest_mps: No aircraft flies faster.
+        zone_m: Everyone is listed who is within this distance,
+        lookahead_s: or will be in this time, straight on.
         seen: How many of the nearest are listed at least.
     """
 
     number: Tensor
-    reach_m: float
-    fastest_mps: float
+    zone_m: float
+    lookahead_s: float
     seen: int
 
-    def reaches(self, zone_m: float, lookahead_s: float, faster_mps: float = 0.0) -> bool:
-        """Return whether all are listed that may come within `zone_m` in that time.
-
-        Args:
-            zone_m: The distance.
-            lookahead_s: The time.
-            faster_mps: By how much each might be faster than anyone is.
-        """
-        return zone_m + 2.0 * lookahead_s * (self.fastest_mps + faster_mps) <= self.reach_m
+    def has_conflicts(self, zone_m: float, lookahead_s: float) -> bool:
+        """Return whether everyone is listed who is within this distance, or will be in this time."""
+        return zone_m <= self.zone_m and lookahead_s <= self.lookahead_s
 
 
 class Pairs(NamedTuple):

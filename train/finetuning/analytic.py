@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ...collect.airspace.dynamics import advance
-from ...collect.airspace.neighbours import complete_for
+from ...collect.airspace.neighbours import complete, complete_for, sight_of
 from ...collect.airspace.objective import Change, Costs, aircraft_costs
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.world import StepResult, World
@@ -124,6 +124,7 @@ def fly_window(
         watch: Receives each step, after it.
     """
     costs, traffic = costs or Costs(), world.traffic
+    needed = sight_of(world.config, 0, costs)
     sums: dict[str, Tensor] = {}
     first: tuple[Observation, Tensor] | None = None
     rows = 0
@@ -141,7 +142,8 @@ def fly_window(
             watch(flown, result)
         after = advance(traffic, action, world.config)
         after.is_flying = world.traffic.is_flying
-        change = Change(traffic, wanted, after, world.pairs, result.outcome, world.corners_m)
+        pairs = complete(world.pairs, world.traffic, needed)
+        change = Change(traffic, wanted, after, pairs, result.outcome, world.corners_m)
         terms = step_costs(world.config, change, costs)
         for name, term in terms.items():
             sums[name] = sums[name] + term if name in sums else term

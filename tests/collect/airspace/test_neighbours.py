@@ -141,6 +141,12 @@ def test_a_flight_by_lists_is_that_by_all_pairs(teacher):
     assert counters[0].conflicts.sum() > 0
 
 
+def test_no_episode_at_all():
+    traffic = World(WorldConfig(aircraft=40), 0, range(1)).traffic.map(lambda tensor: tensor[:0])
+    with few(LISTS):
+        assert pairs_around(traffic, Sight(100.0, 15.0, 16)).east_m.shape == (0, 40, 17)
+
+
 def test_few_aircraft_keep_all_pairs():
     world = World(WorldConfig(aircraft=20), 0, range(2))
     assert world.pairs.listed is None
@@ -153,7 +159,7 @@ def test_lists_are_made_again_only_for_what_they_do_not_hold():
         pairs, traffic = world.pairs, world.traffic
         assert complete(pairs, traffic, Sight(110.0, 15.0, 16)) is pairs
         farther, more = complete(pairs, traffic, Sight(300.0, 40.0)), complete(pairs, traffic, Sight(seen=18))
-        assert farther.listed.reaches(300.0, 40.0)
+        assert farther.listed.has_conflicts(300.0, 40.0)
         assert more.listed.seen == 18
         assert complete(pairs, traffic, Sight(seen=39)).listed is None  # all others: all pairs
         with pytest.raises(AssertionError):  # lists that do not reach that far are not taken for all

@@ -16,10 +16,10 @@ def brute(east, north, is_flying, reach_m, seen, slack=1.0):
     return lists
 
 
-def listed(*arguments):
-    """What the function finds in one episode, without what fills lists up."""
-    east, north, is_flying, reach_m, seen = arguments
-    made = neighbours(east[None], north[None], is_flying[None], reach_m, seen)[0]
+def listed(east, north, is_flying, reach_m, seen):
+    """What the function finds within reach in one episode, without what fills lists up."""
+    state = np.stack((east, north, np.zeros_like(east), np.zeros_like(east)))
+    made = neighbours(state[None], is_flying[None], 0.0, 0.0, reach_m, True, seen)[0]
     lists = []
     for a, row in enumerate(made.tolist()):
         size = row.index(a) if a in row else len(row)
@@ -58,8 +58,19 @@ def test_who_is_nowhere_is_in_no_list():
     assert listed(east, north, np.ones(4, bool), 50.0, 3) == [[2], [], [0], []]
 
 
+def test_those_are_listed_that_will_be_met():
+    east = np.array([0.0, 300.0, 300.0, 290.0, -300.0, 120.0])
+    north = np.array([0.0, 0.0, 20.0, -150.0, 0.0, 0.0])
+    velocity_east = np.array([10.0, -10.0, 40.0, -10.0, -10.0, 10.0])  # it: meets, leaves, passes by, leaves, keeps
+    state = np.stack((east, north, velocity_east, np.zeros(6)))[None]
+    made = neighbours(state, np.ones((1, 6), bool), 100.0, 15.0, 1600.0, False, 0)
+    assert set(made[0, 0].tolist()) == {0, 1}
+    made = neighbours(state, np.ones((1, 6), bool), 100.0, 9.9, 1600.0, False, 0)  # one second too late
+    assert set(made[0, 0].tolist()) == {0}
+
+
 def test_compiled_or_not_it_finds_the_same():
     generator = np.random.default_rng(3)
-    places = generator.uniform(-500, 500, (2, 3, 40))
-    arguments = (*places, generator.random((3, 40)) < 0.8, 120.0, 4)
+    state = generator.uniform(-500, 500, (3, 4, 40))
+    arguments = (state, generator.random((3, 40)) < 0.8, 100.0, 0.2, 200.0, False, 4)
     np.testing.assert_array_equal(neighbours(*arguments), neighbours.plain(*arguments))
