@@ -38,6 +38,7 @@ KEPT = 8
 """Intruders kept per ownship, those that a head weighs most."""
 MOST_BYTES = 6 * 2**20
 """Of all flights, before base64 makes them a third longer: where there are more, only every n-th step is kept."""
+_CONFLICT_BYTES = 8
 DECISION = np.dtype(
     [("track", "<u2"), ("speed", "u1"), ("turn", "i1"), ("change", "i1"), ("mvp_turn", "i1"), ("mvp_change", "i1")]
 )
@@ -136,8 +137,9 @@ class _Frame(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return self.positions.nbytes + self.decisions.nbytes + self.intruders.nbytes + self.weights.nbytes
+        """Bytes, about: a conflict is written in digits."""
+        arrays = (self.positions, self.decisions, self.intruders, self.weights)
+        return sum(array.nbytes for array in arrays) + _CONFLICT_BYTES * len(self.conflicts)
 
 
 @dataclass(frozen=True)
