@@ -17,8 +17,9 @@ FLOWN_BY_RULE, FLOWN_BY_NETWORK, LEARNED, TUNED = 400_000, 50_000, 100_000, 25_0
 """Rows a second on one core: flown by a teacher, by a network; cloned; fine-tuned (docs/results.md)."""
 BYTES_STORED = 20
 """Of a row on disk."""
-BYTES_FLOWN, BYTES_OF_PAIR = 150, 100
-"""At least, of a row that is kept in memory while it is flown, and of each pair of aircraft at one moment."""
+BYTES_FLOWN, BYTES_OF_PAIR, PAIRED = 150, 100, 64
+"""At least, of a row that is kept in memory while it is flown, and of each pair of aircraft at one moment; an
+aircraft is paired with so many others at most, as far as can be said before it flies."""
 SHARE_FLOWN = 1 / 3
 """Of the steps until the time limit, that an aircraft flies."""
 
@@ -75,7 +76,8 @@ def weigh(
 
 def memory_of_flight(episodes: int, aircraft: int, max_steps: int) -> float:
     """Return the bytes of memory that episodes take which are flown at once, at least; of 0 steps none are kept."""
-    return rows_of(episodes, aircraft, max_steps) * BYTES_FLOWN + float(episodes) * aircraft**2 * BYTES_OF_PAIR
+    pairs = float(episodes) * aircraft * min(aircraft, PAIRED)
+    return rows_of(episodes, aircraft, max_steps) * BYTES_FLOWN + pairs * BYTES_OF_PAIR
 
 
 def rows_of(episodes: int, aircraft: int, max_steps: int) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..collect.airspace.neighbours import complete_for
 from ..datasets.errors import ObservationError
 from ..datasets.traffic.observation import Observation, observe
 from ..datasets.traffic.pairs import Pairs
@@ -79,7 +80,7 @@ class Policy:
         """
         flying = traffic.is_flying  # (B, N)
         own = traffic.map(lambda tensor: tensor[flying])  # (M,)
-        around = Pairs(*(tensor[flying] for tensor in pairs))  # (M, N)
+        around = complete_for(pairs, traffic, self.view).map(lambda tensor: tensor[flying])  # (M, N) or (M, J)
         action = torch.zeros((*flying.shape, 2), dtype=traffic.east_m.dtype, device=flying.device)
         action[flying] = self.act(observe(own, around, self.view)).to(action.dtype)
         return action

@@ -54,14 +54,17 @@ class Conflicts(NamedTuple):
 
 
 def detect(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Tensor:
-    """Return which pairs are in conflict, (B, N, N) bool (or (M, N)).
+    """Return which pairs are in conflict, (B, N, N) bool (or (M, N)); lists must hold them all.
 
     Without a root or a division: with s = d.v, the cross product d x v and |v|^2, dcpa < R is
     (d x v)^2 < R^2 |v|^2, tcpa + half > 0 is s < 0 or |d| < R, and tcpa - half < T is
     s + T |v|^2 > 0 or |d + v T| < R.
     """
     zone2 = protected_zone_m * protected_zone_m
-    east, north, velocity_east, velocity_north, distance2, is_pair = pairs
+    assert pairs.listed is None or pairs.listed.has_conflicts(
+        protected_zone_m, lookahead_s
+    )  # else: `complete` them
+    east, north, velocity_east, velocity_north, distance2, is_pair, _ = pairs
     approach = torch.addcmul(east * velocity_east, north, velocity_north)
     cross = torch.addcmul(east * velocity_north, north, velocity_east, value=-1.0)
     speed2 = torch.addcmul(velocity_east * velocity_east, velocity_north, velocity_north)
@@ -80,7 +83,7 @@ def find(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Conflicts
     """Find the pairs in conflict and their closest points of approach; conflicts are rare, so sparse.
 
     Args:
-        pairs: (B, N, N).
+        pairs: (B, N, N) or (B, N, J).
         protected_zone_m: R (times a teacher's margin, if it keeps one).
         lookahead_s: Look-ahead time.
     """
@@ -88,8 +91,8 @@ def find(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Conflicts
 
 
 def gather(pairs: Pairs, is_conflict: Tensor) -> Conflicts:
-    """Collect the marked pairs (B, N, N) of all pairs into `Conflicts`, by episode, ownship, intruder."""
-    count = is_conflict.shape[-1]
+    """Collect the marked pairs (B, N, J) of all pairs into `Conflicts`, by episode, ownship, intruder."""
+    aircraft, count = is_conflict.shape[-2:]
     flat = _true_places(is_conflict.view(-1))  # (P,)
     east, north, velocity_east, velocity_north = (
         quantity.reshape(-1).index_select(0, flat) for quantity in pairs[:4]
@@ -99,9 +102,9 @@ def gather(pairs: Pairs, is_conflict: Tensor) -> Conflicts:
     tcpa = -approach / speed2.clamp_min(LEAST_SPEED2_M2PS2)
     row = torch.div(flat, count, rounding_mode="floor")
     return Conflicts(
-        torch.div(row, count, rounding_mode="floor"),
-        row % count,
-        flat % count,
+        torch.div(row, aircraft, rounding_mode="floor"),
+        row % aircraft,
+        flat % count if pairs.listed is None else pairs.listed.number.reshape(-1).index_select(0, flat),
         east,
         north,
         velocity_east,

@@ -27,9 +27,9 @@ class WorldConfig(Config):
     aircraft: int = Field(
         default=20,
         ge=1,
-        le=1000,
+        le=32_000,
         description="Aircraft in each episode at the start, N.",
-        json_schema_extra={"hint": "Use --aircraft 20; the pairs of more than 1000 do not fit into memory."},
+        json_schema_extra={"hint": "Use --aircraft 20. Aircraft are numbered in int16."},
     )
     scenario: str = Field(
         default="sector",

@@ -13,8 +13,8 @@ from gymnasium import spaces
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.observation import observe_all
-from ...datasets.traffic.pairs import pairs_of
 from ...datasets.traffic.view import View
+from ..airspace.neighbours import pairs_around, sight_of
 from ..airspace.reward import reward_named
 from ..airspace.world_config import WorldConfig
 from ..flying.flight import advise
@@ -89,7 +89,9 @@ class EpisodeBatch:
     def reset(self, seed: int | None, fallback_seed: int) -> None:
         """Start every slot: at its first episode if there is a seed (or no world yet), else at its next one."""
         if seed is not None or self._world is None:
-            self._world = World(self.config, fallback_seed if seed is None else seed, self.first, self.device)
+            sight = sight_of(self.config, self.view.seen(self.config.aircraft))
+            seed = fallback_seed if seed is None else seed
+            self._world = World(self.config, seed, self.first, self.device, sight)
             self._is_cut = torch.zeros_like(self._world.traffic.is_flying)
         else:
             self.restart(np.ones(len(self.first), bool))
@@ -133,7 +135,7 @@ class EpisodeBatch:
         traffic, pairs = self.world.traffic, self.world.pairs
         if bool(self._is_cut.any()):
             traffic = replace(traffic, is_flying=traffic.is_flying | self._is_cut)
-            pairs = pairs_of(traffic)
+            pairs = pairs_around(traffic, self.world.sight)
         seen = observe_all(traffic, self.view, pairs)
         flying = traffic.is_flying.unsqueeze(-1)  # (B, N, 1)
         observation = {

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.observation import Observation, observe
-from ...datasets.traffic.pairs import pairs_of, pairs_of_rows
+from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, OUTCOMES, TIME_LIMIT
 from ...datasets.traffic.view import View
+from ..airspace.neighbours import pairs_around
 from ..airspace.world_config import WorldConfig
 from ..flying.flight import advise
 from ..flying.world import World
@@ -143,7 +144,7 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def _look(self, world: World, seen: Tensor) -> tuple[np.ndarray, dict[str, Any]]:
         """Observe the present state, with those (1, N) that have just ended and are seen; ask the teacher."""
         traffic = replace(world.traffic, is_flying=world.traffic.is_flying | seen)
-        self._advice = advise(self._teacher, self.config, traffic, pairs_of(traffic)).action
+        self._advice = advise(self._teacher, self.config, traffic, pairs_around(traffic, world.sight)).action
         own, pairs = pairs_of_rows(traffic, torch.tensor([self._ownship]))
         observation = flatten(observe(own, pairs, self.view))[0].numpy()
         action = self._advice[0, self._ownship].numpy()

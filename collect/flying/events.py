@@ -12,6 +12,7 @@ from torch import Tensor
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import find
+from ..airspace.neighbours import FEW
 from ..airspace.world_config import WorldConfig
 
 
@@ -52,12 +53,10 @@ class EventCounter:
 
     def __init__(self, config: WorldConfig, episodes: int, device: str | torch.device = "cpu") -> None:
         self.config = config
-        self._shape = (episodes, config.aircraft, config.aircraft)
-        size = episodes * config.aircraft * config.aircraft
-        self._was_conflict, self._was_los, self._ever_conflict = (
-            torch.zeros(size, dtype=torch.bool, device=device) for _ in range(3)
-        )
-        self._least2 = torch.full((size,), torch.inf, device=device)  # of pairs in LoS only
+        self._episodes, self._device = episodes, torch.device(device)
+        nothing = torch.zeros(0, dtype=torch.int64, device=device)
+        self._was_conflict = self._was_los = nothing  # pairs, coded (episode * N + ownship) * N + intruder
+        self._ever_conflict, self._los = [nothing], [(nothing, torch.zeros(0, device=device))]
         self._least2_of_episode = torch.full((episodes,), torch.inf, device=device)
         self._sums = torch.zeros((5, episodes), dtype=torch.int64, device=device)
 
@@ -66,50 +65,65 @@ class EventCounter:
 
         Args:
             traffic: (B', N) the state.
-            pairs: (B', N, N) its pairs.
+            pairs: (B', N, N) or (B', N, J) its pairs.
             slots: (B',) which of the counter's episodes these are; all by default. Those not named are over:
                 what they were in is forgotten.
         """
-        zone = self.config.protected_zone_m
-        episodes, aircraft, _ = self._shape
+        zone, aircraft = self.config.protected_zone_m, self.config.aircraft
         if slots is None:
-            slots = torch.arange(episodes, device=pairs.east_m.device)
+            slots = torch.arange(self._episodes, device=pairs.east_m.device)
         conflicts = find(pairs, zone, self.config.lookahead_s)
         episode = slots[conflicts.episode]
         pair = (episode * aircraft + conflicts.ownship) * aircraft + conflicts.intruder  # (P,)
         distance2 = conflicts.east_m * conflicts.east_m + conflicts.north_m * conflicts.north_m
         is_los = distance2 < zone * zone  # a pair in LoS is always in conflict as well
         los_pair, los_episode = pair[is_los], episode[is_los]
-        events = (
-            episode[~self._was_conflict[pair]],
-            los_episode[~self._was_los[los_pair]],
-            los_episode,
-            episode,
-        )
+        has_begun = ~_is_in(pair, self._was_conflict)
+        events = (episode[has_begun], los_episode[~_is_in(los_pair, self._was_los)], los_episode, episode)
         for row, of_episode in enumerate(events):
-            self._sums[row] += torch.bincount(of_episode, minlength=episodes)
+            self._sums[row] += torch.bincount(of_episode, minlength=self._episodes)
         self._sums[4, slots] += traffic.is_flying.sum(-1)
-        self._was_conflict.zero_()[pair] = True
-        self._was_los.zero_()[los_pair] = True
-        self._ever_conflict[pair] = True
-        self._least2[los_pair] = torch.minimum(self._least2[los_pair], distance2[is_los])
+        self._was_conflict, self._was_los = pair.sort()[0], los_pair.sort()[0]
+        self._ever_conflict.append(pair[has_begun])
+        self._los.append((los_pair, distance2[is_los]))
         least2 = pairs.nearest2_m2().amin(-1)
         self._least2_of_episode[slots] = torch.minimum(self._least2_of_episode[slots], least2)
 
     def result(self) -> Safety:
         """Return the figures so far, one per episode; each pair counts once, not once per ownship."""
-        zone = self.config.protected_zone_m
+        zone, count, pairs = self.config.protected_zone_m, self._episodes, self.config.aircraft**2
         events = self._sums.double()
-        least = self._least2.view(self._shape).flatten(1).sqrt().double()
-        depth = ((zone - least) / zone).clamp_min(0.0)
+        ever = torch.cat(self._ever_conflict).unique()
+        lost, place = torch.cat([pair for pair, _ in self._los]).unique(return_inverse=True)
+        distance2 = torch.cat([distance2 for _, distance2 in self._los])
+        least2 = distance2.new_full(lost.shape, torch.inf).scatter_reduce_(0, place, distance2, "amin")
+        least = least2.sqrt().double()
         return Safety(
             conflicts=events[0] / 2,
-            conflicts_merged=self._ever_conflict.view(self._shape).flatten(1).sum(-1).double() / 2,
+            conflicts_merged=torch.bincount(ever // pairs, minlength=count).double() / 2,
             los_events=events[1] / 2,
-            los_merged=(least < zone).sum(-1).double() / 2,
+            los_merged=torch.bincount(lost[least < zone] // pairs, minlength=count).double() / 2,
             los_steps=events[2] / 2,
             conflict_steps=events[3] / 2,
             least_m=self._least2_of_episode.sqrt().double(),
-            severity=depth.sum(-1) / 2,
+            severity=self._per_episode(lost, ((zone - least) / zone).clamp_min(0.0)) / 2,
             flight_s=events[4] * self.config.step_s,
         )
+
+    def _per_episode(self, pair: Tensor, depth: Tensor) -> Tensor:
+        """Return the sum over the pairs of each episode, in an order that keeps the bits of earlier versions."""
+        pairs = self.config.aircraft**2
+        sums = torch.zeros(self._episodes, dtype=torch.float64, device=self._device)
+        if self.config.aircraft > FEW:
+            return sums.index_add_(0, pair // pairs, depth)
+        for episode in (pair // pairs).unique().tolist():
+            is_here = pair // pairs == episode
+            sums[episode] = sums.new_zeros(pairs).index_add_(0, pair[is_here] % pairs, depth[is_here]).sum(-1)
+        return sums
+
+
+def _is_in(keys: Tensor, ordered: Tensor) -> Tensor:
+    """Return which keys (P,) are among others, which are in ascending order."""
+    if not len(ordered):
+        return torch.zeros_like(keys, dtype=torch.bool)
+    return ordered[torch.searchsorted(ordered, keys).clamp_max(len(ordered) - 1)] == keys

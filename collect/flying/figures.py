@@ -12,6 +12,7 @@ import torch
 from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_flown, distance_to_go
+from ..airspace.neighbours import FEW
 from ..airspace.world_config import WorldConfig
 from ..arithmetic.identity import of_torch
 from ..kernels.flight import FIGURES, Flown
@@ -21,6 +22,8 @@ from .compiled import encountered, fly_chunks, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
 from .world import World
+
+_AT_ONCE = 4096  # aircraft in torch at the most where there are many, but one episode at the least: as in the cache
 
 ScenariosDone = Callable[[int], object]
 """Called with how many more scenarios are done."""
@@ -176,6 +179,20 @@ def fly_scenarios(
     rules = rules_of_pilot(pilot, config)
     if rules is not None:
         return _fly_compiled(rules, config, seed, episodes, progress)
+    size = len(episodes) if config.aircraft <= FEW else max(1, _AT_ONCE // config.aircraft)
+    chunks = [episodes[first : first + size] for first in range(0, len(episodes), size)]
+    return join([_fly_in_torch(pilot, config, seed, chunk, device, progress) for chunk in chunks])
+
+
+def _fly_in_torch(
+    pilot: Pilot,
+    config: WorldConfig,
+    seed: int,
+    episodes: Sequence[int],
+    device: str | torch.device,
+    progress: ScenariosDone | None,
+) -> Figures:
+    """Fly some scenarios by the world in torch."""
     world = World(config, seed, episodes, device)
     counter = FigureCounter(config, world.traffic)
     flying = len(world.episodes)

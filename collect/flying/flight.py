@@ -11,12 +11,13 @@ from ...datasets.errors import FlightError
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, find
+from ..airspace.neighbours import Sight, complete
 from ..airspace.world_config import WorldConfig
 from ..teachers.registry import Teacher, action_towards
 from .world import StepResult, World
 
 Pilot = Callable[[Traffic, Pairs], Tensor]
-"""Maps (B, N) traffic and its (B, N, N) pairs to actions (B, N, 2) in [-1, 1]."""
+"""Maps (B, N) traffic and its pairs, (B, N, N) or (B, N, J), to actions (B, N, 2) in [-1, 1]."""
 
 
 class Step(NamedTuple):
@@ -26,7 +27,7 @@ class Step(NamedTuple):
         slots: (B',) int64, which episodes of the batch these are; finished ones have dropped out.
         steps: (B',) int64, number of the step in its episode, from 0.
         traffic: (B', N) before the action.
-        pairs: (B', N, N) of that state.
+        pairs: (B', N, N) or (B', N, J) of that state.
         action: (B', N, 2) what was flown; not what the pilot asked for where the simulator resolves itself.
         result: What it brought.
     """
@@ -89,6 +90,7 @@ class Advice(NamedTuple):
 
 def advise(teacher: Teacher, world_config: WorldConfig, traffic: Traffic, pairs: Pairs) -> Advice:
     """Ask a teacher about (B, N) traffic."""
+    pairs = complete(pairs, traffic, Sight(teacher.protected_zone_m, teacher.lookahead_s))
     conflicts = find(pairs, teacher.protected_zone_m, teacher.lookahead_s)
     velocity = teacher.velocity(traffic, conflicts)
     return Advice(action_towards(traffic, velocity, world_config), conflicts)

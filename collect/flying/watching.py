@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...datasets.traffic.pairs import Pairs, pairs_of
+from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
+from ..airspace.neighbours import Sight, pairs_around, sight_of
 from ..airspace.world_config import WorldConfig
 from .compiled import fly_chunks
 from .figures import rules_of_pilot
@@ -27,7 +28,7 @@ class Moment(NamedTuple):
     Attributes:
         slots: (B',) int64, which of the episodes these are.
         traffic: (B', N) before the action.
-        pairs: (B', N, N) of that state.
+        pairs: (B', N, N) or (B', N, J) of that state.
         action: (B', N, 2) what was flown.
     """
 
@@ -48,20 +49,20 @@ def watch(
         return
     first = 0
     for chunk, flown in fly_chunks(config, rules, seed, episodes):
-        for moment in _moments(flown.rows[: flown.row_count], len(chunk), config.aircraft):
+        for moment in _moments(flown.rows[: flown.row_count], (len(chunk), config.aircraft), sight_of(config)):
             yield moment._replace(slots=moment.slots + first)
         first += len(chunk)
 
 
-def _moments(rows: np.ndarray, episodes: int, aircraft: int) -> Iterator[Moment]:
+def _moments(rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Iterator[Moment]:
     """Yield the moments of rows; in float64, so that conflicts are those that the kernels saw."""
     rows = rows[np.argsort(rows["step"], kind="stable")]
     ends = np.cumsum(np.bincount(rows["step"])).tolist()
     for start, end in zip([0, *ends], ends):
-        yield _moment(rows[start:end], (episodes, aircraft))
+        yield _moment(rows[start:end], shape, sight)
 
 
-def _moment(rows: np.ndarray, shape: tuple[int, int]) -> Moment:
+def _moment(rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Moment:
     """Return the moment of the rows of a step."""
 
     def spread(values: np.ndarray) -> Tensor:
@@ -73,4 +74,4 @@ def _moment(rows: np.ndarray, shape: tuple[int, int]) -> Moment:
     is_flying = spread(np.ones(len(rows), bool))
     traffic = Traffic(**{name: spread(rows[name]) for name in _STATE}, is_flying=is_flying)
     action = torch.stack((spread(rows["pilot_turn"]), spread(rows["pilot_speed"])), dim=-1)
-    return Moment(torch.arange(shape[0]), traffic, pairs_of(traffic), action)
+    return Moment(torch.arange(shape[0]), traffic, pairs_around(traffic, sight), action)

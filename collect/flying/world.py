@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...datasets.traffic.pairs import Pairs, pairs_of
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_to_go
+from ..airspace.neighbours import Sight, pairs_around, sight_of
 from ..airspace.objective import Change
 from ..airspace.reward import reward_named
 from ..airspace.sector import inner_radius, is_outside
@@ -45,10 +45,11 @@ class World:
         seed: Seed of the run.
         episodes: Number of each episode in the batch; B is their count.
         device: Where the tensors live.
+        sight: What pairs must be good for; by default what the world itself needs.
 
     Attributes:
         traffic: (B, N) the present state; ended aircraft do not fly.
-        pairs: (B, N, N) pairs of the present state.
+        pairs: (B, N, N) pairs of the present state, or (B, N, J); see `airspace.neighbours`.
         simulator: What moves the aircraft.
         steps: (B,) int64, steps flown in each episode.
         episodes: The number of each episode.
@@ -58,9 +59,15 @@ class World:
     """
 
     def __init__(
-        self, config: WorldConfig, seed: int, episodes: Sequence[int], device: str | torch.device = "cpu"
+        self,
+        config: WorldConfig,
+        seed: int,
+        episodes: Sequence[int],
+        device: str | torch.device = "cpu",
+        sight: Sight | None = None,
     ) -> None:
         self.config = config
+        self.sight = sight_of(config) if sight is None else sight
         self.seed = seed
         self.device = torch.device(device)
         self._reward = reward_named(config.reward)
@@ -71,13 +78,17 @@ class World:
         self.corners_m = self._here(corners)  # (B, C, 2)
         self._inner_m = inner_radius(self.corners_m)  # (B,)
         self.steps = torch.zeros(len(self.episodes), dtype=torch.int64, device=self.device)
-        self.pairs = pairs_of(self.traffic)
+        self.look_around()
         self.simulator = simulator_of(config)
         self.simulator.lay_out(self.traffic)
 
     def _here(self, tensor: Tensor) -> Tensor:
         """Move a tensor to the world's device."""
         return tensor.to(self.device)
+
+    def look_around(self) -> None:
+        """Make the pairs those of the traffic; needed after a change of it from outside."""
+        self.pairs = pairs_around(self.traffic, self.sight)
 
     @property
     def is_over(self) -> Tensor:
@@ -95,8 +106,8 @@ class World:
         self.steps = self.steps + 1
         outcome = self._outcome(before, after)
         after.is_flying = before.is_flying & (outcome == FLYING)
-        self.pairs = pairs_of(after)
         self.traffic = after
+        self.look_around()
         change = Change(before, action, after, self.pairs, outcome, self.corners_m)
         reward = self._reward(self.config, change)
         is_truncated = outcome == TIME_LIMIT
@@ -132,14 +143,14 @@ class World:
         self.steps = self.steps.index_fill(0, index, 0)
         for slot, episode in zip(slots, episodes, strict=True):
             self.episodes[slot] = episode
-        self.pairs = pairs_of(self.traffic)
+        self.look_around()
         self.simulator.restart(index, traffic)
 
     def put_back(self, traffic: Traffic, corners_m: Tensor, steps: Tensor, episodes: Sequence[int]) -> None:
         """Take back a state that was saved: attributes of the same names, on any device."""
         self.traffic, self.corners_m, self.steps = traffic.map(self._here), self._here(corners_m), self._here(steps)
         self._inner_m, self.episodes = inner_radius(self.corners_m), list(episodes)
-        self.pairs = pairs_of(self.traffic)
+        self.look_around()
 
     def keep(self, slots: Tensor) -> None:
         """Keep only some episodes of the batch, so that finished ones cost nothing.
@@ -148,7 +159,7 @@ class World:
             slots: (B',) int64, the slots to keep, in order.
         """
         self.traffic = self.traffic.map(lambda tensor: tensor[slots])
-        self.pairs = Pairs(*(quantity[slots] for quantity in self.pairs))
+        self.pairs = self.pairs.map(lambda tensor: tensor[slots])
         self.corners_m, self._inner_m = self.corners_m[slots], self._inner_m[slots]
         self.steps = self.steps[slots]
         self.episodes = [self.episodes[slot] for slot in slots.tolist()]

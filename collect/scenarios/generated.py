@@ -96,15 +96,14 @@ def crossing(generator: np.random.Generator, config: WorldConfig, angle_deg: flo
     radius = config.sector_radius_m
     half = np.array([config.aircraft - config.aircraft // 2, config.aircraft // 2])
     heading = 2 * pi * generator.random() + np.array([0.0, np.radians(angle_deg)])
-    positions: list[np.ndarray] = []
-    waypoints: list[np.ndarray] = []
-    for count, along in zip(half, directions(heading)):
+    positions, waypoints = np.empty((2, config.aircraft, 2))
+    for number, along in enumerate(directions(heading).repeat(half, axis=0)):
         across = np.array([-along[1], along[0]])
-        for _ in range(int(count)):
-            positions.append(_stream_start(generator, config, along, across, positions))
-            offset = float((positions[-1] * across).sum())
-            waypoints.append(along * np.sqrt(radius * radius - offset * offset) + across * offset)
-    return Layout(_disc(config), np.array(positions), np.array(waypoints))
+        start = _stream_start(generator, config, along, across, positions[:number])
+        offset = float((start * across).sum())
+        positions[number] = start
+        waypoints[number] = along * np.sqrt(radius * radius - offset * offset) + across * offset
+    return Layout(_disc(config), positions, waypoints)
 
 
 def _stream_start(
@@ -112,7 +111,7 @@ def _stream_start(
     config: WorldConfig,
     along: np.ndarray,
     across: np.ndarray,
-    taken: list[np.ndarray],
+    taken: np.ndarray,
 ) -> np.ndarray:
     """Draw a start in a stream's first 60 %, far enough from those already placed."""
     radius, least2 = config.sector_radius_m, config.start_separation_m * config.start_separation_m
@@ -120,8 +119,8 @@ def _stream_start(
         offset = _uniform(generator, -0.35, 0.35) * radius
         half = np.sqrt(radius * radius - offset * offset)
         start = -along * _uniform(generator, 0.2, 0.95) * half + across * offset
-        gaps = [start - other for other in taken]
-        if not gaps or min((gap * gap).sum() for gap in gaps) >= least2:
+        gaps = taken - start
+        if not len(gaps) or (gaps * gaps).sum(axis=1).min() >= least2:
             return start
     raise ConfigurationError(
         f"scenario 'crossing': could not place {config.aircraft} aircraft {config.start_separation_m:g} m apart. "

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ...datasets.traffic.pairs import pairs_of
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, find
+from ..airspace.neighbours import Sight, pairs_around
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
 from .rules import HEAD_ON_M, LEAST_DISTANCE_M, LEAST_TCPA_S, Rules
@@ -38,7 +38,8 @@ class MVP:
     def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
         """Return target velocities for (B, N) traffic."""
         if conflicts is None:
-            conflicts = find(pairs_of(state), self.protected_zone_m, self.lookahead_s)
+            pairs = pairs_around(state, Sight(self.protected_zone_m, self.lookahead_s))
+            conflicts = find(pairs, self.protected_zone_m, self.lookahead_s)
         east, north = to_waypoint(state, self.config)
         if not len(conflicts.episode):
             return Velocity(east, north)

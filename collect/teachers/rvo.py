@@ -5,9 +5,10 @@ from math import pi
 import torch
 from torch import Tensor
 
-from ...datasets.traffic.pairs import Pairs, pairs_of
+from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import LEAST_SPEED2_M2PS2, Conflicts
+from ..airspace.neighbours import Sight, pairs_around
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
 from .rules import LEAST_TIME_S, SPEED_FACTORS, TIE_MPS, TURNS, Rules
@@ -47,7 +48,7 @@ def reciprocal_velocity(
     """Choose each aircraft's velocity; only those whose wanted one collides are sampled.
 
     Args:
-        pairs: (B, N, N) pairs of the state.
+        pairs: (B, N, N) pairs of the state, or (B, N, J).
         state: (B, N) traffic.
         wanted: Velocity to the waypoint, east and north, each (B, N).
         speed_limits_mps: Lowest and highest speed.
@@ -58,7 +59,6 @@ def reciprocal_velocity(
     Returns:
         Velocity east and north, each (B, N).
     """
-    count = state.east_m.shape[1]
     own = (state.velocity_east_mps, state.velocity_north_mps)
     # 2 v' - v_i - v_j = (v' - v_i) * 2 - (v_j - v_i), the ownship's velocity relative to the intruder's
     relative = [2 * (w - o).unsqueeze(-1) for w, o in zip(wanted, own, strict=True)]
@@ -79,7 +79,7 @@ def reciprocal_velocity(
         2 * (fan - o.reshape(-1)[rows].unsqueeze(-1)).unsqueeze(-1)
         for fan, o in zip((fan_east, fan_north), own, strict=True)
     ]
-    around = [quantity.reshape(-1, 1, count)[rows] for quantity in pairs]  # (M, 1, N)
+    around = [quantity.flatten(0, 1)[rows].unsqueeze(1) for quantity in pairs[:6]]  # (M, 1, N)
     time = time_to_collision(around[0], around[1], around[2] - change[0], around[3] - change[1], zone_m)
     time = time.masked_fill_(~around[5], torch.inf).amin(-1)  # (M, V)
     time = torch.where(time < lookahead_s, time, torch.inf)
@@ -137,8 +137,10 @@ class RVO:
         """Return target velocities for (B, N) traffic."""
         wanted = to_waypoint(state, self.config)
         limits = (self.config.min_speed_mps, self.config.max_speed_mps)
+        # 2 v' - v_i - v_j: as if each could be faster by the highest speed
+        pairs = pairs_around(state, Sight(self.protected_zone_m, self.lookahead_s, 0, self.config.max_speed_mps))
         return Velocity(
             *reciprocal_velocity(
-                pairs_of(state), state, wanted, limits, self.protected_zone_m, self.lookahead_s, self.urgency
+                pairs, state, wanted, limits, self.protected_zone_m, self.lookahead_s, self.urgency
             )
         )

@@ -55,7 +55,8 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
 
     Args:
         own: The ownships, tensors of shape (...).
-        pairs: The aircraft around each of them, tensors of shape (..., N); the ownship itself is no pair.
+        pairs: The aircraft around each of them, tensors of shape (..., N); the ownship itself is no pair. Of lists
+            (..., J) the nearest that are seen must be in them.
         view: Which features, how many intruders, how scaled.
 
     Returns:
@@ -63,6 +64,7 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
         traffic: through all features but the flag, for a given order of the intruders; those of padding are 0.
     """
     seen = view.seen(pairs.east_m.shape[-1])
+    assert pairs.listed is None or seen <= pairs.listed.seen  # else: `collect.airspace.neighbours.complete_for`
     order = nearest(pairs.distance2_m2, seen)  # (..., K)
     distance2 = pairs.distance2_m2.gather(-1, order)
     is_present = torch.isfinite(distance2)

@@ -1,8 +1,9 @@
 """The geometry of pairs of aircraft: where each intruder is, as seen from an ownship.
 
-Notation: B episodes flown at once, N aircraft, M single ownships, K intruders.
+Notation: B episodes flown at once, N aircraft, M single ownships, K intruders, J places in a list.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,8 +12,31 @@ from torch import Tensor
 from .state import Traffic
 
 
+class Listed(NamedTuple):
+    """Who is in the lists of pairs that hold only those who can matter.
+
+    Attributes:
+        number: (B, N, J) int64, which aircraft each place holds, ascending; the ownship's own number, which is no
+            pair, where there is nobody.
+        zone_m: Everyone is listed who is within this distance,
+        lookahead_s: or will be in this time, straight on.
+        seen: How many of the nearest are listed at least.
+    """
+
+    number: Tensor
+    zone_m: float
+    lookahead_s: float
+    seen: int
+
+    def has_conflicts(self, zone_m: float, lookahead_s: float) -> bool:
+        """Return whether everyone is listed who is within this distance, or will be in this time."""
+        return zone_m <= self.zone_m and lookahead_s <= self.lookahead_s
+
+
 class Pairs(NamedTuple):
     """Intruder j as seen from ownship i: (B, N, N) with the ownship first, or (M, N) for single ownships.
+
+    Of many aircraft only those are kept that can matter (`listed`): then (B, N, J), or (M, J).
 
     Attributes:
         east_m: d east, d = p_j - p_i.
@@ -21,6 +45,7 @@ class Pairs(NamedTuple):
         velocity_north_mps: v north.
         distance2_m2: |d|^2; infinite where there is no pair.
         is_pair: True where both fly and j is not i.
+        listed: Who the intruders are; None if intruder j is aircraft j.
     """
 
     east_m: Tensor
@@ -29,6 +54,16 @@ class Pairs(NamedTuple):
     velocity_north_mps: Tensor
     distance2_m2: Tensor
     is_pair: Tensor
+    listed: Listed | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Pairs":
+        """Return new pairs whose every tensor is function(tensor)."""
+        listed = self.listed and self.listed._replace(number=function(self.listed.number))
+        return Pairs._make((*map(function, self[:6]), listed))
+
+    def number_of(self, place: Tensor) -> Tensor:
+        """Return which aircraft are in places (..., K) of the last axis of pairs (..., J)."""
+        return place if self.listed is None else self.listed.number.gather(-1, place)
 
     def nearest_m(self) -> Tensor:
         """Return the distance to the nearest intruder, (B, N) or (M,); infinite where there is none."""
@@ -55,6 +90,14 @@ def pairs_of(traffic: Traffic) -> Pairs:
     is_pair = traffic.is_flying.unsqueeze(-1) & traffic.is_flying.unsqueeze(-2) & is_other
     velocity = (traffic.velocity_east_mps, traffic.velocity_north_mps)
     return _relative((traffic.east_m, traffic.north_m, *velocity), is_pair)
+
+
+def pairs_listed(traffic: Traffic, listed: Listed) -> Pairs:
+    """Return the listed pairs of (B, N) traffic, (B, N, J)."""
+    shape = listed.number.shape
+    row = torch.arange(traffic.east_m.numel(), device=traffic.east_m.device)
+    _, pairs = pairs_among(traffic, row, listed.number.flatten(0, 1))
+    return Pairs._make((*(quantity.view(shape) for quantity in pairs[:6]), listed))
 
 
 def _relative(quantities: tuple[Tensor, Tensor, Tensor, Tensor], is_pair: Tensor) -> Pairs:

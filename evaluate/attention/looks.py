@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...collect import teachers
 from ...collect.airspace.conflicts import LEAST_SPEED2_M2PS2, detect, gather
+from ...collect.airspace.neighbours import complete_for
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.flying.flight import fly
+from ...collect.flying.flight import Step, fly
 from ...collect.flying.world import World
 from ...collect.teachers.mvp import mvp_push
 from ...datasets.traffic.observation import Observation, observe, observe_all
@@ -67,7 +68,8 @@ def fly_and_look(
         Its looks; None if it has no attention.
     """
     world = World(config, seed, episodes, device)
-    if not policy.attention(observe_all(world.traffic, policy.view, world.pairs)).shape[-2]:
+    pairs = complete_for(world.pairs, world.traffic, policy.view)
+    if not policy.attention(observe_all(world.traffic, policy.view, pairs)).shape[-2]:
         return None
     looks: list[Looks] = []
     observations: list[Observation] = []
@@ -75,8 +77,7 @@ def fly_and_look(
         if int(step.steps[0]) % EVERY == 0:
             flying = step.traffic.is_flying
             own = Traffic(*(tensor[flying] for tensor in vars(step.traffic).values()))  # (M,)
-            pairs = Pairs(*(tensor[flying] for tensor in step.pairs))  # (M, N)
-            observations.append(observe(own, pairs, policy.view))
+            observations.append(observe(own, _around(step, policy.view), policy.view))
             scenario = step.slots.unsqueeze(-1).expand_as(flying)[flying]
             looks.append(look(policy, observations[-1], config, scenario))
     return Seen(
@@ -114,6 +115,12 @@ def look(policy: Policy, observation: Observation, config: WorldConfig, scenario
         push,
         torch.zeros(len(east), dtype=torch.int64, device=east.device) if scenario is None else scenario,
     )
+
+
+def _around(step: Step, view: View) -> Pairs:
+    """Return the pairs of the flying aircraft, (M, N) or (M, J), good for a view."""
+    pairs, flying = complete_for(step.pairs, step.traffic, view), step.traffic.is_flying
+    return pairs.map(lambda tensor: tensor[flying])
 
 
 def _pairs_in(observation: Observation, view: View) -> Pairs:

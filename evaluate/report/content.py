@@ -13,6 +13,8 @@ from .replay import Replay, record
 
 WATCHED_SCENARIOS, REPLAYED_SCENARIOS = 32, 4
 """How many of the scenarios are flown again for the attention, and how many for the replay."""
+WATCHED_FLIGHTS = 4096
+"""Flights of single aircraft watched for the attention at most, but two scenarios at the least."""
 REPLAYED_FLIGHTS = 900
 """Flights of single aircraft in a replay at most; many aircraft and contenders make it fewer scenarios."""
 
@@ -58,10 +60,11 @@ def gather(evaluation: Evaluation, loaded: dict[str, Loaded], command: str = "",
     plan = evaluation.plan
     shown = [loaded[contender.name] for contender in plan.contenders]
     trained = {each.contender.name: each.policy for each in shown if each.policy}
+    watched = max(2, min(WATCHED_SCENARIOS, WATCHED_FLIGHTS // plan.world.aircraft))
     replayed = max(1, min(REPLAYED_SCENARIOS, REPLAYED_FLIGHTS // (len(shown) * plan.world.aircraft)))
     with one_thread():
-        episodes = range(min(WATCHED_SCENARIOS, plan.scenarios))
-        watched = {
+        episodes = range(min(watched, plan.scenarios))
+        attention = {
             name: watch(policy, plan.world, plan.seed, episodes, plan.device) for name, policy in trained.items()
         }
         replay = record(shown, plan.world, plan.seed, range(min(replayed, plan.scenarios)), plan.device)
@@ -69,7 +72,7 @@ def gather(evaluation: Evaluation, loaded: dict[str, Loaded], command: str = "",
         evaluation,
         command,
         made_at,
-        attention={name: figures for name, figures in watched.items() if figures},
+        attention={name: figures for name, figures in attention.items() if figures},
         curves={name: learning_curves.read(name) for name in trained},
         replay=replay,
     )

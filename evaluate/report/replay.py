@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from ...collect import teachers
-from ...collect.airspace.conflicts import detect
+from ...collect.airspace.conflicts import find
+from ...collect.airspace.neighbours import complete_for
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.flight import advise
 from ...collect.flying.watching import Moment, watch
 from ...collect.scenarios.registry import lay_out
 from ...collect.teachers.registry import Teacher
 from ...datasets.traffic.observation import nearest, observe
-from ...datasets.traffic.pairs import Pairs
 from ...train.policy import Policy
 from ..evaluation.contenders import Loaded
 
@@ -38,6 +38,7 @@ KEPT = 8
 """Intruders kept per ownship, those that a head weighs most."""
 MOST_BYTES = 6 * 2**20
 """Of all flights, before base64 makes them a third longer: where there are more, only every n-th step is kept."""
+_CONFLICT_BYTES = 8
 DECISION = np.dtype(
     [("track", "<u2"), ("speed", "u1"), ("turn", "i1"), ("change", "i1"), ("mvp_turn", "i1"), ("mvp_change", "i1")]
 )
@@ -136,8 +137,9 @@ class _Frame(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return self.positions.nbytes + self.decisions.nbytes + self.intruders.nbytes + self.weights.nbytes
+        """Bytes, about: a conflict is written in digits."""
+        arrays = (self.positions, self.decisions, self.intruders, self.weights)
+        return sum(array.nbytes for array in arrays) + _CONFLICT_BYTES * len(self.conflicts)
 
 
 @dataclass(frozen=True)
@@ -246,9 +248,10 @@ class _Camera:
 
     def _conflicts(self, step: Moment) -> dict[int, list[int]]:
         """Return the pairs i < j in conflict by row of the step, coded i * N + j."""
-        found = detect(step.pairs, self.config.protected_zone_m, self.config.lookahead_s).triu(1).cpu().nonzero()
+        found = find(step.pairs, self.config.protected_zone_m, self.config.lookahead_s)
+        pairs = torch.stack((found.episode, found.ownship, found.intruder), dim=-1)
         conflicts: dict[int, list[int]] = {}
-        for row, one, other in found.tolist():
+        for row, one, other in pairs[found.ownship < found.intruder].tolist():
             conflicts.setdefault(row, []).append(one * self.config.aircraft + other)
         return conflicts
 
@@ -265,13 +268,15 @@ def _looks(policy: Policy | None, step: Moment) -> tuple[np.ndarray, np.ndarray]
     if policy is None:
         return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
     own = step.traffic.map(lambda tensor: tensor[flying])  # (M,)
-    around = Pairs(*(tensor[flying] for tensor in step.pairs))  # (M, N)
+    pairs = complete_for(step.pairs, step.traffic, policy.view)
+    around = pairs.map(lambda tensor: tensor[flying])  # (M, N) or (M, J)
     observation = observe(own, around, policy.view)
     weights = policy.attention(observation)  # (M, H, K)
     if not weights.shape[1]:
         return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
     is_absent = ~observation.is_present
-    order = nearest(around.distance2_m2, weights.shape[-1]).masked_fill(is_absent, NO_INTRUDER)  # (M, K)
+    places = nearest(around.distance2_m2, weights.shape[-1])  # (M, K)
+    order = around.number_of(places).masked_fill(is_absent, NO_INTRUDER)
     most = weights.amax(1).masked_fill(is_absent, -1.0)
     kept = most.topk(min(KEPT, most.shape[-1]), dim=-1).indices  # (M, k)
     heaviest = weights.gather(-1, kept.unsqueeze(1).expand(-1, weights.shape[1], -1))

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ...collect.airspace.dynamics import advance
+from ...collect.airspace.neighbours import complete, complete_for, sight_of
 from ...collect.airspace.objective import Change, Costs, aircraft_costs
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.world import StepResult, World
@@ -68,13 +69,14 @@ def look(traffic: Traffic, pairs: Pairs, view: View) -> Observation:
 
     Args:
         traffic: (B, N), differentiable.
-        pairs: (B, N, N) of the same traffic, of which only the distances are used, without gradient.
+        pairs: (B, N, N) or (B, N, J) of the same traffic, of which only the distances are used, without gradient.
         view: What is observed.
     """
     count = traffic.east_m.shape[-1]
     row = traffic.is_flying.flatten().nonzero().squeeze(-1)  # (M,)
+    around = complete_for(pairs, traffic, view).map(lambda tensor: tensor.flatten(0, 1).index_select(0, row))
     # one more than is seen: `observe` leaves out one column, which would be the ownship itself
-    close = nearest(pairs.distance2_m2.flatten(0, 1).index_select(0, row), min(view.seen(count) + 1, count))
+    close = around.number_of(nearest(around.distance2_m2, min(view.seen(count) + 1, count)))
     return observe(*pairs_among(traffic, row, close), view)
 
 
@@ -122,6 +124,7 @@ def fly_window(
         watch: Receives each step, after it.
     """
     costs, traffic = costs or Costs(), world.traffic
+    needed = sight_of(world.config, 0, costs)
     sums: dict[str, Tensor] = {}
     first: tuple[Observation, Tensor] | None = None
     rows = 0
@@ -139,7 +142,8 @@ def fly_window(
             watch(flown, result)
         after = advance(traffic, action, world.config)
         after.is_flying = world.traffic.is_flying
-        change = Change(traffic, wanted, after, world.pairs, result.outcome, world.corners_m)
+        pairs = complete(world.pairs, world.traffic, needed)
+        change = Change(traffic, wanted, after, pairs, result.outcome, world.corners_m)
         terms = step_costs(world.config, change, costs)
         for name, term in terms.items():
             sums[name] = sums[name] + term if name in sums else term

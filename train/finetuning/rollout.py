@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...collect.airspace.neighbours import complete_for, pairs_around, sight_of
 from ...collect.airspace.objective import Change, Costs, aircraft_costs
 from ...collect.airspace.reward import reward_named
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.world import StepResult, World
 from ...datasets.traffic.observation import Observation, observe
-from ...datasets.traffic.pairs import Pairs, pairs_of
+from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View
@@ -138,7 +139,7 @@ class Stranded:
         if bool(is_stuck.any()):
             world.traffic = traffic.clone()
             world.traffic.is_flying &= ~is_stuck
-            world.pairs = pairs_of(world.traffic)
+            world.look_around()
         return is_stuck
 
     def tensors(self) -> dict[str, Tensor]:
@@ -185,12 +186,13 @@ class Crew:
             crossing = 1.5 * config.sector_radius_m / (config.cruise_mps * config.step_s)
             spread_steps = min(config.max_steps, ceil(crossing))
         self.view = view
-        self.world = World(config, seed, range(first_episode, first_episode + episodes), device)
+        sight = sight_of(config, view.seen(config.aircraft))
+        self.world = World(config, seed, range(first_episode, first_episode + episodes), device, sight)
         self.steps = 0
         self.next_episode = first_episode + episodes
         self._begins = torch.arange(episodes, device=self.world.device) * spread_steps // episodes
         self.world.traffic.is_flying &= (self._begins == 0).unsqueeze(-1)
-        self.world.pairs = pairs_of(self.world.traffic)
+        self.world.look_around()
         self.stranded = Stranded(self.world)
         self._reward = reward_named(config.reward)
         self.stopwatch = stopwatch or Stopwatch()
@@ -259,7 +261,8 @@ class Crew:
         with self.stopwatch.measure("observing"):
             index = who.flatten().nonzero().squeeze(-1)
             own = traffic.map(lambda tensor: tensor.flatten().index_select(0, index))
-            around = Pairs(*(quantity.flatten(0, 1).index_select(0, index) for quantity in pairs))
+            around = complete_for(pairs, traffic, self.view)
+            around = around.map(lambda tensor: tensor.flatten(0, 1).index_select(0, index))
             return observe(own, around, self.view)
 
     def _step(self, action: Tensor) -> StepResult:
@@ -277,7 +280,7 @@ class Crew:
         traffic = self.world.traffic.map(lambda tensor: tensor[episodes])
         truncated = result.truncated[episodes]
         traffic.is_flying = traffic.is_flying | truncated
-        return self._observe(traffic, pairs_of(traffic), truncated)
+        return self._observe(traffic, pairs_around(traffic, self.world.sight), truncated)
 
     def restart(self) -> None:
         """Start new episodes in slots without flying aircraft, when it is time for one."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...collect.airspace.neighbours import complete_for
 from ...datasets import effort
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import publish
@@ -212,7 +213,8 @@ class Finetuning:
         """Return how much another view changes the clone's actions where training begins."""
         world = self.method.crews[-1].world
         flying = world.traffic.is_flying
-        seen = [observe_all(world.traffic, view, world.pairs) for view in (self.view, self.parent_view)]
+        views = (self.view, self.parent_view)
+        seen = [observe_all(world.traffic, v, complete_for(world.pairs, world.traffic, v)) for v in views]
         new, old = (in_parts(self.parent, type(each)(*(part[flying] for part in each))) for each in seen)
         return float((new - old).square().mean().sqrt())
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...collect.airspace.neighbours import sight_of
 from ...collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.figures import FigureCounter
@@ -157,7 +158,8 @@ def _fly(
 ) -> GateFlights:
     """Fly some of the gate's scenarios to their end."""
     cheapest = replace(config, reward="seed")  # nobody asks for the rewards of these steps
-    world = World(cheapest, seed, [GATE_EPISODES + number for number in numbers], device)
+    episodes = [GATE_EPISODES + number for number in numbers]
+    world = World(cheapest, seed, episodes, device, sight_of(cheapest, costs=costs))
     counter = FigureCounter(config, world.traffic)
     sums = torch.zeros((len(TERMS), len(numbers)), dtype=torch.float64, device=world.device)
     for step in fly(world, pilot):

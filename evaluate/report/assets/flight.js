@@ -47,7 +47,7 @@ class Flight {
     return steps;
   }
 
-  // Per step the pairs within the protected zone, and how many such events have begun up to then.
+  // Per step the pairs within the protected zone, all of them in conflict, and how many such events have begun by then.
   findLosses() {
     const { count, east, north } = this, zone2 = this.replay.zone_m ** 2;
     this.losses = [];
@@ -55,14 +55,12 @@ class Flight {
     let before = new Set(), events = 0;
     for (let step = 0; step < this.steps; step++) {
       const now = new Set(), pairs = [], start = step * count;
-      for (let i = 0; i < count; i++) {
-        for (let j = i + 1; j < count; j++) {
-          const dx = east[start + i] - east[start + j], dy = north[start + i] - north[start + j];
-          if (!(dx * dx + dy * dy < zone2)) continue; // NaN is not below
-          now.add(i * count + j);
-          pairs.push([i, j]);
-          if (!before.has(i * count + j)) events++;
-        }
+      for (const [i, j] of this.conflicts[step]) {
+        const dx = east[start + i] - east[start + j], dy = north[start + i] - north[start + j];
+        if (!(dx * dx + dy * dy < zone2)) continue;
+        now.add(i * count + j);
+        pairs.push([i, j]);
+        if (!before.has(i * count + j)) events++;
       }
       before = now;
       this.losses.push(pairs);

@@ -1,6 +1,9 @@
 // The traffic seen from above, on a canvas. Nothing in it depends on colour: heads differ in dashes, width, side and
 // number, the two arrows in filled and hollow, losses of separation in line width and filled circles.
 const TRAIL_S = 20, ARROW_S = 20, LEAST_WEIGHT = 0.02, ZOOM = 3;
+// Where aircraft stand closer than ROOMY pixels on average they are drawn smaller, where closer than CROWDED without
+// waypoints and numbers; zoomed in, there is as much room as for ZOOMED aircraft.
+const ROOMY = 36, CROWDED = 24, ZOOMED = 64;
 const HEADS = [
   { colour: "--c2", dashes: [], width: 7 },
   { colour: "--c3", dashes: [9, 5], width: 5 },
@@ -47,34 +50,38 @@ class Picture {
     const own = places.get(ownship);
     this.aim(flight, view.isZoomed && own);
     for (const place of places.values()) { place.x = this.x(place.east); place.y = this.y(place.north); }
-    this.seen = [...places.values()];
+    this.seen = [...places.values()].filter((place) => this.isInside(place));
 
     const losses = isOver ? [] : flight.losses[step], conflicts = isOver ? [] : flight.conflicts[step];
     const looks = own ? flight.looks(step, ownship) : [];
     const shown = looks.filter((look) => look.weights.some((w, head) => w >= LEAST_WEIGHT && !view.hidden.has(head)));
     const lost = new Set(losses.flat());
-    const marked = new Set([...shown.map((look) => look.intruder), ownship, ...lost]);
+    const marked = new Set([...shown.map((look) => look.intruder), ownship, ...(this.isCrowded ? [] : lost)]);
     const against = new Set(conflicts.filter((pair) => pair.includes(ownship)).flat());
     for (const each of against) marked.add(each);
 
     this.drawSector(view.layout.corners_m, palette);
-    this.drawTrails(flight, step, places, palette);
-    for (const place of places.values()) {
-      pen.globalAlpha = own && !marked.has(place.aircraft) ? 0.5 : 1;
-      this.drawWaypoint(view.layout.waypoints_m[place.aircraft], palette);
-      this.drawAircraft(place, lost.has(place.aircraft), palette);
+    this.drawTrails(flight, step, palette);
+    const isClear = ({ aircraft }) => !own || marked.has(aircraft) || lost.has(aircraft);
+    for (const [alpha, part] of [[0.5, this.seen.filter((each) => !isClear(each))], [1, this.seen.filter(isClear)]]) {
+      pen.globalAlpha = alpha;
+      const numbers = [...places.values()].filter((each) => (isClear(each) ? 1 : 0.5) === alpha);
+      if (!this.isCrowded) this.drawWaypoints(numbers.map((each) => view.layout.waypoints_m[each.aircraft]), palette);
+      this.drawAircraft(part.filter((each) => !lost.has(each.aircraft)), false, palette);
+      this.drawAircraft(part.filter((each) => lost.has(each.aircraft)), true, palette);
     }
     pen.globalAlpha = 1;
     this.drawPairs(conflicts, places, palette["--ink"], [4, 4], 1.2);
     this.drawPairs(losses, places, palette["--los"], [], 3.5);
     let lines = 0;
     if (own) {
+      if (this.isCrowded) this.drawWaypoints([view.layout.waypoints_m[ownship]], palette);
       this.drawOwnship(own, view.layout.waypoints_m[ownship], palette);
       lines = this.drawLooks(own, shown, places, view);
       const decision = flight.decision(step, ownship);
       this.drawArrow(own, decision.mvp, palette, false);
       this.drawArrow(own, decision.flown, palette, true);
-      for (const aircraft of marked) {
+      for (const aircraft of this.isCrowded ? [ownship] : marked) {
         const sign = against.has(aircraft) && aircraft !== ownship ? "!" : "";
         if (places.has(aircraft)) this.drawNumber(places.get(aircraft), aircraft + sign, palette);
       }
@@ -99,14 +106,22 @@ class Picture {
   }
 
   aim(flight, centre) {
-    const { replay } = flight;
-    this.scale = this.side / (replay.unit_m * -GONE) * (centre ? ZOOM : 1);
+    const { replay } = flight, zoom = centre ? ZOOM * Math.max(1, Math.sqrt(flight.count / ZOOMED)) : 1;
+    const room = this.side / Math.sqrt(flight.count) * zoom;
+    this.size = Math.min(1, room / ROOMY);
+    this.isCrowded = room < CROWDED;
+    this.scale = this.side / (replay.unit_m * -GONE) * zoom;
     this.zone = replay.zone_m * this.scale;
     [this.middleEast, this.middleNorth] = centre ? [centre.east, centre.north] : [0, 0];
   }
 
   x(east) { return this.side / 2 + (east - this.middleEast) * this.scale; }
   y(north) { return this.side / 2 - (north - this.middleNorth) * this.scale; }
+
+  isInside({ x, y }) {
+    const margin = Math.max(this.zone, 20);
+    return Math.min(x, y) > -margin && Math.max(x, y) < this.side + margin;
+  }
 
   drawSector(corners, palette) {
     const { pen } = this;
@@ -116,12 +131,14 @@ class Picture {
     pen.closePath(); pen.stroke();
   }
 
-  drawTrails(flight, step, places, palette) {
+  // At most every second pixel of a trail is a point of its own.
+  drawTrails(flight, step, palette) {
     const { pen } = this, first = Math.max(0, step - Math.round(TRAIL_S / flight.replay.step_s));
+    const stride = Math.max(1, Math.floor(2 / (flight.replay.speed_mps / 2 * flight.replay.step_s * this.scale)));
     pen.strokeStyle = palette["--c1"]; pen.lineWidth = 1.5; pen.globalAlpha = 0.4;
     pen.beginPath();
-    for (const place of places.values()) {
-      for (let back = first; back <= step; back++) {
+    for (const place of this.seen) {
+      for (let back = first; back <= step; back += stride) {
         const at = back * flight.count + place.aircraft;
         const x = this.x(flight.east[at]), y = this.y(flight.north[at]);
         if (back === first) pen.moveTo(x, y); else pen.lineTo(x, y);
@@ -132,26 +149,36 @@ class Picture {
     pen.globalAlpha = 1;
   }
 
-  drawWaypoint([east, north], palette) {
-    const { pen } = this, x = this.x(east), y = this.y(north);
+  drawWaypoints(waypoints, palette) {
+    const { pen } = this;
     pen.strokeStyle = palette["--muted"]; pen.lineWidth = 1.2;
     pen.beginPath();
-    pen.moveTo(x - 3, y - 3); pen.lineTo(x + 3, y + 3); pen.moveTo(x - 3, y + 3); pen.lineTo(x + 3, y - 3);
+    for (const [east, north] of waypoints) {
+      const x = this.x(east), y = this.y(north);
+      pen.moveTo(x - 3, y - 3); pen.lineTo(x + 3, y + 3); pen.moveTo(x - 3, y + 3); pen.lineTo(x + 3, y - 3);
+    }
     pen.stroke();
   }
 
-  drawAircraft({ x, y, track }, isLost, palette) {
-    const { pen } = this, alpha = pen.globalAlpha, sine = Math.sin(track), cosine = Math.cos(track);
-    pen.beginPath();
-    pen.arc(x, y, this.zone / 2, 0, 2 * Math.PI);
-    pen.strokeStyle = palette[isLost ? "--los" : "--muted"]; pen.lineWidth = isLost ? 2 : 0.8;
-    if (isLost) { pen.globalAlpha = 0.25; pen.fillStyle = palette["--los"]; pen.fill(); pen.globalAlpha = alpha; }
-    pen.stroke();
-    pen.beginPath();
-    for (const [right, ahead] of [[0, 8], [5, -6], [0, -3], [-5, -6]]) {
-      pen.lineTo(x + right * cosine + ahead * sine, y + right * sine - ahead * cosine);
+  // Aircraft that look alike, in one go; a circle that the aircraft itself would hide is left out.
+  drawAircraft(places, isLost, palette) {
+    const { pen, size } = this, alpha = pen.globalAlpha, radius = this.zone / 2;
+    if (isLost || radius > 6 * size) {
+      pen.beginPath();
+      for (const { x, y } of places) { pen.moveTo(x + radius, y); pen.arc(x, y, radius, 0, 2 * Math.PI); }
+      pen.strokeStyle = palette[isLost ? "--los" : "--muted"]; pen.lineWidth = isLost ? 2 : 0.8;
+      if (isLost) { pen.globalAlpha = 0.25; pen.fillStyle = palette["--los"]; pen.fill(); pen.globalAlpha = alpha; }
+      pen.stroke();
     }
-    pen.closePath();
+    pen.beginPath();
+    for (const { x, y, track } of places) {
+      const sine = size * Math.sin(track), cosine = size * Math.cos(track);
+      pen.moveTo(x + 8 * sine, y - 8 * cosine);
+      for (const [right, ahead] of [[5, -6], [0, -3], [-5, -6]]) {
+        pen.lineTo(x + right * cosine + ahead * sine, y + right * sine - ahead * cosine);
+      }
+      pen.closePath();
+    }
     pen.fillStyle = palette[isLost ? "--los" : "--c1"]; pen.fill();
   }
 

@@ -7,10 +7,10 @@ from skyclone.datasets.errors import ConfigurationError
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"aircraft": 0}, r"expected aircraft from 1 to 1,000, got 0\. Use --aircraft 20"),
-        ({"aircraft": -3}, r"expected aircraft from 1 to 1,000, got -3"),
-        ({"aircraft": 2.5}, r"expected aircraft to be a whole number from 1 to 1,000, got 2\.5"),
-        ({"aircraft": 1001}, r"expected aircraft from 1 to 1,000, got 1001\. .*memory"),
+        ({"aircraft": 0}, r"expected aircraft from 1 to 32,000, got 0\. Use --aircraft 20"),
+        ({"aircraft": -3}, r"expected aircraft from 1 to 32,000, got -3"),
+        ({"aircraft": 2.5}, r"expected aircraft to be a whole number from 1 to 32,000, got 2\.5"),
+        ({"aircraft": 32_001}, r"expected aircraft from 1 to 32,000, got 32001\. .*numbered in int16"),
         ({"max_steps": 0}, r"expected max_steps from 1 to 32,000, got 0\. Steps are stored as int16"),
         ({"max_steps": 40_000}, r"expected max_steps from 1 to 32,000, got 40000"),
         ({"step_s": 0.0}, r"expected step_s above 0, got 0\.0"),

@@ -1,5 +1,6 @@
 import doctest
 import sys
+from unittest import mock
 
 import gymnasium
 import numpy as np
@@ -10,6 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 from skyclone.collect import environments, scenarios
+from skyclone.collect.airspace import neighbours
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.environments import SectorEnv, SectorVectorEnv, register_environments
 from skyclone.collect.flying.flight import TeacherPilot, advise, fly
@@ -39,6 +41,25 @@ def soon_there(monkeypatch):
 
 def same(first, second):
     return data_equivalence(first, second, exact=True)
+
+
+def test_by_lists_of_neighbours_the_same_is_seen_and_flown():
+    config, flights = WorldConfig(aircraft=12, max_steps=15, reward="detour"), []
+    for few in (3, 1000):
+        with mock.patch.object(neighbours, "FEW", few):
+            envs = SectorVectorEnv(3, config, "ego:intruders=4", teacher="mvp:margin=1.5")
+            observation, infos = envs.reset(seed=1)
+            flight = [observation]
+            assert (envs.episodes.world.pairs.listed is None) == (few == 1000)
+            for _ in range(config.max_steps + 2):  # over the end: who is stopped by the clock is still seen
+                observation, reward, *ends, infos = envs.step(infos["teacher_action"])
+                flight += [observation, {"reward": reward, "action": infos["teacher_action"]}, *ends]
+        flights.append(flight)
+    for one, other in zip(*flights, strict=True):
+        for name, values in one.items() if isinstance(one, dict) else [(..., one)]:
+            expected = other[name]
+            assert values.shape == expected.shape
+            np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-3)
 
 
 # --- the official checkers ---

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from skyclone.collect import scenarios
 from skyclone.collect.airspace.sector import along_perimeter, contains
@@ -83,6 +84,16 @@ def test_crossing_is_two_streams_at_an_angle(angle_deg):
     assert np.degrees(np.arccos(way[0] @ way[5])) == pytest.approx(angle_deg, abs=1e-6)
     np.testing.assert_allclose(np.hypot(*layout.waypoint_m.T), 935)
     assert gaps(layout.position_m).min() >= 125
+
+
+@pytest.mark.parametrize(("name", "aircraft"), [("sector", 5000), ("random-n", 5000), ("crossing", 500)])
+def test_many_aircraft_fit_at_the_reference_density(name, aircraft):
+    here, scale = WorldConfig(), aircraft / 20
+    radius_m, area_m2 = here.sector_radius_m * scale**0.5, here.sector_area_m2 * scale
+    config = WorldConfig(scenario=name, aircraft=aircraft, sector_radius_m=radius_m, sector_area_m2=area_m2)
+    positions = lay_out(config, 0, 0).position_m
+    distance, _ = cKDTree(positions).query(positions, k=2)
+    assert distance[:, 1].min() >= 125
 
 
 def test_random_n_draws_every_number():

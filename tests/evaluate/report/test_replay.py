@@ -1,11 +1,13 @@
 import base64
 from math import degrees
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 from skyclone.collect import teachers
+from skyclone.collect.airspace import neighbours
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.arithmetic import compiling
 from skyclone.collect.collector import labelling
@@ -43,6 +45,20 @@ def test_a_flight_is_recorded_step_by_step(evaluated, replay):
             assert len(_array(flight.decisions, DECISION, -1)) == is_flying.sum()
             assert all(0 <= code < flight.steps * count * count for code in flight.conflicts)
             assert len(flight.conflicts) == evaluation.figures[name].conflict_steps[number]
+
+
+def test_by_lists_of_neighbours_the_same_is_recorded(evaluated):
+    evaluation, loaded = evaluated
+    run = loaded[evaluation.plan.contenders[-1].name]
+    config, replays = WorldConfig(aircraft=40, max_steps=8), []
+    for few in (3, 1000):
+        with mock.patch.object(neighbours, "FEW", few):
+            assert (World(config, 1, [0]).pairs.listed is None) == (few == 1000)
+            replays.append(record([run], config, 1, range(1)).contenders[0].flights[0])
+    lists, dense = replays
+    assert lists.conflicts == dense.conflicts != []
+    assert lists.attention.intruders == dense.attention.intruders
+    assert lists.positions == dense.positions
 
 
 def test_positions_are_exact_to_a_few_centimetres(replay):

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
+from skyclone.collect.airspace import neighbours
 from skyclone.collect.airspace.dynamics import advance
 from skyclone.collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from skyclone.collect.airspace.world_config import WorldConfig
@@ -86,6 +88,22 @@ def test_with_nobody_there_nothing_is_changed() -> None:
     assert (window.rows, number(window.cost)) == (0, 0)
     assert analytic.update(network, analytic.make_optimizer(network, config), window, config) == 0
     assert all(torch.equal(one, other) for one, other in zip(before, network.parameters()))
+
+
+def test_by_lists_of_neighbours_a_window_costs_the_same() -> None:
+    config = replace(SMALL, aircraft=16, sector_radius_m=400.0, sector_area_m2=300_000.0)
+    view, costs, gradients = View("ego", intruders=3), [], []
+    for few in (3, 1000):
+        network = network_of(view)
+        with mock.patch.object(neighbours, "FEW", few):
+            world = World(config, 3, range(3), sight=neighbours.sight_of(config, 2))  # lists too short for both
+            assert (world.pairs.listed is None) == (few == 1000)
+            window = analytic.fly_window(world, network, view, AnalyticConfig(window=12))
+        window.cost.backward()
+        costs.append(window.cost.detach())
+        gradients.append(torch.cat([each.grad.flatten() for each in network.parameters() if each.grad is not None]))
+    torch.testing.assert_close(*costs)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
 # --- what is trained is what is flown ---
