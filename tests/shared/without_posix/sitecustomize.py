@@ -6,6 +6,7 @@ file that this process has open can be neither renamed nor removed.
 
 import builtins
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -87,6 +88,7 @@ def hide(module: ModuleType, names: list[str]) -> None:
 builtins.__import__ = import_
 # numba tries with one whether it can write its cache; an open file that has no name any more is POSIX's
 tempfile.TemporaryFile = tempfile.NamedTemporaryFile
+shutil._use_fd_functions = False  # it opens folders to empty them; it asked before `os.open` was ours
 os.open, os.replace, os.rename, os.unlink, os.remove = open_, replace, rename, unlink, unlink
 hide(os, OS_NAMES)
 hide(signal, SIGNAL_NAMES)
