@@ -93,7 +93,7 @@ def test_wrong_use(arguments, message):
         (["--baselines", "mvp:margin=wide"], "expected a number for margin, got 'wide'"),
         (["runs/nowhere"], "Train one with `skyclone train"),
         (["--scenario", "maze"], "unknown scenario 'maze'"),
-        (["--aircraft", 5000], "expected aircraft from 1 to 1,000, got 5000"),
+        (["--aircraft", 50000], "expected aircraft from 1 to 32,000, got 50000"),
         (["--device", "abacus"], "no device 'abacus'"),
     ],
 )
