@@ -170,7 +170,11 @@ def _around(
     columns, rows, cell_m = grid
     row, column = cell // columns, cell % columns
     farthest = max(max(row, rows - 1 - row), max(column, columns - 1 - column))
-    reach2, used, ring, seen2 = reach_m * reach_m * _SLACK, 0, 0, inf
+    reach2, used, ring, seen2, last = reach_m * reach_m * _SLACK, 0, 0, inf, max(seen - 1, 0)
+    for k in range(seen):
+        best[k] = inf
+    if seen == 0:
+        best[0] = -inf
     while True:
         for line in range(max(row - ring, 0), min(row + ring, rows - 1) + 1):
             step = 1 if ring == 0 or abs(line - row) == ring else 2 * ring
@@ -181,16 +185,27 @@ def _around(
                     if number[place] == a:
                         continue
                     east, north = near[place, 0] - state[0, a], near[place, 1] - state[1, a]
-                    kept[used], square[used] = number[place], east * east + north * north
-                    velocity_east, velocity_north = near[place, 2] - state[2, a], near[place, 3] - state[3, a]
-                    is_met[used] = (
-                        square[used] <= reach2
-                        if is_all
-                        else _meets(east, north, velocity_east, velocity_north, square[used], zone_m, lookahead_s)
+                    distance2 = east * east + north * north
+                    if distance2 > reach2 and distance2 > best[last] * _SLACK:
+                        continue
+                    if distance2 < best[last]:
+                        _note(distance2, seen, best)
+                    kept[used], square[used] = number[place], distance2
+                    is_met[used] = not distance2 > reach2 and (
+                        is_all
+                        or _meets(
+                            east,
+                            north,
+                            near[place, 2] - state[2, a],
+                            near[place, 3] - state[3, a],
+                            distance2,
+                            zone_m,
+                            lookahead_s,
+                        )
                     )
                     used += 1
         if ring >= min(1, farthest):
-            seen2 = _seen2(square, used, seen, best) * _SLACK
+            seen2 = best[last] * _SLACK if seen else -inf
             sure_m = ring * cell_m / _SLACK  # everyone that near has been looked at
             if ring >= farthest or max(reach2, seen2) <= sure_m * sure_m:
                 break
@@ -225,20 +240,10 @@ def _meets(
 
 
 @inner
-def _seen2(square: np.ndarray, used: int, seen: int, best: np.ndarray) -> float:
-    """Return the square of the distance to the last of the nearest `seen`; infinite if there are fewer."""
-    if used < seen:
-        return inf
-    if seen == 0:
-        return -inf
-    count = 0
-    for k in range(used):
-        if count == seen and square[k] >= best[count - 1]:
-            continue
-        place = min(count, seen - 1)
-        while place > 0 and best[place - 1] > square[k]:
-            best[place] = best[place - 1]
-            place -= 1
-        best[place] = square[k]
-        count = min(count + 1, seen)
-    return best[seen - 1]
+def _note(square: float, seen: int, best: np.ndarray) -> None:
+    """Insert a value among the least `seen`, which are in ascending order."""
+    place = seen - 1
+    while place > 0 and best[place - 1] > square:
+        best[place] = best[place - 1]
+        place -= 1
+    best[place] = square
