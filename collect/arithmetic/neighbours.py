@@ -191,17 +191,9 @@ def _around(
                     if distance2 < best[last]:
                         _note(distance2, seen, best)
                     kept[used], square[used] = number[place], distance2
+                    v_east, v_north = near[place, 2] - state[2, a], near[place, 3] - state[3, a]
                     is_met[used] = not distance2 > reach2 and (
-                        is_all
-                        or _meets(
-                            east,
-                            north,
-                            near[place, 2] - state[2, a],
-                            near[place, 3] - state[3, a],
-                            distance2,
-                            zone_m,
-                            lookahead_s,
-                        )
+                        is_all or _meets(east, north, v_east, v_north, distance2, zone_m, lookahead_s)
                     )
                     used += 1
         if ring >= min(1, farthest):

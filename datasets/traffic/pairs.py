@@ -94,10 +94,20 @@ def pairs_of(traffic: Traffic) -> Pairs:
 
 def pairs_listed(traffic: Traffic, listed: Listed) -> Pairs:
     """Return the listed pairs of (B, N) traffic, (B, N, J)."""
-    shape = listed.number.shape
-    row = torch.arange(traffic.east_m.numel(), device=traffic.east_m.device)
-    _, pairs = pairs_among(traffic, row, listed.number.flatten(0, 1))
-    return Pairs._make((*(quantity.view(shape) for quantity in pairs[:6]), listed))
+    number = listed.number
+    episodes, aircraft, _ = number.shape
+    device = number.device
+    first = aircraft * torch.arange(episodes, device=device).view(-1, 1, 1)
+    place = (number + first).flatten()  # in all B N
+
+    def relative(quantity: Tensor) -> Tensor:
+        return quantity.reshape(-1).index_select(0, place).view(number.shape).sub_(quantity.unsqueeze(-1))
+
+    quantities = (traffic.east_m, traffic.north_m, traffic.velocity_east_mps, traffic.velocity_north_mps)
+    east, north, velocity_east, velocity_north = map(relative, quantities)
+    is_pair = number != torch.arange(aircraft, device=device).unsqueeze(-1)  # who does not fly is in no list
+    distance2 = _distance2(east, north, is_pair)
+    return Pairs(east, north, velocity_east, velocity_north, distance2, is_pair, listed)
 
 
 def _relative(quantities: tuple[Tensor, Tensor, Tensor, Tensor], is_pair: Tensor) -> Pairs:
