@@ -166,7 +166,7 @@ BESIDE := training finetuning
 $(VENV)-bench/.installed: $(VENV)/.developer
 	@echo "Installing into $(VENV)-bench: Stable-Baselines3 and imitation, beside skyclone" >&2
 	@$(PYTHON) -m venv $(VENV)-bench
-	@$(subst $(BIN),$(VENV)-bench/bin,$(PIP)) torch pydantic scipy pyarrow h5py click filelock tqdm safetensors jinja2 \
+	@$(subst $(BIN),$(VENV)-bench/bin,$(PIP)) torch numba pydantic scipy pyarrow h5py click filelock tqdm safetensors jinja2 \
 		tensorboard
 	@$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check stable-baselines3 imitation==1.0.1
 	@$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
