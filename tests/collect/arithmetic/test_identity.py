@@ -56,9 +56,10 @@ def test_the_command_makes_one_dataset_under_every_vector_extension(tmp_path: Pa
         "1",
     ]
     running = {}
-    for capability in _capabilities():  # side by side: nearly all of their time is the start of Python and torch
+    # side by side: nearly all of their time is the start of Python and torch; and with other numbers of threads
+    for threads, capability in enumerate(_capabilities(), start=1):
         command = [sys.executable, "-m", "skyclone", "collect", "--out", str(tmp_path / capability), *options]
-        environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": str(threads)}
         running[capability] = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     assert [process.wait(280) for process in running.values()] == [0] * len(running)
     found = set()
