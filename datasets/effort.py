@@ -4,7 +4,6 @@ What cannot fit into memory or onto the disk, or would take a hundred years, is 
 of the disk is said, and begun. The figures are rough: no more than orders of magnitude are judged by them.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,8 +11,9 @@ from pathlib import Path
 
 from .errors import ConfigurationError
 from .files.storage import Folder
+from .machine import memory_bytes
 
-FLOWN_BY_RULE, FLOWN_BY_NETWORK, LEARNED, TUNED = 400_000, 50_000, 100_000, 25_000
+FLOWN_BY_RULE, FLOWN_BY_NETWORK, LEARNED, TUNED = 1_000_000, 50_000, 100_000, 25_000
 """Rows a second on one core: flown by a teacher, by a network; cloned; fine-tuned (docs/results.md)."""
 BYTES_STORED = 20
 """Of a row on disk."""
@@ -21,7 +21,7 @@ BYTES_FLOWN, BYTES_OF_PAIR, PAIRED = 150, 100, 64
 """At least, of a row that is kept in memory while it is flown, and of each pair of aircraft at one moment; an
 aircraft is paired with so many others at most, as far as can be said before it flies."""
 SHARE_FLOWN = 1 / 3
-"""Of the steps until the time limit, that an aircraft flies."""
+"""Of the aircraft at the start, how many fly on average."""
 
 LONG_S, LONGEST_S = 3600.0, 100 * 365.25 * 86_400
 _LARGE = 0.5  # of the free disk
@@ -74,23 +74,15 @@ def weigh(
         say(f"Warning: {what}: about {in_time(seconds)}{room}. Ctrl-C stops it. To make it less, use {less}.")
 
 
-def memory_of_flight(episodes: int, aircraft: int, max_steps: int) -> float:
+def memory_of_flight(episodes: int, aircraft: int, steps: float) -> float:
     """Return the bytes of memory that episodes take which are flown at once, at least; of 0 steps none are kept."""
     pairs = float(episodes) * aircraft * min(aircraft, PAIRED)
-    return rows_of(episodes, aircraft, max_steps) * BYTES_FLOWN + pairs * BYTES_OF_PAIR
+    return rows_of(episodes, aircraft, steps) * BYTES_FLOWN + pairs * BYTES_OF_PAIR
 
 
-def rows_of(episodes: int, aircraft: int, max_steps: int) -> float:
-    """Return how many rows episodes come to, about."""
-    return float(episodes) * aircraft * max(1.0, max_steps * SHARE_FLOWN) if max_steps else 0.0
-
-
-def memory_bytes() -> int | None:
-    """Return how much memory the machine has; None where that cannot be known."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return None
+def rows_of(episodes: int, aircraft: int, steps: float) -> float:
+    """Return how many rows episodes come to in which each aircraft flies so many steps."""
+    return float(episodes) * aircraft * steps
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -106,7 +98,7 @@ def free_bytes(folder: Path) -> int | None:
 def in_bytes(count: float) -> str:
     """Return a number of bytes for people: `1.4 TB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
+        if count < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:,.1f} TB"

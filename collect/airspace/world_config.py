@@ -82,6 +82,12 @@ class WorldConfig(Config):
         default=EMBEDDED, description="What they fly in; bluesky takes :simdt_s=0.05, its time step."
     )
 
+    @property
+    def flight_steps(self) -> float:
+        """Steps that an aircraft flies, for estimates: across the sector, or a third of the time limit if less."""
+        across = 2.0 * self.sector_radius_m / (self.cruise_mps * self.step_s)
+        return max(1.0, min(across, self.max_steps / 3.0))
+
     def __post_init__(self) -> None:
         if not self.min_speed_mps <= self.cruise_mps <= self.max_speed_mps:
             raise ConfigurationError(

@@ -175,7 +175,7 @@ def collect(
     load_pilot = None if config.pilot == TEACHER else load_pilot
     _check_engine(engine)
     other: OtherArithmetic = spec.find(other_arithmetic, "other_arithmetic", {str(x): x for x in OtherArithmetic})
-    wanted = _wanted(folder, config, load_pilot, shards, workers, report)
+    wanted = _wanted(folder, config, load_pilot, shards, None if engine == "ray" else workers or 1, report)
     writer = DatasetWriter(folder, wanted, report, other, shards)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
@@ -224,7 +224,9 @@ def _wanted(
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(config.world, config.seed, 0)
-    config.weigh(folder, len(shards or range(wanted.shard_count)), workers or 1, report)
+    numbers, there = shards or range(wanted.shard_count), sizes(folder / SHARD_FOLDER)
+    lacking = len(numbers) - (sum(wanted.shard_name(index) in there for index in numbers) if there else 0)
+    config.weigh(folder, lacking, workers, report)
     if is_teacher and (line := why_not(config.world, config.parsed_teacher)):
         report(line)
     return wanted

@@ -1,15 +1,14 @@
 """What to collect: one frozen config, whose manifest lies in the dataset."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ...datasets import effort, spec
 from ...datasets.config import Config, config
-from ...datasets.files.manifest import SHARD_FOLDER, SUFFIXES, Manifest
-from ...datasets.files.storage import Folder, sizes
+from ...datasets.files.manifest import SUFFIXES, Manifest
+from ...datasets.files.storage import Folder
 from ...datasets.provenance import code_version, package_versions
 from ..airspace.world_config import WorldConfig
 
@@ -87,29 +86,29 @@ class CollectConfig(Config):
             arithmetic=self.arithmetic,
         )
 
-    def weigh(self, folder: Folder, shards: int, workers: int, say: Callable[[str], None]) -> None:
+    def weigh(self, folder: Folder, shards: int, workers: int | None, say: Callable[[str], None]) -> None:
         """Refuse what cannot fit, and say what takes very long.
 
         Args:
-            folder: Where it goes; what lies there already is taken for a part of it.
-            shards: How many are wanted.
-            workers: How many are made at once.
+            folder: Where it goes.
+            shards: How many have to be made.
+            workers: How many are made at once by this machine; None if others make them, of whom nothing is known.
             say: Receives a line for people.
 
         Raises:
             ConfigurationError: It fits neither into memory nor onto the disk, or would take a hundred years.
         """
         world, at_once = self.world, min(self.episodes, self.episodes_per_shard)
-        episodes, workers = min(self.episodes, shards * at_once), min(workers, shards)
-        rows = effort.rows_of(episodes, world.aircraft, world.max_steps)
+        episodes, at_work = min(self.episodes, shards * at_once), min(workers or 0, shards)
+        rows = effort.rows_of(episodes, world.aircraft, world.flight_steps)
         rate = effort.FLOWN_BY_RULE if self.pilot == TEACHER else effort.FLOWN_BY_NETWORK
-        there = sum(sizes(folder / SHARD_FOLDER).values()) if isinstance(folder, Path) else 0
         effort.weigh(
-            f"{episodes:,} episodes of {world.aircraft} aircraft, {at_once:,} at once",
+            f"{episodes:,} episodes of {world.aircraft} aircraft, {at_once:,} at once"
+            + (f" in each of {at_work} workers" if at_work > 1 else ""),
             say,
-            seconds=rows / rate / workers,
-            memory=workers * effort.memory_of_flight(at_once, world.aircraft, world.max_steps),
-            disk=rows * effort.BYTES_STORED - there,
+            seconds=rows / rate / at_work if at_work else 0.0,
+            memory=at_work * effort.memory_of_flight(at_once, world.aircraft, world.flight_steps),
+            disk=rows * effort.BYTES_STORED,
             folder=folder,
-            less="fewer --episodes or --episodes-per-shard",
+            less="fewer --episodes, --episodes-per-shard or --workers",
         )

@@ -179,9 +179,14 @@ def fly_scenarios(
     rules = rules_of_pilot(pilot, config)
     if rules is not None:
         return _fly_compiled(rules, config, seed, episodes, progress)
-    size = len(episodes) if config.aircraft <= FEW else max(1, _AT_ONCE // config.aircraft)
+    size = at_once(len(episodes), config.aircraft)
     chunks = [episodes[first : first + size] for first in range(0, len(episodes), size)]
     return join([_fly_in_torch(pilot, config, seed, chunk, device, progress) for chunk in chunks])
+
+
+def at_once(episodes: int, aircraft: int) -> int:
+    """Return how many of so many episodes are flown side by side in torch."""
+    return episodes if aircraft <= FEW else max(1, min(episodes, _AT_ONCE // aircraft))
 
 
 def _fly_in_torch(

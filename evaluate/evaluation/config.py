@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ...collect.airspace.world_config import WorldConfig
+from ...collect.airspace.world_config import EMBEDDED, WorldConfig
 from ...datasets import effort
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError
@@ -88,15 +88,22 @@ class EvaluationConfig(Config):
         Raises:
             ConfigurationError: It cannot be flown on this machine.
         """
-        world, at_once = self.world, min(self.batch, self.scenarios)
+        from ...collect.flying.figures import at_once as flown_at_once  # torch: only where something is flown
+
+        world = self.world
+        at_once = flown_at_once(min(self.batch, self.scenarios), world.aircraft)
         flying = workers * effort.memory_of_flight(at_once, world.aircraft, 0) if self.device == "cpu" else 0.0
         resamples = 2.0 * self.scenarios * self.bootstrap * 8
-        rows = effort.rows_of(self.scenarios, world.aircraft, world.max_steps) * len(self.flown)
+        rows = effort.rows_of(self.scenarios, world.aircraft, world.flight_steps)
+        networks = len(self.flown)
+        if world.simulator == EMBEDDED:
+            networks = sum(contender.is_run for contender in self.flown)
+        rules = len(self.flown) - networks
         effort.weigh(
             f"{self.scenarios:,} scenarios of {world.aircraft} aircraft, {at_once:,} at once, for each of "
             f"{len(self.flown)} that fly, and {self.bootstrap:,} resamples",
             say,
-            seconds=rows / effort.FLOWN_BY_NETWORK / workers,
+            seconds=rows * (networks / effort.FLOWN_BY_NETWORK + rules / effort.FLOWN_BY_RULE) / workers,
             memory=max(flying, resamples),
             less="fewer --scenarios, --batch or --bootstrap",
         )

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from skyclone.datasets import effort
+from skyclone.datasets import machine as machine_module
 from skyclone.datasets.errors import ConfigurationError
 
 YEAR_S = 365.25 * 86_400
@@ -62,18 +63,28 @@ def test_a_small_disk_is_simply_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(disk=9e8) == []
 
 
+def test_a_container_s_memory_is_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(machine_module, "_MEMORY", limit)
+    there = machine_module.memory_bytes()
+    for text, expected in (("1000000", 1_000_000), ("max", there), (f"{2**70}", there)):
+        limit.write_text(text)
+        assert machine_module.memory_bytes() == expected
+
+
 def test_what_episodes_come_to() -> None:
-    assert effort.rows_of(10, 20, 300) == pytest.approx(20_000)
+    assert effort.rows_of(10, 20, 100.0) == 20_000
     assert effort.memory_of_flight(10, 20, 0) == 10 * 400 * effort.BYTES_OF_PAIR
-    assert effort.memory_of_flight(10, 20, 300) == pytest.approx(400_000 + 20_000 * effort.BYTES_FLOWN)
+    assert effort.memory_of_flight(10, 20, 100.0) == pytest.approx(400_000 + 20_000 * effort.BYTES_FLOWN)
 
 
 def test_sizes_and_times_for_people() -> None:
-    assert [effort.in_bytes(count) for count in (999, 1500, 2e9, 6.4e15)] == [
+    assert [effort.in_bytes(count) for count in (999, 1500, 2e9, 6.4e15, 999.7e9)] == [
         "999 bytes",
         "1.5 kB",
         "2 GB",
         "6,400.0 TB",
+        "1.0 TB",
     ]
     times = [effort.in_time(seconds) for seconds in (59, 300, 8000, 3 * 86_400, 1500 * YEAR_S)]
     assert times == ["59 seconds", "5 minutes", "2 hours", "3 days", "1,500 years"]

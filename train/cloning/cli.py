@@ -46,17 +46,14 @@ def _processes(config: CloningConfig, data: tuple[Folder, ...], device: str) -> 
     return max(1, min(processors(), config.batch_size // ROWS_EACH, MOST_PROCESSES))
 
 
-def _weigh(config: CloningConfig, data: tuple[Folder, ...], processes: int) -> None:
-    """Say what takes very long, and refuse what never ends."""
-    from ...datasets import open_dataset
-
-    rows = config.epochs * sum(open_dataset(path).rows for path in data)
+def _weigh(config: CloningConfig, rows: int, processes: int) -> None:
+    """Say what takes very long, and refuse what never ends; `rows` are those of an epoch."""
     limit_s = config.max_seconds or math.inf
-    what = f"{config.epochs:,} epochs of {rows // config.epochs:,} rows"
+    what = f"{config.epochs:,} epochs of {rows:,} rows"
     effort.weigh(
         what if config.max_seconds is None else f"{what}, at most {limit_s:,.0f} seconds",
         say,
-        seconds=min(rows / effort.LEARNED / processes, limit_s),
+        seconds=min(config.epochs * rows / effort.LEARNED / processes, limit_s),
         less="fewer --epochs, or --max-seconds",
     )
 
@@ -115,7 +112,7 @@ def train(
     """Clone the teacher: fit a network to a dataset (behavioural cloning)."""
     from ...datasets import open_dataset
     from ..runs.device import choose_device
-    from ..runs.processes import joined
+    from ..runs.processes import is_first, joined
     from .run import Cloning
 
     config = CloningConfig.of(ctx.params["model"])
@@ -127,7 +124,8 @@ def train(
         raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")
 
     count = processes or _processes(config, data, choose_device(device).type)
-    _weigh(config, data, count)
+    if is_first():
+        _weigh(config, sum(open_dataset(path).rows for path in data), count)
     with joined(device, count) as (together, own):
         datasets = together.together(lambda: [open_dataset(path) for path in data])
         Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together).train()

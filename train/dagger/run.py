@@ -139,7 +139,7 @@ class Dagger:
         """Refuse what cannot fit, and say what takes very long."""
         config, world, rounds = self.config, self.world, self.config.rounds
         flown, others = (
-            effort.rows_of(rounds * each, world.aircraft, world.max_steps)
+            effort.rows_of(rounds * each, world.aircraft, world.flight_steps)
             for each in (config.episodes, config.probe + config.gate_scenarios)
         )
         stored = sum(dataset.rows for dataset in self.datasets)

@@ -122,7 +122,7 @@ class Finetuning:
         seen = self.view.seen(most) * self.view.intruder_features
         kept = 4.0 * length * config.envs * most * seen * effort.SHARE_FLOWN  # bytes of observations
         flown = effort.memory_of_flight(max(config.envs, config.gate_scenarios), most, 0)
-        gate_rows = 2 * effort.rows_of(config.gate_scenarios, most, world.max_steps)
+        gate_rows = 2 * effort.rows_of(config.gate_scenarios, most, world.flight_steps)
         effort.weigh(
             f"{config.steps:,} agent-steps in {config.envs:,} episodes of {most} aircraft, {length:,} steps at "
             f"once, and {config.gate_scenarios:,} gate scenarios",

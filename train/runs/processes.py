@@ -182,6 +182,11 @@ def joined(device: str, count: int = 1) -> Iterator[tuple[Processes, str]]:
             _ended(helper)
 
 
+def is_first() -> bool:
+    """Return whether this process is the one of its run that speaks, before it has joined the others."""
+    return _whole("RANK", 0) == 0
+
+
 def _whole(name: str, default: int) -> int:
     """Return a whole number of the environment; sizes are 1 or more, others 0 or more."""
     text, least = os.environ.get(name, str(default)), int(name.endswith("SIZE"))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import action_towards
-from skyclone.datasets import Snapshots, open_dataset
+from skyclone.datasets import Snapshots, effort, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.datasets.files.arithmetic import OtherArithmetic
 from skyclone.datasets.files.manifest import load_manifest
@@ -460,3 +461,34 @@ def test_a_world_of_another_reward_has_that_world_s_rewards(tmp_path: Path) -> N
         )
         reward = world.step(action).reward[0, table["aircraft"][now]].numpy()
         np.testing.assert_allclose(table["reward"][now], reward, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"world": WorldConfig(max_steps=32_000), "episodes": 1000},  # flights end at their waypoints
+        {"world": WorldConfig(aircraft=100), "episodes": 100_000},
+    ],
+)
+def test_what_can_be_done_is_not_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any]):
+    monkeypatch.setattr(effort, "memory_bytes", lambda: 8e9)
+    monkeypatch.setattr(effort, "free_bytes", lambda folder: 1e12)
+    config = CollectConfig(**options)
+    config.weigh(tmp_path, 100, 4, lambda line: None)
+    config.weigh(tmp_path, 100, None, lambda line: None)  # a cluster's memory is not this machine's
+
+
+def test_a_refusal_names_the_workers_that_are_too_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(effort, "memory_bytes", lambda: 8e9)
+    config = CollectConfig(world=WorldConfig(aircraft=200), episodes=100_000)
+    with pytest.raises(ConfigurationError, match=r"128 at once in each of 96 workers.* or --workers"):
+        config.weigh(tmp_path, 500, 96, lambda line: None)
+
+
+def test_what_is_there_takes_no_more_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    config = CollectConfig(world=WorldConfig(aircraft=2, max_steps=5), episodes=2, episodes_per_shard=1)
+    collect(tmp_path / "data", config)
+    monkeypatch.setattr(effort, "LONG_S", -1.0)  # everything is said
+    lines: list[str] = []
+    collect(tmp_path / "data", config, report=lines.append)
+    assert lines[0].startswith("Warning: 0 episodes of 2 aircraft")
