@@ -227,8 +227,7 @@ def _meets(
     speed2 = max(velocity_east * velocity_east + velocity_north * velocity_north, _LEAST_SPEED2)
     path = approach + time_s * speed2
     is_soon = (path > 0.0) | (distance2 + time_s * (approach + path) < zone2)
-    # not "approach >= 0": a velocity that is no number rules nobody out
-    return (distance2 < zone2) | (is_soon & (not approach >= 0.0) & (not cross * cross >= zone2 * speed2))
+    return (distance2 < zone2) | (is_soon & (approach < 0.0) & (cross * cross < zone2 * speed2))
 
 
 @inner
