@@ -95,16 +95,17 @@ def beside_bluesky(turns: int) -> None:
         print("BlueSky is not installed: pip install 'skyclone[bluesky]'")
         return
     for aircraft in (200, 2000):
-        ratios = []
-        for _ in range(turns):
-            costs = []
-            for name, simulator in ((BLUESKY_MVP, "bluesky"), ("mvp", "embedded")):
+        found: tuple[list[float], list[float]] = ([], [])
+        for turn in range(turns + 1):
+            for costs, name, simulator in zip(found, (BLUESKY_MVP, "mvp"), ("bluesky", "embedded"), strict=True):
                 config = world_of(aircraft, 10, simulator=simulator)
                 pilot = load(name_all([], name)[0], config).pilot
-                costs.append(cost_of(lambda _, p=pilot, c=config: int(fly_scenarios(p, c, 0, [0]).steps.sum()), 0))
-            ratios.append(costs[0] / costs[1])
+                cost = cost_of(lambda _, p=pilot, c=config: int(fly_scenarios(p, c, 0, [0]).steps.sum()), 0)
+                if turn:  # the first one starts BlueSky
+                    costs.append(cost)
+        ratios = [theirs / ours for theirs, ours in zip(*found, strict=True)]
         print(
-            f"  {aircraft:5d} aircraft: BlueSky {costs[0]:9.1f} us, ours {costs[1]:6.2f} us, "
+            f"  {aircraft:5d} aircraft: BlueSky {median(found[0]):9.1f} us, ours {median(found[1]):6.2f} us, "
             f"{median(ratios):.0f} times [{min(ratios):.0f} to {max(ratios):.0f}]"
         )
 
