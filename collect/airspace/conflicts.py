@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.traffic.pairs import Pairs
+from ...datasets.traffic.state import Traffic
 
 LEAST_SPEED2_M2PS2 = 1e-6  # as BlueSky: |v|^2 is not taken below this, so identical velocities divide by no zero
 
@@ -51,6 +52,15 @@ class Conflicts(NamedTuple):
     def distance_m(self) -> Tensor:
         """Present distance, (P,)."""
         return torch.hypot(self.east_m, self.north_m)
+
+
+def that_count(conflicts: Conflicts, traffic: Traffic) -> Conflicts:
+    """Return the conflicts of (B, N) traffic without those of two aircraft that both hover."""
+    if traffic.is_hovering is None:
+        return conflicts
+    episode, own, intruder = conflicts[:3]
+    counts = ~(traffic.is_hovering[episode, own] & traffic.is_hovering[episode, intruder])
+    return Conflicts(*(tensor[counts] for tensor in conflicts))
 
 
 def detect(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Tensor:

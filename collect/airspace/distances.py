@@ -6,6 +6,15 @@ from torch import Tensor
 from ...datasets.traffic.state import Traffic
 from .world_config import WorldConfig
 
+STALL_S = 60.0
+"""Who comes no nearer to its waypoint for so long, by a tenth of its way at cruise speed, has stalled."""
+STALL_SHARE = 0.1
+
+
+def stall_m(config: WorldConfig) -> float:
+    """Return how much nearer to its waypoint an aircraft comes in `STALL_S` if it makes progress, m."""
+    return STALL_SHARE * config.cruise_mps * STALL_S
+
 
 def distance_flown(before: Traffic, after: Traffic, config: WorldConfig) -> Tensor:
     """Return the distance flown in a step, (B, N) m: the integral of the speed.

@@ -39,7 +39,7 @@ def seed_reward(config: WorldConfig, change: Change) -> Tensor:
     reward[in_los] -= 10.0 * (pairs.distance2_m2[in_los] < zone * zone).sum(-1)
     nearness = (2.0 - nearest / zone).clamp_(0.0, 1.0)
     reward.sub_(nearness, alpha=0.5)
-    return reward.masked_fill_(~before.is_flying, 0.0)
+    return reward.masked_fill_(~before.is_piloted, 0.0)
 
 
 def _seed() -> Reward:

@@ -21,6 +21,8 @@ from . import compiled
 from .compiled import encountered, fly_chunks, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
+from .itinerary import Itinerary
+from .progress import Progress
 from .world import World
 
 _AT_ONCE = 4096  # aircraft in torch at the most where there are many, but one episode at the least: as in the cache
@@ -51,6 +53,8 @@ class Figures:
         at_waypoint: Aircraft that reached their waypoint.
         left_sector: Aircraft that left the sector.
         time_limit: Aircraft that ran into the time limit.
+        stalled: Aircraft that at some time came no nearer to their waypoint for `STALL_S`; see `Progress`.
+        no_fly_steps: Aircraft-steps inside a no-fly polygon.
         effort: Sum over aircraft-steps of the mean of |turn| and |speed change| in action units.
         nearest_m: (S, N) smallest distance of each aircraft to any other; infinite where there was none.
     """
@@ -72,6 +76,8 @@ class Figures:
     at_waypoint: np.ndarray
     left_sector: np.ndarray
     time_limit: np.ndarray
+    stalled: np.ndarray
+    no_fly_steps: np.ndarray
     effort: np.ndarray
     nearest_m: np.ndarray
 
@@ -90,18 +96,23 @@ class FigureCounter:
 
     Args:
         config: The world.
+        config: The world.
         start: (B, N) traffic at the start.
+        itinerary: Who enters when, by which waypoints; by default all fly at the start, to one waypoint each.
     """
 
-    def __init__(self, config: WorldConfig, start: Traffic) -> None:
-        self.config = config
-        device = start.east_m.device
+    def __init__(self, config: WorldConfig, start: Traffic, itinerary: Itinerary | None = None) -> None:
+        self.config, self._itinerary, device = config, itinerary or Itinerary.plain(start), start.east_m.device
         episodes = start.east_m.shape[0]
         self._events = EventCounter(config, episodes, device)
-        straight = (distance_to_go(start) - config.waypoint_radius_m).clamp_min(0.0)
-        self._aircraft = start.is_flying.sum(-1).double()
-        self._straight_m = (straight.double() * start.is_flying).sum(-1)
-        self._sums = torch.zeros((7, episodes), dtype=torch.float64, device=device)
+        who = self._itinerary.is_expected(config.max_steps)
+        if start.is_hovering is not None:
+            who &= ~start.is_hovering
+        straight = (distance_to_go(start) + self._itinerary.way_m(start) - config.waypoint_radius_m).clamp_min(0.0)
+        self._aircraft = who.sum(-1).double()
+        self._straight_m = (straight.double() * who).sum(-1)
+        self._sums = torch.zeros((8, episodes), dtype=torch.float64, device=device)
+        self._progress = Progress(config, start)
         self._nearest_m = torch.full_like(start.east_m, torch.inf)
 
     def count(self, step: Step, after: Traffic) -> None:
@@ -113,16 +124,19 @@ class FigureCounter:
         """
         slots, before, outcome = step.slots, step.traffic, step.result.outcome
         self._events.count(before, step.pairs, slots)
-        self._nearest_m[slots] = torch.minimum(self._nearest_m[slots], step.pairs.nearest_m())
-        is_flying = before.is_flying
+        who = before.is_piloted
+        nearest_m = step.pairs.nearest_m().masked_fill_(~who, torch.inf)
+        self._nearest_m[slots] = torch.minimum(self._nearest_m[slots], nearest_m)
+        self._progress.count(slots, who, distance_to_go(before), distance_to_go(after))
         sums = (
-            is_flying,
-            distance_flown(before, after, self.config) * is_flying,
-            (distance_to_go(before) - distance_to_go(after)) * is_flying,
-            step.action.clamp(-1.0, 1.0).abs().mean(-1) * is_flying,
+            who,
+            distance_flown(before, after, self.config) * who,
+            (distance_to_go(before) - distance_to_go(after)) * who,
+            step.action.clamp(-1.0, 1.0).abs().mean(-1) * who,
             outcome == WAYPOINT,
             outcome == LEFT_SECTOR,
             outcome == TIME_LIMIT,
+            self._itinerary.is_in_no_fly(before) & who,
         )
         for row, values in enumerate(sums):
             self._sums[row, slots] += values.sum(-1, dtype=torch.float64)
@@ -130,7 +144,7 @@ class FigureCounter:
     def result(self) -> Figures:
         """Return the figures so far."""
         safety = self._events.result()
-        steps, flown, progress, effort, at_waypoint, left_sector, time_limit = self._sums
+        steps, flown, progress, effort, at_waypoint, left_sector, time_limit, no_fly = self._sums
         columns = {
             "aircraft": self._aircraft,
             "conflicts": safety.conflicts,
@@ -149,6 +163,8 @@ class FigureCounter:
             "at_waypoint": at_waypoint,
             "left_sector": left_sector,
             "time_limit": time_limit,
+            "stalled": self._progress.has_stalled.sum(-1).double(),
+            "no_fly_steps": no_fly,
             "effort": effort,
             "nearest_m": self._nearest_m.double(),
         }
@@ -199,10 +215,10 @@ def _fly_in_torch(
 ) -> Figures:
     """Fly some scenarios by the world in torch."""
     world = World(config, seed, episodes, device)
-    counter = FigureCounter(config, world.traffic)
+    counter = FigureCounter(config, world.traffic, world.itinerary)
     flying = len(world.episodes)
     for step in fly(world, pilot):
-        counter.count(step, world.traffic)
+        counter.count(step, world.after)
         if progress and len(step.slots) < flying:
             progress(flying - len(step.slots))
             flying = len(step.slots)

@@ -16,10 +16,11 @@ from ..arithmetic.elementary import clip, single
 from ..arithmetic.noise import normal_pair
 from ..teachers.rules import Rules
 from .detection import WORLDS, distance_of, find, reach_of, sort_into_cells, wider
-from .motion import advance, flown_m, inner_radius, look, outcome_of
+from .motion import advance, flown_m, inner_radius, is_in_any, look, outcome_of
 from .resolution import advise
 from .rewards import PER_INTRUDER, nearest_part, own_part
-from .traffic import AIR, NEAR, PAIR, ROW, SEEN, Physics
+from .routes import enter, head_for, make_progress
+from .traffic import AIR, NEAR, PAIR, ROW, SEEN, Physics, Starts
 
 FIGURES = np.dtype(
     [
@@ -34,6 +35,8 @@ FIGURES = np.dtype(
             "at_waypoint",
             "left_sector",
             "time_limit",
+            "stalled",
+            "no_fly_steps",
         )
     ]
 )
@@ -68,6 +71,22 @@ class Flown(NamedTuple):
     flying: int
 
 
+class Way(NamedTuple):
+    """Where the aircraft of an episode may fly, and where they want to: see `traffic.Starts`.
+
+    Attributes:
+        routes: (N, L, 2).
+        legs: (N,).
+        corners: (C, 2) of the sector.
+        inner_m: Radius of the largest disc around the origin that fits into it.
+    """
+
+    routes: np.ndarray
+    legs: np.ndarray
+    corners: np.ndarray
+    inner_m: float
+
+
 class Noise(NamedTuple):
     """Noise on the flown actions of an episode.
 
@@ -86,9 +105,7 @@ class Noise(NamedTuple):
 def fly(
     physics: Physics,
     rules: Rules,
-    starts: np.ndarray,
-    numbers: np.ndarray,
-    corners: np.ndarray,
+    starts: Starts,
     deviation: float,
     keys: np.ndarray,
     few: int,
@@ -101,9 +118,7 @@ def fly(
     Args:
         physics: The world.
         rules: The teacher that flies and labels.
-        starts: (E, 6, N) float64: east, north, track, speed, waypoint east and north; float32 values.
-        numbers: (E,) int64, how many aircraft each episode has.
-        corners: (E, C, 2) float64, the sectors.
+        starts: How the episodes begin.
         deviation: Standard deviation of the noise on the flown action, in action units.
         keys: (E, 2) int64, the key of each episode's noise.
         few: Up to this many aircraft all pairs are looked at; `detection.FEW`, or more to test it.
@@ -114,23 +129,24 @@ def fly(
     Returns:
         Where they are now.
     """
-    episodes, _, most = starts.shape
+    episodes, _, most = starts.states.shape
     start, near, around = np.zeros(2 * most + 66, np.int64), np.empty(most, NEAR), np.empty(most, NEAR)
     pairs = np.empty(most + 16, PAIR)
     rows, row_count, seen, seen_count, figures, nearest2_m2, air, episode, step, count = flown
     while episode < episodes and work > 0:
-        if step == 0:
-            count = begin(air, starts[episode], numbers[episode], physics, figures[episode])
+        corners, no_fly = starts.corners[episode], starts.no_fly[episode]
         noise = Noise(deviation, int(keys[episode, 0]), int(keys[episode, 1]))
-        inner_m = inner_radius(corners[episode])
+        inner_m = inner_radius(corners)
         while work > 0:
             work -= count + 1
+            if step <= starts.last_entry[episode]:
+                count = enter(air, 0 if step == 0 else count, episode, step, starts, physics, figures[episode])
             grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, start, near)
             pairs, used = find(air, count, physics, rules, grid, start, near, pairs)
             if is_recording and step:
                 finish_rewards(air, count, physics, pairs, used, rows)
-            if count == 0:
-                episode, step = episode + 1, 0
+            if step >= starts.last_entry[episode] and piloted(air, count, starts.hovering[episode]) == 0:
+                episode, step, count = episode + 1, 0, 0
                 break
             advise(air, count, physics, rules, grid, start, near, around, pairs, used)
             if seen_count + used > len(seen):
@@ -139,8 +155,12 @@ def fly(
             if is_recording and row_count + count > len(rows):
                 rows = wider(rows, row_count + count)
             row_count = number_rows(air, count, row_count, nearest2_m2[episode])
-            corner, sums = corners[episode], figures[episode]
-            count = fly_step(air, count, episode, step, noise, corner, inner_m, physics, sums, rows, is_recording)
+            sums = figures[episode]
+            if len(no_fly):
+                sums["no_fly_steps"] += in_no_fly(air, count, no_fly)
+            routes, legs = starts.routes[episode], starts.legs[episode]
+            way = Way(routes, legs, corners, inner_m)
+            count = fly_step(air, count, episode, step, noise, way, physics, sums, rows, is_recording)
             step += 1
     return Flown(rows, row_count, seen, seen_count, figures, nearest2_m2, air, episode, step, count)
 
@@ -173,7 +193,8 @@ def number_rows(air: np.ndarray, count: int, row_count: int, nearest2_m2: np.nda
     for a in range(count):
         air[a]["row"] = row_count + a
         number = air[a]["number"]
-        nearest2_m2[number] = min(nearest2_m2[number], air[a]["nearest2_m2"])
+        if air[a]["hovers"] == 0:
+            nearest2_m2[number] = min(nearest2_m2[number], air[a]["nearest2_m2"])
     return row_count + count
 
 
@@ -184,8 +205,7 @@ def fly_step(
     episode: int,
     step: int,
     noise: Noise,
-    corners: np.ndarray,
-    inner_m: float,
+    way: Way,
     physics: Physics,
     figures: np.ndarray,
     rows: np.ndarray,
@@ -195,11 +215,17 @@ def fly_step(
     kept = 0
     for a in range(count):
         turn, change = air[a]["advised_turn"], air[a]["advised_speed"]
-        if noise.deviation > 0.0:
+        if air[a]["hovers"]:
+            turn, change = 0.0, single(clip(-air[a]["speed_mps"] / physics.speed_change_mps, -1.0, 1.0))
+            air[a]["advised_turn"], air[a]["advised_speed"] = turn, change
+        elif noise.deviation > 0.0:
             turn, change = with_noise(turn, change, noise, step, int(air[a]["number"]))
         if is_recording:
             write_row(air, a, episode, step, turn, change, rows)
-        outcome = fly_slot(air, a, turn, change, step, corners, inner_m, physics, figures)
+        if air[a]["hovers"]:
+            outcome = stay(air, a, change, physics)
+        else:
+            outcome = fly_slot(air, a, turn, change, step, way, physics, figures)
         if is_recording:
             row = rows[air[a]["row"]]
             row["reward"], row["outcome"] = air[a]["reward"], outcome
@@ -210,17 +236,32 @@ def fly_step(
 
 
 @inner
-def begin(air: np.ndarray, state: np.ndarray, number: int, physics: Physics, figures: np.ndarray) -> int:
-    """Put the first `number` aircraft of a state (6, N) into slots; return how many there are."""
-    for a in range(number):
-        air[a]["number"] = a
-        air[a]["east_m"], air[a]["north_m"] = state[0, a], state[1, a]
-        air[a]["track_rad"], air[a]["speed_mps"] = state[2, a], state[3, a]
-        air[a]["waypoint_east_m"], air[a]["waypoint_north_m"] = state[4, a], state[5, a]
-        look(air, a)
-        figures["straight_m"] += max(air[a]["to_go_m"] - physics.waypoint_radius_m, 0.0)
-    figures["aircraft"] = number
-    return number
+def piloted(air: np.ndarray, count: int, hovering: int) -> int:
+    """Return how many slots are flown by somebody."""
+    flown = count
+    if hovering:
+        for a in range(count):
+            flown -= air[a]["hovers"]
+    return flown
+
+
+@inner
+def in_no_fly(air: np.ndarray, count: int, no_fly: np.ndarray) -> float:
+    """Return how many slots that somebody flies are inside one of the polygons (Z, C, 2)."""
+    inside = 0.0
+    for a in range(count):
+        if air[a]["hovers"] == 0 and is_in_any(air[a]["east_m"], air[a]["north_m"], no_fly):
+            inside += 1.0
+    return inside
+
+
+@inner
+def stay(air: np.ndarray, a: int, change: float, physics: Physics) -> int:
+    """Let slot `a` hover on, and return what becomes of it."""
+    advance(air, a, 0.0, change, physics)
+    look(air, a)
+    air[a]["reward"] = 0.0
+    return FLYING
 
 
 @inner
@@ -240,8 +281,7 @@ def fly_slot(
     turn: float,
     change: float,
     step: int,
-    corners: np.ndarray,
-    inner_m: float,
+    way: Way,
     physics: Physics,
     figures: np.ndarray,
 ) -> int:
@@ -249,7 +289,9 @@ def fly_slot(
     to_go_m, speed_mps = air[a]["to_go_m"], air[a]["speed_mps"]
     advance(air, a, turn, change, physics)
     look(air, a)
-    outcome = outcome_of(air, a, step + 1, corners, inner_m, physics)
+    legs = way.legs[air[a]["number"]]
+    is_last = air[a]["leg"] >= legs
+    outcome = outcome_of(air, a, step + 1, is_last, way.corners, way.inner_m, physics)
     air[a]["reward"] = own_part(air, a, outcome, to_go_m)
     figures["steps"] += 1.0
     figures["flown_m"] += flown_m(speed_mps, air[a]["speed_mps"], physics)
@@ -258,6 +300,10 @@ def fly_slot(
     figures["at_waypoint"] += outcome == WAYPOINT
     figures["left_sector"] += outcome == LEFT_SECTOR
     figures["time_limit"] += outcome == TIME_LIMIT
+    figures["stalled"] += make_progress(air, a, physics)
+    if outcome == FLYING and not is_last and air[a]["to_go_m"] <= physics.waypoint_radius_m:
+        following, leg = way.routes[air[a]["number"]], air[a]["leg"]
+        head_for(air, a, following[leg, 0], following[leg, 1], leg + 1)
     return outcome
 
 
@@ -269,6 +315,8 @@ def see(
     for k in range(used):
         if pairs[k]["bits"] & WORLDS:
             a, b = pairs[k]["own"], pairs[k]["intruder"]
+            if air[a]["hovers"] and air[b]["hovers"]:
+                continue
             east, north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
             seen[count]["episode"], seen[count]["step"] = episode, step
             seen[count]["own"], seen[count]["intruder"] = air[a]["number"], air[b]["number"]
@@ -287,6 +335,8 @@ def write_row(
     row["east_m"], row["north_m"] = own["east_m"], own["north_m"]
     row["track_rad"], row["speed_mps"] = own["track_rad"], own["speed_mps"]
     row["waypoint_east_m"], row["waypoint_north_m"] = own["waypoint_east_m"], own["waypoint_north_m"]
+    if own["hovers"]:
+        row["waypoint_east_m"], row["waypoint_north_m"] = np.nan, np.nan
     row["teacher_turn"], row["teacher_speed"] = own["advised_turn"], own["advised_speed"]
     row["pilot_turn"], row["pilot_speed"] = turn, change
     row["conflicts"] = int(min(own["conflicts"], 127.0))
@@ -306,4 +356,5 @@ def finish_rewards(
                 air[a]["reward"] += PER_INTRUDER
                 air[b]["reward"] += PER_INTRUDER
     for a in range(count):
-        rows[air[a]["row"]]["reward"] = air[a]["reward"] + nearest_part(air[a]["nearest2_m2"], physics)
+        if air[a]["row"] >= 0 and air[a]["hovers"] == 0:  # who has just entered has no last step
+            rows[air[a]["row"]]["reward"] = air[a]["reward"] + nearest_part(air[a]["nearest2_m2"], physics)

@@ -80,9 +80,11 @@ def flown_m(before_mps: float, after_mps: float, physics: Physics) -> float:
 
 
 @inner
-def outcome_of(air: np.ndarray, a: int, step: int, corners: np.ndarray, inner_m: float, physics: Physics) -> int:
-    """Return what became of slot `a` with step `step`, counted from 1; waypoint goes before left_sector."""
-    if air[a]["to_go_m"] <= physics.waypoint_radius_m:
+def outcome_of(
+    air: np.ndarray, a: int, step: int, is_last: bool, corners: np.ndarray, inner_m: float, physics: Physics
+) -> int:
+    """Return what became of slot `a` with step `step`, counted from 1; the last waypoint before left_sector."""
+    if is_last and air[a]["to_go_m"] <= physics.waypoint_radius_m:
         return WAYPOINT
     reach = inner_m + physics.outside_m
     east, north = air[a]["east_m"], air[a]["north_m"]
@@ -107,6 +109,24 @@ def _outside_m(east_m: float, north_m: float, corners: np.ndarray) -> float:
         gap_east, gap_north = east - along * side_east, north - along * side_north
         least2 = min(least2, gap_east * gap_east + gap_north * gap_north)
     return 0.0 if is_inside else sqrt(least2)
+
+
+@inner
+def is_in_any(east_m: float, north_m: float, polygons: np.ndarray) -> bool:
+    """Return whether a point is inside or on one of the convex polygons (Z, C, 2); see `Itinerary.is_in_no_fly`."""
+    count = polygons.shape[1]
+    for z in range(polygons.shape[0]):
+        is_inside, is_polygon = True, False
+        for c in range(count):
+            after = c + 1 if c + 1 < count else 0
+            side_east = polygons[z, after, 0] - polygons[z, c, 0]
+            side_north = polygons[z, after, 1] - polygons[z, c, 1]
+            is_polygon |= (side_east != 0.0) | (side_north != 0.0)
+            if side_east * (north_m - polygons[z, c, 1]) - side_north * (east_m - polygons[z, c, 0]) < 0.0:
+                is_inside = False
+        if is_inside and is_polygon:
+            return True
+    return False
 
 
 @inner

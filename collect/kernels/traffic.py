@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ...datasets.traffic.record import COLUMNS
+from ..airspace.distances import stall_m
 from ..airspace.units import GRAVITY_MPS2
 from ..airspace.world_config import WorldConfig
 from ..arithmetic.geometry import directions
 
 
 class Physics(NamedTuple):
-    """A world as numbers; names as in `WorldConfig`, `pull_mps2` is g tan(bank)."""
+    """A world as numbers; names as in `WorldConfig`, `pull_mps2` is g tan(bank); see `distances.stall_m`."""
 
     cruise_mps: float
     min_speed_mps: float
@@ -29,6 +30,7 @@ class Physics(NamedTuple):
     speed_change_mps: float
     waypoint_radius_m: float
     outside_m: float
+    stall_m: float
 
 
 AIR = np.dtype(
@@ -40,6 +42,11 @@ AIR = np.dtype(
         ("speed_mps", "f8"),
         ("waypoint_east_m", "f8"),
         ("waypoint_north_m", "f8"),
+        ("leg", "i8"),  # how many waypoints lie behind it
+        ("hovers", "i8"),  # 1 if it stays where it is, flown by nobody
+        ("mark_m", "f8"),  # distance to go when it last made progress
+        ("since_s", "f8"),  # and how long ago that was
+        ("has_stalled", "i8"),
         # derived from the state by `motion.look`
         ("velocity_east_mps", "f8"),
         ("velocity_north_mps", "f8"),
@@ -87,6 +94,32 @@ NEAR = np.dtype(
 """What its neighbours need of an aircraft; cell by cell in one array, so that neighbours lie side by side."""
 
 
+class Starts(NamedTuple):
+    """How a batch of E episodes begins: N aircraft, L waypoints after the first, Z no-fly polygons of C corners.
+
+    Attributes:
+        states: (E, 6, N) float64: east, north, track, speed, waypoint east and north; float32 values.
+        entry_steps: (E, N) int64, before which step each enters; -1 where there is none, or none in time.
+        last_entry: (E,) int64, the largest of them.
+        hovers: (E, N) int64, 1 where one stays where it is.
+        hovering: (E,) int64, how many do.
+        routes: (E, N, L, 2) float64.
+        legs: (E, N) int64, how many waypoints each has after its first.
+        corners: (E, C, 2) float64, the sectors.
+        no_fly: (E, Z, C, 2) float64; where there are fewer, polygons whose corners are all in one place.
+    """
+
+    states: np.ndarray
+    entry_steps: np.ndarray
+    last_entry: np.ndarray
+    hovers: np.ndarray
+    hovering: np.ndarray
+    routes: np.ndarray
+    legs: np.ndarray
+    corners: np.ndarray
+    no_fly: np.ndarray
+
+
 class Grid(NamedTuple):
     """How the cells lie: row by row from the south-west."""
 
@@ -112,4 +145,5 @@ def physics_of(config: WorldConfig) -> Physics:
         float(config.speed_change_mps),
         float(config.waypoint_radius_m),
         float(config.outside_m),
+        stall_m(config),
     )

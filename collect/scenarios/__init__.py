@@ -13,11 +13,11 @@ from .registry import (
     names,
     recorded_world,
     register,
-    stack,
     typed,
     warnings_about,
     world_for,
 )
+from .start import stack
 
 __all__ = [
     "LAYOUT_STREAM",

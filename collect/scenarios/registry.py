@@ -4,19 +4,15 @@ A scenario is a function (generator, config, **parameters) -> Layout, registered
 and episode give the same layout in every run, batch and worker.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...datasets import spec
 from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
-from ...datasets.traffic.state import Traffic
 from ..airspace.world_config import EMBEDDED, WorldConfig
-from ..arithmetic.geometry import bearings
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
@@ -150,38 +146,3 @@ def lay_out(config: WorldConfig, seed: int, episode: int) -> Layout:
         return scenario_files.layout_of(config, episode)
     scenario, parameters = _find(config.scenario)
     return scenario(generator_of(seed, episode, LAYOUT_STREAM), config, **parameters)
-
-
-def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> tuple[Traffic, Tensor]:
-    """Make one batch of layouts.
-
-    Args:
-        layouts: B layouts of at most N aircraft each.
-        config: The world; N is `config.aircraft`.
-        corners: Pad polygons to at least this many corners.
-
-    Returns:
-        Traffic (B, N) float32 with aircraft heading for their waypoints at cruise speed, unless the layout says
-        otherwise (missing ones do not fly), and the polygons (B, C, 2) float32.
-    """
-    count = max([corners, *(len(layout.corners_m) for layout in layouts)])
-    polygons = np.zeros((len(layouts), count, 2), np.float32)
-    state = np.zeros((6, len(layouts), config.aircraft), np.float32)
-    is_flying = np.zeros((len(layouts), config.aircraft), bool)
-    for index, layout in enumerate(layouts):
-        polygons[index] = layout.corners_m[-1]
-        polygons[index, : len(layout.corners_m)] = layout.corners_m
-        n = len(layout.position_m)
-        state[0:2, index, :n], state[4:6, index, :n] = layout.position_m.T, layout.waypoint_m.T
-        is_flying[index, :n] = True
-    east, north = state[4] - state[0], state[5] - state[1]
-    state[2] = bearings(east.ravel().astype(np.float64), north.ravel().astype(np.float64)).reshape(east.shape)
-    state[3] = config.cruise_mps
-    for index, layout in enumerate(layouts):
-        for row, values in ((2, layout.track_rad), (3, layout.speed_mps)):
-            if values is not None:
-                state[row, index, : len(values)] = values
-    east_m, north_m, track, speed, waypoint_east, waypoint_north = torch.from_numpy(state).unbind(0)
-    flying = torch.from_numpy(is_flying)
-    traffic = Traffic(east_m, north_m, track, speed, waypoint_east, waypoint_north, flying)
-    return traffic, torch.from_numpy(polygons)

@@ -9,6 +9,7 @@ Notation: B episodes, N aircraft, M of them present in BlueSky.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -105,6 +106,12 @@ class BlueSkySimulator:
             of(traffic.speed_mps),
         )
         self._slot, self._number = np.append(self._slot, slot), np.append(self._number, number)
+
+    def enter(self, traffic: Traffic, who: Tensor) -> None:
+        """Create the aircraft that have just entered, (B, N) bool."""
+        self._check_turn()
+        with quietly():
+            self._create(torch.arange(len(who)), replace(traffic, is_flying=who))
 
     def _remove(self, is_gone: np.ndarray) -> None:
         """Delete some of BlueSky's aircraft, (M,) bool."""

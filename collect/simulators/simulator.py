@@ -42,6 +42,9 @@ class Simulator(Protocol):
     def flown(self, action: Tensor) -> Tensor:
         """Return what was flown in the last step, (B, N, 2), where that is not the action asked for."""
 
+    def enter(self, traffic: Traffic, who: Tensor) -> None:
+        """Take those aircraft of (B, N) traffic in that have just entered, (B, N) bool."""
+
     def keep(self, slots: Tensor) -> None:
         """Forget all episodes but those in `slots` (B',), which become 0, 1, ..."""
 
@@ -72,6 +75,9 @@ class Embedded:
     def flown(self, action: Tensor) -> Tensor:
         """Return the action."""
         return action
+
+    def enter(self, traffic: Traffic, who: Tensor) -> None:
+        """Do nothing."""
 
     def keep(self, slots: Tensor) -> None:
         """Do nothing."""

@@ -28,7 +28,8 @@ class Traffic:
         speed_mps: Ground speed.
         waypoint_east_m: Waypoint, east of the sector's centre.
         waypoint_north_m: Waypoint, north of the sector's centre.
-        is_flying: True where there is an aircraft; ended and padded ones are False.
+        is_flying: True where there is an aircraft; ended and padded ones, and those yet to enter, are False.
+        is_hovering: True where one stays where it is and is flown by nobody; None where nobody does.
     """
 
     east_m: Tensor
@@ -38,6 +39,12 @@ class Traffic:
     waypoint_east_m: Tensor
     waypoint_north_m: Tensor
     is_flying: Tensor
+    is_hovering: Tensor | None = None
+
+    @property
+    def is_piloted(self) -> Tensor:
+        """Who is flown by a pilot, (..., N) bool: all that fly, but for those that hover."""
+        return self.is_flying if self.is_hovering is None else self.is_flying & ~self.is_hovering
 
     @property
     def velocity_east_mps(self) -> Tensor:
@@ -61,7 +68,12 @@ class Traffic:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Traffic":
         """Return new traffic whose every tensor is function(tensor)."""
-        return Traffic(*(function(getattr(self, field.name)) for field in fields(self)))
+        tensors = (getattr(self, field.name) for field in fields(self))
+        return Traffic(*(None if tensor is None else function(tensor) for tensor in tensors))
+
+    def of(self, index: Tensor) -> "Traffic":
+        """Return the traffic of some places, such as a mask of them."""
+        return self.map(lambda tensor: tensor[index])
 
     def clone(self) -> "Traffic":
         """Return a copy that shares no memory."""

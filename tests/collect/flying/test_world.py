@@ -39,7 +39,7 @@ def fly_to_the_end(world, pilot):
 
 
 def state_of(world, slot):
-    return torch.stack([getattr(world.traffic, name)[slot].double() for name in vars(world.traffic)])
+    return torch.stack([each[slot].double() for each in vars(world.traffic).values() if each is not None])
 
 
 # --- how flights end ---

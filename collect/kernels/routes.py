@@ -1,0 +1,70 @@
+"""Who enters, which waypoint comes next, and who comes no nearer to it.
+
+Notation: A aircraft still flying, N at the start, L waypoints after the first.
+"""
+
+import numpy as np
+
+from ..airspace.distances import STALL_S
+from ..arithmetic.compiling import inner
+from ..arithmetic.elementary import length
+from .motion import look
+from .traffic import Physics, Starts
+
+
+@inner
+def enter(
+    air: np.ndarray, count: int, episode: int, step: int, starts: Starts, physics: Physics, figures: np.ndarray
+) -> int:
+    """Put those that enter before a step into slots, in order of their numbers; return how many there are."""
+    state = starts.states[episode]
+    for number in range(state.shape[1]):
+        if starts.entry_steps[episode, number] != step:
+            continue
+        a = count
+        while a > 0 and air[a - 1]["number"] > number:
+            air[a] = air[a - 1]
+            a -= 1
+        air[a]["number"], air[a]["row"], air[a]["hovers"] = number, -1, starts.hovers[episode, number]
+        air[a]["east_m"], air[a]["north_m"] = state[0, number], state[1, number]
+        air[a]["track_rad"], air[a]["speed_mps"] = state[2, number], state[3, number]
+        air[a]["has_stalled"] = 0
+        head_for(air, a, state[4, number], state[5, number], 0)
+        count += 1
+        if air[a]["hovers"] == 0:
+            way_m = air[a]["to_go_m"] + route_m(
+                state[4:, number], starts.routes[episode, number], starts.legs[episode, number]
+            )
+            figures["straight_m"] += max(way_m - physics.waypoint_radius_m, 0.0)
+            figures["aircraft"] += 1.0
+    return count
+
+
+@inner
+def head_for(air: np.ndarray, a: int, east_m: float, north_m: float, leg: int) -> None:
+    """Give slot `a` a waypoint, the one of number `leg` on its way."""
+    air[a]["waypoint_east_m"], air[a]["waypoint_north_m"], air[a]["leg"] = east_m, north_m, leg
+    look(air, a)
+    air[a]["mark_m"], air[a]["since_s"] = air[a]["to_go_m"], 0.0
+
+
+@inner
+def route_m(waypoint: np.ndarray, route: np.ndarray, legs: int) -> float:
+    """Return the length of a route (L, 2) of so many legs, from the waypoint (2,) before it."""
+    total, east, north = 0.0, waypoint[0], waypoint[1]
+    for leg in range(legs):
+        total += length(route[leg, 0] - east, route[leg, 1] - north)
+        east, north = route[leg, 0], route[leg, 1]
+    return total
+
+
+@inner
+def make_progress(air: np.ndarray, a: int, physics: Physics) -> float:
+    """Note how near slot `a` has come to its waypoint; return 1 once it has stalled; see `flying.progress`."""
+    air[a]["since_s"] += physics.step_s
+    if air[a]["to_go_m"] <= air[a]["mark_m"] - physics.stall_m:
+        air[a]["mark_m"], air[a]["since_s"] = air[a]["to_go_m"], 0.0
+    if air[a]["has_stalled"] or air[a]["since_s"] < STALL_S:
+        return 0.0
+    air[a]["has_stalled"] = 1
+    return 1.0

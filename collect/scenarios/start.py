@@ -1,0 +1,105 @@
+"""Layouts side by side: how a batch of episodes begins.
+
+Notation: B episodes, N aircraft, C corners, L waypoints after the first, Z no-fly polygons.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...datasets.traffic.state import Traffic
+from ..airspace.world_config import WorldConfig
+from ..arithmetic.geometry import bearings
+from .layout import Layout
+
+NOBODY = -1
+"""The entry step of an aircraft that an episode does not have."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a batch of episodes begins.
+
+    Attributes:
+        traffic: (B, N) float32, each aircraft where it begins; those that enter later, and those that an episode
+            does not have, do not fly.
+        corners_m: (B, C, 2) float32 the sectors; polygons with fewer corners repeat their last one.
+        entry_steps: (B, N) int64, before which step each aircraft enters; `NOBODY` where there is none.
+        routes_m: (B, N, L, 2) float32, the waypoints after the first.
+        legs: (B, N) int64, how many of them each aircraft has.
+        no_fly_m: (B, Z, C, 2) float32; where there are fewer, polygons whose corners are all in one place.
+    """
+
+    traffic: Traffic
+    corners_m: Tensor
+    entry_steps: Tensor
+    routes_m: Tensor
+    legs: Tensor
+    no_fly_m: Tensor
+
+
+def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> Start:
+    """Make one batch of layouts.
+
+    Aircraft head for their waypoints at cruise speed, unless the layout says otherwise.
+
+    Args:
+        layouts: B layouts of at most N aircraft each.
+        config: The world; N is `config.aircraft`.
+        corners: Pad the sectors to at least this many corners.
+    """
+    shape = (len(layouts), config.aircraft)
+    state = np.zeros((6, *shape), np.float32)
+    entry_steps, legs = np.full(shape, NOBODY, np.int64), np.zeros(shape, np.int64)
+    is_hovering = np.zeros(shape, bool)
+    for index, layout in enumerate(layouts):
+        n = len(layout.position_m)
+        state[0:2, index, :n], state[4:6, index, :n] = layout.position_m.T, layout.waypoint_m.T
+        entry_s = np.zeros(n) if layout.entry_s is None else layout.entry_s
+        entry_steps[index, :n] = np.rint(entry_s / config.step_s)
+        if layout.hovers is not None:
+            is_hovering[index, :n] = layout.hovers
+        if layout.routes_m is not None:
+            legs[index, :n] = [len(route) for route in layout.routes_m]
+    east, north = state[4] - state[0], state[5] - state[1]
+    state[2] = bearings(east.ravel().astype(np.float64), north.ravel().astype(np.float64)).reshape(east.shape)
+    state[3] = config.cruise_mps
+    for index, layout in enumerate(layouts):
+        for row, values in ((2, layout.track_rad), (3, layout.speed_mps)):
+            if values is not None:
+                state[row, index, : len(values)] = values
+    state[3][is_hovering] = 0.0
+    traffic = Traffic(*torch.from_numpy(state).unbind(0), torch.from_numpy(entry_steps == 0))
+    traffic.is_hovering = torch.from_numpy(is_hovering) if is_hovering.any() else None
+    return Start(
+        traffic,
+        torch.from_numpy(_polygons([(layout.corners_m,) for layout in layouts], corners)[:, 0]),
+        torch.from_numpy(entry_steps),
+        torch.from_numpy(_routes(layouts, shape, int(legs.max(initial=0)))),
+        torch.from_numpy(legs),
+        torch.from_numpy(_polygons([layout.no_fly_m for layout in layouts])),
+    )
+
+
+def _polygons(polygons: Sequence[Sequence[np.ndarray]], corners: int = 0) -> np.ndarray:
+    """Return polygons (B, Z, C, 2) float32, the last corner repeated; of all zeros where there is none."""
+    most = max((len(each) for each in polygons), default=0)
+    corners = max([corners, *(len(polygon) for each in polygons for polygon in each)])
+    made = np.zeros((len(polygons), most, corners, 2), np.float32)
+    for index, each in enumerate(polygons):
+        for place, polygon in enumerate(each):
+            made[index, place] = polygon[-1]
+            made[index, place, : len(polygon)] = polygon
+    return made
+
+
+def _routes(layouts: Sequence[Layout], shape: tuple[int, int], most: int) -> np.ndarray:
+    """Return the waypoints after the first, (B, N, L, 2) float32."""
+    routes = np.zeros((*shape, most, 2), np.float32)
+    for index, layout in enumerate(layouts):
+        for number, route in enumerate(layout.routes_m or ()):
+            routes[index, number, : len(route)] = route
+    return routes
