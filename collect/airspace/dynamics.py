@@ -54,6 +54,7 @@ def advance(traffic: Traffic, action: Tensor, config: WorldConfig) -> Traffic:
         traffic.waypoint_east_m,
         traffic.waypoint_north_m,
         is_flying,
+        traffic.is_hovering,
     )
 
 

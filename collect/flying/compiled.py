@@ -182,6 +182,7 @@ def starts_of(start: Start, config: WorldConfig) -> Starts:
         states=np.stack([tensor.numpy() for tensor in state], axis=1).astype(np.float64),
         entry_steps=entry_steps,
         last_entry=entry_steps.max(axis=1, initial=0),
+        waits=start.waits.numpy().astype(np.int64),
         hovers=hovers,
         hovering=hovers.sum(axis=1),
         routes=start.routes_m.numpy().astype(np.float64),

@@ -105,12 +105,8 @@ class FigureCounter:
         self.config, self._itinerary, device = config, itinerary or Itinerary.plain(start), start.east_m.device
         episodes = start.east_m.shape[0]
         self._events = EventCounter(config, episodes, device)
-        who = self._itinerary.is_expected(config.max_steps)
-        if start.is_hovering is not None:
-            who &= ~start.is_hovering
         straight = (distance_to_go(start) + self._itinerary.way_m(start) - config.waypoint_radius_m).clamp_min(0.0)
-        self._aircraft = who.sum(-1).double()
-        self._straight_m = (straight.double() * who).sum(-1)
+        self._straight_m, self._has_flown = straight.double(), start.is_piloted.clone()
         self._sums = torch.zeros((8, episodes), dtype=torch.float64, device=device)
         self._progress = Progress(config, start)
         self._nearest_m = torch.full_like(start.east_m, torch.inf)
@@ -125,6 +121,7 @@ class FigureCounter:
         slots, before, outcome = step.slots, step.traffic, step.result.outcome
         self._events.count(before, step.pairs, slots)
         who = before.is_piloted
+        self._has_flown[slots] |= who
         nearest_m = step.pairs.nearest_m().masked_fill_(~who, torch.inf)
         self._nearest_m[slots] = torch.minimum(self._nearest_m[slots], nearest_m)
         self._progress.count(slots, who, distance_to_go(before), distance_to_go(after))
@@ -146,7 +143,7 @@ class FigureCounter:
         safety = self._events.result()
         steps, flown, progress, effort, at_waypoint, left_sector, time_limit, no_fly = self._sums
         columns = {
-            "aircraft": self._aircraft,
+            "aircraft": self._has_flown.sum(-1).double(),
             "conflicts": safety.conflicts,
             "conflicts_merged": safety.conflicts_merged,
             "los_events": safety.los_events,
@@ -159,7 +156,7 @@ class FigureCounter:
             "flight_s": steps * self.config.step_s,
             "flown_m": flown,
             "progress_m": progress,
-            "straight_m": self._straight_m,
+            "straight_m": (self._straight_m * self._has_flown).sum(-1),
             "at_waypoint": at_waypoint,
             "left_sector": left_sector,
             "time_limit": time_limit,

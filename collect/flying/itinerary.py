@@ -19,6 +19,7 @@ class Itinerary:
 
     Attributes:
         entry_steps: (B, N) int64, before which step each aircraft enters; -1 where there is none.
+        waits: (B,) bool, whether those that enter later wait for room: then their step moves on.
         routes_m: (B, N, L, 2), the waypoints after the first.
         legs: (B, N) int64, how many of them each aircraft has.
         leg: (B, N) int64, how many of them have been its waypoint already, the present one included.
@@ -27,6 +28,7 @@ class Itinerary:
     """
 
     entry_steps: Tensor
+    waits: Tensor
     routes_m: Tensor
     legs: Tensor
     leg: Tensor
@@ -36,10 +38,11 @@ class Itinerary:
     @classmethod
     def of(cls, start: Start, device: torch.device) -> "Itinerary":
         """Return that of a start."""
-        entries, routes, legs, no_fly = (
-            tensor.to(device) for tensor in (start.entry_steps, start.routes_m, start.legs, start.no_fly_m)
+        entries, waits, routes, legs, no_fly = (
+            tensor.to(device, copy=True)
+            for tensor in (start.entry_steps, start.waits, start.routes_m, start.legs, start.no_fly_m)
         )
-        return cls(entries, routes, legs, torch.zeros_like(legs), no_fly, int(start.entry_steps.max()))
+        return cls(entries, waits, routes, legs, torch.zeros_like(legs), no_fly, int(start.entry_steps.max()))
 
     @classmethod
     def plain(cls, traffic: Traffic) -> "Itinerary":
@@ -47,21 +50,40 @@ class Itinerary:
         entries = traffic.is_flying.long() - 1
         nothing = torch.zeros_like(entries)
         corners = traffic.east_m.new_zeros((len(entries), 0, 0, 2))
-        return cls(entries, traffic.east_m.new_zeros((*entries.shape, 0, 2)), nothing, nothing, corners, 0)
+        waits = torch.zeros(len(entries), dtype=torch.bool, device=entries.device)
+        routes = traffic.east_m.new_zeros((*entries.shape, 0, 2))
+        return cls(entries, waits, routes, nothing, nothing, corners, 0)
 
     def is_waiting(self, steps: Tensor, most: int) -> Tensor:
         """Return who is yet to enter before the time limit of `most` steps, (B, N) bool, after `steps` (B,)."""
         return (self.entry_steps > steps.unsqueeze(-1)) & (self.entry_steps < most)
 
-    def enter(self, is_flying: Tensor, steps: Tensor) -> Tensor:
-        """Return who flies (B, N) once those have entered whose step it is."""
+    def enter(self, traffic: Traffic, is_flying: Tensor, steps: Tensor, room_m: float) -> Tensor:
+        """Return who flies (B, N) once those have entered whose step it is.
+
+        Where they wait, an aircraft enters once nobody that flies, and nobody of a lower number that is to enter
+        too, is within `room_m` of its place.
+
+        Args:
+            traffic: (B, N).
+            is_flying: (B, N) bool, who of them still flies.
+            steps: (B,) int64, the steps flown.
+            room_m: See above.
+        """
         if not self.last_entry:
             return is_flying
-        return is_flying | ((self.entry_steps == steps.unsqueeze(-1)) & (steps > 0).unsqueeze(-1))
-
-    def is_expected(self, most: int) -> Tensor:
-        """Return who flies at some time before the time limit of `most` steps, (B, N) bool."""
-        return (self.entry_steps >= 0) & (self.entry_steps < most)
+        is_due = (self.entry_steps == steps.unsqueeze(-1)) & (steps > 0).unsqueeze(-1)
+        episode, number = (is_due & self.waits.unsqueeze(-1)).nonzero(as_tuple=True)  # (P,)
+        if len(episode):
+            east = traffic.east_m[episode] - traffic.east_m[episode, number].unsqueeze(-1)  # (P, N)
+            north = traffic.north_m[episode] - traffic.north_m[episode, number].unsqueeze(-1)
+            is_lower = torch.arange(is_due.shape[-1], device=is_due.device) < number.unsqueeze(-1)
+            is_there = is_flying[episode] | (is_due[episode] & is_lower)
+            has_to_wait = (is_there & (east * east + north * north < room_m * room_m)).any(-1)
+            self.entry_steps[episode, number] += has_to_wait
+            is_due[episode, number] = ~has_to_wait
+            self.last_entry = max(self.last_entry, int(self.entry_steps.max()))
+        return is_flying | is_due
 
     def way_m(self, traffic: Traffic) -> Tensor:
         """Return the length of the route from each aircraft's first waypoint to its last, (B, N) m."""
@@ -113,7 +135,7 @@ class Itinerary:
         self.last_entry = max(self.last_entry, other.last_entry)
 
 
-_TENSORS = ("entry_steps", "routes_m", "legs", "leg", "no_fly_m")
+_TENSORS = ("entry_steps", "waits", "routes_m", "legs", "leg", "no_fly_m")
 
 
 def _alike(own: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:

@@ -126,7 +126,7 @@ class World:
         self.steps = self.steps + 1
         outcome, has_passed = self._outcome(before, after)
         flies_on = before.is_flying & (outcome == FLYING)
-        after.is_flying = self.itinerary.enter(flies_on, self.steps)
+        after.is_flying = self.itinerary.enter(after, flies_on, self.steps, self.config.start_separation_m)
         self.traffic = self.after = after
         self.look_around()
         change = Change(before, action, after, self.pairs, outcome, self.corners_m)

@@ -19,7 +19,7 @@ from .detection import WORLDS, distance_of, find, reach_of, sort_into_cells, wid
 from .motion import advance, flown_m, inner_radius, is_in_any, look, outcome_of
 from .resolution import advise
 from .rewards import PER_INTRUDER, nearest_part, own_part
-from .routes import enter, head_for, make_progress
+from .routes import enter, head_for, make_progress, waiting
 from .traffic import AIR, NEAR, PAIR, ROW, SEEN, Physics, Starts
 
 FIGURES = np.dtype(
@@ -139,13 +139,13 @@ def fly(
         inner_m = inner_radius(corners)
         while work > 0:
             work -= count + 1
-            if step <= starts.last_entry[episode]:
+            if step <= starts.last_entry[episode] and step < physics.max_steps:
                 count = enter(air, 0 if step == 0 else count, episode, step, starts, physics, figures[episode])
             grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, start, near)
             pairs, used = find(air, count, physics, rules, grid, start, near, pairs)
             if is_recording and step:
                 finish_rewards(air, count, physics, pairs, used, rows)
-            if step >= starts.last_entry[episode] and piloted(air, count, starts.hovering[episode]) == 0:
+            if piloted(air, count, starts.hovering[episode]) == 0 and not waiting(starts, episode, step, physics):
                 episode, step, count = episode + 1, 0, 0
                 break
             advise(air, count, physics, rules, grid, start, near, around, pairs, used)

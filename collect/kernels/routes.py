@@ -17,9 +17,16 @@ def enter(
     air: np.ndarray, count: int, episode: int, step: int, starts: Starts, physics: Physics, figures: np.ndarray
 ) -> int:
     """Put those that enter before a step into slots, in order of their numbers; return how many there are."""
-    state = starts.states[episode]
-    for number in range(state.shape[1]):
-        if starts.entry_steps[episode, number] != step:
+    state, entry_steps = starts.states[episode], starts.entry_steps[episode]
+    for k in range(state.shape[1]):
+        number = (
+            k if step == 0 else state.shape[1] - 1 - k
+        )  # from behind: who is to wait waits for lower numbers too
+        if entry_steps[number] != step:
+            continue
+        if step > 0 and starts.waits[episode] and not has_room(air, count, state, entry_steps, number, physics):
+            entry_steps[number] = step + 1
+            starts.last_entry[episode] = max(starts.last_entry[episode], step + 1)
             continue
         a = count
         while a > 0 and air[a - 1]["number"] > number:
@@ -38,6 +45,34 @@ def enter(
             figures["straight_m"] += max(way_m - physics.waypoint_radius_m, 0.0)
             figures["aircraft"] += 1.0
     return count
+
+
+@inner
+def has_room(
+    air: np.ndarray, count: int, state: np.ndarray, entry_steps: np.ndarray, number: int, physics: Physics
+) -> bool:
+    """Return whether an aircraft may enter: see `Itinerary.enter`."""
+    least2 = physics.room_m * physics.room_m
+    for a in range(count):
+        east, north = air[a]["east_m"] - state[0, number], air[a]["north_m"] - state[1, number]
+        if east * east + north * north < least2:
+            return False
+    for other in range(number):
+        if entry_steps[other] == entry_steps[number]:
+            east, north = state[0, other] - state[0, number], state[1, other] - state[1, number]
+            if east * east + north * north < least2:
+                return False
+    return True
+
+
+@inner
+def waiting(starts: Starts, episode: int, step: int, physics: Physics) -> bool:
+    """Return whether anybody is yet to enter after a step, before the time limit."""
+    if step < starts.last_entry[episode]:
+        for number in range(starts.entry_steps.shape[1]):
+            if step < starts.entry_steps[episode, number] < physics.max_steps:
+                return True
+    return False
 
 
 @inner

@@ -15,7 +15,8 @@ from ..arithmetic.geometry import directions
 
 
 class Physics(NamedTuple):
-    """A world as numbers; names as in `WorldConfig`, `pull_mps2` is g tan(bank); see `distances.stall_m`."""
+    """A world as numbers; names as in `WorldConfig`, `pull_mps2` is g tan(bank); see `distances.stall_m`; `room_m` is the
+    start separation."""
 
     cruise_mps: float
     min_speed_mps: float
@@ -31,6 +32,7 @@ class Physics(NamedTuple):
     waypoint_radius_m: float
     outside_m: float
     stall_m: float
+    room_m: float
 
 
 AIR = np.dtype(
@@ -101,6 +103,7 @@ class Starts(NamedTuple):
         states: (E, 6, N) float64: east, north, track, speed, waypoint east and north; float32 values.
         entry_steps: (E, N) int64, before which step each enters; -1 where there is none, or none in time.
         last_entry: (E,) int64, the largest of them.
+        waits: (E,) int64, 1 where those that enter later wait for room: then their step moves on.
         hovers: (E, N) int64, 1 where one stays where it is.
         hovering: (E,) int64, how many do.
         routes: (E, N, L, 2) float64.
@@ -112,6 +115,7 @@ class Starts(NamedTuple):
     states: np.ndarray
     entry_steps: np.ndarray
     last_entry: np.ndarray
+    waits: np.ndarray
     hovers: np.ndarray
     hovering: np.ndarray
     routes: np.ndarray
@@ -146,4 +150,5 @@ def physics_of(config: WorldConfig) -> Physics:
         float(config.waypoint_radius_m),
         float(config.outside_m),
         stall_m(config),
+        float(config.start_separation_m),
     )

@@ -13,6 +13,7 @@ from ...datasets import spec
 from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
 from ..airspace.world_config import EMBEDDED, WorldConfig
+from . import mixture
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
@@ -38,7 +39,7 @@ def register(name: str) -> Callable[[Scenario], Scenario]:
 
 def names() -> tuple[str, ...]:
     """Return the names of all scenarios."""
-    return tuple(sorted(_SCENARIOS))
+    return (*sorted(_SCENARIOS), mixture.NAME)
 
 
 def generator_of(seed: int, episode: int, stream: int) -> np.random.Generator:
@@ -55,6 +56,8 @@ def check(text: str) -> None:
     """Raise ConfigurationError unless the text names a scenario and its parameters, or files that can be read."""
     if is_file(text):
         scenario_files.read_all(text)
+    elif is_mix(text):
+        mixture.shares_of(text, _SCENARIOS)
     else:
         _find(text)
 
@@ -130,6 +133,11 @@ def warnings_about(text: str) -> list[str]:
     return [warning for each in scenario_files.read_all(text) for warning in each.warnings]
 
 
+def is_mix(text: str) -> bool:
+    """Return whether a scenario is a mixture of others."""
+    return text.partition(":")[0] == mixture.NAME
+
+
 def _find(text: str) -> tuple[Scenario, dict[str, Any]]:
     """Return the scenario function and its parameters."""
     name, parameters = spec.parse(text, "scenario", dict(sorted(_SCENARIOS.items())), skip=2)
@@ -144,5 +152,8 @@ def lay_out(config: WorldConfig, seed: int, episode: int) -> Layout:
     """
     if is_file(config.scenario):
         return scenario_files.layout_of(config, episode)
-    scenario, parameters = _find(config.scenario)
-    return scenario(generator_of(seed, episode, LAYOUT_STREAM), config, **parameters)
+    generator, text = generator_of(seed, episode, LAYOUT_STREAM), config.scenario
+    if is_mix(text):
+        text = mixture.one_of(generator, mixture.shares_of(text, _SCENARIOS))
+    scenario, parameters = _find(text)
+    return scenario(generator, config, **parameters)

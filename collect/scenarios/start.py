@@ -28,6 +28,7 @@ class Start:
             does not have, do not fly.
         corners_m: (B, C, 2) float32 the sectors; polygons with fewer corners repeat their last one.
         entry_steps: (B, N) int64, before which step each aircraft enters; `NOBODY` where there is none.
+        waits: (B,) bool, whether those that enter later wait for room.
         routes_m: (B, N, L, 2) float32, the waypoints after the first.
         legs: (B, N) int64, how many of them each aircraft has.
         no_fly_m: (B, Z, C, 2) float32; where there are fewer, polygons whose corners are all in one place.
@@ -36,6 +37,7 @@ class Start:
     traffic: Traffic
     corners_m: Tensor
     entry_steps: Tensor
+    waits: Tensor
     routes_m: Tensor
     legs: Tensor
     no_fly_m: Tensor
@@ -78,6 +80,7 @@ def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> S
         traffic,
         torch.from_numpy(_polygons([(layout.corners_m,) for layout in layouts], corners)[:, 0]),
         torch.from_numpy(entry_steps),
+        torch.tensor([layout.waits for layout in layouts], dtype=torch.bool),
         torch.from_numpy(_routes(layouts, shape, int(legs.max(initial=0)))),
         torch.from_numpy(legs),
         torch.from_numpy(_polygons([layout.no_fly_m for layout in layouts])),
