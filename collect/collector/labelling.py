@@ -138,7 +138,11 @@ class _Log:
         for name in _STATES:
             pick(name, [getattr(step.traffic, name) for step in steps])
         if steps[0].traffic.is_hovering is not None:
-            is_hovering = torch.cat([step.traffic.is_hovering for step in steps]).view(-1).index_select(0, rows)
+            is_hovering = (
+                torch.cat([step.traffic.is_flying & ~step.traffic.is_piloted for step in steps])
+                .view(-1)
+                .index_select(0, rows)
+            )
             for name in ("waypoint_east_m", "waypoint_north_m"):
                 chunk[name].masked_fill_(is_hovering, torch.nan)
         for who, actions in (("teacher", [a.action for a in advices]), ("pilot", [s.action for s in steps])):

@@ -4,7 +4,7 @@ Notation: S scenarios (episodes), B episodes flown at once, B' those still flyin
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -31,6 +31,11 @@ ScenariosDone = Callable[[int], object]
 """Called with how many more scenarios are done."""
 
 
+def _nothing() -> np.ndarray:
+    """Return what a column is in an archive that is older than it."""
+    return np.zeros(0)
+
+
 @dataclass(frozen=True)
 class Figures:
     """Sums per scenario, each (S,) float64; metrics are ratios of their totals.
@@ -53,10 +58,10 @@ class Figures:
         at_waypoint: Aircraft that reached their waypoint.
         left_sector: Aircraft that left the sector.
         time_limit: Aircraft that ran into the time limit.
-        stalled: Aircraft that at some time came no nearer to their waypoint for `STALL_S`; see `Progress`.
-        no_fly_steps: Aircraft-steps inside a no-fly polygon.
         effort: Sum over aircraft-steps of the mean of |turn| and |speed change| in action units.
         nearest_m: (S, N) smallest distance of each aircraft to any other; infinite where there was none.
+        stalled: Aircraft that at some time came no nearer to their waypoint for `STALL_S`; see `Progress`.
+        no_fly_steps: Aircraft-steps inside a no-fly polygon.
     """
 
     aircraft: np.ndarray
@@ -76,10 +81,10 @@ class Figures:
     at_waypoint: np.ndarray
     left_sector: np.ndarray
     time_limit: np.ndarray
-    stalled: np.ndarray
-    no_fly_steps: np.ndarray
     effort: np.ndarray
     nearest_m: np.ndarray
+    stalled: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    no_fly_steps: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
 
     def __len__(self) -> int:
         """Return S."""

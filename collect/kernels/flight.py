@@ -136,7 +136,7 @@ def fly(
     while episode < episodes and work > 0:
         corners, no_fly = starts.corners[episode], starts.no_fly[episode]
         noise = Noise(deviation, int(keys[episode, 0]), int(keys[episode, 1]))
-        inner_m = inner_radius(corners)
+        way = Way(starts.routes[episode], starts.legs[episode], corners, inner_radius(corners))
         while work > 0:
             work -= count + 1
             if step <= starts.last_entry[episode] and step < physics.max_steps:
@@ -158,8 +158,6 @@ def fly(
             sums = figures[episode]
             if len(no_fly):
                 sums["no_fly_steps"] += in_no_fly(air, count, no_fly)
-            routes, legs = starts.routes[episode], starts.legs[episode]
-            way = Way(routes, legs, corners, inner_m)
             count = fly_step(air, count, episode, step, noise, way, physics, sums, rows, is_recording)
             step += 1
     return Flown(rows, row_count, seen, seen_count, figures, nearest2_m2, air, episode, step, count)

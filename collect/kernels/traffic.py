@@ -15,8 +15,10 @@ from ..arithmetic.geometry import directions
 
 
 class Physics(NamedTuple):
-    """A world as numbers; names as in `WorldConfig`, `pull_mps2` is g tan(bank); see `distances.stall_m`; `room_m` is the
-    start separation."""
+    """A world as numbers; names as in `WorldConfig`.
+
+    `pull_mps2` is g tan(bank), `room_m` the start separation; see `distances.stall_m`.
+    """
 
     cruise_mps: float
     min_speed_mps: float

@@ -140,7 +140,9 @@ def is_mix(text: str) -> bool:
 
 def _find(text: str) -> tuple[Scenario, dict[str, Any]]:
     """Return the scenario function and its parameters."""
-    name, parameters = spec.parse(text, "scenario", dict(sorted(_SCENARIOS.items())), skip=2)
+    known: dict[str, Callable[..., Any]] = dict(sorted(_SCENARIOS.items()))
+    known[mixture.NAME] = mixture.shares_of  # to be named where there is no such scenario
+    name, parameters = spec.parse(text, "scenario", known, skip=2)
     return _SCENARIOS[name], parameters
 
 

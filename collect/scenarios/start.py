@@ -74,8 +74,10 @@ def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> S
             if values is not None:
                 state[row, index, : len(values)] = values
     state[3][is_hovering] = 0.0
-    traffic = Traffic(*torch.from_numpy(state).unbind(0), torch.from_numpy(entry_steps == 0))
-    traffic.is_hovering = torch.from_numpy(is_hovering) if is_hovering.any() else None
+    hovering = torch.from_numpy(is_hovering) if is_hovering.any() else None
+    east_m, north_m, track, speed, waypoint_east, waypoint_north = torch.from_numpy(state).unbind(0)
+    is_here = torch.from_numpy(entry_steps == 0)
+    traffic = Traffic(east_m, north_m, track, speed, waypoint_east, waypoint_north, is_here, hovering)
     return Start(
         traffic,
         torch.from_numpy(_polygons([(layout.corners_m,) for layout in layouts], corners)[:, 0]),

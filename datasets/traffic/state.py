@@ -5,7 +5,7 @@ speed sin(track).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import pi
 
 import torch
@@ -68,8 +68,8 @@ class Traffic:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Traffic":
         """Return new traffic whose every tensor is function(tensor)."""
-        tensors = (getattr(self, field.name) for field in fields(self))
-        return Traffic(*(None if tensor is None else function(tensor) for tensor in tensors))
+        tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return Traffic(**{name: function(tensor) for name, tensor in tensors.items()})
 
     def of(self, index: Tensor) -> "Traffic":
         """Return the traffic of some places, such as a mask of them."""

@@ -74,6 +74,11 @@ def _metric(title: str, unit: str, better: str) -> Callable[[Callable[[Basis], R
     return add
 
 
+def _known(column: np.ndarray, flown: Basis) -> np.ndarray:
+    """Return a column; no numbers where an older archive lacks it."""
+    return column if len(column) else np.full(len(flown.figures), np.nan)
+
+
 def _each(figures: Figures) -> np.ndarray:
     """Return an exposure of one per scenario."""
     return np.ones(len(figures))
@@ -261,6 +266,27 @@ def left_sector_rate(flown: Basis) -> Ratio:
     Own definition.
     """
     return Ratio(flown.figures.left_sector, flown.figures.aircraft, is_count=True)
+
+
+@_metric("stalled", "%", "less")
+def stalled_rate(flown: Basis) -> Ratio:
+    """Share of the aircraft that made no progress towards their waypoint for 60 s.
+
+    sum(aircraft that at some time came no nearer to their waypoint in 60 s than by a tenth of the way at cruise
+    speed) / sum(aircraft). Fewer losses of separation by standing still show here.
+    Own definition.
+    """
+    return Ratio(_known(flown.figures.stalled, flown), flown.figures.aircraft, is_count=True)
+
+
+@_metric("time in no-fly areas", "s", "less")
+def time_in_no_fly_s(flown: Basis) -> Ratio:
+    """Time an aircraft spends inside a no-fly polygon, summed over the aircraft of a scenario.
+
+    sum(aircraft-steps inside one) * step / scenarios.
+    Own definition.
+    """
+    return Ratio(_known(flown.figures.no_fly_steps, flown) * flown.config.step_s, _each(flown.figures))
 
 
 @_metric("mean speed", "m/s", "")

@@ -305,7 +305,9 @@ class Crew:
 
     def restore(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
         """Take back what `tensors` and `counters` returned."""
-        traffic = Traffic(**{field.name: tensors.get(f"world.{field.name}") for field in fields(Traffic)})
+        traffic = Traffic(
+            **{f.name: tensors[f"world.{f.name}"] for f in fields(Traffic) if f"world.{f.name}" in tensors}
+        )
         corners_m, steps, episodes = (tensors[f"world.{name}"] for name in ("corners_m", "steps", "episodes"))
         self.world.put_back(traffic, corners_m, steps, episodes.tolist(), tensors.get("world.leg"))
         self.stranded.restore(tensors)
