@@ -188,7 +188,7 @@ def test_who_stands_has_stalled(flown):
 @pytest.mark.parametrize("scenario", ["hover", "arrivals", "arrivals:pads=2", "pads", "inside", "shared"])
 def test_kernels_and_torch_fly_the_same(scenario: str, text: str):
     """For a few steps before chaos sets in; without resolution to the end."""
-    config = WorldConfig(aircraft=12, scenario=scenario, max_steps=300 if text == "none" else 20)
+    config = WorldConfig(aircraft=12, scenario=scenario, max_steps=300 if text == "none" else 10)
     teacher = teachers.parse(text, config)
     episodes = range(6)
     made = compiled.fly_compiled(config, teacher.rules(), 3, episodes)
