@@ -180,6 +180,6 @@ _STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "wa
 
 def _join(conflicts: Sequence[Conflicts], first: Tensor) -> Conflicts:
     """Join the conflicts of several steps, their episodes counted through from `first` of each step."""
-    joined = Conflicts(*(torch.cat(tensors) for tensors in zip(*conflicts)))
+    joined = Conflicts._make(None if tensors[0] is None else torch.cat(tensors) for tensors in zip(*conflicts))
     sizes = torch.tensor([len(each.episode) for each in conflicts])
     return joined._replace(episode=joined.episode + first[:-1].repeat_interleave(sizes))

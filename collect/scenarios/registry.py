@@ -5,6 +5,7 @@ and episode give the same layout in every run, batch and worker.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ import numpy as np
 from ...datasets import spec
 from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
+from ..airspace.aircraft_types import members_of
 from ..airspace.world_config import EMBEDDED, WorldConfig
 from . import mixture
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
 
-LAYOUT_STREAM, NOISE_STREAM = 0, 1
-"""The independent random streams of an episode: its layout, the pilot's noise."""
+LAYOUT_STREAM, NOISE_STREAM, WIND_STREAM, FLEET_STREAM = range(4)
+"""The independent random streams of an episode: its layout, the pilot's noise, gusts, the types of its aircraft."""
 REFERENCE = WorldConfig()
 
 
@@ -154,6 +156,22 @@ def lay_out(config: WorldConfig, seed: int, episode: int) -> Layout:
     """
     if is_file(config.scenario):
         return scenario_files.layout_of(config, episode)
+    return _of_fleet(_generated(config, seed, episode), config, seed, episode)
+
+
+def _of_fleet(layout: Layout, config: WorldConfig, seed: int, episode: int) -> Layout:
+    """Return a layout with the types of its aircraft drawn by their shares, where the world has a fleet."""
+    members = members_of(config.fleet)
+    if not members or layout.kinds is not None:
+        return layout
+    generator = generator_of(seed, episode, FLEET_STREAM)
+    shares = {each.name: each.share for each in members}
+    kinds = tuple(mixture.one_of(generator, shares) for _ in range(len(layout.position_m)))
+    return replace(layout, kinds=kinds)
+
+
+def _generated(config: WorldConfig, seed: int, episode: int) -> Layout:
+    """Return a generated layout."""
     generator, text = generator_of(seed, episode, LAYOUT_STREAM), config.scenario
     if is_mix(text):
         text = mixture.one_of(generator, mixture.shares_of(text, _SCENARIOS))

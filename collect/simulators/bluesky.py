@@ -21,7 +21,7 @@ from ..airspace.geodesy import EARTH_RADIUS_M
 from ..airspace.units import NAUTICAL_MILE_M
 from ..airspace.world_config import WorldConfig
 from .bluesky_process import quietly, start_bluesky
-from .simulator import Resolution
+from .simulator import Resolution, Wind
 
 AIRCRAFT_TYPE = "M600"
 _METRES_PER_DEGREE = np.pi * EARTH_RADIUS_M / 180.0
@@ -56,8 +56,14 @@ class BlueSkySimulator:
         self._bluesky = start_bluesky()
 
     def lay_out(self, traffic: Traffic) -> None:
-        """Start with (B, N) traffic."""
+        """Start with (B, N) traffic.
+
+        Raises:
+            ConfigurationError: There is wind.
+        """
         global _turn
+        if traffic.wind_east_mps is not None:
+            raise ConfigurationError("simulator 'bluesky' flies without wind here. Use the embedded simulator.")
         self._turn = _turn = next(_turns)
         bluesky = self._bluesky
         with quietly():
@@ -119,7 +125,7 @@ class BlueSkySimulator:
             self._bluesky.traf.delete(np.flatnonzero(is_gone))
             self._slot, self._number = self._slot[~is_gone], self._number[~is_gone]
 
-    def advance(self, before: Traffic, action: Tensor) -> Traffic:
+    def advance(self, before: Traffic, action: Tensor, wind: Wind | None = None) -> Traffic:
         """Fly one decision step; ended aircraft are deleted from BlueSky first."""
         self._check_turn()
         self._remove(~before.is_flying.cpu().numpy()[self._slot, self._number])
