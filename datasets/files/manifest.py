@@ -263,7 +263,7 @@ class Manifest:
 
 def _entry_to_json(entry: ShardEntry) -> dict[str, Any]:
     """Return a shard's entry as JSON; its arithmetic is named where it differs from the others'."""
-    return {key: value for key, value in asdict(entry).items() if value or key != "arithmetic"}
+    return {key: value for key, value in vars(entry).items() if value or key != "arithmetic"}
 
 
 def load_manifest(folder: Folder) -> Manifest:
