@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import DatasetError
-from ..traffic.record import COLUMNS
+from ..traffic.record import columns_of
 from .arithmetic import UNKNOWN, in_words
 from .atomic import publish
 from .json_file import hash_of, parse_json
@@ -227,7 +227,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
         data = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "shards"}
-        data["columns"] = [asdict(column) for column in COLUMNS]
+        data["columns"] = [asdict(column) for column in columns_of(self.world)]
         data.update({key: getattr(self, key) for key in _DERIVED})
         data["shards"] = [_entry_to_json(entry) for entry in self.shards]
         return data
@@ -244,7 +244,8 @@ class Manifest:
             data = {"arithmetic": UNKNOWN, **data}  # not in those of before 2026-11-26
         own = [each.name for each in fields(cls)]
         _check_keys("the manifest", data, [*own, "columns", *_DERIVED])
-        if _types_of(data["columns"]) != _types_of([asdict(column) for column in COLUMNS]):
+        world = data["world"] if isinstance(data["world"], dict) else {}
+        if _types_of(data["columns"]) != _types_of([asdict(column) for column in columns_of(world)]):
             raise DatasetError("columns: expected those of the traffic record, got others")
         if not isinstance(data["shards"], list):
             raise DatasetError(f"shards: expected a list, got {data['shards']!r}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import Damage, DatasetError, RecordError, ShardError
 from ..traffic.counts import Counts, counts_of, figures_of_rows
-from ..traffic.record import Table, check_table, content_hash
+from ..traffic.record import Table, check_table, columns_of, content_hash
 from . import hdf5, parquet
 from .atomic import locked, publish
 from .manifest import MANIFEST_NAME, SHARD_FOLDER, Manifest, ShardEntry, check_same, load_manifest
@@ -55,9 +55,8 @@ def write_shard(
         OSError: The file cannot be written; nothing then bears its name that did not before.
         StorageError: The same, on S3.
     """
-    check_table(table)
+    _check_table(table, manifest, index)
     episodes = manifest.shard_episodes(index)
-    _check_episodes(table, episodes)
     stamp = Stamp(
         manifest.recipe_hash,
         episodes.start,
@@ -291,8 +290,11 @@ def _entry(manifest: Manifest, index: int, rows: int, data: bytes, stamp: Stamp)
 
 
 def _check_table(table: Table, manifest: Manifest, index: int) -> None:
-    """Raise unless a table follows the record and holds the shard's episodes."""
+    """Raise unless a table follows the record, has the columns of its world, and holds the shard's episodes."""
     check_table(table)
+    if set(table) != (expected := {column.name for column in columns_of(manifest.world)}):
+        others = sorted(set(table) ^ expected)
+        raise DatasetError(f"expected the columns of its world, got others: {', '.join(others)}")
     _check_episodes(table, manifest.shard_episodes(index))
 
 
