@@ -237,9 +237,9 @@ try:
     killer = threading.Thread(target=kill_a_node, daemon=True)
     killer.start()
     call(["evaluate", "--baselines", "none,mvp", *by_ray, "--out", str(folder / "teachers")])
-    killer.join()
+    killer.join(60)
     call(["collect", "--out", str(folder / "data"), *os.environ["COLLECT"].split(), "--engine", "ray"])
-    policy = ["evaluate", run, "--baselines", "", *by_ray, "--json"]
+    policy = ["evaluate", run, "--baselines", "", *by_ray, "--scenarios", "6", "--json"]
     call(policy)
     cluster.remove_node(other)
     call(policy)
@@ -259,7 +259,7 @@ def test_a_cluster_of_unlike_nodes_flies_teachers_alike_and_mixes_no_policy(make
         capture_output=True,
         text=True,
         env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "COLLECT": " ".join(collected)},
-        timeout=300,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Ray cluster: 3 node(s), 3 processors." in done.stderr
@@ -271,7 +271,7 @@ def test_a_cluster_of_unlike_nodes_flies_teachers_alike_and_mixes_no_policy(make
 
     teachers = _run("--baselines", "none,mvp", *size, "--json")
     assert figures((tmp_path / "teachers" / "evaluation.json").read_text()) == figures(teachers.stdout)
-    assert figures(done.stdout) == figures(_run(run, "--baselines", "", *size, "--json").stdout)
+    assert figures(done.stdout) == figures(_run(run, "--baselines", "", *size, "--scenarios", "6", "--json").stdout)
     assert CliRunner().invoke(collect, ["--out", str(tmp_path / "local"), *collected]).exit_code == 0
     hashes = {open_dataset(tmp_path / name).content_hash for name in ("data", "local")}
     assert len(hashes) == 1
