@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -209,10 +209,10 @@ class Manifest:
             found[entry.arithmetic or self.arithmetic] = found.get(entry.arithmetic or self.arithmetic, 0) + 1
         return found or {self.arithmetic: 0}
 
-    def with_shard(self, entry: ShardEntry) -> "Manifest":
-        """Return the manifest with one shard added or replaced."""
-        others = [other for other in self.shards if other.name != entry.name]
-        return replace(self, shards=tuple(sorted([*others, entry], key=lambda shard: shard.first_episode)))
+    def with_shards(self, entries: Iterable[ShardEntry]) -> "Manifest":
+        """Return the manifest with shards added or replaced."""
+        shards = {**self._entries, **{entry.name: entry for entry in entries}}
+        return replace(self, shards=tuple(sorted(shards.values(), key=lambda shard: shard.first_episode)))
 
     def with_episodes(self, episodes: int) -> "Manifest":
         """Return the manifest for more episodes, without a last shard that has become too short."""

@@ -36,7 +36,7 @@ def test_what_differs_has_its_columns(tmp_path: Path, kind: str, changes: dict, 
     assert tuple(table) == (*COLUMN_NAMES, *more)
     assert [column.name for column in columns_of(dataset.manifest.world)] == list(table)
     other = "hdf5" if kind == "parquet" else "parquet"
-    convert(tmp_path / "d", tmp_path / "other", other)
+    convert(dataset, tmp_path / "other", other)
     assert open_dataset(tmp_path / "other").content_hash == dataset.content_hash
     open_dataset(tmp_path / "other").verify()
     for name in more:

@@ -124,7 +124,7 @@ def test_a_shard_with_the_right_hash_and_wrong_rows_is_not_read(
         (dataset.path / "shards" / entry.name).write_bytes(data)
         rows = len(table["episode"]) + more_rows
         entry = replace(entry, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        read_shard(dataset.path, dataset.manifest.with_shard(entry), 0)
+        read_shard(dataset.path, dataset.manifest.with_shards([entry]), 0)
 
     read(make_table(range(4)))
     with pytest.raises(DatasetError, match="expected rows of the episodes 0 to 4, got 4 to 8"):
