@@ -15,7 +15,7 @@ from ..collect.airspace.world_config import WorldConfig
 from ..collect.cli import engine_option, scenario_option, simulator_option, world_of
 from ..datasets.config import fields_of
 from ..datasets.console import printable, say
-from ..datasets.options import PLACE, WORKERS, CommaList, default_from, options_of
+from ..datasets.options import PLACE, WORKERS, CommaList, default_from, given, options_of
 from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 
 
@@ -37,10 +37,17 @@ from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @options_of(EvaluationConfig, "seed", "batch", "bootstrap", "device", "front", bounded=True)
 @click.option(
-    "--workers", type=WORKERS, help="Processes, or Ray tasks at once.  [default: 1, or all that Ray takes]"
+    "--workers",
+    type=WORKERS,
+    default=1,
+    show_default=True,
+    help="Processes; with --engine ray tasks at once, by default as many as the cluster takes.",
 )
 @engine_option
-def evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str, **options: Any) -> None:
+@click.pass_context
+def evaluate(
+    ctx: click.Context, out: Path | None, as_json: bool, workers: int | None, engine: str, **options: Any
+) -> None:
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
 
     A RUN is the folder of a trained policy, or pretrained:NAME. With --out, a report is written that needs
@@ -48,6 +55,8 @@ def evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str, 
     """
     if not options["runs"] and not options["baselines"].strip(", "):
         raise click.UsageError("expected a RUN or a baseline. Try: skyclone evaluate --baselines none,mvp")
+    if engine != "local" and "workers" not in given(ctx):
+        workers = None
     try:
         _evaluate(out, as_json, workers, engine, options)
     except KeyboardInterrupt:

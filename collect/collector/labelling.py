@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.traffic.pairs import Pairs
-from ...datasets.traffic.record import COLUMNS, Table, columns_of
+from ...datasets.traffic.record import COLUMNS, Table
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, count_of, most_urgent, that_count
 from ..airspace.world_config import WorldConfig
@@ -21,9 +21,9 @@ from ..flying.flight import Advice, Pilot, Step, advise, fly
 from ..flying.tally import Tally
 from ..flying.world import World
 from ..scenarios.registry import NOISE_STREAM, generator_of
-from ..scenarios.start import start_of
 from ..teachers.registry import Teacher
 from .compiled_record import figures_of, record_compiled
+from .more_columns import more_columns
 
 _CHUNK_STEPS = 32  # steps turned into rows at once: few large operations, yet in the cache
 _NOISE_STEPS = 32  # noise is drawn for this many steps at once
@@ -54,7 +54,7 @@ def record(
     rules = rules_of(config, teacher)
     if pilot is None and rules is not None:
         table, counts = record_compiled(config, seed, episodes, rules, noise)
-        return {**table, **_more_columns(config, seed, episodes, table)}, counts
+        return {**table, **more_columns(config, seed, episodes, table)}, counts
     world = World(config, seed, episodes)
     flown = _Labelled(world, teacher, pilot, _Noise(seed, episodes, config.aircraft, noise) if noise else None)
     log = _Log(Tally(config, teacher))
@@ -62,23 +62,7 @@ def record(
         log.add(step, flown.advice)
     table = log.table(np.asarray(episodes, np.int32))
     counts = figures_of(table, config, log.tally.figures())
-    return {**table, **_more_columns(config, seed, episodes, table)}, counts
-
-
-def _more_columns(config: WorldConfig, seed: int, episodes: Sequence[int], table: Table) -> Table:
-    """Return the columns that only worlds with a fleet or with wind have, for the rows of a table."""
-    names = {column.name for column in columns_of(config.to_json())} - set(table)
-    if not names:
-        return {}
-    start = start_of(config, seed, episodes)
-    place = np.searchsorted(np.asarray(episodes), table["episode"])
-    made: Table = {}
-    if "kind" in names and start.traffic.kind is not None:
-        made["kind"] = start.traffic.kind.numpy()[place, table["aircraft"]].astype(np.int8)
-    if "wind_east_mps" in names and start.winds_mps is not None:
-        winds = start.winds_mps.numpy()[place, table["step"]]
-        made["wind_east_mps"], made["wind_north_mps"] = winds[:, 0].copy(), winds[:, 1].copy()
-    return made
+    return {**table, **more_columns(config, seed, episodes, table)}, counts
 
 
 class _Labelled:
