@@ -7,7 +7,7 @@ Notation: B episodes, N aircraft, M rows (single ownships), K intruders seen, F 
 `...` below is (B, N) in flight and (M,) in the loader.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -59,6 +59,9 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
             (..., J) the nearest that are seen must be in them.
         view: Which features, how many intruders, how scaled.
 
+    Nothing is seen farther away than the view's bound, see `View.bound`: so no input is larger in flight than in
+    training, however long the route is.
+
     Returns:
         Ownship features (..., 7), intruder features (..., K, F), mask (..., K). Gradients flow from them to the
         traffic: through all features but the flag, for a given order of the intruders; those of padding are 0.
@@ -82,6 +85,7 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
         first, second = _rotate(east, north, sine, cosine)
         third, fourth = _rotate(velocity_east, velocity_north, sine, cosine)
     lengths, speeds = 1.0 / view.length_m, 1.0 / view.speed_mps
+    distance, first, second = _bounded(distance, view.bound * view.length_m, distance, first, second)
     columns = [(distance, lengths), (first, lengths), (second, lengths), (third, speeds), (fourth, speeds)]
     if view.name == "cpa":
         columns += [
@@ -123,19 +127,43 @@ def _rotate(east: Tensor, north: Tensor, sine: Tensor, cosine: Tensor) -> tuple[
     return east * cosine - north * sine, torch.addcmul(east * sine, north, cosine)
 
 
+Vector = tuple[Tensor, Tensor]
+
+
+def _bounded_way(position: Vector, waypoint: Vector, bound: float) -> tuple[Vector, Vector]:
+    """Return the own position, from the centre, and the vector to the waypoint, as they are seen; all in radii."""
+    position = _bounded(_length(*position), 0.5 * bound, *position)
+    distance = _length(*waypoint)
+    is_far = distance.detach() > bound
+    if distance.device.type == "cpu" and not bool(is_far.any()):
+        return position, waypoint
+    unit = torch.where(is_far, distance, 1.0)
+    (east, north), (to_east, to_north) = position, waypoint
+    return (east.masked_fill(is_far, 0.0), north.masked_fill(is_far, 0.0)), (to_east / unit, to_north / unit)
+
+
+def _bounded(length: Tensor, most: float, *parts: Tensor) -> Any:
+    """Return the parts of vectors of these lengths, made shorter where one is longer than `most`."""
+    if length.device.type == "cpu" and not bool((length.detach() > most).any()):
+        return parts
+    excess = (length / most).clamp_min(1.0)  # divided by 1, the others keep their bits
+    return tuple(part / excess for part in parts)
+
+
 def _ownship(own: Traffic, view: View) -> Tensor:
     """Return the ownship's features (..., 7)."""
     drift = own.drift_rad
     sine, cosine = torch.sin(own.track_rad), torch.cos(own.track_rad)
-    position = (own.east_m / view.length_m, own.north_m / view.length_m)
+    position, waypoint = _bounded_way(
+        (own.east_m / view.length_m, own.north_m / view.length_m),
+        ((own.waypoint_east_m - own.east_m) / view.length_m, (own.waypoint_north_m - own.north_m) / view.length_m),
+        view.bound,
+    )
     speed = own.speed_mps / view.speed_mps
     if view.name == "seed":
         rest = (*position, speed * sine, speed * cosine)
     else:
-        to_centre = _rotate(-position[0], -position[1], sine, cosine)
-        waypoint_east = (own.waypoint_east_m - own.east_m) / view.length_m
-        waypoint_north = (own.waypoint_north_m - own.north_m) / view.length_m
-        rest = (*to_centre, *_rotate(waypoint_east, waypoint_north, sine, cosine))
+        rest = (*_rotate(-position[0], -position[1], sine, cosine), *_rotate(*waypoint, sine, cosine))
     return torch.stack((torch.cos(drift), torch.sin(drift), speed, *rest), dim=-1)
 
 
@@ -152,7 +180,7 @@ def _cpa(relative: tuple[Tensor, ...], is_present: Tensor, view: View) -> tuple[
     limit = 2 * view.lookahead_s
     return (
         (tcpa.clamp(-limit, limit) / view.lookahead_s) * is_present,
-        (dcpa / view.length_m) * is_present,
+        (dcpa / view.length_m).clamp_max(view.bound) * is_present,
         -approach / distance.clamp_min(1e-3) / view.speed_mps * is_present,
         (in_conflict & is_present).to(east.dtype),
     )
