@@ -169,7 +169,7 @@ def _split(text: str) -> tuple[str, str]:
 def _is_there(path: str) -> bool:
     """Return whether there is such a file."""
     try:
-        return Path(path).exists()
+        return path != "" and Path(path).exists()
     except (OSError, ValueError):
         return False
 

@@ -7,7 +7,7 @@ Notation: B episodes, N aircraft, M rows (single ownships), K intruders seen, F 
 `...` below is (B, N) in flight and (M,) in the loader.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -84,9 +84,14 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
         sine, cosine = torch.sin(own.track_rad).unsqueeze(-1), torch.cos(own.track_rad).unsqueeze(-1)
         first, second = _rotate(east, north, sine, cosine)
         third, fourth = _rotate(velocity_east, velocity_north, sine, cosine)
-    lengths, speeds = 1.0 / view.length_m, 1.0 / view.speed_mps
-    distance, first, second = _bounded(distance, view.bound * view.length_m, distance, first, second)
-    columns = [(distance, lengths), (first, lengths), (second, lengths), (third, speeds), (fourth, speeds)]
+    lengths, speeds = (view.bound / distance).clamp_max(1.0 / view.length_m), 1.0 / view.speed_mps
+    columns: Columns = [
+        (distance, lengths),
+        (first, lengths),
+        (second, lengths),
+        (third, speeds),
+        (fourth, speeds),
+    ]
     if view.name == "cpa":
         columns += [
             (column, 1.0) for column in _cpa((east, north, velocity_east, velocity_north), is_present, view)
@@ -94,7 +99,10 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
     return Observation(_ownship(own, view), _side_by_side(columns), is_present)
 
 
-def _side_by_side(columns: list[tuple[Tensor, float]]) -> Tensor:
+Columns = list[tuple[Tensor, Tensor | float]]
+
+
+def _side_by_side(columns: Columns) -> Tensor:
     """Return columns (..., K), each times its number, as (..., K, F); in one pass if no gradient is wanted."""
     if any(column.requires_grad for column, _ in columns):
         return torch.stack([column * number for column, number in columns], dim=-1)
@@ -127,43 +135,28 @@ def _rotate(east: Tensor, north: Tensor, sine: Tensor, cosine: Tensor) -> tuple[
     return east * cosine - north * sine, torch.addcmul(east * sine, north, cosine)
 
 
-Vector = tuple[Tensor, Tensor]
-
-
-def _bounded_way(position: Vector, waypoint: Vector, bound: float) -> tuple[Vector, Vector]:
-    """Return the own position, from the centre, and the vector to the waypoint, as they are seen; all in radii."""
-    position = _bounded(_length(*position), 0.5 * bound, *position)
-    distance = _length(*waypoint)
-    is_far = distance.detach() > bound
-    if distance.device.type == "cpu" and not bool(is_far.any()):
-        return position, waypoint
+def _ways(own: Traffic, view: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the own position and the vector to the waypoint, east and north, as they are seen, in radii."""
+    east, north = own.east_m / view.length_m, own.north_m / view.length_m
+    to_east = (own.waypoint_east_m - own.east_m) / view.length_m
+    to_north = (own.waypoint_north_m - own.north_m) / view.length_m
+    distance = _length(to_east, to_north)
+    is_far = distance > view.bound
+    nearer = (0.5 * view.bound / _length(east, north)).clamp_max(1.0).masked_fill(is_far, 0.0)
     unit = torch.where(is_far, distance, 1.0)
-    (east, north), (to_east, to_north) = position, waypoint
-    return (east.masked_fill(is_far, 0.0), north.masked_fill(is_far, 0.0)), (to_east / unit, to_north / unit)
-
-
-def _bounded(length: Tensor, most: float, *parts: Tensor) -> Any:
-    """Return the parts of vectors of these lengths, made shorter where one is longer than `most`."""
-    if length.device.type == "cpu" and not bool((length.detach() > most).any()):
-        return parts
-    excess = (length / most).clamp_min(1.0)  # divided by 1, the others keep their bits
-    return tuple(part / excess for part in parts)
+    return east * nearer, north * nearer, to_east / unit, to_north / unit
 
 
 def _ownship(own: Traffic, view: View) -> Tensor:
     """Return the ownship's features (..., 7)."""
     drift = own.drift_rad
     sine, cosine = torch.sin(own.track_rad), torch.cos(own.track_rad)
-    position, waypoint = _bounded_way(
-        (own.east_m / view.length_m, own.north_m / view.length_m),
-        ((own.waypoint_east_m - own.east_m) / view.length_m, (own.waypoint_north_m - own.north_m) / view.length_m),
-        view.bound,
-    )
+    east, north, to_east, to_north = _ways(own, view)
     speed = own.speed_mps / view.speed_mps
     if view.name == "seed":
-        rest = (*position, speed * sine, speed * cosine)
+        rest = (east, north, speed * sine, speed * cosine)
     else:
-        rest = (*_rotate(-position[0], -position[1], sine, cosine), *_rotate(*waypoint, sine, cosine))
+        rest = (*_rotate(-east, -north, sine, cosine), *_rotate(to_east, to_north, sine, cosine))
     return torch.stack((torch.cos(drift), torch.sin(drift), speed, *rest), dim=-1)
 
 
