@@ -12,7 +12,7 @@ from ..datasets.files.arithmetic import OtherArithmetic
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
 from ..datasets.machine import processors
-from ..datasets.options import WORKERS, default_from, options_of
+from ..datasets.options import WORKERS, default_from, given, options_of
 from .airspace.world_config import WorldConfig
 from .airspace.worlds import DEFAULT, PRESETS, fields, parse, to_toml
 from .collector.config import CollectConfig
@@ -53,39 +53,48 @@ def world_option(otherwise: str) -> Any:
     return click.option(
         "--world",
         type=_World(),
+        metavar=_World.name,
         help=f"The world: {', '.join(PRESETS)}, or a TOML file; `skyclone worlds` has the keys.  "
         f"[default: {otherwise}]",
     )
 
 
-def _known_simulator(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def _known_simulator(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse a name that is none; the rest is checked when it is known whether the simulator is installed."""
-    if value is not None and value.partition(":")[0] not in ("embedded", "bluesky"):
+    if value.partition(":")[0] not in ("embedded", "bluesky"):
         raise click.BadParameter(f"'{value}' is not one of 'embedded', 'bluesky'.")
     return value
 
 
-_SIMULATOR = default_from(WorldConfig, "simulator", "the world's")["simulator"]
+def _or_the_world_s(name: str) -> dict[str, Any]:
+    """Return what differs in an option that is the world's where it is not given."""
+    changes = default_from(WorldConfig, name, "the world's")[name]
+    return {key: value for key, value in changes.items() if key != "default"}
+
+
 simulator_option = options_of(
     WorldConfig,
     "simulator",
-    changes={"simulator": {**_SIMULATOR, "metavar": "[embedded|bluesky]", "callback": _known_simulator}},
+    changes={
+        "simulator": {
+            **_or_the_world_s("simulator"),
+            "metavar": "[embedded|bluesky]",
+            "callback": _known_simulator,
+        }
+    },
 )
-scenario_option = options_of(WorldConfig, "scenario", changes=default_from(WorldConfig, "scenario", "the world's"))
+scenario_option = options_of(WorldConfig, "scenario", changes={"scenario": _or_the_world_s("scenario")})
 
 
 def world_of(options: dict[str, Any]) -> WorldConfig:
     """Return the world of a command's options, taking them out, and warn of what a scenario's file leaves out."""
     from . import scenarios
 
-    base = options.pop("world") or WorldConfig()
+    base, typed = options.pop("world") or WorldConfig(), given(click.get_current_context())
     scenario, aircraft, simulator = (options.pop(name) for name in ("scenario", "aircraft", "simulator"))
-    world = scenarios.world_for(
-        base.scenario if scenario is None else scenario,
-        aircraft,
-        base.simulator if simulator is None else simulator,
-        base,
-    )
+    scenario = scenario if "scenario" in typed else base.scenario
+    simulator = simulator if "simulator" in typed else base.simulator
+    world = scenarios.world_for(scenario, aircraft, simulator, base)
     for warning in scenarios.warnings_about(world.scenario):
         say(f"Warning: {warning}")
     return world
