@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from ..collect.airspace.world_config import WorldConfig
-from ..collect.cli import engine_option, scenario_option, simulator_option, world_of
+from ..collect.airspace.worlds import DEFAULT
+from ..collect.cli import engine_option, scenario_option, simulator_option, world_of, world_option
 from ..datasets.config import fields_of
 from ..datasets.console import printable, say
 from ..datasets.options import PLACE, WORKERS, CommaList, default_from, given, options_of
@@ -25,11 +26,12 @@ from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 @options_of(
     EvaluationConfig, "scenarios", bounded=True, changes=default_from(EvaluationConfig, "scenarios", "the files'")
 )
+@world_option(DEFAULT)
 @click.option(
     "--aircraft",
     type=CommaList(int, "numbers of aircraft", "20 or 20,40,60", least=1),
     help="Aircraft in each; of several, the first is reported in full.  "
-    f"[default: {fields_of(WorldConfig)['aircraft'].default}]",
+    f"[default: {fields_of(WorldConfig)['aircraft'].default}, or the world's]",
 )
 @scenario_option
 @simulator_option
@@ -114,7 +116,7 @@ def _prepare(**options: Any) -> list[EvaluationConfig]:
         options["scenarios"] = scenarios
     device = str(choose_device(options.pop("device")))
     plan = EvaluationConfig(tuple(contenders), world, device=device, **options)
-    worlds = (world_for(world.scenario, aircraft, world.simulator) for aircraft in others)
+    worlds = (world_for(world.scenario, aircraft, world.simulator, world) for aircraft in others)
     return [plan, *(replace(plan, world=each, front=False) for each in worlds)]
 
 

@@ -20,6 +20,7 @@ from ...datasets.files.shards import write_shard
 from ...datasets.files.storage import Folder, sizes
 from ...datasets.files.writer import DatasetWriter, Report, cannot_write
 from .. import scenarios
+from ..airspace.worlds import scale_warning
 from ..flying.compiled import is_known, prepare, why_not
 from ..flying.flight import Pilot
 from . import engines
@@ -215,7 +216,7 @@ def _wanted(
     is_teacher = config.pilot == TEACHER
     if is_teacher and is_known(config.world, config.parsed_teacher):
         prepare(report)  # which shows by which arithmetic rows are made here; and workers find what was compiled
-    wanted = config.manifest(_fingerprint(config, load_pilot))
+    wanted = config.manifest(_fingerprint(config, load_pilot, report))
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(config.world, config.seed, 0)
@@ -227,13 +228,19 @@ def _wanted(
     return wanted
 
 
-def _fingerprint(config: CollectConfig, load_pilot: LoadPilot | None) -> str:
-    """Return the fingerprint of the pilot's weights, "" of the teacher; a bad checkpoint is an error here."""
+def _fingerprint(config: CollectConfig, load_pilot: LoadPilot | None, report: Report) -> str:
+    """Return the fingerprint of the pilot's weights, "" of the teacher; a bad checkpoint is an error here.
+
+    Of a policy that was trained on another scale, says so.
+    """
     if config.pilot == TEACHER:
         return ""
     if load_pilot is None:
         raise ConfigurationError(f"pilot '{config.pilot}': expected 'teacher', nothing else can be loaded here")
-    return str(getattr(load_pilot(config.pilot), "fingerprint", ""))
+    pilot = load_pilot(config.pilot)
+    if warning := scale_warning(config.pilot, getattr(pilot, "meta", {}).get("world"), config.world):
+        report(f"Warning: {warning}")
+    return str(getattr(pilot, "fingerprint", ""))
 
 
 def _check_shared(folder: Folder, manifest: Manifest) -> None:

@@ -69,8 +69,10 @@ def count_of(text: str) -> int | None:
     return len(scenario_files.read_all(text)) if is_file(text) else None
 
 
-def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBEDDED) -> WorldConfig:
-    """Return the reference world for a scenario as named on the command line.
+def world_for(
+    scenario: str, aircraft: int | None = None, simulator: str = EMBEDDED, base: WorldConfig = REFERENCE
+) -> WorldConfig:
+    """Return the world for a scenario as named on the command line; all else is as in `base`.
 
     For files, their content becomes part of the scenario's name, the number of aircraft is that of the largest
     file, and the time limit grows with the distance: three times the longest straight line at cruise speed.
@@ -79,8 +81,8 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
         ConfigurationError: A number of aircraft that is not the file's, or a scenario that cannot be flown.
     """
     if not is_file(scenario):
-        count = REFERENCE.aircraft if aircraft is None else aircraft
-        return WorldConfig(aircraft=count, scenario=scenario, simulator=simulator)
+        count = base.aircraft if aircraft is None else aircraft
+        return replace(base, aircraft=count, scenario=scenario, simulator=simulator)
     layouts = [each.layout for each in scenario_files.read_all(scenario)]
     most = max(len(layout.position_m) for layout in layouts)
     if aircraft not in (None, most):
@@ -89,12 +91,13 @@ def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBED
         )
     ways = [each.waypoint_m - each.position_m for each in layouts]
     longest_m = max(float(np.sqrt((way * way).sum(1)).max()) for way in ways)
-    steps = int(3 * longest_m / REFERENCE.cruise_mps / REFERENCE.step_s) + 1
-    world = WorldConfig(
+    steps = int(3 * longest_m / base.cruise_mps / base.step_s) + 1
+    world = replace(
+        base,
         aircraft=most,
         scenario=typed(scenario),
         simulator=simulator,
-        max_steps=min(max(steps, REFERENCE.max_steps), 32_000),
+        max_steps=min(max(steps, base.max_steps), 32_000),
     )
     for number in range(len(layouts)):
         lay_out(world, 0, number)  # so that an error comes at once

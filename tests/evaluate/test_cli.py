@@ -275,3 +275,29 @@ def test_a_cluster_of_unlike_nodes_flies_teachers_alike_and_mixes_no_policy(make
     assert CliRunner().invoke(collect, ["--out", str(tmp_path / "local"), *collected]).exit_code == 0
     hashes = {open_dataset(tmp_path / name).content_hash for name in ("data", "local")}
     assert len(hashes) == 1
+
+
+def test_airliners_by_the_same_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.toml").write_text('base = "enroute"\nmax_steps = 40\naircraft = 6\n')
+    main(["collect", "--world", "my.toml", "--out", "data", "--episodes", "24", "--workers", "1"])
+    small = ["--model", "pairwise:width=8:hidden=8", "--observation", "ego:intruders=4", "--epochs", "1"]
+    main(["train", "--data", "data", "--out", "run", *small, "--processes", "1", "--threads", "1"])
+    view = json.loads((tmp_path / "run" / "best.json").read_text())["observation"]
+    assert (view["length_m"], view["speed_mps"], view["protected_zone_m"], view["lookahead_s"]) == (
+        185_200.0, 236.0, 9260.0, 300.0,
+    )  # fmt: skip
+    main(["train", "--data", "data", "--out", "run", *small, "--resume"])  # the same, said shorter
+    said = _run(
+        "run", "--world", "my.toml", "--scenarios", 3, "--bootstrap", 100, "--aircraft", "6,3", "--out", "out"
+    )
+    assert said.exit_code == 0, said.exception
+    assert "was trained with" not in said.stderr
+    data = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (data["world"]["protected_zone_m"], data["world"]["max_steps"]) == (9260.0, 40)
+    assert list(data["by_aircraft"]) == ["3", "6"]
+    there = _run("run", *SMALL, "--world", "enroute:lookahead_s=240:turn_rad=0.2")
+    assert (
+        "Warning: run was trained with lookahead_s 300 and turn_rad 0.15; here they are 240 and 0.2."
+        in there.stderr
+    )

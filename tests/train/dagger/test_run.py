@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from skyclone.collect.airspace import worlds
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
-from skyclone.train import checkpoint, load_policy
+from skyclone.datasets.traffic.view import View
+from skyclone.train import checkpoint, load_policy, networks
 from skyclone.train.cloning.config import CloningConfig
 from skyclone.train.cloning.run import Cloning
 from skyclone.train.dagger import run as dagger
@@ -298,3 +303,20 @@ def test_a_damaged_or_foreign_configuration(tmp_path: Path, clone: Path) -> None
     with pytest.raises(CheckpointError, match=r"is damaged: .* missing keys \['share'\]"):
         load_config(tmp_path)
     assert set(os.listdir(tmp_path)) == {"config.json"}
+
+
+def test_a_policy_of_another_scale_keeps_its_own(tmp_path: Path) -> None:
+    """In a world where `ego` would mean other numbers than the policy's."""
+    world = replace(worlds.parse("enroute"), aircraft=4, max_steps=12)
+    collect(tmp_path / "data", CollectConfig(world, episodes=24))
+    view = View("ego", 3)
+    (tmp_path / "clone").mkdir()
+    network = networks.make("pairwise", view, width=8, hidden=8)
+    checkpoint.save(
+        tmp_path / "clone" / "best", network, view, {"world": WorldConfig().to_json(), "stage": "clone"}
+    )
+    lines: list[str] = []
+    once = replace(CONFIG, rounds=1, control=False)
+    run(tmp_path / "clone", open_dataset(tmp_path / "data"), tmp_path / "run", once, say=lines.append)
+    assert load_policy(tmp_path / "run").view == view
+    assert any("was trained with protected_zone_m 100, lookahead_s 15, " in line for line in lines)
