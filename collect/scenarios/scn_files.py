@@ -6,6 +6,7 @@ Which files they are, whether they have changed, and which of them an episode fl
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from ...datasets.files.storage import size_of
 from ..airspace.units import KNOT_MPS
 from ..airspace.world_config import WorldConfig
 from .layout import Layout
+from .scn.commands import gather
 from .scn_parser import ScenarioFile, read
 
 PREFIX = "file:"
+_ROUNDING_MPS = KNOT_MPS  # 35 kt at a few hundred feet are 18.2 m/s: flown as 18
 _MOST_BYTES = 16 * 2**20  # of all files together; a thousand aircraft take 0.2 MB
 
 
@@ -84,14 +87,14 @@ def layout_of(config: WorldConfig, episode: int) -> Layout:
     if count > config.aircraft:
         raise ConfigurationError(f"{scenario.path} has {count} aircraft, more than the world's {config.aircraft}.")
     speeds = layout.speed_mps if layout.speed_mps is not None else np.array([config.cruise_mps])
-    outside = speeds[(speeds < low) | (speeds > high)]
+    outside = speeds[(speeds < low - _ROUNDING_MPS) | (speeds > high + _ROUNDING_MPS)]
     if len(outside):
         raise ConfigurationError(
-            f"{scenario.path}: {len(outside)} of {count} aircraft start at speeds such as {outside[0]:.0f} m/s "
-            f"({outside[0] / KNOT_MPS:.0f} kt); expected {low:g} to {high:g} m/s, what an M600 can fly. "
-            "Fly scenarios of other aircraft in BlueSky itself."
+            f"{scenario.path}: {len(outside)} of {count} aircraft start at speeds such as {outside[0]:.1f} m/s "
+            f"({outside[0] / KNOT_MPS:.0f} kt); expected {low:g} to {high:g} m/s ({low / KNOT_MPS:.0f} to "
+            f"{high / KNOT_MPS:.0f} kt), what an M600 can fly. Fly scenarios of other aircraft in BlueSky itself."
         )
-    return layout
+    return replace(layout, speed_mps=np.clip(speeds, low, high)) if layout.speed_mps is not None else layout
 
 
 def _files(path: Path) -> tuple[tuple[Path, ...], str]:
@@ -109,7 +112,10 @@ def _files(path: Path) -> tuple[tuple[Path, ...], str]:
     _check_files(path, found)
     digest = hashlib.sha256()
     for each in found:
-        digest.update(each.name.encode() + b"\0" + each.read_bytes() + b"\0")
+        contents = gather(each)
+        _check_files(path, contents)
+        for called, data in contents.items():  # the file itself comes first, then those it calls
+            digest.update(called.name.encode() + b"\0" + data + b"\0")
     return found, digest.hexdigest()[:12]
 
 
