@@ -226,4 +226,4 @@ class _Reader:
 
 def _printable(text: str) -> str:
     """Return a text of a file for a message."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))

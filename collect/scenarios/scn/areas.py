@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from ....datasets.errors import ConfigurationError
-from .arguments import Point, altitude_m, is_latitude, number
+from ...airspace.geodesy import Point
+from .arguments import altitude_m, is_latitude, number
 from .commands import Skipped
 from .shapes import Shape, box, circle, wind_of
 from .state import State

@@ -11,8 +11,6 @@ from ...airspace.units import KNOT_MPS
 from .commands import Skipped
 
 FOOT_M = 0.3048
-Point = tuple[float, float]
-"""Latitude and longitude, degrees."""
 
 
 class Speed(NamedTuple):

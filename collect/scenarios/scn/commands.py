@@ -3,6 +3,7 @@
 What BlueSky makes of a line was read from its own reader (bluesky/stack/simstack.py and argparser.py, 1.1.1).
 """
 
+import heapq
 import math
 import re
 from collections.abc import Iterable
@@ -57,9 +58,9 @@ def text_of(data: bytes) -> str:
 
 
 def commands_of(path: Path, text: str) -> tuple[list[Command], list[str]]:
-    r"""Return the commands of a file in order of time, and what is wrong with the lines that BlueSky skips.
+    r"""Return the commands of a file as they stand there, and what is wrong with the lines that BlueSky skips.
 
-    Of commands with the same time, the order is that of the file. A line that ends in \ goes on in the next.
+    A line that ends in \ goes on in the next.
     """
     found: list[Command] = []
     skipped: list[str] = []
@@ -85,7 +86,7 @@ def commands_of(path: Path, text: str) -> tuple[list[Command], list[str]]:
             skipped.append(f"line {first}: expected 00:00:00.00>COMMAND, got '{line[:60]}'")
             continue
         found += [Command(time_s, each.strip(), path, first) for each in rest.strip().split(";") if each.strip()]
-    return sorted(found, key=lambda command: command.time_s), skipped
+    return found, skipped
 
 
 def _time_s(stamp: str) -> float:
@@ -124,26 +125,31 @@ class Queue:
     """The commands that are yet to come, in order of time."""
 
     def __init__(self, commands: Iterable[Command]) -> None:
-        self._coming: list[Command] = []  # the next one is the last
-        self._count = 0
+        self._coming: list[tuple[float, int, Command]] = []  # a heap; of those of one time, the lowest rank first
+        self._first = self._last = self._count = 0
         self.add(commands, is_first=False)
 
     def next(self) -> Command | None:
         """Take the next command, None after the last one."""
-        return self._coming.pop() if self._coming else None
+        return heapq.heappop(self._coming)[2] if self._coming else None
 
     def add(self, commands: Iterable[Command], is_first: bool) -> None:
         """Add commands, before those of the same time that are there, or after them."""
-        added = sorted(commands, key=lambda command: command.time_s)[::-1]
+        added = list(commands)
         self._count += len(added)
         if self._count > _MOST_COMMANDS:
             raise ConfigurationError(f"expected at most {_MOST_COMMANDS:,} commands with those of called files.")
-        both = [*self._coming, *added] if is_first else [*added, *self._coming]
-        self._coming = sorted(both, key=lambda command: -command.time_s)
+        if is_first:
+            self._first -= len(added)
+        rank = self._first if is_first else self._last
+        for place, command in enumerate(added):
+            heapq.heappush(self._coming, (command.time_s, rank + place, command))
+        if not is_first:
+            self._last += len(added)
 
     def keep_until(self, time_s: float) -> None:
         """Drop what comes later."""
-        self._coming = [each for each in self._coming if each.time_s <= time_s]
+        self._coming = sorted(each for each in self._coming if each[0] <= time_s)
 
 
 def gather(path: Path) -> dict[Path, bytes]:
@@ -161,6 +167,8 @@ def gather(path: Path) -> dict[Path, bytes]:
         if len(contents) >= _MOST_FILES:
             raise ConfigurationError(f"{path}: expected at most {_MOST_FILES} files that call each other.")
         contents[each] = _read(each)
+        if sum(map(len, contents.values())) > _MOST_BYTES:
+            raise ConfigurationError(f"{path}: expected at most {_MOST_BYTES // 2**20} MB with the files it calls.")
         if b"CALL" in contents[each].upper() or _CALL.search(text_of(contents[each])):
             for match in _CALL.finditer(text_of(contents[each])):
                 names = words_of(match[1].split(";")[0].split("#")[0])[:2]

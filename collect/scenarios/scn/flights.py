@@ -4,11 +4,12 @@ from collections.abc import Callable
 from functools import partial
 
 from ....datasets.errors import ConfigurationError
+from ...airspace.geodesy import Point
 from ...airspace.units import KNOT_MPS
 from .arguments import altitude_m, heading, is_latitude, latitude, longitude, number, seconds, speed
 from .commands import Skipped
 from .places import bearing, beyond
-from .state import Point, State
+from .state import State
 from .traffic import Aircraft, in_conflict, true_speed
 
 _TURNS = (
@@ -45,8 +46,11 @@ def _cre(state: State, words: list[str]) -> None:
 
 def _enter(state: State, aircraft: Aircraft) -> None:
     """Add a new aircraft."""
-    if aircraft.name in state.flying:
+    before = state.flying.get(aircraft.name)
+    if before and not (state.area and state.has_flown(before)):
         raise Skipped(f"{aircraft.name} exists already")
+    if before:  # which may have left the area by then, and so be deleted
+        state.again.append(aircraft.name)
     state.aircraft.append(aircraft)
     state.flying[aircraft.name] = aircraft
 
@@ -147,13 +151,15 @@ def _dest(state: State, words: list[str]) -> None:
     """DEST callsign,position,[speed]."""
     aircraft = state.called(words)
     if len(words) < 2 or not words[1]:
-        return
+        return None
     point, name, rest = state.position(words[1:], aircraft.end_deg if aircraft.route else None)
     if len(rest) > 1:
         raise Skipped("expected DEST callsign,lat,lon")
     if rest and rest[0]:
         speed(rest[0])
-    _of_route(state, words).go_to(name, point)
+    if state.has_flown(aircraft) and aircraft.route:
+        return _leave_out(state, "DEST")
+    return _of_route(state, words).go_to(name, point)
 
 
 def _orig(state: State, words: list[str]) -> None:
@@ -267,8 +273,9 @@ def _direct(state: State, words: list[str]) -> None:
 
 
 def _order(name: str, state: State, words: list[str]) -> None:
-    """Leave an order to an aircraft in flight out."""
-    _leave_out(state, name)
+    """Leave an order to an aircraft in flight out; following the route is what they do anyway."""
+    if not (name in ("LNAV", "VNAV") and words[-1:] and words[-1].upper() in ("ON", "TRUE", "YES", "1")):
+        _leave_out(state, name)
 
 
 COMMANDS: dict[str, Callable[[State, list[str]], None]] = {

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from ....datasets.errors import ConfigurationError
+from ...airspace.geodesy import MOST_ERROR, Plane, Point
 from ...airspace.sector import Corners, contains
 from ...airspace.units import KNOT_MPS
 from ...arithmetic.geometry import directions
 from ..layout import Layout
 from ..scn_geometry import area_m2, convex, hull_with_margin
-from .arguments import FOOT_M, Point
-from .plane import MOST_ERROR, Plane
+from .arguments import FOOT_M
 from .shapes import wind_at
 from .state import State
 from .traffic import Aircraft
@@ -31,7 +31,7 @@ class ScenarioFile:
         layout: How it starts.
         warnings: What was left out, or is flown differently than in BlueSky.
         callsigns: Of the aircraft, in the layout's order.
-        centre_deg: Latitude and longitude of the origin; azimuthal equidistant around it (`plane`).
+        centre_deg: Latitude and longitude of the origin; azimuthal equidistant around it (`airspace.geodesy`).
     """
 
     path: Path
@@ -185,6 +185,8 @@ def _warn(state: State, warnings: list[str]) -> None:
         warnings.append(
             f"routes that come later than their aircraft are flown from the entry on: {_some(state.late)}"
         )
+    if state.again:
+        warnings.append(f"callsigns that are used again are other aircraft: {_some(state.again)}")
     others = sorted({each.kind for each in state.aircraft} - {"M600"})
     if others:
         warnings.append(f"aircraft of type {_some(others)} are flown as M600")
@@ -203,8 +205,7 @@ def _wind(state: State, warnings: list[str]) -> tuple[float, float]:
     level_m = sum(each.altitude_m for each in state.aircraft) / len(state.aircraft)
     east, north = wind_at(state.winds, centre, level_m)
     knots = (east * east + north * north) ** 0.5 / KNOT_MPS
-    if len(state.winds) > 1 or len(state.winds[0].profile) > 1:
-        warnings.append(f"the wind is everywhere that in the middle of the traffic, {knots:.0f} kt")
+    warnings.append(f"WIND is known ({knots:.0f} kt in the middle of the traffic), and they fly without it")
     return east, north
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from ....datasets.errors import ConfigurationError
-from ...airspace.geodesy import EARTH_RADIUS_M
-from .arguments import Point
+from ...airspace.geodesy import EARTH_RADIUS_M, Point
 
 _AIDS = ("2", "3", "12", "13")  # NDB, VOR, DME, TACAN in nav.dat
 

@@ -3,7 +3,8 @@
 from collections import Counter
 
 from ....datasets.errors import ConfigurationError
-from .arguments import Point, is_latitude, latitude, longitude
+from ...airspace.geodesy import Point
+from .arguments import is_latitude, latitude, longitude
 from .commands import Command, Skipped
 from .places import Places
 from .shapes import Shape, Wind
@@ -25,6 +26,7 @@ class State:
         left_out: Orders to aircraft in flight, and how often they come.
         notes: What else is flown differently than in BlueSky.
         late: Callsigns of aircraft whose routes come later than they do.
+        again: Callsigns of aircraft that come while others of that callsign may be flying.
         now: The command that is being done.
         near: Where names are looked up: the position read last.
         heading_deg: The heading of the runway read last, else north.
@@ -41,6 +43,7 @@ class State:
         self.left_out: Counter[str] = Counter()
         self.notes: list[str] = []
         self.late: list[str] = []
+        self.again: list[str] = []
         self.now: Command | None = None
         self.near: Point = (0.0, 0.0)
         self.heading_deg = 0.0

@@ -6,8 +6,9 @@ The rules of routes were read from BlueSky (bluesky/traffic/route.py and autopil
 import math
 from dataclasses import dataclass, field
 
+from ...airspace.geodesy import Point
 from ...airspace.units import NAUTICAL_MILE_M
-from .arguments import Point, Speed
+from .arguments import Speed
 from .atmosphere import true_of_calibrated, true_of_mach
 from .commands import Skipped
 
