@@ -16,8 +16,6 @@ EARTH_RADIUS_M = 6_371_000.0
 """The radius with which BlueSky moves aircraft."""
 Point = tuple[float, float]
 """Latitude and longitude, degrees."""
-MOST_ERROR = 0.25
-"""Of distances on the plane, at the farthest point: 7,000 km from the centre."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,12 @@ class Plane:
         return angle / sine - 1.0 if sine > 1e-9 and angle < np.pi else float("inf") if angle else 0.0
 
     @classmethod
-    def most_m(cls) -> float:
-        """Return the distance at which the error is `MOST_ERROR`."""
+    def most_m(cls, error: float) -> float:
+        """Return the distance from the centre at which there is that error."""
         low, high = 0.0, 3.0 * EARTH_RADIUS_M
         for _ in range(50):
             half = (low + high) / 2
-            low, high = (half, high) if cls.error(half) < MOST_ERROR else (low, half)
+            low, high = (half, high) if cls.error(half) < error else (low, half)
         return low
 
     def points(self, points_deg: list[Point]) -> np.ndarray:

@@ -131,7 +131,7 @@ class _Reader:
         try:
             _COMMANDS[name](self.state, words_of(rest))
         except ConfigurationError as error:
-            raise ConfigurationError(f"{command.where}: {error}") from None
+            raise ConfigurationError(f"{command.where}: {_printable(str(error))}") from None
         for each in self.state.aircraft[before:]:
             orders = [replace(command, text=f"{each.name} {text}") for text in self.at_creation]
             self.queue.add(orders, is_first=False)

@@ -7,8 +7,9 @@ import math
 import re
 from typing import NamedTuple
 
+from ....datasets.errors import ConfigurationError
 from ...airspace.units import KNOT_MPS
-from .commands import Skipped
+from .commands import MOST_S, Skipped
 
 FOOT_M = 0.3048
 
@@ -32,11 +33,11 @@ def latitude(word: str) -> float:
     """Return a latitude in degrees: 52.3, N52.3, N52'18'15.0, -33.
 
     Raises:
-        Skipped: It is none.
+        ConfigurationError: It is none, where BlueSky takes 0 or flies over the pole.
     """
     value = _degrees(word, "N", "S")
     if not abs(value) <= 90:
-        raise Skipped(f"expected a latitude from -90 to 90 degrees, got '{word[:60]}'")
+        raise ConfigurationError(f"expected a latitude from -90 to 90 degrees, got '{word[:60]}'")
     return value
 
 
@@ -44,11 +45,11 @@ def longitude(word: str) -> float:
     """Return a longitude in [-180, 180] degrees: 4.76, E004.76, W002'30'00; 190 is -170.
 
     Raises:
-        Skipped: It is none.
+        ConfigurationError: It is none, where BlueSky takes 0.
     """
     value = _degrees(word, "E", "W")
     if not abs(value) <= 360:
-        raise Skipped(f"expected a longitude from -180 to 180 degrees, got '{word[:60]}'")
+        raise ConfigurationError(f"expected a longitude from -180 to 180 degrees, got '{word[:60]}'")
     return value - 360.0 if value > 180 else value + 360.0 if value < -180 else value
 
 
@@ -113,9 +114,11 @@ def heading(word: str) -> float:
         raise Skipped(f"BlueSky 1.1.1 does not read {word[:60]} as a heading; write 0")
     if re.fullmatch(r"[TM0-9.-]+", word.upper()) and "M" not in word.upper():
         try:
-            return float(word.upper().replace("T", ""))
+            value = float(word.upper().replace("T", ""))
         except ValueError:
-            pass
+            value = math.nan
+        if abs(value) <= 1e6:
+            return value
     raise Skipped(f"expected a true heading in degrees, got '{word[:60]}'")
 
 
@@ -132,13 +135,13 @@ def seconds(word: str) -> float:
             value += 60.0**place * int(part or 0)
     except (ValueError, OverflowError):
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= MOST_S:
         raise Skipped(f"expected a time as 90, 1:30 or 0:01:30, got '{word[:60]}'")
     return value
 
 
 def number(word: str, what: str) -> float:
-    """Return a finite number.
+    """Return a number of a reasonable size.
 
     Raises:
         Skipped: It is none.
@@ -147,6 +150,6 @@ def number(word: str, what: str) -> float:
         value = float(word)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= 1e6:
         raise Skipped(f"expected {what} as a number, got '{word[:60]}'")
     return value

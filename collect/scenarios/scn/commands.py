@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from ....datasets.config import shown
 from ....datasets.errors import ConfigurationError
 from ....datasets.files.storage import read as read_bytes
 from ....datasets.files.storage import size_of
 
+MOST_S = 1e9
+"""The latest time: 30 years."""
 _SHORTEST = 10  # characters; BlueSky skips shorter lines
 _MOST_FILES = 1000
 _MOST_COMMANDS = 1_000_000
@@ -96,7 +99,7 @@ def _time_s(stamp: str) -> float:
         time_s = int(parts[0]) * 3600.0 + int(parts[1]) * 60.0 + float(parts[2])
     except (ValueError, IndexError, OverflowError):
         return math.nan
-    return time_s if math.isfinite(time_s) else math.nan
+    return max(time_s, 0.0) if time_s <= MOST_S else math.nan
 
 
 def next_word(text: str) -> tuple[str, str]:
@@ -188,7 +191,7 @@ def called(command: Command, name: str, root: Path) -> Path | None:
     if _leads_out(name):
         raise ConfigurationError(
             f"{command.where}: expected the name of a file in the scenario's folder or below, got "
-            f"'{name[:60]}'. Put the file beside the scenario."
+            f"{shown(name)}. Put the file beside the scenario."
         )
     return _beside(root, command.path, name)
 

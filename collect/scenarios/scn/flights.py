@@ -157,7 +157,7 @@ def _dest(state: State, words: list[str]) -> None:
         raise Skipped("expected DEST callsign,lat,lon")
     if rest and rest[0]:
         speed(rest[0])
-    if state.has_flown(aircraft) and aircraft.route:
+    if state.has_flown(aircraft) and aircraft.flown_deg:
         return _leave_out(state, "DEST")
     return _of_route(state, words).go_to(name, point)
 
@@ -166,7 +166,10 @@ def _orig(state: State, words: list[str]) -> None:
     """ORIG callsign,position: from where it comes, which changes nothing here."""
     aircraft = state.called(words)
     if len(words) > 1 and words[1]:
-        point, name, _ = state.position(words[1:], aircraft.end_deg if aircraft.route else None)
+        try:
+            point, name, _ = state.position(words[1:], aircraft.end_deg if aircraft.route else None)
+        except ConfigurationError as error:
+            raise Skipped(str(error)) from None
         aircraft.come_from(name, point)
 
 
@@ -241,6 +244,8 @@ def _beside(state: State, words: list[str], is_after: bool) -> None:
     aircraft = state.called(words)
     if len(words) < 4:
         raise Skipped("expected callsign,waypoint,ADDWPT,position")
+    if is_latitude(words[3]):
+        raise Skipped("expected the name of a place: BlueSky reads no latitudes here")
     beside = aircraft.waypoint(words[1]).name
     point, name, _ = state.position(words[3:], aircraft.end_deg)
     after, before = (beside, "") if is_after else ("", beside)

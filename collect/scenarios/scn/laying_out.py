@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ....datasets.errors import ConfigurationError
-from ...airspace.geodesy import MOST_ERROR, Plane, Point
+from ...airspace.geodesy import Plane, Point
 from ...airspace.sector import Corners, contains
 from ...airspace.units import KNOT_MPS
 from ...arithmetic.geometry import directions
@@ -20,6 +20,7 @@ from .traffic import Aircraft
 _LEAST_M2 = 1.0  # of a sector
 _AHEAD_S = 120.0  # an aircraft without a waypoint flies straight on for this long
 _STATED_ERROR = 0.001  # of distances; a smaller one is not worth a warning
+_MOST_ERROR_NEAR, _MOST_ERROR_FAR = 0.25, 1.0  # where aircraft begin, and at the farthest waypoint
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _sector(plane: Plane, state: State, points: np.ndarray, warnings: list[str])
     corners, is_convex = convex(plane.points(shape.corners_deg))
     if area_m2(corners) < _LEAST_M2:
         raise ConfigurationError(
-            f"{shape.where}: expected a sector with an area, but {shape.name} is flat. Move its corners apart."
+            f"{shape.where}: expected a sector with an area, but {_some([shape.name])} is flat. Move its corners."
         )
     if not is_convex:
         warnings.append("the sector is not convex; its convex hull is used")
@@ -159,13 +160,14 @@ def _no_fly(plane: Plane, state: State, warnings: list[str]) -> tuple[Corners, .
 def _check_plane(path: Path, plane: Plane, starts: np.ndarray, points: np.ndarray, warnings: list[str]) -> None:
     """Raise if the traffic is spread too widely for a plane; say how wrong distances on it are."""
     near_m, far_m = (float(np.sqrt((each * each).sum(1)).max()) for each in (starts, points))
-    if Plane.error(far_m) > MOST_ERROR:
-        north, east = plane.centre_deg
-        raise ConfigurationError(
-            f"{path}: expected all traffic within {Plane.most_m() / 1000:,.0f} km of its centre, ({north:.3f}, "
-            f"{east:.3f}), where distances on a plane are wrong by at most {MOST_ERROR:.0%}; it reaches "
-            f"{far_m / 1000:,.0f} km. Split the file."
-        )
+    for reach_m, most in ((near_m, _MOST_ERROR_NEAR), (far_m, _MOST_ERROR_FAR)):
+        if Plane.error(reach_m) > most:
+            north, east = plane.centre_deg
+            raise ConfigurationError(
+                f"{path}: expected all traffic within {Plane.most_m(most) / 1000:,.0f} km of its centre, "
+                f"({north:.3f}, {east:.3f}), where distances on a plane are wrong by at most {most:.0%}; it "
+                f"reaches {reach_m / 1000:,.0f} km. Split the file."
+            )
     if Plane.error(far_m) > _STATED_ERROR:
         warnings.append(
             f"on the plane, distances are wrong by up to {Plane.error(near_m):.2%} where aircraft begin, "

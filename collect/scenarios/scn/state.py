@@ -95,7 +95,7 @@ class State:
             return self.flying[name].position_deg, "", words[1:]
         if is_latitude(name):
             if len(words) < 2:
-                raise Skipped("expected latitude and longitude")
+                raise ConfigurationError(f"expected latitude and longitude, got {name[:60]} alone")
             return (latitude(name), longitude(words[1])), "", words[2:]
         if len(words) > 1 and words[1].upper().startswith("RW") and self.places.airport(name):
             name, words = f"{name}/{words[1].upper()}", words[1:]

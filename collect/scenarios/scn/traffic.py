@@ -179,4 +179,6 @@ def in_conflict(
         (longitude + shift * math.sin(bearing) / max(0.01 / 60, math.cos(math.radians(latitude))) + 180.0) % 360.0
         - 180.0,
     )
+    if not (abs(place[0]) <= 90 and abs(place[1]) <= 180):
+        raise Skipped("expected an aircraft on this earth")
     return Aircraft(name, kind, place, math.degrees(track) % 360.0, altitude_m, speed_mps, target.entry_s)
