@@ -21,7 +21,7 @@ _SHORTEST = 10  # characters; BlueSky skips shorter lines
 _MOST_FILES = 1000
 _MOST_COMMANDS = 1_000_000
 _MOST_BYTES = 16 * 2**20
-_CALL = re.compile(r"\b(?:P?CALL|IC|LOAD|OPEN)\b(.*)", re.IGNORECASE)
+_CALL = re.compile(r"\b(?:P?CALL|IC|LOAD|OPEN)\b([^;#\n]*)", re.IGNORECASE)
 
 
 class Skipped(ValueError):
@@ -172,10 +172,8 @@ def gather(path: Path) -> dict[Path, bytes]:
         contents[each] = _read(each)
         if sum(map(len, contents.values())) > _MOST_BYTES:
             raise ConfigurationError(f"{path}: expected at most {_MOST_BYTES // 2**20} MB with the files it calls.")
-        if b"CALL" in contents[each].upper() or _CALL.search(text_of(contents[each])):
-            for match in _CALL.finditer(text_of(contents[each])):
-                names = words_of(match[1].split(";")[0].split("#")[0])[:2]
-                coming += [found for name in names if (found := _beside(path, each, name))]
+        for match in _CALL.finditer(text_of(contents[each])):
+            coming += [found for name in words_of(match[1])[:2] if (found := _beside(path, each, name))]
     return contents
 
 

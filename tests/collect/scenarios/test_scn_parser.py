@@ -282,13 +282,14 @@ def test_encodings(tmp_path: Path) -> None:
 
 
 def test_files_call_others_beside_them(tmp_path: Path) -> None:
-    path = write(
-        tmp_path, "00:00:00.00>CRE A,M600,52,4,0,0,9\n00:00:10.00>PCALL parts/second 4.01\n00:00:00>CALL none"
-    )
+    text = "00:00:00.00>CRE A,M600,52,4,0,0,9\n00:00:00>CALL none\n"
+    path = write(tmp_path, f"{text}00:00:10.00>ZOOM 2;PCALL parts/second 4.01;CALL parts/fourth")
     write(tmp_path, "00:00:00.00>CRE B,M600,52,%0,0,0,9\n00:00:05.00>call third", "parts/second.scn")
     write(tmp_path, "00:00:01.00>CRE C,M600,52,4.02,0,0,9", "parts/third.scn")
+    write(tmp_path, "00:00:00.00>CRE D,M600,52,4.03,0,0,9", "parts/fourth.scn")
     read = scn_parser.read(path)
-    assert (read.callsigns, read.layout.entry_s.tolist()) == (("A", "B", "C"), [0.0, 10.0, 16.0])
+    assert read.layout.entry_s is not None
+    assert (read.callsigns, read.layout.entry_s.tolist()) == (("A", "B", "D", "C"), [0.0, 10.0, 10.0, 16.0])
     assert "'CALL none' (there is no such file)" in "".join(read.warnings)
 
 
