@@ -67,7 +67,11 @@ def test_help_answers_without_importing_torch() -> None:
         (("collect",), 2, "Missing option '--out'"),
         (("collect", "--out", "d", "--aircraft", "0"), 2, "0 is not in the range"),
         (("collect", "--out", "d", "--teacher", "best"), 1, "unknown teacher 'best'. There are: mvp, none, rvo."),
-        (("collect", "--out", "d", "--scenario", "sea"), 1, "unknown scenario 'sea'. There are: circle, crossing,"),
+        (
+            ("collect", "--out", "d", "--scenario", "sea"),
+            1,
+            "unknown scenario 'sea'. There are: arrivals, circle, crossing,",
+        ),
         (("collect", "--out", "d", "--aircraft", "400"), 1, "could not place 400 aircraft"),
         (
             ("collect", "--out", "d", "--teacher", "mvp:margin=wide"),

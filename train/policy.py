@@ -74,11 +74,11 @@ class Policy:
         return attention.numpy() if is_numpy else attention
 
     def pilot(self, traffic: Traffic, pairs: Pairs) -> Tensor:
-        """Return the actions (B, N, 2) of all aircraft; 0 for those that do not fly.
+        """Return the actions (B, N, 2) of all aircraft; 0 for those that nobody flies.
 
         Only flying aircraft are observed, all of them in one batch.
         """
-        flying = traffic.is_flying  # (B, N)
+        flying = traffic.is_piloted  # (B, N)
         own = traffic.map(lambda tensor: tensor[flying])  # (M,)
         around = complete_for(pairs, traffic, self.view).map(lambda tensor: tensor[flying])  # (M, N) or (M, J)
         action = torch.zeros((*flying.shape, 2), dtype=traffic.east_m.dtype, device=flying.device)

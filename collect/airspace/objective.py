@@ -16,8 +16,9 @@ from ...datasets.config import Config, config
 from ...datasets.traffic.pairs import Pairs, pairs_among
 from ...datasets.traffic.record import WAYPOINT
 from ...datasets.traffic.state import Traffic
-from .conflicts import LEAST_SPEED2_M2PS2, find
+from .conflicts import LEAST_SPEED2_M2PS2, find, that_count
 from .distances import distance_flown
+from .fleet import limits_of
 from .sector import distance_outside, inner_radius
 from .world_config import WorldConfig
 
@@ -132,7 +133,7 @@ def charges(config: WorldConfig, change: Change, costs: Costs) -> dict[str, Tens
     """
     terms = aircraft_costs(config, change, costs)
     ratio, mean = _pace(config, change)
-    flying = change.before.is_flying.sum(-1, keepdim=True) / ratio.shape[-1]
+    flying = change.before.is_piloted.sum(-1, keepdim=True) / ratio.shape[-1]
     slope = 2.0 * (mean.abs() - costs.tolerance).clamp_min(0.0) * mean.sign() * flying
     return {
         **terms,
@@ -143,7 +144,7 @@ def charges(config: WorldConfig, change: Change, costs: Costs) -> dict[str, Tens
 
 def _pace(config: WorldConfig, change: Change) -> tuple[Tensor, Tensor]:
     """Return speed / cruise - 1 of each aircraft (B, N), and its mean over all, (B, 1); 0 for who does not fly."""
-    ratio = (change.after.speed_mps / config.cruise_mps - 1.0) * change.before.is_flying
+    ratio = (change.after.speed_mps / limits_of(config, change.before).cruise_mps - 1.0) * change.before.is_piloted
     return ratio, ratio.mean(-1, keepdim=True)
 
 
@@ -156,7 +157,7 @@ def aircraft_costs(config: WorldConfig, change: Change, costs: Costs) -> dict[st
         costs: The weights.
     """
     before, action, after, pairs = change[:4]
-    who = before.is_flying
+    who = before.is_piloted
     detour = distance_flown(before, after, config) - (to_go(before) - to_go(after))
     ratio, mean = _pace(config, change)
     proximity, predicted = pair_costs(config, after, pairs, costs)
@@ -193,6 +194,7 @@ def pair_costs(config: WorldConfig, after: Traffic, pairs: Pairs, costs: Costs) 
     zone_m = config.protected_zone_m
     margin_m = costs.margin * zone_m
     found = find(pairs, margin_m, costs.lookahead_s)  # all pairs within D, now or predicted
+    found = that_count(found, after)
     once = (found.ownship < found.intruder).nonzero().squeeze(-1)
     count = after.east_m.shape[-1]
     row = (found.episode * count + found.ownship).index_select(0, once)
@@ -201,7 +203,8 @@ def pair_costs(config: WorldConfig, after: Traffic, pairs: Pairs, costs: Costs) 
     _, near = pairs_among(after, row, number.unsqueeze(-1))  # (P, 1)
     east, north, velocity_east, velocity_north = (quantity.squeeze(-1) for quantity in near[:4])
     distance = _length(east, north)
-    depth = ((margin_m - distance) / (margin_m - zone_m)).clamp_min(0.0)
+    scale = 1.0 if found.scale is None else found.scale.index_select(0, once)
+    depth = ((margin_m - distance / scale) / (margin_m - zone_m)).clamp_min(0.0)
     proximity = torch.where(depth < 1, depth.square(), 1 + 2 * depth.clamp_min(1.0).log())
     speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(LEAST_SPEED2_M2PS2)
     tcpa = -(east * velocity_east + north * velocity_north) / speed2
@@ -211,7 +214,7 @@ def pair_costs(config: WorldConfig, after: Traffic, pairs: Pairs, costs: Costs) 
     is_ahead = (tcpa > 0) & (tcpa < left_s.clamp_max(costs.lookahead_s))
     # where there is nothing ahead, exp is kept from becoming infinite, which times 0 would be no number
     weight = torch.exp(-tcpa.clamp(0.0, costs.lookahead_s) / costs.fade_s) * is_ahead
-    predicted = (1.0 - dcpa / margin_m).clamp_min(0.0) * weight
+    predicted = (1.0 - dcpa / scale / margin_m).clamp_min(0.0) * weight
     both = torch.cat((row, other))
 
     def shared(cost: Tensor) -> Tensor:
@@ -239,7 +242,7 @@ def outside_cost(config: WorldConfig, change: Change) -> Tensor:
     where it ends otherwise: just over 1 if it has left, however it left.
     """
     before, _, after, _, outcome, corners_m = change
-    who = before.is_flying
+    who = before.is_piloted
     squares = _outside_squares(config, after, who & (outcome != WAYPOINT), corners_m)
     return squares - _outside_squares(config, before, who, corners_m)
 
@@ -262,10 +265,10 @@ def leaving_cost(config: WorldConfig, change: Change, ahead_s: float) -> Tensor:
         ahead_s: How much later.
     """
     after = change.after
-    way_m = ahead_s * config.cruise_mps
+    way_m = ahead_s * limits_of(config, after).cruise_mps
     ahead_east, ahead_north = way_m * torch.sin(after.track_rad), way_m * torch.cos(after.track_rad)
     later = (after.east_m + ahead_east, after.north_m + ahead_north)
-    outside = _outside(*later, after.is_flying, change.corners_m)
+    outside = _outside(*later, after.is_piloted, change.corners_m)
     to_east, to_north = after.waypoint_east_m - after.east_m, after.waypoint_north_m - after.north_m
     share = ((to_east * ahead_east + to_north * ahead_north) / (way_m * way_m)).clamp(0.0, 1.0)
     miss = _length(to_east - share * ahead_east, to_north - share * ahead_north)

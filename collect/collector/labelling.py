@@ -14,7 +14,7 @@ from torch import Tensor
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.record import COLUMNS, Table
 from ...datasets.traffic.state import Traffic
-from ..airspace.conflicts import Conflicts, count_of, most_urgent
+from ..airspace.conflicts import Conflicts, count_of, most_urgent, that_count
 from ..airspace.world_config import WorldConfig
 from ..flying.compiled import rules_of
 from ..flying.flight import Advice, Pilot, Step, advise, fly
@@ -71,11 +71,12 @@ class _Labelled:
         self.world, self.teacher, self.pilot, self.noise = world, teacher, pilot, noise
 
     def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
-        self.advice = advise(self.teacher, self.world.config, traffic, pairs)
+        advice = advise(self.teacher, self.world.config, traffic, pairs)
+        self.advice = advice._replace(action=self.world.held(advice.action))
         action = self.advice.action if self.pilot is None else self.pilot(traffic, pairs)
         if self.noise is not None:
             action = action + self.noise.draw(self.world.episodes)
-        return action.clamp(-1.0, 1.0)
+        return self.world.held(action.clamp(-1.0, 1.0))
 
 
 class _Noise:
@@ -113,7 +114,7 @@ class _Log:
         self._steps.append(step)
         self._advices.append(advice)
         self._nearest_m.append(step.pairs.nearest_m())
-        self._seen.append(self.tally.conflicts_of(advice, step.pairs))
+        self._seen.append(that_count(self.tally.conflicts_of(advice, step.pairs), step.traffic))
         # pairs are (B', N, N): let go of them
         self._steps[-1] = step._replace(pairs=None)  # type: ignore[arg-type]
         if len(self._steps) == _CHUNK_STEPS:
@@ -136,6 +137,14 @@ class _Log:
 
         for name in _STATES:
             pick(name, [getattr(step.traffic, name) for step in steps])
+        if steps[0].traffic.is_hovering is not None:
+            is_hovering = (
+                torch.cat([step.traffic.is_flying & ~step.traffic.is_piloted for step in steps])
+                .view(-1)
+                .index_select(0, rows)
+            )
+            for name in ("waypoint_east_m", "waypoint_north_m"):
+                chunk[name].masked_fill_(is_hovering, torch.nan)
         for who, actions in (("teacher", [a.action for a in advices]), ("pilot", [s.action for s in steps])):
             both = torch.cat([action.reshape(-1, 2) for action in actions]).index_select(0, rows)
             chunk[f"{who}_turn"], chunk[f"{who}_speed"] = both.unbind(-1)
@@ -171,6 +180,6 @@ _STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "wa
 
 def _join(conflicts: Sequence[Conflicts], first: Tensor) -> Conflicts:
     """Join the conflicts of several steps, their episodes counted through from `first` of each step."""
-    joined = Conflicts(*(torch.cat(tensors) for tensors in zip(*conflicts)))
+    joined = Conflicts._make(None if tensors[0] is None else torch.cat(tensors) for tensors in zip(*conflicts))
     sizes = torch.tensor([len(each.episode) for each in conflicts])
     return joined._replace(episode=joined.episode + first[:-1].repeat_interleave(sizes))

@@ -137,12 +137,12 @@ class EpisodeBatch:
             traffic = replace(traffic, is_flying=traffic.is_flying | self._is_cut)
             pairs = pairs_around(traffic, self.world.sight)
         seen = observe_all(traffic, self.view, pairs)
-        flying = traffic.is_flying.unsqueeze(-1)  # (B, N, 1)
+        flying = traffic.is_piloted.unsqueeze(-1)  # (B, N, 1)
         observation = {
             "ownship": (seen.ownship * flying).cpu().numpy(),
             "intruders": seen.intruders.cpu().numpy(),
             "is_present": seen.is_present.cpu().numpy(),
-            "is_flying": traffic.is_flying.cpu().numpy().copy(),
+            "is_flying": traffic.is_piloted.cpu().numpy().copy(),
         }
         if self._teacher is None:
             return observation, {}

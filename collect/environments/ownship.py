@@ -108,7 +108,7 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         episode = _whole("episode", given.get("episode", 0 if seed is not None else self._next))
         self._next = episode + 1
         self._world = World(self.config, self.np_random_seed, [episode])
-        numbers = np.flatnonzero(self._world.traffic.is_flying[0].numpy())
+        numbers = np.flatnonzero(self._world.traffic.is_piloted[0].numpy())
         drawn = int(numbers[self.np_random.integers(len(numbers))])
         self._ownship = _whole("aircraft", given.get("aircraft", drawn))
         if self._ownship not in numbers:

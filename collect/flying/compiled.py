@@ -14,8 +14,9 @@ from ..arithmetic import compiling
 from ..arithmetic.identity import PORTABLE, of_torch
 from ..kernels.detection import FEW
 from ..kernels.flight import Flown, begun, fly
-from ..kernels.traffic import physics_of
-from ..scenarios.registry import NOISE_STREAM, lay_out, stack, stream_of
+from ..kernels.traffic import Starts, physics_of, types_as_rows
+from ..scenarios.registry import NOISE_STREAM, stream_of
+from ..scenarios.start import NOBODY, Start, start_of
 from ..teachers.rules import STRAIGHT, Rules
 from .encounters import Encounters, Seen, encounters_of
 
@@ -137,18 +138,9 @@ def fly_compiled(
         is_recording: Whether rows are wanted.
         few: Up to this many aircraft all pairs are looked at.
     """
-    traffic, corners = stack([lay_out(config, seed, episode) for episode in episodes], config)
-    state = (
-        traffic.east_m,
-        traffic.north_m,
-        traffic.track_rad,
-        traffic.speed_mps,
-        traffic.waypoint_east_m,
-        traffic.waypoint_north_m,
-    )
-    starts = np.stack([tensor.numpy() for tensor in state], axis=1).astype(np.float64)  # (E, 6, N)
-    numbers = traffic.is_flying.numpy().sum(axis=1)
-    east, north = starts[:, 4] - starts[:, 0], starts[:, 5] - starts[:, 1]
+    starts = starts_of(start_of(config, seed, episodes), config)
+    states = starts.states
+    east, north = states[:, 4] - states[:, 0], states[:, 5] - states[:, 1]
     straight_m = np.sqrt(east * east + north * north)
     steps = np.minimum(_ROOM_PER_FLIGHT * straight_m / (config.cruise_mps * config.step_s) + 8, config.max_steps)
     keys = [stream_of(seed, episode, NOISE_STREAM).generate_state(2) for episode in episodes]
@@ -156,8 +148,6 @@ def fly_compiled(
         physics_of(config),
         rules,
         starts,
-        numbers.astype(np.int64),
-        corners.numpy().astype(np.float64),
         float(noise),
         np.array(keys, np.int64).reshape(len(keys), 2),
         few,
@@ -170,6 +160,41 @@ def fly_compiled(
         took_s = max(time.perf_counter() - start, 1e-6)
         work = max(int(work * min(_CALL_S / took_s, 4.0)), _LEAST_WORK)
     return flown
+
+
+def starts_of(start: Start, config: WorldConfig) -> Starts:
+    """Return how a batch begins, for the kernels."""
+    traffic = start.traffic
+    state = (
+        traffic.east_m,
+        traffic.north_m,
+        traffic.track_rad,
+        traffic.speed_mps,
+        traffic.waypoint_east_m,
+        traffic.waypoint_north_m,
+    )
+    entry_steps = start.entry_steps.numpy()
+    entry_steps = np.where(entry_steps < config.max_steps, entry_steps, NOBODY)
+    hovers = np.zeros(entry_steps.shape, np.int64)
+    if traffic.is_hovering is not None:
+        hovers[:] = traffic.is_hovering.numpy()
+    return Starts(
+        states=np.stack([tensor.numpy() for tensor in state], axis=1).astype(np.float64),
+        entry_steps=entry_steps,
+        last_entry=entry_steps.max(axis=1, initial=0),
+        waits=start.waits.numpy().astype(np.int64),
+        hovers=hovers,
+        hovering=hovers.sum(axis=1),
+        routes=start.routes_m.numpy().astype(np.float64),
+        legs=start.legs.numpy(),
+        corners=start.corners_m.numpy().astype(np.float64),
+        no_fly=start.no_fly_m.numpy().astype(np.float64),
+        kinds=np.zeros(hovers.shape, np.int64) if traffic.kind is None else traffic.kind.numpy(),
+        types=types_as_rows(config),
+        winds=np.zeros((len(hovers), 0, 2))
+        if start.winds_mps is None
+        else start.winds_mps.numpy().astype(np.float64),
+    )
 
 
 def encountered(flown: Flown, config: WorldConfig) -> Encounters:

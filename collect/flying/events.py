@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
-from ..airspace.conflicts import find
+from ..airspace.conflicts import find, that_count
 from ..airspace.neighbours import FEW
 from ..airspace.world_config import WorldConfig
 
@@ -72,21 +72,23 @@ class EventCounter:
         zone, aircraft = self.config.protected_zone_m, self.config.aircraft
         if slots is None:
             slots = torch.arange(self._episodes, device=pairs.east_m.device)
-        conflicts = find(pairs, zone, self.config.lookahead_s)
+        conflicts = that_count(find(pairs, zone, self.config.lookahead_s), traffic)
         episode = slots[conflicts.episode]
         pair = (episode * aircraft + conflicts.ownship) * aircraft + conflicts.intruder  # (P,)
         distance2 = conflicts.east_m * conflicts.east_m + conflicts.north_m * conflicts.north_m
+        if conflicts.scale is not None:  # in units of the world's R
+            distance2 = distance2 / conflicts.scale.square()
         is_los = distance2 < zone * zone  # a pair in LoS is always in conflict as well
         los_pair, los_episode = pair[is_los], episode[is_los]
         has_begun = ~_is_in(pair, self._was_conflict)
         events = (episode[has_begun], los_episode[~_is_in(los_pair, self._was_los)], los_episode, episode)
         for row, of_episode in enumerate(events):
             self._sums[row] += torch.bincount(of_episode, minlength=self._episodes)
-        self._sums[4, slots] += traffic.is_flying.sum(-1)
+        self._sums[4, slots] += traffic.is_piloted.sum(-1)
         self._was_conflict, self._was_los = pair.sort()[0], los_pair.sort()[0]
         self._ever_conflict.append(pair[has_begun])
         self._los.append((los_pair, distance2[is_los]))
-        least2 = pairs.nearest2_m2().amin(-1)
+        least2 = pairs.nearest2_m2().masked_fill(~traffic.is_piloted, torch.inf).amin(-1)
         self._least2_of_episode[slots] = torch.minimum(self._least2_of_episode[slots], least2)
 
     def result(self) -> Safety:

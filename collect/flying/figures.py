@@ -4,7 +4,7 @@ Notation: S scenarios (episodes), B episodes flown at once, B' those still flyin
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_flown, distance_to_go
+from ..airspace.fleet import limits_of
 from ..airspace.neighbours import FEW
 from ..airspace.world_config import WorldConfig
 from ..arithmetic.identity import of_torch
@@ -21,12 +22,19 @@ from . import compiled
 from .compiled import encountered, fly_chunks, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
+from .itinerary import Itinerary
+from .progress import Progress
 from .world import World
 
 _AT_ONCE = 4096  # aircraft in torch at the most where there are many, but one episode at the least: as in the cache
 
 ScenariosDone = Callable[[int], object]
 """Called with how many more scenarios are done."""
+
+
+def _nothing() -> np.ndarray:
+    """Return what a column is in an archive that is older than it."""
+    return np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,10 @@ class Figures:
         time_limit: Aircraft that ran into the time limit.
         effort: Sum over aircraft-steps of the mean of |turn| and |speed change| in action units.
         nearest_m: (S, N) smallest distance of each aircraft to any other; infinite where there was none.
+        stalled: Aircraft that at some time came no nearer to their waypoint for `STALL_S`; see `Progress`.
+        progress_s: As `progress_m`, at each one's cruise speed.
+        straight_s: As `straight_m`, at each one's cruise speed.
+        no_fly_steps: Aircraft-steps inside a no-fly polygon.
     """
 
     aircraft: np.ndarray
@@ -74,6 +86,10 @@ class Figures:
     time_limit: np.ndarray
     effort: np.ndarray
     nearest_m: np.ndarray
+    stalled: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    progress_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    straight_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    no_fly_steps: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
 
     def __len__(self) -> int:
         """Return S."""
@@ -90,18 +106,20 @@ class FigureCounter:
 
     Args:
         config: The world.
+        config: The world.
         start: (B, N) traffic at the start.
+        itinerary: Who enters when, by which waypoints; by default all fly at the start, to one waypoint each.
     """
 
-    def __init__(self, config: WorldConfig, start: Traffic) -> None:
-        self.config = config
-        device = start.east_m.device
+    def __init__(self, config: WorldConfig, start: Traffic, itinerary: Itinerary | None = None) -> None:
+        self.config, self._itinerary, device = config, itinerary or Itinerary.plain(start), start.east_m.device
         episodes = start.east_m.shape[0]
         self._events = EventCounter(config, episodes, device)
-        straight = (distance_to_go(start) - config.waypoint_radius_m).clamp_min(0.0)
-        self._aircraft = start.is_flying.sum(-1).double()
-        self._straight_m = (straight.double() * start.is_flying).sum(-1)
-        self._sums = torch.zeros((7, episodes), dtype=torch.float64, device=device)
+        straight = (distance_to_go(start) + self._itinerary.way_m(start) - config.waypoint_radius_m).clamp_min(0.0)
+        self._straight_m, self._has_flown = straight.double(), start.is_piloted.clone()
+        self._sums = torch.zeros((9, episodes), dtype=torch.float64, device=device)
+        self._progress = Progress(config, start)
+        self._cruise_mps = limits_of(config, start).cruise_mps
         self._nearest_m = torch.full_like(start.east_m, torch.inf)
 
     def count(self, step: Step, after: Traffic) -> None:
@@ -113,16 +131,23 @@ class FigureCounter:
         """
         slots, before, outcome = step.slots, step.traffic, step.result.outcome
         self._events.count(before, step.pairs, slots)
-        self._nearest_m[slots] = torch.minimum(self._nearest_m[slots], step.pairs.nearest_m())
-        is_flying = before.is_flying
+        who = before.is_piloted
+        self._has_flown[slots] |= who
+        nearest_m = step.pairs.nearest_m().masked_fill_(~who, torch.inf)
+        self._nearest_m[slots] = torch.minimum(self._nearest_m[slots], nearest_m)
+        before_m, after_m = distance_to_go(before), distance_to_go(after)
+        progress_m = (before_m - after_m) * who
+        self._progress.count(slots, who, before_m, after_m)
         sums = (
-            is_flying,
-            distance_flown(before, after, self.config) * is_flying,
-            (distance_to_go(before) - distance_to_go(after)) * is_flying,
-            step.action.clamp(-1.0, 1.0).abs().mean(-1) * is_flying,
+            who,
+            distance_flown(before, after, self.config) * who,
+            progress_m,
+            step.action.clamp(-1.0, 1.0).abs().mean(-1) * who,
             outcome == WAYPOINT,
             outcome == LEFT_SECTOR,
             outcome == TIME_LIMIT,
+            self._itinerary.is_in_no_fly(before) & who,
+            progress_m / limits_of(self.config, before).cruise_mps,
         )
         for row, values in enumerate(sums):
             self._sums[row, slots] += values.sum(-1, dtype=torch.float64)
@@ -130,9 +155,9 @@ class FigureCounter:
     def result(self) -> Figures:
         """Return the figures so far."""
         safety = self._events.result()
-        steps, flown, progress, effort, at_waypoint, left_sector, time_limit = self._sums
+        steps, flown, progress, effort, at_waypoint, left_sector, time_limit, no_fly, progress_s = self._sums
         columns = {
-            "aircraft": self._aircraft,
+            "aircraft": self._has_flown.sum(-1).double(),
             "conflicts": safety.conflicts,
             "conflicts_merged": safety.conflicts_merged,
             "los_events": safety.los_events,
@@ -145,10 +170,14 @@ class FigureCounter:
             "flight_s": steps * self.config.step_s,
             "flown_m": flown,
             "progress_m": progress,
-            "straight_m": self._straight_m,
+            "straight_m": (self._straight_m * self._has_flown).sum(-1),
             "at_waypoint": at_waypoint,
             "left_sector": left_sector,
             "time_limit": time_limit,
+            "stalled": self._progress.has_stalled.sum(-1).double(),
+            "progress_s": progress_s,
+            "straight_s": (self._straight_m * self._has_flown / self._cruise_mps).sum(-1),
+            "no_fly_steps": no_fly,
             "effort": effort,
             "nearest_m": self._nearest_m.double(),
         }
@@ -199,10 +228,10 @@ def _fly_in_torch(
 ) -> Figures:
     """Fly some scenarios by the world in torch."""
     world = World(config, seed, episodes, device)
-    counter = FigureCounter(config, world.traffic)
+    counter = FigureCounter(config, world.traffic, world.itinerary)
     flying = len(world.episodes)
     for step in fly(world, pilot):
-        counter.count(step, world.traffic)
+        counter.count(step, world.after)
         if progress and len(step.slots) < flying:
             progress(flying - len(step.slots))
             flying = len(step.slots)

@@ -60,7 +60,7 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
             world.keep(kept)
             slots = slots[kept]
         steps, traffic, pairs = world.steps, world.traffic, world.pairs
-        action = pilot(traffic, pairs)
+        action = world.held(pilot(traffic, pairs))
         if not torch.isfinite(action).all():
             _refuse(action, world)
         result = world.step(action)
@@ -69,7 +69,7 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
 
 def _refuse(action: Tensor, world: World) -> None:
     """Raise if an aircraft that flies would fly an action that is not finite: NaN scores no loss of separation."""
-    bad = (~torch.isfinite(action).all(-1) & world.traffic.is_flying).nonzero()
+    bad = (~torch.isfinite(action).all(-1) & world.traffic.is_piloted).nonzero()
     if not len(bad):
         return
     row, aircraft = bad[0].tolist()

@@ -72,6 +72,12 @@ def _moment(rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Moment:
         return torch.from_numpy(made)
 
     is_flying = spread(np.ones(len(rows), bool))
-    traffic = Traffic(**{name: spread(rows[name]) for name in _STATE}, is_flying=is_flying)
+    hovers = np.isnan(rows["waypoint_east_m"])
+    if hovers.any():
+        rows = rows.copy()
+        for axis in ("east_m", "north_m"):
+            rows[f"waypoint_{axis}"][hovers] = rows[axis][hovers]
+    is_hovering = spread(hovers) if hovers.any() else None
+    traffic = Traffic(**{name: spread(rows[name]) for name in _STATE}, is_flying=is_flying, is_hovering=is_hovering)
     action = torch.stack((spread(rows["pilot_turn"]), spread(rows["pilot_speed"])), dim=-1)
     return Moment(torch.arange(shape[0]), traffic, pairs_around(traffic, sight), action)

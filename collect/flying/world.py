@@ -17,8 +17,9 @@ from ..airspace.objective import Change
 from ..airspace.reward import reward_named
 from ..airspace.sector import inner_radius, is_outside
 from ..airspace.world_config import WorldConfig
-from ..scenarios.registry import lay_out, stack
+from ..scenarios.start import Start, start_of
 from ..simulators import simulator_of
+from .itinerary import Itinerary
 
 
 class StepResult(NamedTuple):
@@ -48,9 +49,11 @@ class World:
         sight: What pairs must be good for; by default what the world itself needs.
 
     Attributes:
-        traffic: (B, N) the present state; ended aircraft do not fly.
+        traffic: (B, N) the present state; ended aircraft, and those yet to enter, do not fly.
         pairs: (B, N, N) pairs of the present state, or (B, N, J); see `airspace.neighbours`.
         simulator: What moves the aircraft.
+        after: The present state as the last step left it: with the waypoints that aircraft flew to in it.
+        itinerary: Who enters when, by which waypoints, and where nobody should fly.
         steps: (B,) int64, steps flown in each episode.
         episodes: The number of each episode.
 
@@ -72,19 +75,53 @@ class World:
         self.device = torch.device(device)
         self._reward = reward_named(config.reward)
         self.episodes = list(episodes)
-        layouts = [lay_out(config, seed, episode) for episode in self.episodes]
-        traffic, corners = stack(layouts, config)
-        self.traffic = traffic.map(self._here)
-        self.corners_m = self._here(corners)  # (B, C, 2)
+        start = self._start(self.episodes)
+        self.traffic = self.after = start.traffic.map(self._here)
+        self.corners_m = self._here(start.corners_m)  # (B, C, 2)
+        self.itinerary = Itinerary.of(start, self.device)
+        self._winds_mps = None if start.winds_mps is None else self._here(start.winds_mps)
         self._inner_m = inner_radius(self.corners_m)  # (B,)
         self.steps = torch.zeros(len(self.episodes), dtype=torch.int64, device=self.device)
+        self._feel_wind()
         self.look_around()
         self.simulator = simulator_of(config)
         self.simulator.lay_out(self.traffic)
 
+    def _start(self, episodes: Sequence[int], corners: int = 0) -> Start:
+        """Return how some episodes begin, their sectors with at least so many corners."""
+        return start_of(self.config, self.seed, episodes, corners)
+
     def _here(self, tensor: Tensor) -> Tensor:
         """Move a tensor to the world's device."""
         return tensor.to(self.device)
+
+    def _wind_at(self, steps: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the wind towards east and north after so many steps (B,), each (B, N); None if there is none."""
+        if self._winds_mps is None:
+            return None
+        at = steps.clamp_max(self._winds_mps.shape[1] - 1)
+        wind = self._winds_mps[torch.arange(len(at), device=self.device), at]  # (B, 2)
+        east, north = wind.unsqueeze(1).expand(-1, self.config.aircraft, -1).unbind(-1)
+        return east, north
+
+    def _blow(self, slots: Tensor, start: Start) -> None:
+        """Give some slots the wind of other episodes; in some of them, or before, there may be none."""
+        shape = (self.config.max_steps + 1, 2)
+        if self._winds_mps is None:
+            self._winds_mps = torch.zeros((len(self.episodes), *shape), device=self.device)
+        none = torch.zeros((len(slots), *shape), device=self.device)
+        self._winds_mps[slots] = none if start.winds_mps is None else self._here(start.winds_mps)
+
+    def _feel_wind(self) -> None:
+        """Give the traffic the wind of its steps."""
+        wind = self._wind_at(self.steps)
+        if wind is not None:
+            self.traffic.wind_east_mps, self.traffic.wind_north_mps = wind
+
+    @property
+    def wind(self) -> tuple[Tensor, Tensor] | None:
+        """The wind after the last step, towards east and north, (B, N) m/s each; None if there is none."""
+        return self._wind_at(self.steps)
 
     def look_around(self) -> None:
         """Make the pairs those of the traffic; needed after a change of it from outside."""
@@ -92,8 +129,20 @@ class World:
 
     @property
     def is_over(self) -> Tensor:
-        """(B,) bool, True where nobody flies any more."""
-        return ~self.traffic.is_flying.any(-1)
+        """(B,) bool, True where nobody is flown any more, and nobody is yet to enter."""
+        is_over = ~self.traffic.is_piloted.any(-1)
+        if self.itinerary.last_entry:
+            is_over &= ~self.itinerary.is_waiting(self.steps, self.config.max_steps).any(-1)
+        return is_over
+
+    def held(self, action: Tensor) -> Tensor:
+        """Return the action (B, N, 2) with that of hovering aircraft: they come to a stop, and stay."""
+        traffic = self.traffic
+        if traffic.is_hovering is None:
+            return action
+        brake = (-traffic.speed_mps / self.config.speed_change_mps).clamp(-1.0, 1.0)
+        stay = torch.stack((torch.zeros_like(brake), brake), dim=-1)
+        return torch.where(traffic.is_hovering.unsqueeze(-1), stay.to(action.dtype), action)
 
     def step(self, action: Tensor) -> StepResult:
         """Fly one decision step.
@@ -101,34 +150,43 @@ class World:
         Args:
             action: (B, N, 2) turn and speed change in action units; clipped to [-1, 1].
         """
-        before = self.traffic
-        after = self.simulator.advance(before, action)
+        before, action = self.traffic, self.held(action)
         self.steps = self.steps + 1
-        outcome = self._outcome(before, after)
-        after.is_flying = before.is_flying & (outcome == FLYING)
-        self.traffic = after
+        after = self.simulator.advance(before, action, self.wind)
+        outcome, has_passed = self._outcome(before, after)
+        flies_on = before.is_flying & (outcome == FLYING)
+        after.is_flying = self.itinerary.enter(after, flies_on, self.steps, self.config.start_separation_m)
+        self.traffic = self.after = after
         self.look_around()
         change = Change(before, action, after, self.pairs, outcome, self.corners_m)
         reward = self._reward(self.config, change)
+        self.traffic = self.itinerary.go_on(after, has_passed)
+        if self.itinerary.last_entry:
+            self.simulator.enter(self.traffic, after.is_flying & ~flies_on)
         is_truncated = outcome == TIME_LIMIT
         return StepResult(reward, outcome, (outcome != FLYING) & ~is_truncated, is_truncated)
 
-    def _outcome(self, before: Traffic, after: Traffic) -> Tensor:
-        """Return what became of each aircraft, (B, N) int8: waypoint before left_sector before time_limit."""
+    def _outcome(self, before: Traffic, after: Traffic) -> tuple[Tensor, Tensor]:
+        """Return what became of each aircraft, and who flies on from a waypoint to its next.
+
+        Returns:
+            (B, N) int8, the last waypoint before left_sector before time_limit; (B, N) bool.
+        """
         config = self.config
         outcome = torch.zeros_like(after.is_flying, dtype=torch.int8)
         outcome.masked_fill_((self.steps >= config.max_steps).unsqueeze(-1), TIME_LIMIT)
         has_left = is_outside(after, self.corners_m, self._inner_m, config.outside_m)
         outcome.masked_fill_(has_left, LEFT_SECTOR)
-        outcome.masked_fill_(distance_to_go(after) <= config.waypoint_radius_m, WAYPOINT)
-        return outcome.masked_fill_(~before.is_flying, FLYING)
+        is_there, is_last = distance_to_go(after) <= config.waypoint_radius_m, ~self.itinerary.has_more()
+        outcome.masked_fill_(is_there & is_last, WAYPOINT).masked_fill_(~before.is_piloted, FLYING)
+        return outcome, is_there & ~is_last & before.is_piloted & (outcome == FLYING)
 
     def restart(self, slots: Sequence[int], episodes: Sequence[int]) -> None:
         """Lay out new episodes in some slots of the batch; the others go on undisturbed."""
         if not len(slots):
             return
-        layouts = [lay_out(self.config, self.seed, episode) for episode in episodes]
-        traffic, corners = stack(layouts, self.config, corners=self.corners_m.shape[1])
+        start = self._start(episodes, corners=self.corners_m.shape[1])
+        traffic, corners = start.traffic, start.corners_m
         index = torch.tensor(list(slots), device=self.device)
         if corners.shape[1] > self.corners_m.shape[1]:
             missing = corners.shape[1] - self.corners_m.shape[1]
@@ -136,20 +194,42 @@ class World:
             self.corners_m = torch.cat((self.corners_m, last), dim=1)
         self.corners_m[index] = self._here(corners)
         self._inner_m = inner_radius(self.corners_m)
+        self.itinerary.restart(index, Itinerary.of(start, self.device))
+        if start.winds_mps is not None or self._winds_mps is not None:
+            self._blow(index, start)
         fresh = self.traffic.clone()
-        for name in vars(fresh):
-            getattr(fresh, name)[index] = self._here(getattr(traffic, name))
+        if (fresh.is_hovering is None) != (traffic.is_hovering is None):
+            for each in (fresh, traffic):
+                each.is_hovering = (
+                    torch.zeros_like(each.is_flying) if each.is_hovering is None else each.is_hovering
+                )
+        for name, tensor in vars(traffic).items():
+            if tensor is not None:
+                getattr(fresh, name)[index] = self._here(tensor)
         self.traffic = fresh
         self.steps = self.steps.index_fill(0, index, 0)
+        self._feel_wind()
         for slot, episode in zip(slots, episodes, strict=True):
             self.episodes[slot] = episode
         self.look_around()
         self.simulator.restart(index, traffic)
 
-    def put_back(self, traffic: Traffic, corners_m: Tensor, steps: Tensor, episodes: Sequence[int]) -> None:
-        """Take back a state that was saved: attributes of the same names, on any device."""
+    def put_back(
+        self,
+        traffic: Traffic,
+        corners_m: Tensor,
+        steps: Tensor,
+        episodes: Sequence[int],
+        leg: Tensor | None = None,
+    ) -> None:
+        """Take back a state that was saved: attributes of the same names, `leg` the itinerary's; on any device."""
         self.traffic, self.corners_m, self.steps = traffic.map(self._here), self._here(corners_m), self._here(steps)
         self._inner_m, self.episodes = inner_radius(self.corners_m), list(episodes)
+        start = self._start(episodes)
+        self.itinerary = Itinerary.of(start, self.device)
+        self._winds_mps = None if start.winds_mps is None else self._here(start.winds_mps)
+        if leg is not None:
+            self.itinerary.leg = self._here(leg)
         self.look_around()
 
     def keep(self, slots: Tensor) -> None:
@@ -162,5 +242,7 @@ class World:
         self.pairs = self.pairs.map(lambda tensor: tensor[slots])
         self.corners_m, self._inner_m = self.corners_m[slots], self._inner_m[slots]
         self.steps = self.steps[slots]
+        self.itinerary.keep(slots)
+        self._winds_mps = None if self._winds_mps is None else self._winds_mps[slots]
         self.episodes = [self.episodes[slot] for slot in slots.tolist()]
         self.simulator.keep(slots)

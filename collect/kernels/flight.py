@@ -12,14 +12,15 @@ import numpy as np
 
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ..arithmetic.compiling import entry, inner
-from ..arithmetic.elementary import clip, single
+from ..arithmetic.elementary import clip, length, single
 from ..arithmetic.noise import normal_pair
 from ..teachers.rules import Rules
 from .detection import WORLDS, distance_of, find, reach_of, sort_into_cells, wider
-from .motion import advance, flown_m, inner_radius, look, outcome_of
+from .motion import advance, advance_in_wind, flown_m, inner_radius, is_in_any, look, outcome_of
 from .resolution import advise
 from .rewards import PER_INTRUDER, nearest_part, own_part
-from .traffic import AIR, NEAR, PAIR, ROW, SEEN, Physics
+from .routes import enter, head_for, make_progress, waiting
+from .traffic import AIR, NEAR, PAIR, ROW, SEEN, Physics, Starts
 
 FIGURES = np.dtype(
     [
@@ -34,6 +35,10 @@ FIGURES = np.dtype(
             "at_waypoint",
             "left_sector",
             "time_limit",
+            "progress_s",
+            "straight_s",
+            "stalled",
+            "no_fly_steps",
         )
     ]
 )
@@ -68,6 +73,24 @@ class Flown(NamedTuple):
     flying: int
 
 
+class Way(NamedTuple):
+    """Where the aircraft of an episode may fly, and where they want to: see `traffic.Starts`.
+
+    Attributes:
+        routes: (N, L, 2).
+        legs: (N,).
+        corners: (C, 2) of the sector.
+        inner_m: Radius of the largest disc around the origin that fits into it.
+        winds: (T + 1, 2), or (0, 2).
+    """
+
+    routes: np.ndarray
+    legs: np.ndarray
+    corners: np.ndarray
+    inner_m: float
+    winds: np.ndarray
+
+
 class Noise(NamedTuple):
     """Noise on the flown actions of an episode.
 
@@ -86,9 +109,7 @@ class Noise(NamedTuple):
 def fly(
     physics: Physics,
     rules: Rules,
-    starts: np.ndarray,
-    numbers: np.ndarray,
-    corners: np.ndarray,
+    starts: Starts,
     deviation: float,
     keys: np.ndarray,
     few: int,
@@ -101,9 +122,7 @@ def fly(
     Args:
         physics: The world.
         rules: The teacher that flies and labels.
-        starts: (E, 6, N) float64: east, north, track, speed, waypoint east and north; float32 values.
-        numbers: (E,) int64, how many aircraft each episode has.
-        corners: (E, C, 2) float64, the sectors.
+        starts: How the episodes begin.
         deviation: Standard deviation of the noise on the flown action, in action units.
         keys: (E, 2) int64, the key of each episode's noise.
         few: Up to this many aircraft all pairs are looked at; `detection.FEW`, or more to test it.
@@ -114,23 +133,25 @@ def fly(
     Returns:
         Where they are now.
     """
-    episodes, _, most = starts.shape
+    episodes, _, most = starts.states.shape
     start, near, around = np.zeros(2 * most + 66, np.int64), np.empty(most, NEAR), np.empty(most, NEAR)
     pairs = np.empty(most + 16, PAIR)
     rows, row_count, seen, seen_count, figures, nearest2_m2, air, episode, step, count = flown
     while episode < episodes and work > 0:
-        if step == 0:
-            count = begin(air, starts[episode], numbers[episode], physics, figures[episode])
+        corners, no_fly = starts.corners[episode], starts.no_fly[episode]
         noise = Noise(deviation, int(keys[episode, 0]), int(keys[episode, 1]))
-        inner_m = inner_radius(corners[episode])
+        inner_m, winds = inner_radius(corners), starts.winds[episode]
+        way = Way(starts.routes[episode], starts.legs[episode], corners, inner_m, winds)
         while work > 0:
             work -= count + 1
+            if step <= starts.last_entry[episode] and step < physics.max_steps:
+                count = enter(air, 0 if step == 0 else count, episode, step, starts, physics, figures[episode])
             grid = sort_into_cells(air, count, reach_of(air, count, physics, rules), few, start, near)
             pairs, used = find(air, count, physics, rules, grid, start, near, pairs)
             if is_recording and step:
                 finish_rewards(air, count, physics, pairs, used, rows)
-            if count == 0:
-                episode, step = episode + 1, 0
+            if piloted(air, count, starts.hovering[episode]) == 0 and not waiting(starts, episode, step, physics):
+                episode, step, count = episode + 1, 0, 0
                 break
             advise(air, count, physics, rules, grid, start, near, around, pairs, used)
             if seen_count + used > len(seen):
@@ -139,8 +160,10 @@ def fly(
             if is_recording and row_count + count > len(rows):
                 rows = wider(rows, row_count + count)
             row_count = number_rows(air, count, row_count, nearest2_m2[episode])
-            corner, sums = corners[episode], figures[episode]
-            count = fly_step(air, count, episode, step, noise, corner, inner_m, physics, sums, rows, is_recording)
+            sums = figures[episode]
+            if len(no_fly):
+                sums["no_fly_steps"] += in_no_fly(air, count, no_fly)
+            count = fly_step(air, count, episode, step, noise, way, physics, sums, rows, is_recording)
             step += 1
     return Flown(rows, row_count, seen, seen_count, figures, nearest2_m2, air, episode, step, count)
 
@@ -173,7 +196,8 @@ def number_rows(air: np.ndarray, count: int, row_count: int, nearest2_m2: np.nda
     for a in range(count):
         air[a]["row"] = row_count + a
         number = air[a]["number"]
-        nearest2_m2[number] = min(nearest2_m2[number], air[a]["nearest2_m2"])
+        if air[a]["hovers"] == 0:
+            nearest2_m2[number] = min(nearest2_m2[number], air[a]["nearest2_m2"])
     return row_count + count
 
 
@@ -184,8 +208,7 @@ def fly_step(
     episode: int,
     step: int,
     noise: Noise,
-    corners: np.ndarray,
-    inner_m: float,
+    way: Way,
     physics: Physics,
     figures: np.ndarray,
     rows: np.ndarray,
@@ -195,11 +218,17 @@ def fly_step(
     kept = 0
     for a in range(count):
         turn, change = air[a]["advised_turn"], air[a]["advised_speed"]
-        if noise.deviation > 0.0:
+        if air[a]["hovers"]:
+            turn, change = 0.0, single(clip(-air[a]["speed_mps"] / physics.speed_change_mps, -1.0, 1.0))
+            air[a]["advised_turn"], air[a]["advised_speed"] = turn, change
+        elif noise.deviation > 0.0:
             turn, change = with_noise(turn, change, noise, step, int(air[a]["number"]))
         if is_recording:
             write_row(air, a, episode, step, turn, change, rows)
-        outcome = fly_slot(air, a, turn, change, step, corners, inner_m, physics, figures)
+        if air[a]["hovers"]:
+            outcome = stay(air, a, change, physics, step + 1, way.winds)
+        else:
+            outcome = fly_slot(air, a, turn, change, step, way, physics, figures)
         if is_recording:
             row = rows[air[a]["row"]]
             row["reward"], row["outcome"] = air[a]["reward"], outcome
@@ -210,17 +239,35 @@ def fly_step(
 
 
 @inner
-def begin(air: np.ndarray, state: np.ndarray, number: int, physics: Physics, figures: np.ndarray) -> int:
-    """Put the first `number` aircraft of a state (6, N) into slots; return how many there are."""
-    for a in range(number):
-        air[a]["number"] = a
-        air[a]["east_m"], air[a]["north_m"] = state[0, a], state[1, a]
-        air[a]["track_rad"], air[a]["speed_mps"] = state[2, a], state[3, a]
-        air[a]["waypoint_east_m"], air[a]["waypoint_north_m"] = state[4, a], state[5, a]
-        look(air, a)
-        figures["straight_m"] += max(air[a]["to_go_m"] - physics.waypoint_radius_m, 0.0)
-    figures["aircraft"] = number
-    return number
+def piloted(air: np.ndarray, count: int, hovering: int) -> int:
+    """Return how many slots are flown by somebody."""
+    flown = count
+    if hovering:
+        for a in range(count):
+            flown -= air[a]["hovers"]
+    return flown
+
+
+@inner
+def in_no_fly(air: np.ndarray, count: int, no_fly: np.ndarray) -> float:
+    """Return how many slots that somebody flies are inside one of the polygons (Z, C, 2)."""
+    inside = 0.0
+    for a in range(count):
+        if air[a]["hovers"] == 0 and is_in_any(air[a]["east_m"], air[a]["north_m"], no_fly):
+            inside += 1.0
+    return inside
+
+
+@inner
+def stay(air: np.ndarray, a: int, change: float, physics: Physics, step: int, winds: np.ndarray) -> int:
+    """Let slot `a` hover on, and return what becomes of it; in wind it keeps its place, whatever it takes."""
+    if len(winds):
+        air[a]["wind_east_mps"], air[a]["wind_north_mps"] = winds[step, 0], winds[step, 1]
+    else:
+        advance(air, a, 0.0, change, physics)
+    look(air, a)
+    air[a]["reward"] = 0.0
+    return FLYING
 
 
 @inner
@@ -240,24 +287,41 @@ def fly_slot(
     turn: float,
     change: float,
     step: int,
-    corners: np.ndarray,
-    inner_m: float,
+    way: Way,
     physics: Physics,
     figures: np.ndarray,
 ) -> int:
     """Fly slot `a` for a step, add it to the episode's figures, and return what became of it."""
-    to_go_m, speed_mps = air[a]["to_go_m"], air[a]["speed_mps"]
-    advance(air, a, turn, change, physics)
+    to_go_m, speed_mps, east_m, north_m = (
+        air[a]["to_go_m"],
+        air[a]["speed_mps"],
+        air[a]["east_m"],
+        air[a]["north_m"],
+    )
+    if len(way.winds):
+        wind_east, wind_north = way.winds[step + 1, 0], way.winds[step + 1, 1]
+        advance_in_wind(air, a, turn, change, physics, wind_east, wind_north)
+        flown = length(air[a]["east_m"] - east_m, air[a]["north_m"] - north_m)
+    else:
+        advance(air, a, turn, change, physics)
+        flown = flown_m(speed_mps, air[a]["speed_mps"], air[a]["acceleration_mps2"], physics.step_s)
     look(air, a)
-    outcome = outcome_of(air, a, step + 1, corners, inner_m, physics)
+    legs = way.legs[air[a]["number"]]
+    is_last = air[a]["leg"] >= legs
+    outcome = outcome_of(air, a, step + 1, is_last, way.corners, way.inner_m, physics)
     air[a]["reward"] = own_part(air, a, outcome, to_go_m)
     figures["steps"] += 1.0
-    figures["flown_m"] += flown_m(speed_mps, air[a]["speed_mps"], physics)
+    figures["flown_m"] += flown
     figures["progress_m"] += to_go_m - air[a]["to_go_m"]
+    figures["progress_s"] += (to_go_m - air[a]["to_go_m"]) / air[a]["cruise_mps"]
     figures["effort"] += 0.5 * (abs(turn) + abs(change))
     figures["at_waypoint"] += outcome == WAYPOINT
     figures["left_sector"] += outcome == LEFT_SECTOR
     figures["time_limit"] += outcome == TIME_LIMIT
+    figures["stalled"] += make_progress(air, a, physics)
+    if outcome == FLYING and not is_last and air[a]["to_go_m"] <= physics.waypoint_radius_m:
+        following, leg = way.routes[air[a]["number"]], air[a]["leg"]
+        head_for(air, a, following[leg, 0], following[leg, 1], leg + 1)
     return outcome
 
 
@@ -269,10 +333,13 @@ def see(
     for k in range(used):
         if pairs[k]["bits"] & WORLDS:
             a, b = pairs[k]["own"], pairs[k]["intruder"]
+            if air[a]["hovers"] and air[b]["hovers"]:
+                continue
             east, north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
             seen[count]["episode"], seen[count]["step"] = episode, step
             seen[count]["own"], seen[count]["intruder"] = air[a]["number"], air[b]["number"]
-            seen[count]["distance2_m2"] = east * east + north * north
+            scale = max(air[a]["zone_scale"], air[b]["zone_scale"])  # in units of the world's R
+            seen[count]["distance2_m2"] = (east * east + north * north) / (scale * scale)
             count += 1
     return count
 
@@ -287,6 +354,8 @@ def write_row(
     row["east_m"], row["north_m"] = own["east_m"], own["north_m"]
     row["track_rad"], row["speed_mps"] = own["track_rad"], own["speed_mps"]
     row["waypoint_east_m"], row["waypoint_north_m"] = own["waypoint_east_m"], own["waypoint_north_m"]
+    if own["hovers"]:
+        row["waypoint_east_m"], row["waypoint_north_m"] = np.nan, np.nan
     row["teacher_turn"], row["teacher_speed"] = own["advised_turn"], own["advised_speed"]
     row["pilot_turn"], row["pilot_speed"] = turn, change
     row["conflicts"] = int(min(own["conflicts"], 127.0))
@@ -302,8 +371,9 @@ def finish_rewards(
     for k in range(used):
         if pairs[k]["bits"] & WORLDS:
             a, b = pairs[k]["own"], pairs[k]["intruder"]
-            if distance_of(air, a, b) < physics.protected_zone_m:
+            if distance_of(air, a, b) < physics.protected_zone_m * max(air[a]["zone_scale"], air[b]["zone_scale"]):
                 air[a]["reward"] += PER_INTRUDER
                 air[b]["reward"] += PER_INTRUDER
     for a in range(count):
-        rows[air[a]["row"]]["reward"] = air[a]["reward"] + nearest_part(air[a]["nearest2_m2"], physics)
+        if air[a]["row"] >= 0 and air[a]["hovers"] == 0:  # who has just entered has no last step
+            rows[air[a]["row"]]["reward"] = air[a]["reward"] + nearest_part(air[a]["nearest2_m2"], physics)

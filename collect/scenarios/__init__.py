@@ -1,6 +1,6 @@
 """Scenarios: how the traffic of an episode is laid out. Generated ones register themselves when imported here."""
 
-from . import generated  # noqa: F401 (its scenarios register themselves)
+from . import generated, varied  # noqa: F401 (their scenarios register themselves)
 from .layout import Layout
 from .registry import (
     LAYOUT_STREAM,
@@ -13,11 +13,11 @@ from .registry import (
     names,
     recorded_world,
     register,
-    stack,
     typed,
     warnings_about,
     world_for,
 )
+from .start import stack
 
 __all__ = [
     "LAYOUT_STREAM",

@@ -28,12 +28,12 @@ def random_n(generator: np.random.Generator, config: WorldConfig, low: float = 2
 def _random_traffic(generator: np.random.Generator, config: WorldConfig, aircraft: int) -> Layout:
     """Lay out `aircraft` aircraft at random in a random polygon."""
     corners = random_polygon(generator, config.sector_radius_m, config.sector_area_m2)
-    position = _scatter(generator, corners, aircraft, config)
+    position = scattered(generator, corners, aircraft, config)
     waypoint = along_perimeter(corners, generator.random(aircraft))
     return Layout(corners, position, waypoint)
 
 
-def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig) -> np.ndarray:
+def scattered(generator: np.random.Generator, corners: Corners, aircraft: int, config: WorldConfig) -> np.ndarray:
     """Draw positions (n, 2) uniformly in the polygon, each at least the start separation from the others."""
     radius, gap = float(config.sector_radius_m), float(config.start_separation_m)
     most = most_points(corners, config.start_separation_m)
@@ -44,7 +44,7 @@ def _scatter(generator: np.random.Generator, corners: Corners, aircraft: int, co
         )
     kept, count = np.empty((aircraft, 2)), 0
     for _ in range(200):
-        candidates = _uniform(generator, -radius, radius, (4 * aircraft, 2))
+        candidates = uniform(generator, -radius, radius, (4 * aircraft, 2))
         count = scatter(corners, candidates, kept, count, radius, gap)
         if count == aircraft:
             return kept
@@ -76,7 +76,7 @@ def circle(generator: np.random.Generator, config: WorldConfig, jitter_m: float 
     angles = 2 * pi * generator.random() + np.arange(config.aircraft) * 2 * pi / config.aircraft
     ring = config.sector_radius_m - config.outside_m
     direction = directions(angles)
-    position = ring * direction + _uniform(generator, -jitter_m, jitter_m, direction.shape)
+    position = ring * direction + uniform(generator, -jitter_m, jitter_m, direction.shape)
     gap = (
         2 * ring * float(directions(np.array([pi / config.aircraft]))[0, 1]) - 2.9 * jitter_m
         if config.aircraft > 1
@@ -116,9 +116,9 @@ def _stream_start(
     """Draw a start in a stream's first 60 %, far enough from those already placed."""
     radius, least2 = config.sector_radius_m, config.start_separation_m * config.start_separation_m
     for _ in range(2000):
-        offset = _uniform(generator, -0.35, 0.35) * radius
+        offset = uniform(generator, -0.35, 0.35) * radius
         half = np.sqrt(radius * radius - offset * offset)
-        start = -along * _uniform(generator, 0.2, 0.95) * half + across * offset
+        start = -along * uniform(generator, 0.2, 0.95) * half + across * offset
         gaps = taken - start
         if not len(gaps) or (gaps * gaps).sum(axis=1).min() >= least2:
             return start
@@ -134,7 +134,7 @@ def _disc(config: WorldConfig) -> Corners:
     return config.sector_radius_m * directions(angles)
 
 
-def _uniform(
+def uniform(
     generator: np.random.Generator, low: float, high: float, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
     """Draw uniformly from [low, high); `Generator.uniform` may fuse product and sum on some processors."""

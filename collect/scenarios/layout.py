@@ -18,6 +18,7 @@ class Layout:
         track_rad: (n,) tracks; None for the directions to the waypoints.
         speed_mps: (n,) speeds; None for the world's cruise speed.
         entry_s: (n,) when each aircraft enters, in s from the start; None for all at the start.
+        waits: Whether those that enter later wait until nobody is within the start separation of where they begin.
         routes_m: For each aircraft the (L, 2) waypoints after the first, in order; None if nobody has any.
         hovers: (n,) bool, who stays where it is, flown by nobody, and is to be avoided; None for nobody.
         kinds: (n,) the aircraft's types as a fleet names them, such as `M600`; None for the world's own.
@@ -31,6 +32,7 @@ class Layout:
     track_rad: np.ndarray | None = None
     speed_mps: np.ndarray | None = None
     entry_s: np.ndarray | None = None
+    waits: bool = False
     routes_m: tuple[np.ndarray, ...] | None = None
     hovers: np.ndarray | None = None
     kinds: tuple[str, ...] | None = None

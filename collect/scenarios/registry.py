@@ -4,25 +4,24 @@ A scenario is a function (generator, config, **parameters) -> Layout, registered
 and episode give the same layout in every run, batch and worker.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...datasets import spec
 from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
-from ...datasets.traffic.state import Traffic
+from ..airspace.aircraft_types import members_of
 from ..airspace.world_config import EMBEDDED, WorldConfig
-from ..arithmetic.geometry import bearings
+from . import mixture
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
 
-LAYOUT_STREAM, NOISE_STREAM = 0, 1
-"""The independent random streams of an episode: its layout, the pilot's noise."""
+LAYOUT_STREAM, NOISE_STREAM, WIND_STREAM, FLEET_STREAM = range(4)
+"""The independent random streams of an episode: its layout, the pilot's noise, gusts, the types of its aircraft."""
 REFERENCE = WorldConfig()
 _MOST_STEPS = 32_000
 
@@ -43,7 +42,7 @@ def register(name: str) -> Callable[[Scenario], Scenario]:
 
 def names() -> tuple[str, ...]:
     """Return the names of all scenarios."""
-    return tuple(sorted(_SCENARIOS))
+    return (*sorted(_SCENARIOS), mixture.NAME)
 
 
 def generator_of(seed: int, episode: int, stream: int) -> np.random.Generator:
@@ -60,6 +59,8 @@ def check(text: str) -> None:
     """Raise ConfigurationError unless the text names a scenario and its parameters, or files that can be read."""
     if is_file(text):
         scenario_files.read_all(text)
+    elif is_mix(text):
+        mixture.shares_of(text, _SCENARIOS)
     else:
         _find(text)
 
@@ -155,9 +156,16 @@ def warnings_about(text: str) -> list[str]:
     return [warning for each in scenario_files.read_all(text) for warning in each.warnings]
 
 
+def is_mix(text: str) -> bool:
+    """Return whether a scenario is a mixture of others."""
+    return text.partition(":")[0] == mixture.NAME
+
+
 def _find(text: str) -> tuple[Scenario, dict[str, Any]]:
     """Return the scenario function and its parameters."""
-    name, parameters = spec.parse(text, "scenario", dict(sorted(_SCENARIOS.items())), skip=2)
+    known: dict[str, Callable[..., Any]] = dict(sorted(_SCENARIOS.items()))
+    known[mixture.NAME] = mixture.shares_of  # to be named where there is no such scenario
+    name, parameters = spec.parse(text, "scenario", known, skip=2)
     return _SCENARIOS[name], parameters
 
 
@@ -169,40 +177,24 @@ def lay_out(config: WorldConfig, seed: int, episode: int) -> Layout:
     """
     if is_file(config.scenario):
         return scenario_files.layout_of(config, episode)
-    scenario, parameters = _find(config.scenario)
-    return scenario(generator_of(seed, episode, LAYOUT_STREAM), config, **parameters)
+    return _of_fleet(_generated(config, seed, episode), config, seed, episode)
 
 
-def stack(layouts: Sequence[Layout], config: WorldConfig, corners: int = 0) -> tuple[Traffic, Tensor]:
-    """Make one batch of layouts.
+def _of_fleet(layout: Layout, config: WorldConfig, seed: int, episode: int) -> Layout:
+    """Return a layout with the types of its aircraft drawn by their shares, where the world has a fleet."""
+    members = members_of(config.fleet)
+    if not members or layout.kinds is not None:
+        return layout
+    generator = generator_of(seed, episode, FLEET_STREAM)
+    shares = {each.name: each.share for each in members}
+    kinds = tuple(mixture.one_of(generator, shares) for _ in range(len(layout.position_m)))
+    return replace(layout, kinds=kinds)
 
-    Args:
-        layouts: B layouts of at most N aircraft each.
-        config: The world; N is `config.aircraft`.
-        corners: Pad polygons to at least this many corners.
 
-    Returns:
-        Traffic (B, N) float32 with aircraft heading for their waypoints at cruise speed, unless the layout says
-        otherwise (missing ones do not fly), and the polygons (B, C, 2) float32.
-    """
-    count = max([corners, *(len(layout.corners_m) for layout in layouts)])
-    polygons = np.zeros((len(layouts), count, 2), np.float32)
-    state = np.zeros((6, len(layouts), config.aircraft), np.float32)
-    is_flying = np.zeros((len(layouts), config.aircraft), bool)
-    for index, layout in enumerate(layouts):
-        polygons[index] = layout.corners_m[-1]
-        polygons[index, : len(layout.corners_m)] = layout.corners_m
-        n = len(layout.position_m)
-        state[0:2, index, :n], state[4:6, index, :n] = layout.position_m.T, layout.waypoint_m.T
-        is_flying[index, :n] = True
-    east, north = state[4] - state[0], state[5] - state[1]
-    state[2] = bearings(east.ravel().astype(np.float64), north.ravel().astype(np.float64)).reshape(east.shape)
-    state[3] = config.cruise_mps
-    for index, layout in enumerate(layouts):
-        for row, values in ((2, layout.track_rad), (3, layout.speed_mps)):
-            if values is not None:
-                state[row, index, : len(values)] = values
-    east_m, north_m, track, speed, waypoint_east, waypoint_north = torch.from_numpy(state).unbind(0)
-    flying = torch.from_numpy(is_flying)
-    traffic = Traffic(east_m, north_m, track, speed, waypoint_east, waypoint_north, flying)
-    return traffic, torch.from_numpy(polygons)
+def _generated(config: WorldConfig, seed: int, episode: int) -> Layout:
+    """Return a generated layout."""
+    generator, text = generator_of(seed, episode, LAYOUT_STREAM), config.scenario
+    if is_mix(text):
+        text = mixture.one_of(generator, mixture.shares_of(text, _SCENARIOS))
+    scenario, parameters = _find(text)
+    return scenario(generator, config, **parameters)

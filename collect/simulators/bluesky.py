@@ -9,6 +9,7 @@ Notation: B episodes, N aircraft, M of them present in BlueSky.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from ..airspace.geodesy import EARTH_RADIUS_M
 from ..airspace.units import NAUTICAL_MILE_M
 from ..airspace.world_config import WorldConfig
 from .bluesky_process import quietly, start_bluesky
-from .simulator import Resolution
+from .simulator import Resolution, Wind
 
 AIRCRAFT_TYPE = "M600"
 _METRES_PER_DEGREE = np.pi * EARTH_RADIUS_M / 180.0
@@ -55,8 +56,14 @@ class BlueSkySimulator:
         self._bluesky = start_bluesky()
 
     def lay_out(self, traffic: Traffic) -> None:
-        """Start with (B, N) traffic."""
+        """Start with (B, N) traffic.
+
+        Raises:
+            ConfigurationError: There is wind.
+        """
         global _turn
+        if traffic.wind_east_mps is not None:
+            raise ConfigurationError("simulator 'bluesky' flies without wind here. Use the embedded simulator.")
         self._turn = _turn = next(_turns)
         bluesky = self._bluesky
         with quietly():
@@ -106,13 +113,19 @@ class BlueSkySimulator:
         )
         self._slot, self._number = np.append(self._slot, slot), np.append(self._number, number)
 
+    def enter(self, traffic: Traffic, who: Tensor) -> None:
+        """Create the aircraft that have just entered, (B, N) bool."""
+        self._check_turn()
+        with quietly():
+            self._create(torch.arange(len(who)), replace(traffic, is_flying=who))
+
     def _remove(self, is_gone: np.ndarray) -> None:
         """Delete some of BlueSky's aircraft, (M,) bool."""
         if is_gone.any():
             self._bluesky.traf.delete(np.flatnonzero(is_gone))
             self._slot, self._number = self._slot[~is_gone], self._number[~is_gone]
 
-    def advance(self, before: Traffic, action: Tensor) -> Traffic:
+    def advance(self, before: Traffic, action: Tensor, wind: Wind | None = None) -> Traffic:
         """Fly one decision step; ended aircraft are deleted from BlueSky first."""
         self._check_turn()
         self._remove(~before.is_flying.cpu().numpy()[self._slot, self._number])

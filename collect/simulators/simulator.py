@@ -14,6 +14,9 @@ from ...datasets.traffic.state import Traffic
 from ..airspace.dynamics import advance
 from ..airspace.world_config import WorldConfig
 
+Wind = tuple[Tensor, Tensor]
+"""Towards east and north, each (B, N) m/s."""
+
 
 @dataclass(frozen=True)
 class Resolution:
@@ -36,11 +39,14 @@ class Simulator(Protocol):
     def lay_out(self, traffic: Traffic) -> None:
         """Start with (B, N) traffic."""
 
-    def advance(self, before: Traffic, action: Tensor) -> Traffic:
+    def advance(self, before: Traffic, action: Tensor, wind: Wind | None = None) -> Traffic:
         """Return the traffic after a decision step; arguments as for `dynamics.advance`."""
 
     def flown(self, action: Tensor) -> Tensor:
         """Return what was flown in the last step, (B, N, 2), where that is not the action asked for."""
+
+    def enter(self, traffic: Traffic, who: Tensor) -> None:
+        """Take those aircraft of (B, N) traffic in that have just entered, (B, N) bool."""
 
     def keep(self, slots: Tensor) -> None:
         """Forget all episodes but those in `slots` (B',), which become 0, 1, ..."""
@@ -65,13 +71,16 @@ class Embedded:
     def lay_out(self, traffic: Traffic) -> None:
         """Do nothing."""
 
-    def advance(self, before: Traffic, action: Tensor) -> Traffic:
+    def advance(self, before: Traffic, action: Tensor, wind: Wind | None = None) -> Traffic:
         """Fly one decision step."""
-        return advance(before, action, self.config)
+        return advance(before, action, self.config, wind)
 
     def flown(self, action: Tensor) -> Tensor:
         """Return the action."""
         return action
+
+    def enter(self, traffic: Traffic, who: Tensor) -> None:
+        """Do nothing."""
 
     def keep(self, slots: Tensor) -> None:
         """Do nothing."""

@@ -41,8 +41,12 @@ COLUMNS = (
     Column("north_m", "float32", "m", "position north of the sector's centre, before the action"),
     Column("track_rad", "float32", "rad", "direction of travel over ground, clockwise from north, [-pi, pi]"),
     Column("speed_mps", "float32", "m/s", "ground speed"),
-    Column("waypoint_east_m", "float32", "m", "waypoint, east of the sector's centre"),
-    Column("waypoint_north_m", "float32", "m", "waypoint, north of the sector's centre"),
+    Column(
+        "waypoint_east_m", "float32", "m", "waypoint, east of the sector's centre; NaN of one that hovers", True
+    ),
+    Column(
+        "waypoint_north_m", "float32", "m", "waypoint, north of the sector's centre; NaN of one that hovers", True
+    ),
     Column("teacher_turn", "float32", "1", "the label: turn in action units [-1, 1], + is to the right"),
     Column("teacher_speed", "float32", "1", "the label: speed change in action units [-1, 1]"),
     Column("pilot_turn", "float32", "1", "the turn that was flown, in action units [-1, 1]"),
@@ -91,6 +95,8 @@ def check_table(table: Table) -> None:
     for name in ("teacher_turn", "teacher_speed", "pilot_turn", "pilot_speed"):
         if rows and float(np.abs(table[name]).max()) > 1.0:
             raise RecordError(f"column {name}: expected actions in [-1, 1], got {np.abs(table[name]).max()}")
+    if np.any(np.isnan(table["waypoint_east_m"]) != np.isnan(table["waypoint_north_m"])):
+        raise RecordError("columns waypoint_east_m and waypoint_north_m: expected both to be NaN, or neither")
     if rows and not (table["outcome"].min() >= 0 and table["outcome"].max() < len(OUTCOMES)):
         raise RecordError(f"column outcome: expected codes 0 to {len(OUTCOMES) - 1}, got others")
     _check_order(table)

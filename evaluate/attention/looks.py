@@ -18,7 +18,6 @@ from ...collect.flying.world import World
 from ...collect.teachers.mvp import mvp_push
 from ...datasets.traffic.observation import Observation, observe, observe_all
 from ...datasets.traffic.pairs import Pairs
-from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View
 from ...train.policy import Policy
 
@@ -75,8 +74,8 @@ def fly_and_look(
     observations: list[Observation] = []
     for step in fly(world, policy.pilot):
         if int(step.steps[0]) % EVERY == 0:
-            flying = step.traffic.is_flying
-            own = Traffic(*(tensor[flying] for tensor in vars(step.traffic).values()))  # (M,)
+            flying = step.traffic.is_piloted
+            own = step.traffic.of(flying)  # (M,)
             observations.append(observe(own, _around(step, policy.view), policy.view))
             scenario = step.slots.unsqueeze(-1).expand_as(flying)[flying]
             looks.append(look(policy, observations[-1], config, scenario))
@@ -119,7 +118,7 @@ def look(policy: Policy, observation: Observation, config: WorldConfig, scenario
 
 def _around(step: Step, view: View) -> Pairs:
     """Return the pairs of the flying aircraft, (M, N) or (M, J), good for a view."""
-    pairs, flying = complete_for(step.pairs, step.traffic, view), step.traffic.is_flying
+    pairs, flying = complete_for(step.pairs, step.traffic, view), step.traffic.is_piloted
     return pairs.map(lambda tensor: tensor[flying])
 
 

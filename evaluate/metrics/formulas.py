@@ -74,6 +74,11 @@ def _metric(title: str, unit: str, better: str) -> Callable[[Callable[[Basis], R
     return add
 
 
+def _known(column: np.ndarray, flown: Basis) -> np.ndarray:
+    """Return a column; no numbers where an older archive lacks it."""
+    return column if len(column) else np.full(len(flown.figures), np.nan)
+
+
 def _each(figures: Figures) -> np.ndarray:
     """Return an exposure of one per scenario."""
     return np.ones(len(figures))
@@ -236,9 +241,11 @@ def extra_time(flown: Basis) -> Ratio:
     """Flight time beyond the straight line at cruise speed, as a fraction of it.
 
     sum(time - (to go at the start - to go at the end) / cruise) / sum(straight / cruise), as for
-    `extra_distance`. Below 0: faster than cruise.
+    `extra_distance`, each at the cruise speed of its type. Below 0: faster than cruise.
     """
     figures, cruise = flown.figures, flown.config.cruise_mps
+    if flown.config.fleet:
+        return Ratio(figures.flight_s - figures.progress_s, figures.straight_s)
     return Ratio(figures.flight_s - figures.progress_m / cruise, figures.straight_m / cruise)
 
 
@@ -261,6 +268,27 @@ def left_sector_rate(flown: Basis) -> Ratio:
     Own definition.
     """
     return Ratio(flown.figures.left_sector, flown.figures.aircraft, is_count=True)
+
+
+@_metric("stalled", "%", "less")
+def stalled_rate(flown: Basis) -> Ratio:
+    """Share of the aircraft that made no progress towards their waypoint for 60 s.
+
+    sum(aircraft that at some time came no nearer to their waypoint in 60 s than by a tenth of the way at cruise
+    speed) / sum(aircraft). Fewer losses of separation by standing still show here.
+    Own definition.
+    """
+    return Ratio(_known(flown.figures.stalled, flown), flown.figures.aircraft, is_count=True)
+
+
+@_metric("time in no-fly areas", "s", "less")
+def time_in_no_fly_s(flown: Basis) -> Ratio:
+    """Time an aircraft spends inside a no-fly polygon, summed over the aircraft of a scenario.
+
+    sum(aircraft-steps inside one) * step / scenarios.
+    Own definition.
+    """
+    return Ratio(_known(flown.figures.no_fly_steps, flown) * flown.config.step_s, _each(flown.figures))
 
 
 @_metric("mean speed", "m/s", "")

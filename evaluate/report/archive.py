@@ -8,8 +8,8 @@ array its shape and its float64s, little-endian, in base64.
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -93,9 +93,11 @@ def decode(kind: Any, data: Any, where: str = "report") -> Any:
 def _made(kind: type, data: dict[str, Any], where: str) -> Any:
     """Return a dataclass or a named tuple."""
     names, hints = _names(kind), _hints(kind)
-    if set(names) != set(data):
+    later = _later(kind)
+    if not set(names) - set(later) <= set(data) <= set(names):
         raise ArchiveError(f"{where}: expected {', '.join(names)}, got {', '.join(data)}")
-    parts = {name: decode(hints[name], data[name], f"{where}.{name}") for name in names}
+    parts = {name: decode(hints[name], data[name], f"{where}.{name}") for name in names if name in data}
+    parts = {**{name: later[name]() for name in later if name not in data}, **parts}
     if issubclass(kind, tuple):
         return kind(**parts)
     made: Any = object.__new__(kind)
@@ -107,6 +109,14 @@ def _made(kind: type, data: dict[str, Any], where: str) -> Any:
 def _names(kind: Any) -> tuple[str, ...]:
     """Return the names of the fields of a dataclass or a named tuple."""
     return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else kind._fields
+
+
+def _later(kind: Any) -> dict[str, Callable[[], Any]]:
+    """Return what makes the defaults of the fields that have come later, by name: an older archive lacks them."""
+    if not is_dataclass(kind):
+        return {}
+    has = {each.name: each for each in fields(kind) if each.metadata.get("later")}
+    return {name: each.default_factory for name, each in has.items() if each.default_factory is not MISSING}
 
 
 @cache

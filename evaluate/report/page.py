@@ -45,6 +45,7 @@ def render(report: Report) -> bytes:
     evaluation = report.evaluation
     scripts = [(_ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     script = '"use strict";\n(() => {\n' + "\n".join(scripts) + "})();\n"
+    known = [name for name in METRICS if all(name in each for each in evaluation.estimates.values())]
     page = (
         environment()
         .get_template("report.html")
@@ -59,7 +60,8 @@ def render(report: Report) -> bytes:
             conditions=conditions(evaluation),
             beside_front=_beside_front(evaluation),
             facts=_facts(report),
-            definitions=[_definition(metric) for metric in METRICS.values()],
+            others=[name for name in known if name not in MAIN],
+            definitions=[_definition(METRICS[name]) for name in known],
             replayed=_replayed(report),
             replay_data=encode(report.replay),
             style=Markup((_ASSETS / "report.css").read_text(encoding="utf-8")),

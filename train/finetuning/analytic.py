@@ -73,7 +73,7 @@ def look(traffic: Traffic, pairs: Pairs, view: View) -> Observation:
         view: What is observed.
     """
     count = traffic.east_m.shape[-1]
-    row = traffic.is_flying.flatten().nonzero().squeeze(-1)  # (M,)
+    row = traffic.is_piloted.flatten().nonzero().squeeze(-1)  # (M,)
     around = complete_for(pairs, traffic, view).map(lambda tensor: tensor.flatten(0, 1).index_select(0, row))
     # one more than is seen: `observe` leaves out one column, which would be the ownship itself
     close = around.number_of(nearest(around.distance2_m2, min(view.seen(count) + 1, count)))
@@ -129,7 +129,7 @@ def fly_window(
     first: tuple[Observation, Tensor] | None = None
     rows = 0
     for _ in range(config.window):
-        who = traffic.is_flying
+        who = traffic.is_piloted
         observation = look(traffic, world.pairs, view)
         chosen = network(observation)  # (M, 2)
         first = first or (observation, chosen)
@@ -140,7 +140,7 @@ def fly_window(
             result = world.step(action.detach())
         if watch is not None:
             watch(flown, result)
-        after = advance(traffic, action, world.config)
+        after = advance(traffic, action, world.config, world.wind)
         after.is_flying = world.traffic.is_flying
         pairs = complete(world.pairs, world.traffic, needed)
         change = Change(traffic, wanted, after, pairs, result.outcome, world.corners_m)
@@ -149,6 +149,8 @@ def fly_window(
             sums[name] = sums[name] + term if name in sums else term
         rows += len(chosen)
         traffic = damp(after, config.damping)
+        traffic.waypoint_east_m = world.traffic.waypoint_east_m  # who has reached one flies to the next
+        traffic.waypoint_north_m = world.traffic.waypoint_north_m
     assert first is not None
     means = {name: term / max(rows, 1) for name, term in sums.items()}
     cost = torch.stack(tuple(means.values())).sum()

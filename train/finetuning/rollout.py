@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...collect.airspace.fleet import limits_of
 from ...collect.airspace.neighbours import complete_for, pairs_around, sight_of
 from ...collect.airspace.objective import Change, Costs, aircraft_costs
 from ...collect.airspace.reward import reward_named
@@ -130,11 +131,12 @@ class Stranded:
         world, config = self._world, self._world.config
         traffic = world.traffic
         zone = config.protected_zone_m
-        is_in_los = (world.pairs.distance2_m2 < zone * zone).any(-1) & traffic.is_flying
-        is_standing = (traffic.speed_mps < STANDING * config.cruise_mps) & traffic.is_flying
+        cruise_mps = limits_of(config, traffic).cruise_mps
+        is_in_los = world.pairs.has_lost(zone).any(-1) & traffic.is_piloted
+        is_standing = (traffic.speed_mps < STANDING * cruise_mps) & traffic.is_piloted
         self.los_s = (self.los_s + config.step_s) * is_in_los
         self.standing_s = (self.standing_s + config.step_s) * is_standing
-        unit_s = zone / config.cruise_mps
+        unit_s = zone / cruise_mps
         is_stuck = (self.los_s >= LONGEST_LOS * unit_s) | (self.standing_s >= LONGEST_STANDING * unit_s)
         if bool(is_stuck.any()):
             world.traffic = traffic.clone()
@@ -214,28 +216,28 @@ class Crew:
             deviation = actor.log_std.exp()
             for _ in range(horizon):
                 before, pairs = self.world.traffic, self.world.pairs
-                observation = self._observe(before, pairs, before.is_flying)
+                observation = self._observe(before, pairs, before.is_piloted)
                 with self.stopwatch.measure("networks"):
                     mean = actor(observation)
                     noise = torch.randn(mean.shape, generator=generator, device=mean.device)
                     sample = torch.addcmul(mean, noise, deviation)
                     draws.append((sample, mean, log_prob(sample, mean, actor.log_std)))
                 observations.append(observation)
-                action = sample.new_zeros((*before.is_flying.shape, sample.shape[-1]))
-                action[before.is_flying] = sample
+                action = sample.new_zeros((*before.is_piloted.shape, sample.shape[-1]))
+                action[before.is_piloted] = sample
                 result = self._step(action)
                 figures.add(before, result)
                 if isinstance(self._reward, Costs) and self.steps % _TERMS_EVERY == 0:
-                    change = Change(before, action, world.traffic, world.pairs, result.outcome, world.corners_m)
-                    figures.add_terms(aircraft_costs(world.config, change, self._reward), before.is_flying)
+                    change = Change(before, action, world.after, world.pairs, result.outcome, world.corners_m)
+                    figures.add_terms(aircraft_costs(world.config, change, self._reward), before.is_piloted)
                 is_stranded = self.stranded.take_out()
                 figures.add_stranded(is_stranded)
                 result = result._replace(truncated=result.truncated | is_stranded)
-                results.append((before.is_flying, result))
+                results.append((before.is_piloted, result))
                 finals.append(self._final(result))
                 self.restart()
             after = self.world.traffic
-            last = self._observe(after, self.world.pairs, after.is_flying)
+            last = self._observe(after, self.world.pairs, after.is_piloted)
         sample, mean, drawn_log_prob = (torch.cat(parts) for parts in zip(*draws))
         is_flying, reward, is_terminated, is_truncated = (
             torch.stack([part.flatten() for part in parts])  # (T, L)
@@ -252,7 +254,7 @@ class Crew:
             is_truncated,
             _concatenate(finals),
             last,
-            after.is_flying.flatten(),
+            after.is_piloted.flatten(),
             figures.result(),
         )
 
@@ -293,9 +295,10 @@ class Crew:
     def tensors(self) -> dict[str, Tensor]:
         """Return the state of the world as tensors, to be saved; `restore` takes it back."""
         world = self.world
-        state = {f"world.{name}": tensor for name, tensor in vars(world.traffic).items()}
+        state = {f"world.{name}": tensor for name, tensor in vars(world.traffic).items() if tensor is not None}
         episodes = torch.tensor(world.episodes, dtype=torch.int64)
         state |= {"world.corners_m": world.corners_m, "world.steps": world.steps, "world.episodes": episodes}
+        state["world.leg"] = world.itinerary.leg
         return {**state, **self.stranded.tensors()}
 
     def counters(self) -> dict[str, int]:
@@ -304,9 +307,11 @@ class Crew:
 
     def restore(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
         """Take back what `tensors` and `counters` returned."""
-        traffic = Traffic(**{field.name: tensors[f"world.{field.name}"] for field in fields(Traffic)})
+        traffic = Traffic(
+            **{f.name: tensors[f"world.{f.name}"] for f in fields(Traffic) if f"world.{f.name}" in tensors}
+        )
         corners_m, steps, episodes = (tensors[f"world.{name}"] for name in ("corners_m", "steps", "episodes"))
-        self.world.put_back(traffic, corners_m, steps, episodes.tolist())
+        self.world.put_back(traffic, corners_m, steps, episodes.tolist(), tensors.get("world.leg"))
         self.stranded.restore(tensors)
         self.steps, self.next_episode = int(counters["steps"]), int(counters["next_episode"])
 
@@ -328,9 +333,9 @@ class RolloutFigures:
     def add(self, before: Traffic, result: StepResult) -> None:
         """Add the step that has just been flown: aircraft-steps, reward, pair-steps in LoS, ends of flights."""
         zone = self._world.config.protected_zone_m
-        inside = (self._world.pairs.distance2_m2 < zone * zone).sum() / 2
+        inside = self._world.pairs.has_lost(zone).sum() / 2
         ends = [(result.outcome == outcome).sum() for outcome in (WAYPOINT, LEFT_SECTOR, TIME_LIMIT)]
-        self._sums += torch.stack([before.is_flying.sum(), result.reward.sum(), inside, *ends])
+        self._sums += torch.stack([before.is_piloted.sum(), result.reward.sum(), inside, *ends])
 
     def add_stranded(self, is_stranded: Tensor) -> None:
         """Add those who have just been taken out for being stranded."""

@@ -212,7 +212,7 @@ class Finetuning:
     def _difference_of_views(self) -> float:
         """Return how much another view changes the clone's actions where training begins."""
         world = self.method.crews[-1].world
-        flying = world.traffic.is_flying
+        flying = world.traffic.is_piloted
         views = (self.view, self.parent_view)
         seen = [observe_all(world.traffic, v, complete_for(world.pairs, world.traffic, v)) for v in views]
         new, old = (in_parts(self.parent, type(each)(*(part[flying] for part in each))) for each in seen)

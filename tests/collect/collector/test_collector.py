@@ -133,7 +133,10 @@ def test_another_collection_does_not_touch_the_folder(collected: Path, change: d
         ({"episodes": 0}, "expected episodes of 1 or more, got 0. Use --episodes 1000"),
         ({"teacher": "mpv"}, "unknown teacher 'mpv'. There are: .*mvp, none"),
         ({"teacher": "mvp:marign=2"}, "teacher 'mvp' has no parameter 'marign'. It has: margin"),
-        ({"world": WorldConfig(scenario="sektor")}, "unknown scenario 'sektor'. There are: circle, crossing"),
+        (
+            {"world": WorldConfig(scenario="sektor")},
+            "unknown scenario 'sektor'. There are: arrivals, circle, crossing",
+        ),
         ({"noise": -0.5}, "expected noise of 0 or more and below 100"),
         ({"noise": float("nan")}, "expected noise of 0 or more and below 100"),
         ({"seed": -1}, "expected seed of 0 or more, got -1"),

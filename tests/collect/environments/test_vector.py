@@ -413,7 +413,11 @@ def test_without_pettingzoo_the_error_names_the_extra(monkeypatch):
     [
         ({"teacher": "mpv"}, ConfigurationError, r"unknown teacher 'mpv'\. There are: mvp, none, rvo"),
         ({"view": "sead"}, ObservationError, r"unknown observation 'sead'\. There are: seed, ego, cpa"),
-        ({"config": WorldConfig(scenario="x")}, ConfigurationError, r"unknown scenario 'x'\. There are: circle"),
+        (
+            {"config": WorldConfig(scenario="x")},
+            ConfigurationError,
+            r"unknown scenario 'x'\. There are: arrivals, circle",
+        ),
         ({"config": WorldConfig(reward="x")}, ConfigurationError, r"unknown reward 'x'\. There are: seed"),
         ({"num_envs": 0}, ConfigurationError, r"expected 1 or more environments, got num_envs=0"),
     ],

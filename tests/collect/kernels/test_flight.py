@@ -13,13 +13,15 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.arithmetic import compiling
 from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying import compiled
-from skyclone.collect.flying.compiled import fly_compiled
+from skyclone.collect.flying.compiled import fly_compiled, starts_of
 from skyclone.collect.flying.flight import advise
 from skyclone.collect.flying.world import World
 from skyclone.collect.kernels.detection import FEW
 from skyclone.collect.kernels.flight import Flown, begun, fly
 from skyclone.collect.kernels.traffic import physics_of
-from skyclone.collect.scenarios.registry import lay_out, stack
+from skyclone.collect.scenarios.layout import Layout
+from skyclone.collect.scenarios.registry import lay_out
+from skyclone.collect.scenarios.start import stack
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.record import COLUMNS, Table, check_table
 from skyclone.datasets.traffic.state import Traffic
@@ -46,11 +48,24 @@ def on_grid(table: Table, config: WorldConfig, episodes: int) -> tuple[dict[str,
     return columns, torch.from_numpy(flies)
 
 
-@pytest.mark.parametrize("text", ["none", "mvp", "rvo", "mvp:margin=0.9:lookahead_s=25"])
-def test_each_step_is_that_of_the_torch_world_from_the_same_state(text: str):
+@pytest.mark.parametrize(
+    ("text", "scenario"),
+    [
+        ("none", "sector"),
+        ("mvp", "sector"),
+        ("rvo", "sector"),
+        ("mvp:margin=0.9:lookahead_s=25", "sector"),
+        ("mvp", "hover"),
+        ("mvp", "mix:pads=1:inside=1:shared=1"),
+    ],
+)
+def test_each_step_is_that_of_the_torch_world_from_the_same_state(text: str, scenario: str):
     """In float64 on both sides, so that the bounds are those of one rounding to float32."""
     episodes = 3
-    config = WorldConfig(aircraft=12, sector_radius_m=500, sector_area_m2=500_000, start_separation_m=50)
+    size = (
+        {} if "pads" in scenario else {"sector_radius_m": 500, "sector_area_m2": 500_000, "start_separation_m": 50}
+    )
+    config = WorldConfig(aircraft=12, scenario=scenario, **size)
     teacher = teachers.parse(text, config)
     table, _ = record(config, 5, range(episodes), teacher, noise=0.2)
     check_table(table)
@@ -65,11 +80,14 @@ def test_each_step_is_that_of_the_torch_world_from_the_same_state(text: str):
         worst[name] = max(worst.get(name, 0.0), float(gap.max()) if len(gap) else 0.0)
 
     for step in range(len(flies) - 1):
-        state = (columns[name][step] for name in STATE)
-        world.traffic = before = Traffic(*state, flies[step])
+        state = [columns[name][step] for name in STATE]
+        hovers = torch.isnan(state[4])
+        state[4:] = (torch.where(hovers, own, theirs) for own, theirs in zip(state[:2], state[4:]))
+        world.traffic = before = Traffic(*state, flies[step], hovers if scenario == "hover" else None)
         world.pairs = pairs_of(before)
         world.steps = torch.full((episodes,), step)
         advice = advise(teacher, config, before, world.pairs)
+        advice = advice._replace(action=world.held(advice.action))
         compare("conflicts", count_of(advice.conflicts, before.east_m.shape).double(), step, flies[step])
         tcpa, dcpa = most_urgent(advice.conflicts, before.east_m.shape)
         in_conflict = flies[step] & ~torch.isnan(tcpa)
@@ -82,12 +100,14 @@ def test_each_step_is_that_of_the_torch_world_from_the_same_state(text: str):
         result = world.step(torch.stack((columns["pilot_turn"][step], columns["pilot_speed"][step]), dim=-1))
         compare("reward", result.reward, step, flies[step])
         compare("outcome", result.outcome.double(), step, flies[step])
-        assert torch.equal(world.traffic.is_flying, flies[step + 1])
+        is_over = world.is_over.unsqueeze(-1)  # then the rows end, also of those that hover on
+        assert torch.equal(world.traffic.is_flying & ~is_over, flies[step + 1])
         for name in STATE[:4]:
             compare(name, getattr(world.traffic, name), step + 1, flies[step + 1], name == "track_rad")
     # half a unit in the last place of float32, at up to 1000 m, pi and 16 m/s
     assert worst["conflicts"] == worst["outcome"] == 0
-    assert max(worst["east_m"], worst["north_m"], worst["nearest_m"], worst["dcpa_m"]) < 4e-5
+    assert max(worst["east_m"], worst["north_m"], worst["dcpa_m"]) < 4e-5
+    assert worst["nearest_m"] < 7e-5  # up to 2000 m
     bounds = {"track_rad": 2e-7, "speed_mps": 1e-6, "tcpa_s": 2e-4, "teacher_turn": 1e-6, "teacher_speed": 1e-6}
     assert {name: bound for name, bound in bounds.items() if worst[name] >= bound} == {}
     assert worst["reward"] < 1e-4  # of up to 100: progress comes from positions already rounded
@@ -122,18 +142,16 @@ def test_cells_give_what_all_pairs_give(seed: int, aircraft: int, extent_m: floa
     """Dense, at the reference density, and so sparse that the nearest aircraft is many cells away."""
     generator = np.random.default_rng(seed)
     config = WorldConfig(aircraft=aircraft, max_steps=6)
-    starts = np.empty((1, 6, aircraft))
-    starts[0] = generator.uniform(-extent_m, extent_m, (6, aircraft)) * (1 if seed % 3 else generator.random() ** 2)
-    starts[0, 2], starts[0, 3] = generator.uniform(-3, 3, aircraft), generator.uniform(0, 18, aircraft)
+    places = generator.uniform(-extent_m, extent_m, (4, aircraft)) * (1 if seed % 3 else generator.random() ** 2)
     if seed % 2:
-        starts[0, 0:2] = np.round(starts[0, 0:2], -2)  # equal distances, the same places
-    corners = 2 * extent_m * np.array([[[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]])
+        places[:2] = np.round(places[:2], -2)  # equal distances, the same places
+    corners = 2 * extent_m * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    track_rad, speed_mps = generator.uniform(-3, 3, aircraft), generator.uniform(0, 18, aircraft)
+    layout = Layout(corners, places[:2].T, places[2:].T, track_rad, speed_mps)
     arguments = (
         physics_of(config),
         teachers.parse(text, config).rules(),
-        starts.astype(np.float32).astype(np.float64),
-        np.array([aircraft]),
-        corners,
+        starts_of(stack([layout], config), config),
         0.1,
         np.array([[seed, 7]]),
     )
@@ -192,7 +210,7 @@ def test_a_track_of_a_turn_more_is_the_same_track(text: str):
     arguments = _start_of(config)
     made = []
     for turns in (0, -1, 1):
-        arguments[2][:, 2] = np.float32(0.1 + 2 * np.pi * turns)
+        arguments[2].states[:, 2] = np.float32(0.1 + 2 * np.pi * turns)
         arguments[1] = teachers.parse(text, config).rules()
         flown = fly(*arguments, begun(1, 12, 100), ALL)
         made.append(flown.rows[: flown.row_count])
@@ -205,8 +223,8 @@ def test_a_world_whose_turns_are_wider_than_a_circle():
     """Standing still, an aircraft turns as far as it is told to."""
     config = WorldConfig(aircraft=12, max_steps=3, turn_rad=20.0)
     arguments = _start_of(config)
-    arguments[2][:, 3] = 0.0  # m/s
-    arguments[5] = 2.0  # noise
+    arguments[2].states[:, 3] = 0.0  # m/s
+    arguments[3] = 2.0  # noise
     flown = fly(*arguments, begun(1, 12, 100), ALL)
     rows = flown.rows[: flown.row_count]
     assert np.abs(rows["track_rad"]).max() <= np.float32(np.pi)
@@ -219,24 +237,21 @@ def test_a_world_whose_turns_are_wider_than_a_circle():
 
 def _start_of(config: WorldConfig) -> list:
     """Return the arguments of `fly` for episode 0 of seed 0, all but the last two."""
-    traffic, corners = stack([lay_out(config, 0, 0)], config)
-    starts = np.stack([getattr(traffic, name).numpy() for name in STATE], axis=1).astype(np.float64)
+    starts = starts_of(stack([lay_out(config, 0, 0)], config), config)
     rules, keys = teachers.parse("mvp", config).rules(), np.array([[1, 7]])
-    numbers = np.array([config.aircraft])
-    return [physics_of(config), rules, starts, numbers, corners.numpy().astype(float), 0.0, keys, FEW, True]
+    return [physics_of(config), rules, starts, 0.0, keys, FEW, True]
 
 
 def test_two_aircraft_head_on_are_seen_in_closed_form():
     """Both at 9 m/s, 600 m apart: in conflict once 600 - 18 t < 100 + 18 * 15, t > 12.8 s."""
     config = WorldConfig(aircraft=2, max_steps=20)
-    corners = 5000 * np.array([[[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]])
-    starts = np.array([[[0, 0], [0, 600], [0, np.float32(np.pi)], [9, 9], [0, 0], [3000, -3000]]], np.float64)
+    corners = 5000 * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    layout = Layout(corners, np.array([[0.0, 0.0], [0.0, 600.0]]), np.array([[0.0, 3000.0], [0.0, -3000.0]]))
+    starts = starts_of(stack([layout], config), config)
     flown = fly(
         physics_of(config),
         teachers.parse("none", config).rules(),
         starts,
-        np.array([2]),
-        corners,
         0.0,
         np.zeros((1, 2), np.int64),
         FEW,

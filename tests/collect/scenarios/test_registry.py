@@ -9,7 +9,8 @@ from skyclone.collect import scenarios
 from skyclone.collect.airspace.sector import along_perimeter, contains
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.scenarios.generated import most_points
-from skyclone.collect.scenarios.registry import LAYOUT_STREAM, NOISE_STREAM, generator_of, lay_out, stack
+from skyclone.collect.scenarios.registry import LAYOUT_STREAM, NOISE_STREAM, generator_of, lay_out
+from skyclone.collect.scenarios.start import stack
 from skyclone.datasets.errors import ConfigurationError
 
 NAMES = ("circle", "crossing", "random-n", "sector")
@@ -153,7 +154,8 @@ def test_stack_by_hand():
     layout = scenarios.Layout(
         np.array([[9.0, 0], [0, 9], [-9, 0]]), np.array([[0.0, 0], [1, 1]]), np.array([[0.0, 5], [4, 5]])
     )
-    traffic, corners = stack([layout], WorldConfig(aircraft=3, cruise_mps=7), corners=5)
+    start = stack([layout], WorldConfig(aircraft=3, cruise_mps=7), corners=5)
+    traffic, corners = start.traffic, start.corners_m
     assert traffic.is_flying.tolist() == [[True, True, False]]  # the third does not exist
     assert traffic.track_rad[0, :2].tolist() == pytest.approx([0, np.arctan2(3, 4)])
     assert traffic.speed_mps[0, :2].tolist() == [7, 7]
@@ -168,7 +170,7 @@ def test_stack_by_hand():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sectr", r"unknown scenario 'sectr'\. There are: circle, crossing, random-n, sector"),
+        ("sectr", r"unknown scenario 'sectr'\. There are: arrivals, circle, crossing, hover"),
         ("sector:low=3", r"scenario 'sector' has no parameter 'low'\. It has: none"),
         ("random-n:lo=3", r"scenario 'random-n' has no parameter 'lo'\. It has: low"),
         (

@@ -114,7 +114,7 @@ def head_on(config: WorldConfig) -> World:
     traffic.is_flying[:] = False
     for number, (north, track, goal) in enumerate([(-200.0, 0.0, 280.0), (200.0, np.pi, -280.0)]):
         values = (0.0, north, track, 9.0, 0.0, goal, True)
-        for name, value in zip(vars(traffic), values, strict=True):
+        for name, value in zip(vars(traffic), values):
             getattr(traffic, name)[0, number] = value
     world.simulator.lay_out(traffic)
     return world

@@ -8,7 +8,8 @@ from skyclone.collect import simulators
 from skyclone.collect.airspace.dynamics import advance
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
-from skyclone.collect.scenarios.registry import lay_out, stack
+from skyclone.collect.scenarios.registry import lay_out
+from skyclone.collect.scenarios.start import stack
 from skyclone.collect.simulators import bluesky_process
 from skyclone.datasets.errors import ConfigurationError
 
@@ -28,7 +29,7 @@ def test_the_embedded_simulator_is_the_default_and_leaves_no_trace_in_the_json()
 
 def test_embedded_advances_by_the_dynamics() -> None:
     config = WorldConfig(aircraft=3)
-    traffic, _ = stack([lay_out(config, 0, 0)], config)
+    traffic = stack([lay_out(config, 0, 0)], config).traffic
     action = torch.tensor([[[0.5, -0.5], [1.0, 1.0], [0.0, 0.0]]])
     after = simulators.simulator_of(config).advance(traffic, action)
     assert torch.equal(after.east_m, advance(traffic, action, config).east_m)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.scenarios.registry import lay_out, stack
+from skyclone.collect.scenarios.registry import lay_out
+from skyclone.collect.scenarios.start import stack
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.evaluate.deployment.deployment import AirTraffic, Deployment, named, require
@@ -46,7 +47,7 @@ def air_of(east: list[float], north: list[float], place: tuple[float, float] = (
 @pytest.mark.parametrize("place", PLACES)
 def test_flies_as_in_its_own_world_anywhere_on_earth(run: Path, place: tuple[float, float]) -> None:
     config = WorldConfig(aircraft=6, sector_radius_m=500.0, sector_area_m2=4e5)
-    traffic, _ = stack([lay_out(config, 0, 0)], config)
+    traffic = stack([lay_out(config, 0, 0)], config).traffic
     policy = load_policy(run)
     action = policy.pilot(traffic, pairs_of(traffic))[0].double().numpy()  # (N, 2)
 

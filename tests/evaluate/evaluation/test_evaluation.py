@@ -111,7 +111,7 @@ def test_short_names_stay_distinct():
         ({"scenarios": 0}, "expected scenarios from 1 to 2,147,483,647, got 0"),
         ({"batch": 0}, "expected batch from 1 to"),
         ({"seed": -1}, "expected seed of 0 or more"),
-        ({"world": WorldConfig(scenario="maze")}, "unknown scenario 'maze'. There are: circle"),
+        ({"world": WorldConfig(scenario="maze")}, "unknown scenario 'maze'. There are: arrivals, circle"),
         ({"world": WorldConfig(aircraft=60, start_separation_m=400.0)}, "could not place 60 aircraft"),
     ],
 )

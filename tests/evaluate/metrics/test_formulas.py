@@ -31,6 +31,8 @@ MADE_UP = {
     "left_sector": [1, 0],
     "time_limit": [0, 0],
     "effort": [20, 16],
+    "stalled": [1, 1],
+    "no_fly_steps": [6, 0],
 }
 ON_PAPER = {
     "los_events": 1.0,
@@ -50,6 +52,8 @@ ON_PAPER = {
     "extra_time": (360 - 3210 / 9) / (3000 / 9),
     "waypoint_rate": 7 / 8,
     "left_sector_rate": 1 / 8,
+    "stalled_rate": 2 / 8,
+    "time_in_no_fly_s": 3.0,
     "mean_speed_mps": 3240 / 360,
     "action_effort": 0.1,
 }
