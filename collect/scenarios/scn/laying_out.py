@@ -84,17 +84,17 @@ def lay_out(path: Path, state: State, said: list[str]) -> ScenarioFile:
     hovers = np.array([each.hovers for each in everyone])
     routes = tuple(way[1:] for way in ways)
     layout = Layout(
-        corners,
-        position,
-        np.array([way[0] for way in ways]),
-        track,
-        speed,
-        entry_s if entry_s.any() else None,
-        routes if any(len(route) for route in routes) else None,
-        hovers if hovers.any() else None,
-        tuple(each.kind for each in everyone),
-        no_fly,
-        _wind(state, warnings),
+        corners_m=corners,
+        position_m=position,
+        waypoint_m=np.array([way[0] for way in ways]),
+        track_rad=track,
+        speed_mps=speed,
+        entry_s=entry_s if entry_s.any() else None,
+        routes_m=routes if any(map(len, routes)) else None,
+        hovers=hovers if hovers.any() else None,
+        kinds=tuple(each.kind for each in everyone),
+        no_fly_m=no_fly,
+        wind_mps=_wind(state, warnings),
     )
     texts = tuple(f"{path.name}: {text}" for text in (*warnings, *said))
     return ScenarioFile(path, layout, texts, tuple(each.name for each in everyone), plane.centre_deg)
@@ -207,7 +207,8 @@ def _wind(state: State, warnings: list[str]) -> tuple[float, float]:
     level_m = sum(each.altitude_m for each in state.aircraft) / len(state.aircraft)
     east, north = wind_at(state.winds, centre, level_m)
     knots = (east * east + north * north) ** 0.5 / KNOT_MPS
-    warnings.append(f"WIND is known ({knots:.0f} kt in the middle of the traffic), and they fly without it")
+    if len(state.winds) > 1 or len(state.winds[0].profile) > 1:
+        warnings.append(f"the wind is everywhere that in the middle of the traffic, {knots:.0f} kt")
     return east, north
 
 

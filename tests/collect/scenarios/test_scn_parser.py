@@ -222,7 +222,8 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
         "00:00:00.00>BOX S 51.9 4.3 52.1 4.5 \\\n  3000\n00:00:00>BOX T 51 4 53 5\n00:00:00>AREA S\n"
         "00:00:00>CRE K4,M600,52.2,4.4,0,100,15\n00:00:30>HDG D1 90;DEL K4;DEST D1 52 4\n00:01:00>ADDWPT K3 52 4\n"
         "00:00:00>CRE K3,M600,52,4,0,0,0\n00:00:00>LNAV D1 ON\n00:00:00.00>NOSUCHCOMMAND A 3\n"
-        "00:00:00.00>CRE X,M600,52,4,north\x1b[31m,0,0\n00:00:00.00>WIND 52,4,270,10"
+        "00:00:00.00>CRE X,M600,52,4,north\x1b[31m,0,0\n"
+        "00:00:00.00>WIND 52.03,4.38,270,15;WIND 60,4,270,15"
     )
     said = "\n".join(scn_parser.read(write(tmp_path, text)).warnings)
     for part in (
@@ -235,7 +236,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
         "the sector is S; left out: T",
         "K4 start outside the sector",
         "skipped, as BlueSky does: line 17: 'CRE K3,M600,52,4,0,0,0' (K3 exists already); line 20: 'CRE X,M600",
-        "WIND is known (10 kt in the middle of the traffic), and they fly without it",
+        "the wind is everywhere that in the middle of the traffic, 15 kt",
     ):
         assert part in said, said
     assert "\x1b" not in said
