@@ -205,10 +205,12 @@ class _Reader:
 
     def warnings(self) -> list[str]:
         """Return what was skipped and left out."""
-        said = [*self.state.notes, *self.notes]
+        said = list(dict.fromkeys(self.notes))
         if self.skipped:
             more = f"; and {len(self.skipped) - 5} more" if len(self.skipped) > 5 else ""
             said.append(f"skipped, as BlueSky does: {'; '.join(map(_printable, self.skipped[:5]))}{more}")
+        if any(name.startswith("%") for name in self.left_out):
+            said.append("%0 stands for an argument: other files call this one")
         for text, counts in (
             ("left out, so they fly on without it", self.state.left_out),
             ("left out", self.left_out),

@@ -70,7 +70,7 @@ def _true_speed(state: State, word: str, altitude: float, name: str) -> float:
     if not state.reads_mach and "M" not in word.upper():
         found = found._replace(is_mach=False)
     elif state.reads_mach and not found.is_mach and 0.1 < found.value < 2.0:
-        state.notes.append(f"{name}: {word} is read as knots; BlueSky takes it for a Mach number (CASMACHTHR 0)")
+        state.slow.append(name)
     return true_speed(found, altitude)
 
 

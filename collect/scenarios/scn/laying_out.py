@@ -189,6 +189,10 @@ def _warn(state: State, warnings: list[str]) -> None:
         )
     if state.again:
         warnings.append(f"callsigns that are used again are other aircraft: {_some(state.again)}")
+    if state.slow:
+        warnings.append(
+            f"speeds below 4 kt are no Mach numbers, as in BlueSky after CASMACHTHR 0: {_some(state.slow)}"
+        )
     others = sorted({each.kind for each in state.aircraft} - {"M600"})
     if others:
         warnings.append(f"aircraft of type {_some(others)} are flown as M600")

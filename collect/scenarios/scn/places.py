@@ -136,23 +136,30 @@ def _waypoints(folder: Path) -> dict[str, list[Point]]:
     return found
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1)
+def _runway_lines(folder: Path) -> dict[str, list[bytes]]:
+    """Return the lines of each airport's runways; a few seconds."""
+    found: dict[str, list[bytes]] = {}
+    with ZipFile(folder / "apt.zip") as archive, archive.open("apt.dat") as file:
+        here: list[bytes] = []
+        for line in file:
+            if line.startswith(b"1 "):
+                here = []
+                found[line.split()[4].decode("ascii", errors="ignore")] = here
+            elif line.startswith(b"100 "):
+                here.append(line)
+    return found
+
+
 def _runways(folder: Path, airport: str) -> dict[str, tuple[Point, float]]:
     """Return the thresholds of an airport's paved runways, and their headings (degrees)."""
     found: dict[str, tuple[Point, float]] = {}
-    is_here = False
-    with ZipFile(folder / "apt.zip") as archive, archive.open("apt.dat") as file:
-        for raw in file:
-            if raw.startswith(b"1 "):
-                if is_here:
-                    break
-                is_here = raw.split()[4:5] == [airport.encode()]
-            elif is_here and raw.startswith(b"100 "):
-                fields = raw.decode("ascii", errors="ignore").split()
-                if int(fields[2]) > 2:
-                    continue
-                ends = [(float(fields[at]), float(fields[at + 1])) for at in (9, 18)]
-                for place, other, at in ((ends[0], ends[1], 8), (ends[1], ends[0], 17)):
-                    course = bearing(place, other)
-                    found[fields[at]] = (beyond(place, course, float(fields[at + 3]) / EARTH_RADIUS_M), course)
+    for line in _runway_lines(folder).get(airport, []):
+        fields = line.decode("ascii", errors="ignore").split()
+        if int(fields[2]) > 2:  # neither asphalt nor concrete
+            continue
+        ends = [(float(fields[at]), float(fields[at + 1])) for at in (9, 18)]
+        for place, other, at in ((ends[0], ends[1], 8), (ends[1], ends[0], 17)):
+            course = bearing(place, other)
+            found[fields[at]] = (beyond(place, course, float(fields[at + 3]) / EARTH_RADIUS_M), course)
     return found

@@ -24,9 +24,9 @@ class State:
         winds: What WIND says.
         places: Places by name.
         left_out: Orders to aircraft in flight, and how often they come.
-        notes: What else is flown differently than in BlueSky.
         late: Callsigns of aircraft whose routes come later than they do.
         again: Callsigns of aircraft that come while others of that callsign may be flying.
+        slow: Callsigns of aircraft whose speeds in knots BlueSky takes for Mach numbers.
         now: The command that is being done.
         near: Where names are looked up: the position read last.
         heading_deg: The heading of the runway read last, else north.
@@ -41,9 +41,9 @@ class State:
         self.winds: list[Wind] = []
         self.places = Places()
         self.left_out: Counter[str] = Counter()
-        self.notes: list[str] = []
         self.late: list[str] = []
         self.again: list[str] = []
+        self.slow: list[str] = []
         self.now: Command | None = None
         self.near: Point = (0.0, 0.0)
         self.heading_deg = 0.0

@@ -242,6 +242,14 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     assert "\x1b" not in said
 
 
+def test_slow_is_not_supersonic(tmp_path: Path) -> None:
+    """BlueSky takes 3 kt, 1.5 m/s, for Mach 1.5, unless CASMACHTHR says otherwise."""
+    for before, warnings in (("", 1), ("CASMACHTHR 0;", 0)):
+        read = scn_parser.read(write(tmp_path, f"00:00:00.00>{before}CRE A,M600,52,4,0,0,3;DEST A 52.01 4"))
+        assert read.layout.speed_mps == pytest.approx([3 * 1852 / 3600])
+        assert len(read.warnings) == warnings
+
+
 def test_wind_blows_towards(tmp_path: Path) -> None:
     for wind, expected in (
         ("WIND 52 4 270 10", (5.144, 0)),
