@@ -52,7 +52,7 @@ def test_airliners_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "0:0:0>CRE KL204,B744,52,4,0,FL300,250\n0:0:0>DEST KL204 52.01 4")
     with pytest.raises(
         ConfigurationError,
-        match=r"start at speeds such as \d+\.\d m/s \(\d+ kt\); expected 0 to 18 m/s \(0 to 35 kt\)",
+        match=r"start at speeds such as 203 m/s \(394 kt\); expected 0 to 18 m/s \(0 to 35 kt\)",
     ):
         scenarios.world_for(f"file:{path}")
 
@@ -64,10 +64,22 @@ def test_what_rounds_to_the_limit_flies_at_it(tmp_path: Path) -> None:
     assert layout.speed_mps is not None
     assert layout.speed_mps.tolist() == [18.0, 18.0]
     path.write_text("00:00:00>CRE A,M600,52,4,0,0,37.1")
-    with pytest.raises(
-        ConfigurationError, match=r"such as 19.1 m/s \(37 kt\); expected 0 to 18 m/s \(0 to 35 kt\)"
-    ):
+    with pytest.raises(ConfigurationError, match=r"such as 19 m/s \(37 kt\); expected 0 to 18 m/s \(0 to 35 kt\)"):
         scenarios.world_for(f"file:{path}")
+
+
+def test_each_type_of_a_fleet_has_its_own_limits(tmp_path: Path) -> None:
+    path = write(tmp_path, "00:00:00>CRE A,M600,52,4,0,0,35\n00:00:00>CRE B,Wing,52.01,4,0,0,78\n")
+    with pytest.raises(ConfigurationError, match=r"1 of 2 aircraft start at speeds such as 40 m/s \(78 kt\)"):
+        scenarios.world_for(f"file:{path}")
+    config = WorldConfig(aircraft=2, scenario=scenarios.typed(f"file:{path}"), fleet="m600=1,wing=1")
+    layout = scenarios.lay_out(config, 0, 0)
+    assert layout.speed_mps is not None
+    assert layout.speed_mps.tolist() == [18.0, 40.0]
+    path.write_text("00:00:00>CRE A,M600,52,4,0,0,78\n")
+    config = WorldConfig(aircraft=1, scenario=scenarios.typed(f"file:{path}"), fleet="m600=1,wing=1")
+    with pytest.raises(ConfigurationError, match=r"expected 0 to 18 m/s \(0 to 35 kt\)"):
+        scenarios.lay_out(config, 0, 0)
 
 
 def test_the_time_limit_knows_entries_and_routes(tmp_path: Path) -> None:
