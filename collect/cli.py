@@ -44,6 +44,13 @@ simulator_option = options_of(
     WorldConfig, "simulator", changes={"simulator": {"metavar": "[embedded|bluesky]", "callback": _known_simulator}}
 )
 scenario_option = options_of(WorldConfig, "scenario")
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who does the work: processes of this machine, or tasks of a Ray cluster.",
+)
 
 
 def world_of(options: dict[str, Any]) -> WorldConfig:
@@ -75,13 +82,7 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
 @click.option("--workers", type=WORKERS, help="Processes, or Ray tasks at once.  [default: the CPUs there are]")
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
 @simulator_option
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="What makes the shards: processes of this machine, or tasks of a Ray cluster.",
-)
+@engine_option
 @click.option(
     "--other-arithmetic",
     type=click.Choice([each.value for each in OtherArithmetic]),

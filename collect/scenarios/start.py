@@ -89,16 +89,7 @@ def stack(
             kinds[index, :n] = [number_of(config, kind) for kind in layout.kinds]
         if layout.routes_m is not None:
             legs[index, :n] = [len(route) for route in layout.routes_m]
-    east, north = state[4] - state[0], state[5] - state[1]
-    state[2] = bearings(east.ravel().astype(np.float64), north.ravel().astype(np.float64)).reshape(east.shape)
-    limits = np.array(limits_of_types(config))[kinds]  # (B, N, 5)
-    state[3] = limits[..., 0]
-    for index, layout in enumerate(layouts):
-        for row, values in ((2, layout.track_rad), (3, layout.speed_mps)):
-            if values is not None:
-                state[row, index, : len(values)] = values
-    if config.fleet:
-        state[3] = np.clip(state[3], limits[..., 1], limits[..., 2])
+    _get_going(state, layouts, config, kinds)
     if winds_mps is not None:
         _drift(state, entry_steps, winds_mps)
     state[3][is_hovering] = 0.0
@@ -121,6 +112,20 @@ def stack(
         torch.from_numpy(_polygons([layout.no_fly_m for layout in layouts])),
         None if winds_mps is None else torch.from_numpy(winds_mps.astype(np.float32)),
     )
+
+
+def _get_going(state: np.ndarray, layouts: Sequence[Layout], config: WorldConfig, kinds: np.ndarray) -> None:
+    """Set track and speed of each aircraft, state (6, B, N), of type `kinds` (B, N)."""
+    east, north = state[4] - state[0], state[5] - state[1]
+    state[2] = bearings(east.ravel().astype(np.float64), north.ravel().astype(np.float64)).reshape(east.shape)
+    limits = np.array(limits_of_types(config))[kinds]  # (B, N, 5)
+    state[3] = limits[..., 0]
+    for index, layout in enumerate(layouts):
+        for row, values in ((2, layout.track_rad), (3, layout.speed_mps)):
+            if values is not None:
+                state[row, index, : len(values)] = values
+    if config.fleet:
+        state[3] = np.clip(state[3], limits[..., 1], limits[..., 2])
 
 
 def _drift(state: np.ndarray, entry_steps: np.ndarray, winds_mps: np.ndarray) -> None:

@@ -3,16 +3,16 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 from ..errors import DatasetError
-from ..traffic.record import COLUMNS
+from ..traffic.record import columns_of
 from .arithmetic import UNKNOWN, in_words
 from .atomic import publish
-from .json_file import parse_json
+from .json_file import hash_of, parse_json
 from .storage import Folder, read_whole
 
 FORMAT_VERSION = 1
@@ -170,7 +170,7 @@ class Manifest:
     def recipe_hash(self) -> str:
         """Hash of everything that decides the rows, written into each shard so that it knows where it belongs."""
         recipe = {key: getattr(self, key) for key in RECIPE}
-        return hashlib.sha256(json.dumps(recipe, sort_keys=True, allow_nan=False).encode()).hexdigest()
+        return hash_of(recipe)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -209,10 +209,10 @@ class Manifest:
             found[entry.arithmetic or self.arithmetic] = found.get(entry.arithmetic or self.arithmetic, 0) + 1
         return found or {self.arithmetic: 0}
 
-    def with_shard(self, entry: ShardEntry) -> "Manifest":
-        """Return the manifest with one shard added or replaced."""
-        others = [other for other in self.shards if other.name != entry.name]
-        return replace(self, shards=tuple(sorted([*others, entry], key=lambda shard: shard.first_episode)))
+    def with_shards(self, entries: Iterable[ShardEntry]) -> "Manifest":
+        """Return the manifest with shards added or replaced."""
+        shards = {**self._entries, **{entry.name: entry for entry in entries}}
+        return replace(self, shards=tuple(sorted(shards.values(), key=lambda shard: shard.first_episode)))
 
     def with_episodes(self, episodes: int) -> "Manifest":
         """Return the manifest for more episodes, without a last shard that has become too short."""
@@ -227,7 +227,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
         data = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "shards"}
-        data["columns"] = [asdict(column) for column in COLUMNS]
+        data["columns"] = [asdict(column) for column in columns_of(self.world)]
         data.update({key: getattr(self, key) for key in _DERIVED})
         data["shards"] = [_entry_to_json(entry) for entry in self.shards]
         return data
@@ -244,7 +244,8 @@ class Manifest:
             data = {"arithmetic": UNKNOWN, **data}  # not in those of before 2026-11-26
         own = [each.name for each in fields(cls)]
         _check_keys("the manifest", data, [*own, "columns", *_DERIVED])
-        if _types_of(data["columns"]) != _types_of([asdict(column) for column in COLUMNS]):
+        world = data["world"] if isinstance(data["world"], dict) else {}
+        if _types_of(data["columns"]) != _types_of([asdict(column) for column in columns_of(world)]):
             raise DatasetError("columns: expected those of the traffic record, got others")
         if not isinstance(data["shards"], list):
             raise DatasetError(f"shards: expected a list, got {data['shards']!r}")
@@ -263,7 +264,7 @@ class Manifest:
 
 def _entry_to_json(entry: ShardEntry) -> dict[str, Any]:
     """Return a shard's entry as JSON; its arithmetic is named where it differs from the others'."""
-    return {key: value for key, value in asdict(entry).items() if value or key != "arithmetic"}
+    return {key: value for key, value in vars(entry).items() if value or key != "arithmetic"}
 
 
 def load_manifest(folder: Folder) -> Manifest:
@@ -293,7 +294,7 @@ def load_manifest(folder: Folder) -> Manifest:
 def save_manifest(folder: Folder, manifest: Manifest) -> None:
     """Write the manifest of a folder, atomically."""
     data = manifest.to_json()
-    text = json.dumps({**data, _SELF_HASH: _hash_of(data)}, indent=1, allow_nan=False)
+    text = json.dumps({**data, _SELF_HASH: hash_of(data)}, indent=1, allow_nan=False)
     publish(folder / MANIFEST_NAME, text.encode() + b"\n")
 
 
@@ -301,14 +302,9 @@ def _parse(data: Any) -> Manifest:
     """Read what `save_manifest` wrote; a manifest of before 2026-11-26 has no hash of itself."""
     expected = data.pop(_SELF_HASH, None) if isinstance(data, dict) else None
     manifest = Manifest.from_json(data)
-    if expected is not None and expected != (found := _hash_of(data)):
+    if expected is not None and expected != (found := hash_of(data)):
         raise DatasetError(f"it was changed since it was written: expected SHA-256 {expected!r}, got {found}.")
     return manifest
-
-
-def _hash_of(data: dict[str, Any]) -> str:
-    """Return the hash of a JSON object, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:

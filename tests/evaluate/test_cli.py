@@ -1,14 +1,18 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from skyclone.cli import main
+from skyclone.collect.cli import collect
+from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import SkycloneError
 from skyclone.evaluate.cli import evaluate
 
@@ -189,3 +193,85 @@ def test_an_own_scenario_is_evaluated_once(tmp_path):
     assert data["contenders"]["mvp"]["los_events"]["value"] == 0.0
     with pytest.raises(SkycloneError, match=r"expected at most the 1 scenario\(s\) that .* got --scenarios 2"):
         CliRunner().invoke(evaluate, ["--scenario", f"file:{own}", "--scenarios", "2"], catch_exceptions=False)
+
+
+def test_an_engine_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for arguments, message in (
+        (["--engine", "ray"], r"--engine ray needs Ray, which is not installed: pip install"),
+        (["--engine", "spark"], r"'spark' is not one of 'local', 'ray'"),
+    ):
+        found = _run(*SMALL, *arguments)
+        assert found.exit_code != 0
+        assert re.search(message, found.stderr + str(found.exception))
+
+
+_CLUSTER = """
+import os, sys, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from skyclone.cli import main
+
+run, folder = sys.argv[1], Path(sys.argv[2])
+by_ray = [*sys.argv[3:], "--engine", "ray"]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+dying = cluster.add_node(num_cpus=1)
+os.environ["ATEN_CPU_CAPABILITY"] = "default"
+other = cluster.add_node(num_cpus=1)
+del os.environ["ATEN_CPU_CAPABILITY"]
+cluster.wait_for_nodes()
+os.environ["RAY_ADDRESS"] = cluster.address
+
+def kill_a_node():
+    while len(list((folder / "teachers").glob("flown/*"))) < 5:
+        time.sleep(0.01)
+    cluster.remove_node(dying, allow_graceful=False)
+
+def call(arguments):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        print("ended with", end.code, file=sys.stderr)
+
+try:
+    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer.start()
+    call(["evaluate", "--baselines", "none,mvp", *by_ray, "--out", str(folder / "teachers")])
+    killer.join(60)
+    call(["collect", "--out", str(folder / "data"), *os.environ["COLLECT"].split(), "--engine", "ray"])
+    policy = ["evaluate", run, "--baselines", "", *by_ray, "--scenarios", "6", "--json"]
+    call(policy)
+    cluster.remove_node(other)
+    call(policy)
+finally:
+    cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'skyclone[ray]'")
+def test_a_cluster_of_unlike_nodes_flies_teachers_alike_and_mixes_no_policy(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    size = ["--scenarios", "60", "--batch", "2", "--aircraft", "4", "--bootstrap", "100"]
+    collected = ["--episodes", "12", "--episodes-per-shard", "1", "--aircraft", "4"]
+    done = subprocess.run(
+        [sys.executable, "-c", _CLUSTER, str(run), str(tmp_path), *size],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "COLLECT": " ".join(collected)},
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Ray cluster: 3 node(s), 3 processors." in done.stderr
+    assert re.search(r"run flies by 'torch \S+ DEFAULT .*' on .*, and by 'torch .* must not be mixed", done.stderr)
+
+    def figures(text):
+        data = json.loads(text)
+        return data["contenders"], data["differences"], data["nearest_m"]
+
+    teachers = _run("--baselines", "none,mvp", *size, "--json")
+    assert figures((tmp_path / "teachers" / "evaluation.json").read_text()) == figures(teachers.stdout)
+    assert figures(done.stdout) == figures(_run(run, "--baselines", "", *size, "--scenarios", "6", "--json").stdout)
+    assert CliRunner().invoke(collect, ["--out", str(tmp_path / "local"), *collected]).exit_code == 0
+    hashes = {open_dataset(tmp_path / name).content_hash for name in ("data", "local")}
+    assert len(hashes) == 1
