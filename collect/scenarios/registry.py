@@ -23,6 +23,7 @@ from .scn_files import is_file as is_file
 LAYOUT_STREAM, NOISE_STREAM, WIND_STREAM, FLEET_STREAM = range(4)
 """The independent random streams of an episode: its layout, the pilot's noise, gusts, the types of its aircraft."""
 REFERENCE = WorldConfig()
+_MOST_STEPS = 32_000
 
 
 Scenario = Callable[..., Layout]
@@ -75,7 +76,7 @@ def world_for(
     """Return the world for a scenario as named on the command line; all else is as in `base`.
 
     For files, their content becomes part of the scenario's name, the number of aircraft is that of the largest
-    file, and the time limit grows with the distance: three times the longest straight line at cruise speed.
+    file, and the time limit grows with the distance: three times the longest route at cruise speed, after entry.
 
     Raises:
         ConfigurationError: A number of aircraft that is not the file's, or a scenario that cannot be flown.
@@ -89,19 +90,36 @@ def world_for(
         raise ConfigurationError(
             f"scenario '{scenario}' has {most} aircraft, got --aircraft {aircraft}. Leave --aircraft out."
         )
-    ways = [each.waypoint_m - each.position_m for each in layouts]
-    longest_m = max(float(np.sqrt((way * way).sum(1)).max()) for way in ways)
-    steps = int(3 * longest_m / base.cruise_mps / base.step_s) + 1
+    steps = max(_steps_of(layout, base) for layout in layouts)
+    entries = [layout.entry_s for layout in layouts if layout.entry_s is not None]
+    if any(float(entry_s.max()) >= _MOST_STEPS * base.step_s for entry_s in entries):
+        raise ConfigurationError(
+            f"scenario '{scenario}': expected all aircraft to enter within {_MOST_STEPS * base.step_s:,g} s of the "
+            "first, as long as an episode can be. Split the file."
+        )
     world = replace(
         base,
         aircraft=most,
         scenario=typed(scenario),
         simulator=simulator,
-        max_steps=min(max(steps, base.max_steps), 32_000),
+        max_steps=min(max(steps, base.max_steps), _MOST_STEPS),
     )
     for number in range(len(layouts)):
         lay_out(world, 0, number)  # so that an error comes at once
     return world
+
+
+def _steps_of(layout: Layout, world: WorldConfig) -> int:
+    """Return the steps an episode needs: for each aircraft, from its entry, three times its route at cruise."""
+    count = len(layout.position_m)
+    routes = layout.routes_m or (np.zeros((0, 2)),) * count
+    entries = np.zeros(count) if layout.entry_s is None else layout.entry_s
+    needed_s = 0.0
+    for start, first, route, entry_s in zip(layout.position_m, layout.waypoint_m, routes, entries, strict=True):
+        legs = np.diff(np.concatenate((start[None], first[None], route)), axis=0)
+        way_m = float(np.sqrt((legs * legs).sum(1)).sum())
+        needed_s = max(needed_s, float(entry_s) + 3 * way_m / world.cruise_mps)
+    return int(needed_s / world.step_s) + 1
 
 
 def recorded_world(data: Any, where: object) -> WorldConfig:
