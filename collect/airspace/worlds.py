@@ -33,6 +33,10 @@ SCALE = (
     "bank_rad",
     "sector_radius_m",
     "waypoint_radius_m",
+    "fleet",
+    "wind_east_mps",
+    "wind_north_mps",
+    "gust_mps",
 )
 """What a policy has learned by heart: the numbers behind what it sees, and behind what becomes of its actions."""
 UNITS = {"mps2": "m/s²", "mps": "m/s", "m2": "m²", "m": "m", "s": "s", "rad": "rad"}
@@ -78,6 +82,23 @@ PRESETS = {
         ),
     ),
 }
+PRESETS["u-space"] = Preset(
+    "M600s, Mavics and winged delivery drones in a city sector of 3 km radius, in a light wind with gusts",
+    WorldConfig(
+        aircraft=40,
+        fleet="m600=0.5,mavic=0.3,wing(protected_zone_m=150)=0.2",
+        max_speed_mps=40.0,  # of the fastest type: what views divide speeds by
+        sector_radius_m=3000.0,
+        sector_area_m2=7.7 * NAUTICAL_MILE_M**2,
+        start_separation_m=200.0,
+        max_steps=900,
+        lookahead_s=20.0,
+        waypoint_radius_m=50.0,  # a circle of a winged drone at cruise speed has 170
+        outside_m=150.0,
+        wind_east_mps=2.0,
+        gust_mps=1.0,
+    ),
+)
 DEFAULT = "m600"
 
 
@@ -222,6 +243,7 @@ def scale_warning(name: str, there: Any, here: WorldConfig) -> str | None:
     if not isinstance(there, Mapping):
         return None
     numbers = asdict(here)
+    there = {**{key: fields_of(WorldConfig)[key].default for key in WorldConfig.added}, **there}
     other = [key for key in SCALE if key in there and there[key] != numbers[key]]
     if not other:
         return None

@@ -220,8 +220,8 @@ def test_every_field_is_documented_with_unit_and_default() -> None:
     text = (ROOT / "docs" / "worlds.md").read_text(encoding="utf-8")
     for name, unit, default, _ in worlds.fields():
         shown = f"{default:.6g}" if isinstance(default, float) else str(default)
-        other = getattr(worlds.PRESETS["enroute"].world, name)
-        there = f"{other:.6g}" if isinstance(other, float) else str(other)
+        others = [getattr(worlds.PRESETS[preset].world, name) for preset in ("enroute", "u-space")]
+        there = " | ".join(f"{other:.6g}" if isinstance(other, float) else str(other) for other in others)
         assert f"| `{name}` | {unit} | {shown} | {there} | " in text
     for name, preset in worlds.PRESETS.items():
         assert f"`{name}`: {preset.text}" in text
