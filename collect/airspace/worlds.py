@@ -86,14 +86,14 @@ PRESETS["u-space"] = Preset(
     "M600s, Mavics and winged delivery drones in a city sector of 3 km radius, in a light wind with gusts",
     WorldConfig(
         aircraft=40,
-        fleet="m600=0.5,mavic=0.3,wing(protected_zone_m=150)=0.2",
+        fleet="m600=0.5,mavic=0.3,wing(cruise_mps=21;protected_zone_m=150)=0.2",
         max_speed_mps=40.0,  # of the fastest type: what views divide speeds by
         sector_radius_m=3000.0,
         sector_area_m2=7.7 * NAUTICAL_MILE_M**2,
         start_separation_m=200.0,
-        max_steps=900,
+        max_steps=1000,
         lookahead_s=20.0,
-        waypoint_radius_m=50.0,  # a circle of a winged drone at cruise speed has 170
+        waypoint_radius_m=100.0,  # a circle of a winged drone at cruise speed has 96
         outside_m=150.0,
         wind_east_mps=2.0,
         gust_mps=1.0,

@@ -27,6 +27,9 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20).filter(la
 def any_world(draw: st.DrawFn) -> WorldConfig:
     """Draw a world, most of which nobody could fly."""
     changes: dict[str, object] = {name: draw(st.floats(1e-9, 1e12)) for name in NUMBERS}
+    for name in ("wind_east_mps", "wind_north_mps", "gust_mps"):
+        changes[name] = draw(st.floats(0, 50))
+    changes["fleet"] = draw(st.sampled_from(["", "m600=1", "wing(cruise_mps=20;protected_zone_m=150)=2,a320=0.5"]))
     changes.update(zip(SPEEDS, sorted(draw(st.floats(1e-9, 1e12)) for _ in SPEEDS), strict=True))
     for name in ("aircraft", "max_steps"):
         changes[name] = draw(st.integers(1, 32_000))
@@ -111,7 +114,7 @@ def test_paths_with_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("m601", r"unknown world 'm601'\. There are: m600, enroute; or name a TOML file, such as my\.toml"),
+        ("m601", r"unknown world 'm601'\. There are: m600, enroute, u-space; or name a TOML file, such as my\.toml"),
         ("", r"unknown world ''"),
         (":step_s=2", r"unknown world ''"),
         ("m600:", r"expected NAME:key=value:key=value, got ''\. Example: m600:aircraft=20"),
@@ -164,8 +167,8 @@ def test_what_is_no_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text:
         (b"step_s = true", "expected a number for step_s, got True"),
         (b"[step_s]\nvalue = 3", "expected a number for step_s, got {'value': 3}"),
         (b"aircraft = 2.0", "expected a whole number for aircraft, got 2.0"),
-        (b"base = 'my.toml'", r"expected base to be one of m600, enroute, got 'my\.toml'"),
-        (b"base = 3", "expected base to be one of m600, enroute, got 3"),
+        (b"base = 'my.toml'", r"expected base to be one of m600, enroute, u-space, got 'my\.toml'"),
+        (b"base = 3", "expected base to be one of m600, enroute, u-space, got 3"),
         (
             b"scenario = 'file:/etc'",
             "a file opens no other one. Leave it out, and name the file yourself: --scenario",
@@ -193,7 +196,7 @@ def test_texts_that_nobody_typed_open_no_files(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_text("aircraft = 3\n")
     assert worlds.named(str(path)).aircraft == 3
-    with pytest.raises(ConfigurationError, match=r"unknown world .*\. There are: m600, enroute\.$"):
+    with pytest.raises(ConfigurationError, match=r"unknown world .*\. There are: m600, enroute, u-space\.$"):
         worlds.named(str(path), files=False)
 
 
