@@ -1,7 +1,8 @@
 """Types of aircraft, and fleets: aircraft of several types in one episode.
 
 A fleet is a text such as `m600=0.7,wing=0.3`: types and their shares, which need not add up to 1. A type may be
-changed: `wing(cruise_mps=25;protected_zone_m=150)=0.3`. A world without a fleet has one type, its own numbers.
+changed: `wing(cruise_mps=25;protected_zone_m=150)=0.3`; `m600@12` is short for a cruise speed of 12 m/s, and an
+airliner's limits move with it. A world without a fleet has one type, its own numbers.
 """
 
 import re
@@ -15,8 +16,8 @@ from ...datasets import spec
 from ...datasets.config import Config, config, shown
 from ...datasets.errors import ConfigurationError
 
-_PART = re.compile(r"([\w-]+)(?:\(([^()]*)\))?=([-+.\w]+)")
-MOST_TYPES = 64
+_PART = re.compile(r"([\w-]+)(@[\d.]+)?(?:\(([^()]*)\))?=([-+.\w]+)")
+_SLOWER, _FASTER = 0.85, 1.05  # limits of an airliner in units of its cruise speed
 
 
 @config
@@ -49,15 +50,24 @@ TYPES: dict[str, AircraftType] = {
     "m200": AircraftType(cruise_mps=14.0, max_speed_mps=23.0, blue_sky="M200"),
     # a delivery drone with wings: BlueSky has none, its Amazon octocopter flies as fast
     "wing": AircraftType(cruise_mps=28.0, min_speed_mps=16.0, max_speed_mps=40.0, blue_sky="AMZN"),
+    "amzn": AircraftType(cruise_mps=20.0, max_speed_mps=44.0, blue_sky="AMZN"),
+    "mnet": AircraftType(cruise_mps=8.0, max_speed_mps=11.0, blue_sky="MNET"),
+    "phan4": AircraftType(cruise_mps=10.0, max_speed_mps=20.0, blue_sky="PHAN4"),
+    "m100": AircraftType(cruise_mps=12.0, max_speed_mps=22.0, blue_sky="M100"),
+    "horsefly": AircraftType(cruise_mps=14.0, max_speed_mps=22.3, blue_sky="HORSEFLY"),
+    "ec35": AircraftType(cruise_mps=50.0, max_speed_mps=71.95, blue_sky="EC35"),
     "a320": AircraftType(
         cruise_mps=230.0, min_speed_mps=216.0, max_speed_mps=236.0, acceleration_mps2=0.5, blue_sky="A320"
     ),
 }
+TYPES["airliner"] = TYPES["a320"]
+AIRLINERS = ("a320", "airliner")
+"""Types whose limits depend on the height they fly at, and so move with the cruise speed that is given."""
 """Types by name; speeds, accelerations and bank angles within BlueSky's own."""
 
 
 class Member(NamedTuple):
-    """A type of a fleet, and its share."""
+    """A type of a fleet, its name there (`m600@12`), and its share."""
 
     name: str
     type: AircraftType
@@ -75,23 +85,33 @@ def members_of(text: str) -> tuple[Member, ...]:
     found: list[Member] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         match = _PART.fullmatch(part)
-        share = _share(match.group(3)) if match else 0.0
+        share = _number(match.group(4)) if match else 0.0
         if not match or not 0.0 < share < 1e9:
             raise ConfigurationError(
                 f"fleet: expected TYPE=SHARE with a share above 0, got {shown(part)}. {example}"
             )
-        name, changes = match.group(1).lower(), match.group(2)
+        name, speed, changes = match.group(1).lower(), match.group(2) or "", match.group(3)
         kind = spec.find(name, "aircraft type", TYPES)
+        if speed:
+            kind = _at(kind, _number(speed[1:]), name in AIRLINERS)
         if changes:
             text_of = f"aircraft type '{name}'"
             kind = replace(kind, **spec.parameters(changes.replace(";", ":"), text_of, AircraftType))
-        if name in (each.name for each in found):
-            raise ConfigurationError(f"fleet: expected each type once, got {name} again. {example}")
-        found.append(Member(name, kind, share))
+        if name + speed in (each.name for each in found):
+            raise ConfigurationError(f"fleet: expected each type once, got {name + speed} again. {example}")
+        found.append(Member(name + speed, kind, share))
     return tuple(found)
 
 
-def _share(text: str) -> float:
+def _at(kind: AircraftType, cruise_mps: float, is_airliner: bool) -> AircraftType:
+    """Return a type with another cruise speed."""
+    if not is_airliner:
+        return replace(kind, cruise_mps=cruise_mps)
+    low_mps, high_mps = _SLOWER * cruise_mps, _FASTER * cruise_mps
+    return replace(kind, cruise_mps=cruise_mps, min_speed_mps=low_mps, max_speed_mps=high_mps)
+
+
+def _number(text: str) -> float:
     """Return a number, 0 where it is none."""
     try:
         return float(text)

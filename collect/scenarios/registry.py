@@ -15,7 +15,7 @@ from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
 from ..airspace.aircraft_types import members_of
 from ..airspace.world_config import EMBEDDED, WorldConfig
-from . import mixture
+from . import file_fleet, mixture
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
@@ -90,6 +90,7 @@ def world_for(
         raise ConfigurationError(
             f"scenario '{scenario}' has {most} aircraft, got --aircraft {aircraft}. Leave --aircraft out."
         )
+    base = file_fleet.world_of(layouts, base)
     steps = max(_steps_of(layout, base) for layout in layouts)
     entries = [layout.entry_s for layout in layouts if layout.entry_s is not None]
     if any(float(entry_s.max()) >= _MOST_STEPS * base.step_s for entry_s in entries):
@@ -114,11 +115,15 @@ def _steps_of(layout: Layout, world: WorldConfig) -> int:
     count = len(layout.position_m)
     routes = layout.routes_m or (np.zeros((0, 2)),) * count
     entries = np.zeros(count) if layout.entry_s is None else layout.entry_s
+    speeds = np.zeros(count) if layout.speed_mps is None else layout.speed_mps
     needed_s = 0.0
-    for start, first, route, entry_s in zip(layout.position_m, layout.waypoint_m, routes, entries, strict=True):
+    for start, first, route, entry_s, speed in zip(
+        layout.position_m, layout.waypoint_m, routes, entries, speeds, strict=True
+    ):
         legs = np.diff(np.concatenate((start[None], first[None], route)), axis=0)
         way_m = float(np.sqrt((legs * legs).sum(1)).sum())
-        needed_s = max(needed_s, float(entry_s) + 3 * way_m / world.cruise_mps)
+        cruise_mps = min(world.cruise_mps, speed) if world.fleet and speed else world.cruise_mps
+        needed_s = max(needed_s, float(entry_s) + 3 * way_m / cruise_mps)
     return int(needed_s / world.step_s) + 1
 
 

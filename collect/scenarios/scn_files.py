@@ -18,6 +18,7 @@ from ...datasets.files.storage import size_of
 from ..airspace.fleet import limits_of_types, number_of
 from ..airspace.units import KNOT_MPS
 from ..airspace.world_config import WorldConfig
+from .file_fleet import in_fleet
 from .layout import Layout
 from .scn.commands import gather
 from .scn_parser import ScenarioFile, read
@@ -83,7 +84,7 @@ def layout_of(config: WorldConfig, episode: int) -> Layout:
     """
     scenarios = read_all(config.scenario)
     scenario = scenarios[episode % len(scenarios)]
-    layout = scenario.layout
+    layout = in_fleet(scenario.layout, config)
     count = len(layout.position_m)
     if count > config.aircraft:
         raise ConfigurationError(f"{scenario.path} has {count} aircraft, more than the world's {config.aircraft}.")
@@ -91,6 +92,7 @@ def layout_of(config: WorldConfig, episode: int) -> Layout:
         return layout
     low, high = _speed_limits(config, layout)
     speeds = layout.speed_mps
+    low = np.where(speeds == 0.0, 0.0, low)  # who takes off
     outside = np.flatnonzero((speeds < low - _ROUNDING_MPS) | (speeds > high + _ROUNDING_MPS))
     if len(outside):
         first = outside[0]

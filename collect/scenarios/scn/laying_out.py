@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from ....datasets.errors import ConfigurationError
+from ...airspace.aircraft_types import AIRLINERS
 from ...airspace.geodesy import Plane, Point
 from ...airspace.sector import Corners, contains
 from ...airspace.units import KNOT_MPS
 from ...arithmetic.geometry import directions
+from ..file_fleet import type_of
 from ..layout import Layout
 from ..scn_geometry import area_m2, convex, hull_with_margin
 from .arguments import FOOT_M
@@ -174,12 +176,17 @@ def _check_plane(path: Path, plane: Plane, starts: np.ndarray, points: np.ndarra
 
 def _warn(state: State, warnings: list[str]) -> None:
     """Warn of what is flown differently than in BlueSky."""
+    flown_as = {each.name: type_of(each.kind, each.speed_mps) for each in state.aircraft}
     aimless = [each.name for each in state.aircraft if not each.flown_deg and not each.hovers]
     if aimless:
         warnings.append(f"no DEST or ADDWPT for {_some(aimless)}: straight on for {_AHEAD_S:g} s of flight instead")
     hovering = [each.name for each in state.aircraft if each.hovers]
     if hovering:
         warnings.append(f"hovering where they are, without speed and DEST: {_some(hovering)}")
+    rolling = [each.name for each in state.aircraft if not each.speed_mps and not each.hovers]
+    rolling = [name for name in rolling if flown_as[name] in AIRLINERS]
+    if rolling:
+        warnings.append(f"taking off: at their lowest speed from the beginning: {_some(rolling)}")
     if state.late:
         warnings.append(
             f"routes that come later than their aircraft are flown from the entry on: {_some(list(state.late))}"
@@ -190,9 +197,11 @@ def _warn(state: State, warnings: list[str]) -> None:
         warnings.append(
             f"speeds below 4 kt are no Mach numbers, as in BlueSky after CASMACHTHR 0: {_some(state.slow)}"
         )
-    others = sorted({each.kind for each in state.aircraft} - {"M600"})
-    if others:
-        warnings.append(f"aircraft of type {_some(others)} are flown as M600")
+    flown = {each.kind: type_of(each.kind, each.speed_mps) for each in state.aircraft}
+    for name in sorted(set(flown.values())):
+        others = sorted(kind for kind, flown_as in flown.items() if flown_as == name != kind.lower())
+        if others:
+            warnings.append(f"aircraft of type {_some(others)} are flown as {name}")
     levels = [each.altitude_m / FOOT_M for each in state.aircraft]
     if max(levels) > min(levels) + 0.5:
         warnings.append(

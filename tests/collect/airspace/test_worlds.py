@@ -114,7 +114,10 @@ def test_paths_with_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("m601", r"unknown world 'm601'\. There are: m600, enroute, u-space; or name a TOML file, such as my\.toml"),
+        (
+            "m601",
+            r"unknown world 'm601'\. There are: m600, enroute, u-space; or name a TOML file, such as my\.toml",
+        ),
         ("", r"unknown world ''"),
         (":step_s=2", r"unknown world ''"),
         ("m600:", r"expected NAME:key=value:key=value, got ''\. Example: m600:aircraft=20"),

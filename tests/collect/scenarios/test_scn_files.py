@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyclone.collect import scenarios
+from skyclone.collect import scenarios, teachers
+from skyclone.collect.airspace.fleet import number_of, types_of
 from skyclone.collect.airspace.hull import hull
 from skyclone.collect.airspace.sector import contains
 from skyclone.collect.airspace.units import KNOT_MPS
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.figures import fly_scenarios
+from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
 from skyclone.datasets.errors import ConfigurationError
 
@@ -34,7 +37,7 @@ def write(folder: Path, text: str, name: str = "own.scn") -> Path:
 
 def test_positions_tracks_speeds_and_waypoints(tmp_path: Path) -> None:
     config = scenarios.world_for(f"file:{write(tmp_path, SMALL)}")
-    assert (config.aircraft, config.max_steps) == (2, 334)  # three times 1001 m at 9 m/s
+    assert (config.aircraft, config.max_steps) == (2, 486)  # three times 1001 m at 6.2 m/s
     layout = scenarios.lay_out(config, 0, 0)
     half = EARTH_M * math.radians(0.0045)  # 500.4 m
     np.testing.assert_allclose(layout.position_m, [[0, -half], [0, half]], atol=1e-6)
@@ -48,13 +51,51 @@ def test_positions_tracks_speeds_and_waypoints(tmp_path: Path) -> None:
     assert scenarios.warnings_about(config.scenario) == []
 
 
-def test_airliners_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, "0:0:0>CRE KL204,B744,52,4,0,FL300,250\n0:0:0>DEST KL204 52.01 4")
-    with pytest.raises(
-        ConfigurationError,
-        match=r"start at speeds such as 203 m/s \(394 kt\); expected 0 to 18 m/s \(0 to 35 kt\)",
-    ):
-        scenarios.world_for(f"file:{path}")
+def test_airliners_fly_in_a_world_of_theirs(tmp_path: Path) -> None:
+    """At 203 m/s, which 250 kt are at FL300; in 5 s steps, 5 NM apart."""
+    path = write(tmp_path, "0:0:0>CRE KL204,B744,52,4,0,FL300,250\n0:0:0>DEST KL204 53 4\n")
+    config = scenarios.world_for(f"file:{path}")
+    assert (config.fleet, config.step_s, config.protected_zone_m) == ("airliner@202.6=1", 5.0, 9260.0)
+    assert scenarios.lay_out(config, 0, 0).kinds == ("airliner@202.6",)
+    (kind,) = types_of(config)
+    assert (kind.cruise_mps, kind.min_speed_mps, kind.max_speed_mps) == pytest.approx(
+        (202.6, 172.2, 212.7), abs=0.1
+    )
+    figures = fly_scenarios(TeacherPilot(teachers.make("none", config), config), config, 0, [0])
+    assert figures.at_waypoint[0] == 1
+    assert figures.flown_m[0] / figures.flight_s[0] == pytest.approx(202.6, abs=0.1)
+    assert scenarios.warnings_about(f"file:{path}") == ["own.scn: aircraft of type B744 are flown as airliner"]
+
+
+def test_everyone_keeps_the_speed_it_has_in_the_file(tmp_path: Path) -> None:
+    """As in BlueSky: 12 kt are 6.2 m/s, not the world's cruise speed."""
+    config = scenarios.world_for(f"file:{write(tmp_path, SMALL)}")
+    assert config.fleet == "m600@6.2=1,m600@9=1"
+    world = World(config, 0, [0])
+    pilot = TeacherPilot(teachers.make("none", config), config)
+    for _ in range(60):
+        world.step(pilot(world.traffic, world.pairs))
+    assert world.traffic.speed_mps.tolist()[0] == pytest.approx([9.0, 6.2], abs=1e-4)
+
+
+def test_a_fleet_that_is_given_holds(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL)
+    base = WorldConfig(fleet="m600(cruise_mps=7)=1,mavic=1")
+    config = scenarios.world_for(f"file:{path}", base=base)
+    assert config.fleet == base.fleet
+    assert scenarios.lay_out(config, 0, 0).kinds == ("m600", "m600")
+    own = WorldConfig(max_speed_mps=20.0)
+    assert scenarios.world_for(f"file:{path}", base=own).fleet == ""
+
+
+def test_many_speeds_make_no_more_than_64_types(tmp_path: Path) -> None:
+    lines = [f"0:0:0>CRE A{n},B738,{50 + n / 40},4,90,FL300,{200 + n}" for n in range(150)]
+    config = scenarios.world_for(f"file:{write(tmp_path, chr(10).join(lines))}")
+    types = types_of(config)
+    assert 20 < len(types) <= 64
+    layout = scenarios.lay_out(config, 0, 0)
+    for kind, speed in zip(layout.kinds, layout.speed_mps, strict=True):
+        assert abs(types[number_of(config, kind)].cruise_mps - speed) <= 1.5
 
 
 def test_what_rounds_to_the_limit_flies_at_it(tmp_path: Path) -> None:
@@ -70,12 +111,12 @@ def test_what_rounds_to_the_limit_flies_at_it(tmp_path: Path) -> None:
 
 def test_each_type_of_a_fleet_has_its_own_limits(tmp_path: Path) -> None:
     path = write(tmp_path, "00:00:00>CRE A,M600,52,4,0,0,35\n00:00:00>CRE B,Wing,52.01,4,0,0,78\n")
-    with pytest.raises(ConfigurationError, match=r"1 of 2 aircraft start at speeds such as 40 m/s \(78 kt\)"):
-        scenarios.world_for(f"file:{path}")
+    assert scenarios.world_for(f"file:{path}").fleet == "m600@18=1,wing@40=1"
     config = WorldConfig(aircraft=2, scenario=scenarios.typed(f"file:{path}"), fleet="m600=1,wing=1")
     layout = scenarios.lay_out(config, 0, 0)
     assert layout.speed_mps is not None
     assert layout.speed_mps.tolist() == [18.0, 40.0]
+    assert layout.kinds == ("m600", "wing")
     path.write_text("00:00:00>CRE A,M600,52,4,0,0,78\n")
     config = WorldConfig(aircraft=1, scenario=scenarios.typed(f"file:{path}"), fleet="m600=1,wing=1")
     with pytest.raises(ConfigurationError, match=r"expected 0 to 18 m/s \(0 to 35 kt\)"):
@@ -86,7 +127,7 @@ def test_the_time_limit_knows_entries_and_routes(tmp_path: Path) -> None:
     text = f"{SMALL}00:10:00.00>CRE D3,M600,52.0,4.37,0,0,10;ADDWPT D3 52.009,4.37;DEST D3 52.0,4.37\n"
     path = write(tmp_path, text)
     config = scenarios.world_for(f"file:{path}")
-    assert (config.aircraft, config.max_steps) == (3, 1268)  # from 600 s on, three times 2002 m at 9 m/s
+    assert (config.aircraft, config.max_steps) == (3, 1768)  # from 600 s on, three times 2002 m at 5.1 m/s
     path.write_text(f"{SMALL}09:00:00.00>CRE D3,M600,52.0,4.37,0,0,10\n")
     with pytest.raises(ConfigurationError, match=r"expected all aircraft to enter within 32,000 s of the first"):
         scenarios.world_for(f"file:{path}")

@@ -231,7 +231,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
         "left out, so they fly on without it: HDG, DEL, DEST",
         "no DEST or ADDWPT for K4: straight on for 120 s of flight instead",
         "routes that come later than their aircraft are flown from the entry on: K3",
-        "aircraft of type B744 are flown as M600",
+        "aircraft of type B744 are flown as m600",
         "altitudes from 100 to 1000 ft are flown on one level",
         "the sector is S; left out: T",
         "K4 start outside the sector",
