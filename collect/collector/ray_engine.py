@@ -110,6 +110,7 @@ def _drive(
     said: Connection, make: Callable[[int], Made], numbers: list[int], tasks: int | None, address: str
 ) -> None:
     """Join the cluster, have everything made and leave it, saying what comes of it: the driver's whole life."""
+    os.dup2(2, 1)  # Ray prints what it pleases; standard output belongs to the command
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_follow_parent, daemon=True).start()
