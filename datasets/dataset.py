@@ -8,9 +8,10 @@ import numpy as np
 
 from .errors import DatasetError
 from .files.manifest import SHARD_FOLDER, Manifest, load_manifest
-from .files.shards import REMEDY, read_shard
+from .files.shards import REMEDY, read_counts, read_shard
 from .files.storage import Folder, RemoteFolder, as_folder, sizes
 from .files.verification import Problem, verify
+from .traffic.counts import Counts
 from .traffic.record import COLUMN_NAMES, Table
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class Dataset:
         if len(tables) == 1:
             return tables[0]
         return {name: np.concatenate([table[name] for table in tables]) for name in COLUMN_NAMES}
+
+    def counts(self, shard: int) -> Counts:
+        """Return how many rows of which kind the episodes of a shard have, without reading them if it says so.
+
+        Raises:
+            DatasetError: The shard is missing or cut, or what it says of itself is damaged.
+        """
+        return read_counts(self.path, self.manifest, shard)
 
     def tables(self) -> Iterator[Table]:
         """Read the shards one after the other, in order of the episodes."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...datasets.traffic.record import COLUMNS, OUTCOMES, Table
+from ...datasets.traffic.counts import figures_of_rows
+from ...datasets.traffic.record import COLUMNS, Table
 from ..airspace.world_config import WorldConfig
 from ..flying.compiled import encountered, fly_chunks
 from ..flying.encounters import sums_of
@@ -32,14 +33,7 @@ def figures_of(table: Table, config: WorldConfig, safety: Mapping[str, float]) -
         config: The world.
         safety: Counts of conflicts and losses of separation.
     """
-    ends = np.bincount(table["outcome"], minlength=len(OUTCOMES))
-    return {
-        "episodes": float(len(np.unique(table["episode"]))),
-        "flight_s": len(table["step"]) * config.step_s,
-        "rows_in_conflict": float(np.count_nonzero(table["conflicts"])),
-        **safety,
-        **{name: float(ends[number]) for number, name in enumerate(OUTCOMES) if number},
-    }
+    return {**figures_of_rows(table, config.to_json()), **safety}
 
 
 def _table_of(flown: Flown, episodes: np.ndarray) -> Table:

@@ -6,6 +6,7 @@ One dataset per column at the root, shuffled and deflated; units and meanings in
 import io
 import zlib
 from math import ceil
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -75,6 +76,19 @@ def decode(data: bytes, expected_rows: int | None = None) -> tuple[Table, str]:
                 for column in COLUMNS
             }
             return table, _stamp(file)
+    except _UNREADABLE as error:
+        raise DatasetError(f"expected an HDF5 file, could not read it: {error}") from None
+
+
+def stamp_in(file: BinaryIO) -> str:
+    """Return the stamp in an open HDF5 file; of its rows nothing is read.
+
+    Raises:
+        DatasetError: It is no HDF5 file.
+    """
+    try:
+        with h5py.File(file, "r") as opened:
+            return _stamp(opened)
     except _UNREADABLE as error:
         raise DatasetError(f"expected an HDF5 file, could not read it: {error}") from None
 

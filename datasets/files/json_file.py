@@ -1,5 +1,6 @@
 """JSON files of ours, read with suspicion: of bounded size and depth, UTF-8, numbers that are numbers."""
 
+import hashlib
 import json
 import math
 import stat
@@ -30,6 +31,11 @@ def read_json(path: Path, error: type[SkycloneError], most_bytes: int = MOST_BYT
     if status.st_size > most_bytes:
         raise error(f"{path} is damaged: expected at most {most_bytes:,} bytes, got {status.st_size:,}.")
     return parse_json(path.read_bytes(), str(path), error)
+
+
+def hash_of(data: dict[str, Any]) -> str:
+    """Return the hash of a JSON object, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def parse_json(data: bytes | str, where: str, error: type[SkycloneError]) -> Any:

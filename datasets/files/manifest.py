@@ -12,7 +12,7 @@ from ..errors import DatasetError
 from ..traffic.record import COLUMNS
 from .arithmetic import UNKNOWN, in_words
 from .atomic import publish
-from .json_file import parse_json
+from .json_file import hash_of, parse_json
 from .storage import Folder, read_whole
 
 FORMAT_VERSION = 1
@@ -170,7 +170,7 @@ class Manifest:
     def recipe_hash(self) -> str:
         """Hash of everything that decides the rows, written into each shard so that it knows where it belongs."""
         recipe = {key: getattr(self, key) for key in RECIPE}
-        return hashlib.sha256(json.dumps(recipe, sort_keys=True, allow_nan=False).encode()).hexdigest()
+        return hash_of(recipe)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -293,7 +293,7 @@ def load_manifest(folder: Folder) -> Manifest:
 def save_manifest(folder: Folder, manifest: Manifest) -> None:
     """Write the manifest of a folder, atomically."""
     data = manifest.to_json()
-    text = json.dumps({**data, _SELF_HASH: _hash_of(data)}, indent=1, allow_nan=False)
+    text = json.dumps({**data, _SELF_HASH: hash_of(data)}, indent=1, allow_nan=False)
     publish(folder / MANIFEST_NAME, text.encode() + b"\n")
 
 
@@ -301,14 +301,9 @@ def _parse(data: Any) -> Manifest:
     """Read what `save_manifest` wrote; a manifest of before 2026-11-26 has no hash of itself."""
     expected = data.pop(_SELF_HASH, None) if isinstance(data, dict) else None
     manifest = Manifest.from_json(data)
-    if expected is not None and expected != (found := _hash_of(data)):
+    if expected is not None and expected != (found := hash_of(data)):
         raise DatasetError(f"it was changed since it was written: expected SHA-256 {expected!r}, got {found}.")
     return manifest
-
-
-def _hash_of(data: dict[str, Any]) -> str:
-    """Return the hash of a JSON object, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:

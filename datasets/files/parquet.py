@@ -4,6 +4,8 @@ Zstd over byte-stream-split floats and dictionary-coded keys: about 29 bytes a r
 are in the metadata of the fields, so that pandas, Polars and DuckDB read the file as it is.
 """
 
+from typing import BinaryIO
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,10 +79,27 @@ def decode(data: bytes, expected_rows: int | None = None) -> tuple[Table, str]:
             _check_size(data, file.metadata, expected_rows)
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise DatasetError(f"expected a Parquet file, could not read it: {reason}") from None
+        raise _unreadable(error) from None
     stamp = (found.metadata or {}).get(_STAMP, b"").decode(errors="replace")
     return {name: np.require(table[name].to_numpy(), requirements="W") for name in table.column_names}, stamp
+
+
+def stamp_in(file: BinaryIO) -> str:
+    """Return the stamp in an open Parquet file; of its rows nothing is read.
+
+    Raises:
+        DatasetError: It is no Parquet file.
+    """
+    try:
+        return (pq.read_metadata(file).metadata or {}).get(_STAMP, b"").decode(errors="replace")
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> DatasetError:
+    """Return the error that a file cannot be read."""
+    reason = (str(error).splitlines() or ["no reason given"])[0]
+    return DatasetError(f"expected a Parquet file, could not read it: {reason}")
 
 
 def _check_size(data: bytes, metadata: pq.FileMetaData, expected_rows: int | None) -> None:

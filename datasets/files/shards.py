@@ -1,49 +1,28 @@
 """Shards: the files of a dataset, each one fixed range of episodes, written whole or not at all.
 
 A shard carries a stamp (of which recipe, which episodes, which content hash), so that a file which
-lies in the folder without an entry in the manifest can be recognised and taken in, or refused.
+lies in the folder without an entry in the manifest can be recognised and taken in, or refused, and so that its
+rows can be counted without reading them.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from ..errors import Damage, DatasetError, RecordError, ShardError
+from ..traffic.counts import Counts, counts_of, figures_of_rows
 from ..traffic.record import Table, check_table, content_hash
 from . import hdf5, parquet
-from .arithmetic import UNKNOWN
 from .atomic import locked, publish
 from .manifest import MANIFEST_NAME, SHARD_FOLDER, Manifest, ShardEntry, check_same, load_manifest
-from .storage import Folder, read, size_of
+from .stamp import Stamp, stamp_from_text, stamp_to_text
+from .storage import Folder, open_file, read, size_of
 
 _BYTES_OF_A_ROW = 128  # in a file: at most; it has 71 in memory
 _BYTES_BESIDE = 2**20  # headers, units, meanings
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What a shard's file says about itself.
-
-    Attributes:
-        recipe: `Manifest.recipe_hash` of the dataset it belongs to.
-        first_episode: First episode in it.
-        last_episode: The one after its last episode.
-        content_hash: Hash of its rows.
-        figures: Counts of the traffic in it.
-        arithmetic: What made its rows.
-    """
-
-    recipe: str
-    first_episode: int
-    last_episode: int
-    content_hash: str
-    figures: Mapping[str, float]
-    arithmetic: str = UNKNOWN
 
 
 def write_shard(
@@ -79,10 +58,16 @@ def write_shard(
     check_table(table)
     episodes = manifest.shard_episodes(index)
     _check_episodes(table, episodes)
-    figures = dict(figures or {})
-    made_by = arithmetic or manifest.arithmetic
-    stamp = Stamp(manifest.recipe_hash, episodes.start, episodes.stop, content_hash(table), figures, made_by)
-    data = _codec(manifest.format).encode(table, json.dumps(asdict(stamp), sort_keys=True, allow_nan=False))
+    stamp = Stamp(
+        manifest.recipe_hash,
+        episodes.start,
+        episodes.stop,
+        content_hash(table),
+        dict(figures or {}),
+        arithmetic or manifest.arithmetic,
+        counts_of(table, episodes),
+    )
+    data = _codec(manifest.format).encode(table, stamp_to_text(stamp))
     publish(folder / SHARD_FOLDER / manifest.shard_name(index), data, lambda: _still(folder, manifest))
     return _entry(manifest, index, len(table["episode"]), data, stamp)
 
@@ -111,8 +96,7 @@ def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
     if manifest.entry(index) is None:
         raise DatasetError(f"{folder}: shard {name} is not there yet. {REMEDY}")
     try:
-        table, text = _read(folder, manifest, index)
-        stamp = _read_stamp(text)
+        table, stamp = _read(folder, manifest, index)
     except (DatasetError, RecordError) as error:
         raise DatasetError(f"{folder / SHARD_FOLDER / name}: {error}. {REMEDY}") from None
     if stamp.recipe != manifest.recipe_hash:
@@ -121,6 +105,27 @@ def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
             f"made {name}. Put the original back."
         )
     return table
+
+
+def read_counts(folder: Folder, manifest: Manifest, index: int) -> Counts:
+    """Return how many rows of which kind the episodes of a shard have.
+
+    Its stamp says so, and nothing else is read: the rows are checked when they are. Where it does not (one of
+    before 2026-11-26, or a damaged one), the rows are read and counted, which also says what is wrong.
+
+    Raises:
+        DatasetError: As `read_shard`.
+    """
+    episodes, entry = manifest.shard_episodes(index), manifest.entry(index)
+    with suppress(DatasetError, OSError):
+        path = folder / SHARD_FOLDER / manifest.shard_name(index)
+        if entry and size_of(path) == entry.bytes:
+            with open_file(path) as file:
+                stamp = stamp_from_text(_codec(manifest.format).stamp_in(file))
+            counts = stamp.counts if stamp.recipe == manifest.recipe_hash else None
+            if counts and counts.are_of(len(episodes), entry.rows):
+                return counts
+    return counts_of(read_shard(folder, manifest, index), episodes)
 
 
 def check_shard(folder: Folder, manifest: Manifest, index: int) -> Stamp:
@@ -132,24 +137,40 @@ def check_shard(folder: Folder, manifest: Manifest, index: int) -> Stamp:
     entry = manifest.entry(index)
     assert entry is not None
     try:
-        table, text = _read(folder, manifest, index)
-        if content_hash(table) != entry.content_hash:
-            raise DatasetError(f"expected content hash {entry.content_hash}, got {content_hash(table)}")
-        return _read_stamp(text)
+        table, stamp = _read(folder, manifest, index)
+        if (found := content_hash(table)) != entry.content_hash:
+            raise DatasetError(f"expected content hash {entry.content_hash}, got {found}")
+        _check_figures(manifest, stamp, table)
+        return stamp
     except ShardError:
         raise
     except (DatasetError, RecordError) as error:
         raise ShardError(Damage.INVALID, str(error)) from None
 
 
-def _read(folder: Folder, manifest: Manifest, index: int) -> tuple[Table, str]:
+def _read(folder: Folder, manifest: Manifest, index: int) -> tuple[Table, Stamp]:
     """Read the rows and the stamp of a listed shard, size and hash first."""
     entry = manifest.entry(index)
     assert entry is not None
     _check_rows(manifest, index, entry.rows)
     table, text = _codec(manifest.format).decode(check_bytes(folder, entry), entry.rows)
     _check_table(table, manifest, index)
-    return table, text
+    stamp = stamp_from_text(text)
+    _check_counts(manifest, index, stamp, table)
+    return table, stamp
+
+
+def _check_counts(manifest: Manifest, index: int, stamp: Stamp, table: Table) -> None:
+    """Raise unless the stamp counts the rows there are."""
+    if stamp.counts and stamp.counts != counts_of(table, manifest.shard_episodes(index)):
+        raise DatasetError("its stamp counts other rows than there are")
+
+
+def _check_figures(manifest: Manifest, stamp: Stamp, table: Table) -> None:
+    """Raise unless those of the stamp's figures that the rows decide are what the rows say."""
+    for name, value in figures_of_rows(table, manifest.world).items():
+        if (found := stamp.figures.get(name, value)) != value:
+            raise DatasetError(f"figure {name}: expected {value:g}, as its rows say, got {found!r}")
 
 
 def _check_rows(manifest: Manifest, index: int, rows: int) -> None:
@@ -221,7 +242,7 @@ def adopt_shard(folder: Folder, manifest: Manifest, index: int) -> ShardEntry:
         raise ShardError(Damage.UNREADABLE, error.strerror or str(error)) from None
     table, text = _codec(manifest.format).decode(data)
     _check_rows(manifest, index, len(table["episode"]))
-    stamp = _read_stamp(text)
+    stamp = stamp_from_text(text)
     episodes = manifest.shard_episodes(index)
     if stamp.recipe != manifest.recipe_hash:
         raise ForeignShardError()
@@ -233,6 +254,8 @@ def adopt_shard(folder: Folder, manifest: Manifest, index: int) -> ShardEntry:
     _check_table(table, manifest, index)
     if content_hash(table) != stamp.content_hash:
         raise DatasetError("altered: its rows do not have the content hash it was written with")
+    _check_counts(manifest, index, stamp, table)
+    _check_figures(manifest, stamp, table)
     return _entry(manifest, index, len(table["episode"]), data, stamp)
 
 
@@ -265,18 +288,6 @@ def _entry(manifest: Manifest, index: int, rows: int, data: bytes, stamp: Stamp)
         figures=stamp.figures,
         arithmetic="" if stamp.arithmetic == manifest.arithmetic else stamp.arithmetic,
     )
-
-
-def _read_stamp(text: str) -> Stamp:
-    """Read the stamp in a shard's metadata."""
-    try:
-        data = json.loads(text)
-        data = {"arithmetic": UNKNOWN, **data}  # not in those of before 2026-11-26
-        if set(data) != set(Stamp.__dataclass_fields__) or not isinstance(data["arithmetic"], str):
-            raise ValueError
-        return Stamp(**data)
-    except (ValueError, TypeError, RecursionError):
-        raise DatasetError("expected the stamp of a skyclone shard in its metadata, got none") from None
 
 
 def _check_table(table: Table, manifest: Manifest, index: int) -> None:

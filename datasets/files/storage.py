@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, StorageError
@@ -111,6 +111,16 @@ class RemoteFolder:
         with _explained(self), _system(self.bucket).open_input_file(self.key) as file:
             return bytes(file.read())
 
+    def open(self) -> BinaryIO:
+        """Return this file, open for reading; a part of it is asked for when it is read.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            StorageError: It cannot be opened.
+        """
+        with _explained(self):
+            return _system(self.bucket).open_input_file(self.key)
+
     def write_bytes(self, data: bytes) -> None:
         """Make a file with these bytes, replacing an older one; no reader ever sees a part of it.
 
@@ -197,6 +207,15 @@ def read(path: Folder, size: int) -> bytes:
         return path.read_bytes()[:size]
     with open(path, "rb") as file:
         return file.read(size)
+
+
+def open_file(path: Folder) -> BinaryIO:
+    """Return a file, open for reading, of which only a part is wanted.
+
+    Raises:
+        As `size_of`.
+    """
+    return path.open() if isinstance(path, RemoteFolder) else open(path, "rb")
 
 
 def read_whole(path: Folder, most: int) -> bytes:

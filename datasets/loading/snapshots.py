@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DatasetError
+from ..traffic.counts import most_aircraft
 from ..traffic.record import Table
 from ..traffic.state import Traffic
 from .source import Source
@@ -187,24 +188,25 @@ def aircraft_of(dataset: Source) -> int:
     return min(aircraft, MOST_AIRCRAFT) if isinstance(aircraft, int) else 0
 
 
-def most_aircraft(table: Table) -> int:
-    """Return how many aircraft a network must be ready for to see all rows of a table."""
-    return int(table["aircraft"].max()) + 1 if len(table["aircraft"]) else 0
-
-
 def is_heldout(seed: int, episode: int, fraction: float) -> bool:
     """Return whether an episode is held out: a stable function of its arguments."""
     digest = hashlib.sha256(f"{seed}:{episode}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2.0**64
 
 
+def is_chosen(episodes: range, seed: int, split: str, heldout: float) -> np.ndarray:
+    """Return which episodes are in a split, (E,) bool."""
+    if split == "all":
+        return np.ones(len(episodes), bool)
+    return np.array([is_heldout(seed, each, heldout) == (split == "heldout") for each in episodes], bool)
+
+
 def choose(table: Table, seed: int, split: str, heldout: float) -> Table:
     """Return the rows of the episodes in a split: whole episodes, by hash."""
     if split == "all":
         return table
-    episodes, place = np.unique(table["episode"], return_inverse=True)
-    chosen = np.array([is_heldout(seed, int(e), heldout) == (split == "heldout") for e in episodes], bool)
-    rows = chosen[place]
+    first, last = table["episode"][[0, -1]].tolist() if len(table["episode"]) else (0, -1)
+    rows = is_chosen(range(first, last + 1), seed, split, heldout)[table["episode"] - np.int32(first)]
     return {name: column[rows] for name, column in table.items()}
 
 

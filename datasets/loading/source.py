@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ..files.manifest import Manifest
+from ..traffic.counts import Counts
 from ..traffic.record import Table
 
 
@@ -28,6 +29,9 @@ class Source(Protocol):
 
     def table(self, shard: int) -> Table:
         """Read one shard, checked."""
+
+    def counts(self, shard: int) -> Counts:
+        """Return how many rows of which kind the episodes of a shard have."""
 
     def tables(self) -> Iterator[Table]:
         """Read the shards one after the other, in order of the episodes."""

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from ..errors import DatasetError
+from ..traffic.counts import most_aircraft
 from ..traffic.record import Table
 from .mixture import Mixture, draw, times
-from .snapshots import Rows, Store, aircraft_of, check_split, choose, empty_split, most_aircraft
+from .snapshots import Rows, Store, aircraft_of, check_split, choose, empty_split, is_chosen
 from .source import Source
 
 BUFFER_SHARDS = 16
@@ -59,7 +60,9 @@ class Stream:
         heldout: float = 0.1,
         buffer_shards: int = BUFFER_SHARDS,
     ) -> "Stream":
-        """Read every shard once, to count rows; damage is found now, not hours later.
+        """Count the rows, by what each shard says of itself; shards of before 2026-11-26 are read and counted.
+
+        So damage of a shard's rows is found when they are read, unless its size shows it.
 
         Args:
             datasets: One or several.
@@ -68,7 +71,7 @@ class Stream:
             buffer_shards: How many shards may be in memory at once.
 
         Raises:
-            DatasetError: A shard is damaged, no episode falls into the split, or the buffer holds nothing.
+            DatasetError: A shard is missing or cut, no episode falls into the split, or the buffer holds nothing.
         """
         check_split(split)
         if buffer_shards < 1:
@@ -78,12 +81,12 @@ class Stream:
         shards, counts = [], []
         for number, dataset in enumerate(several):
             for shard in dataset.shards:
-                table = choose(dataset.table(shard), dataset.manifest.seed, split, heldout)
-                rows, in_conflict = len(table["episode"]), int(np.count_nonzero(table["conflicts"] > 0))
-                aircraft = max(aircraft, most_aircraft(table))
-                if rows:
+                counted, episodes = dataset.counts(shard), dataset.manifest.shard_episodes(shard)
+                kinds = counted.kinds[is_chosen(episodes, dataset.manifest.seed, split, heldout)].sum(0)
+                aircraft = max(aircraft, counted.aircraft)
+                if kinds.any():
                     shards.append((number, shard))
-                    counts.append((rows - in_conflict, in_conflict))
+                    counts.append(kinds)
         if not shards:
             raise empty_split(several, split, heldout)
         return cls(
@@ -101,10 +104,22 @@ class Stream:
         return kinds
 
     def table(self, piece: int) -> Table:
-        """Read a shard, checked as always, and return its rows in the split."""
+        """Read a shard, checked as always, and return its rows in the split.
+
+        Raises:
+            DatasetError: It is damaged, or has other rows than when they were counted.
+        """
         number, shard = self.shards[piece].tolist()
         dataset = self.datasets[number]
-        return choose(dataset.table(shard), dataset.manifest.seed, self.split, self.heldout)
+        table = choose(dataset.table(shard), dataset.manifest.seed, self.split, self.heldout)
+        expected, found = self.counts[piece].sum(), len(table["episode"])
+        if found != expected or most_aircraft(table) > self.aircraft:
+            name = dataset.manifest.shard_name(shard)
+            raise DatasetError(
+                f"shard {name}: expected {expected} rows in '{self.split}', as were counted at first, got "
+                f"{found}. Open the dataset again."
+            )
+        return table
 
 
 class Schedule:

@@ -1,17 +1,24 @@
 """Small made-up tables and datasets, without a world: fast, and free of torch."""
 
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from skyclone.datasets.dataset import Dataset, open_dataset
+from skyclone.datasets.files import hdf5, parquet
 from skyclone.datasets.files.arithmetic import OtherArithmetic
-from skyclone.datasets.files.manifest import Manifest
+from skyclone.datasets.files.manifest import Manifest, save_manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
 from skyclone.datasets.traffic.record import COLUMNS, Table
+
+CODECS = {"parquet": parquet, "hdf5": hdf5}
 
 
 def _table(episodes: range, seed: int = 0, aircraft: int = 4, steps: int = 5) -> Table:
@@ -67,10 +74,31 @@ def _fill(
     writer.made = writer.missing(shards or range(writer.manifest.shard_count))  # type: ignore[attr-defined]
     for index in writer.made:  # type: ignore[attr-defined]
         table = _table(writer.manifest.shard_episodes(index), manifest.seed)
-        figures = {"conflicts": 3.0, "episodes": 4.0}
+        figures = {"conflicts": 3.0, "episodes": float(len(writer.manifest.shard_episodes(index)))}
         writer.add(write_shard(folder, writer.manifest, index, table, figures, manifest.arithmetic))
     writer.finish("skyclone collect")
     return writer
+
+
+def _restamp(dataset: Dataset, index: int, change: Callable[[dict[str, Any]], object]) -> Dataset:
+    """Change the stamp in a shard's file, and the manifest so that it matches: its sizes, hashes and figures."""
+    entry = dataset.manifest.entry(index)
+    assert entry is not None
+    path = dataset.path / "shards" / entry.name
+    codec = CODECS[dataset.manifest.format]
+    table, text = codec.decode(path.read_bytes())
+    stamp = json.loads(text)
+    change(stamp)
+    data = codec.encode(table, json.dumps(stamp))
+    path.write_bytes(data)
+    found = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "figures": stamp["figures"]}
+    save_manifest(dataset.path, dataset.manifest.with_shard(replace(entry, **found)))
+    return open_dataset(dataset.path)
+
+
+@pytest.fixture
+def restamp() -> Callable[..., Dataset]:
+    return _restamp
 
 
 @pytest.fixture

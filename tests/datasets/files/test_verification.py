@@ -11,6 +11,7 @@ import pytest
 from skyclone.datasets import open_dataset
 from skyclone.datasets.dataset import Dataset
 from skyclone.datasets.errors import Damage, DatasetError
+from skyclone.datasets.files.json_file import hash_of
 
 EDITS: dict[str, Any] = {
     "teacher": "none",
@@ -73,6 +74,65 @@ def test_a_manifest_without_a_hash_of_itself_is_sound(dataset: Dataset) -> None:
     path.write_text(json.dumps(data))
     assert open_dataset(dataset.path).verify() == []
     assert open_dataset(dataset.path).content_hash == before
+
+
+def test_a_figure_changed_in_shard_and_manifest_alike_is_found(
+    dataset: Dataset, restamp: Callable[..., Dataset]
+) -> None:
+    """All hashes of file and manifest match: only the stamp's own does not."""
+    changed = restamp(dataset, 1, lambda stamp: stamp["figures"].update(conflicts=2.0))
+    assert changed.manifest.figures["conflicts"] == 8.0
+    assert changed.content_hash == dataset.content_hash
+    (problem,) = changed.verify()
+    assert (problem.shard, problem.what) == (dataset.manifest.shards[1].name, Damage.INVALID)
+    assert "its stamp was changed since it was written: expected SHA-256" in problem.message
+    with pytest.raises(DatasetError, match=rf"{problem.shard}: its stamp was changed since it was written"):
+        changed.table(1)
+    with pytest.raises(DatasetError, match=rf"{problem.shard}: its stamp was changed since it was written"):
+        changed.batches(stream=True)
+
+
+def test_a_figure_that_the_rows_decide_is_found_whatever_the_hashes_say(
+    dataset: Dataset, restamp: Callable[..., Dataset]
+) -> None:
+    def with_its_hash(stamp: dict[str, Any]) -> None:
+        stamp["figures"]["episodes"] = 5.0
+        del stamp["sha256"]
+        stamp["sha256"] = hash_of(stamp)
+
+    def as_before(stamp: dict[str, Any]) -> None:  # there was a hash in it
+        stamp["figures"]["episodes"] = 5.0
+        stamp.pop("counts")
+        stamp.pop("sha256")
+
+    for change in (with_its_hash, as_before):
+        (problem,) = restamp(dataset, 1, change).verify()
+        assert (problem.shard, problem.what) == (dataset.manifest.shards[1].name, Damage.INVALID)
+        assert problem.message == "figure episodes: expected 4, as its rows say, got 5.0"
+
+
+def test_counts_of_other_rows_are_found_when_the_rows_are_read(
+    dataset: Dataset, restamp: Callable[..., Dataset]
+) -> None:
+    def change(stamp: dict[str, Any]) -> None:
+        free = stamp["counts"]["free"]
+        free[0], free[1] = free[0] - 1, free[1] + 1
+        del stamp["sha256"]
+        stamp["sha256"] = hash_of(stamp)
+
+    changed = restamp(dataset, 1, change)
+    assert changed.verify()[0].message == "its stamp counts other rows than there are"
+    with pytest.raises(DatasetError, match="its stamp counts other rows than there are"):
+        list(changed.batches(stream=True))
+
+
+def test_shards_without_counts_are_sound(dataset: Dataset, restamp: Callable[..., Dataset]) -> None:
+    """Ones that were written before 2026-11-26."""
+    before = dataset.content_hash, dataset.counts(1)
+    for index in range(3):
+        dataset = restamp(dataset, index, lambda stamp: (stamp.pop("counts"), stamp.pop("sha256")))
+    assert dataset.verify() == []
+    assert (dataset.content_hash, dataset.counts(1)) == before
 
 
 def _device(path: Path) -> None:

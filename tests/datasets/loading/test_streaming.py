@@ -11,6 +11,7 @@ import torch
 
 from skyclone.datasets import Dataset, Loader, Snapshots, View, open_dataset
 from skyclone.datasets.errors import DatasetError
+from skyclone.datasets.files import shards
 from skyclone.datasets.files.manifest import Manifest
 from skyclone.datasets.files.shards import write_shard
 from skyclone.datasets.files.writer import DatasetWriter
@@ -190,6 +191,44 @@ def test_a_damaged_shard_is_found_before_the_first_batch_and_later(long: Dataset
         list(loader)
     with pytest.raises(DatasetError, match=r"00007\.parquet: altered: expected SHA-256"):
         _stream(long)
+
+
+def test_opening_reads_no_rows(
+    tmp_path: Path,
+    format: str,
+    fill: Callable[..., DatasetWriter],
+    make_manifest: Callable[..., Manifest],
+    restamp: Callable[..., Dataset],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "data", make_manifest(format, episodes=46))
+    dataset, read, whole = open_dataset(tmp_path / "data"), [], shards.read_shard
+    expected = Snapshots.of(dataset, "train", 0.3)
+
+    def check(stream: Stream) -> None:
+        assert (len(stream), stream.aircraft) == (len(expected), 4)
+        assert stream.counts.sum(0)[1] == expected.in_conflict.sum()
+        rows = [len(stream.table(piece)["episode"]) for piece in range(len(stream.shards))]
+        assert rows == stream.counts.sum(1).tolist()
+
+    monkeypatch.setattr(shards, "read_shard", lambda *of: read.append(of[-1]) or whole(*of))
+    stream = Stream.of(dataset, "train", 0.3)
+    assert not read
+    check(stream)
+    for index in (3, 7):  # of before there were counts
+        dataset = restamp(dataset, index, lambda stamp: (stamp.pop("counts"), stamp.pop("sha256")))
+    stream = Stream.of(dataset, "train", 0.3)
+    assert read == [3, 7]
+    check(stream)
+
+
+def test_a_shard_that_became_another_since_it_was_counted_is_refused(long: Dataset) -> None:
+    stream = Stream.of(long)
+    stream.counts[7] += 1
+    with pytest.raises(
+        DatasetError, match=r"shard 00007\.parquet: expected \d+ rows in 'all', as were counted at first"
+    ):
+        stream.table(7)
 
 
 def test_senseless_options_are_refused(long: Dataset) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -19,6 +21,23 @@ def test_every_row_is_learned_from_or_held_out(small_dataset: Dataset) -> None:
     assert {len(batch.action) for batch in list(read.training)[:-1]} == {512}
     assert sum(len(batch.action) for batch in read.heldout) == read.heldout.rows
     assert not lines
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_of_many_held_out_rows_some_shards_are_enough(
+    small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    config, lines = replace(CONFIG, heldout=0.5, stream=stream), []
+    everything = material.read([small_dataset], config, CPU, (0, 1), lines.append)
+    assert not lines
+    monkeypatch.setattr(material, "ENOUGH_HELDOUT", int(small_dataset.rows / 4))
+    read = material.read([small_dataset], config, CPU, (0, 1), lines.append)
+    assert "on one shard in 2" in lines[0]
+    assert read.training.rows == everything.training.rows
+    of = {row for index in small_dataset.shards[::2] for row in small_dataset.table(index)["teacher_turn"].tolist()}
+    found = [turn for batch in read.heldout for turn in batch.action[:, 0].tolist()]
+    assert 0 < len(found) < everything.heldout.rows
+    assert set(found) <= of
 
 
 def test_the_parts_of_several_processes_are_the_whole(small_dataset: Dataset) -> None:
