@@ -22,6 +22,7 @@ import torch
 from ...datasets.dataset import Dataset
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.atomic import hold, is_abandoned, is_temporary, locked, temporary_name
+from ...datasets.files.piloted import is_piloted
 from ...datasets.traffic.observation import observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
@@ -238,7 +239,7 @@ def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterat
     for start, stop in zip(starts, [*starts[1:], len(table["episode"])], strict=True):
         rows = {name: values[start:stop] for name, values in table.items()}
         observations, aircraft = observe_flights(rows, config, view)
-        for number in np.unique(rows["aircraft"]):
+        for number in np.unique(aircraft):
             here = rows["aircraft"] == number
             outcome = rows["outcome"][here]
             labels = np.stack([rows["teacher_turn"][here], rows["teacher_speed"][here]], axis=1)
@@ -257,6 +258,8 @@ def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterat
 def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Observe one episode from every aircraft at every step, and once more after its last one.
 
+    Aircraft that hover observe nothing, and are seen until the end.
+
     Args:
         rows: (R,) each, the rows of one episode.
         config: The world.
@@ -265,13 +268,15 @@ def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.nd
     Returns:
         Observations (E, 7 + K F + K), by step and then by aircraft, and the aircraft (E,) each is of.
     """
-    ends = np.flatnonzero(rows["outcome"] != FLYING)
+    hovers = ~is_piloted(rows)
+    ends = np.flatnonzero((rows["outcome"] != FLYING) | (hovers & (rows["step"] == rows["step"].max())))
     action = torch.from_numpy(np.stack([rows["pilot_turn"][ends], rows["pilot_speed"][ends]], axis=1))
     ended = torch.ones(len(ends), dtype=torch.bool)
     last = advance(Traffic(*[*_columns(rows, ends), ended]), action, config)
     step = np.concatenate([rows["step"], rows["step"][ends] + 1]).astype(np.int64)
     aircraft = np.concatenate([rows["aircraft"], rows["aircraft"][ends]]).astype(np.int64)
-    is_seen = np.concatenate([np.ones(len(rows["step"]), bool), rows["outcome"][ends] == TIME_LIMIT])
+    is_there = hovers[ends] | (rows["outcome"][ends] == TIME_LIMIT)
+    is_seen = np.concatenate([np.ones(len(rows["step"]), bool), is_there])
     shape = (int(step.max()) + 1, max(config.aircraft, int(aircraft.max()) + 1))
     states = []
     for name, values in zip(_STATES, _columns(rows, slice(None)), strict=True):
@@ -281,6 +286,7 @@ def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.nd
     is_flying = torch.zeros(shape, dtype=torch.bool)
     is_flying[step, aircraft] = torch.from_numpy(is_seen)
     order = np.lexsort((aircraft, step))
+    order = order[~np.concatenate([hovers, hovers[ends]])[order]]
     aircraft, ownship = aircraft[order], torch.from_numpy(aircraft[order])
     traffic = Traffic(*[*states, is_flying]).map(lambda grid: grid[torch.from_numpy(step[order])])
     traffic.is_flying[torch.arange(len(ownship)), ownship] = True  # who has just ended looks back once

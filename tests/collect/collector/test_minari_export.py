@@ -246,3 +246,45 @@ def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(
     with pytest.raises(OSError, match="No space left on device"):
         export_minari(dataset, "skyclone/full-v0")
     assert os.listdir(root) == [], "the id stays free"
+
+
+def test_who_hovers_is_no_episode_and_seen_to_the_end(tmp_path: Path, root: Path) -> None:
+    config = WorldConfig(aircraft=4, max_steps=60, scenario="hover:share=0.5")
+    collect(tmp_path / "data", CollectConfig(world=config, teacher="none", episodes=3, seed=2))
+    hovering = open_dataset(tmp_path / "data")
+    export_minari(hovering, "hover-v0", "ego")
+    read = minari.load_dataset("hover-v0")
+    table = hovering.table()
+    flown = ~np.isnan(table["waypoint_east_m"])
+    assert (read.total_episodes, read.total_steps) == (6, int(flown.sum()))
+    env = read.recover_environment()
+    described = list(read.storage.get_episode_metadata(range(6)))
+    for index, about in enumerate(described):
+        episode = read[index]
+        assert np.isfinite(episode.observations).all()
+        assert (episode.observations[:, -3:].sum(1) >= 2).all()  # both that hover
+        options = {name: int(value) for name, value in about["options"].items()}
+        seen = [env.reset(seed=about["seed"], options=options)[0]]
+        for action in episode.actions:
+            seen.append(env.step(action)[0])
+        np.testing.assert_allclose(np.array(seen), episode.observations, atol=2e-3)
+
+
+def test_flights_that_enter_later_are_flown_again(tmp_path: Path, root: Path) -> None:
+    config = WorldConfig(
+        aircraft=4, max_steps=120, scenario="arrivals", sector_radius_m=300.0, sector_area_m2=1.5e5
+    )
+    collect(tmp_path / "data", CollectConfig(world=config, episodes=2, seed=2))
+    arrivals = open_dataset(tmp_path / "data")
+    table = arrivals.table()
+    assert any(table["step"][(table["episode"] == 0) & (table["aircraft"] == number)][0] for number in range(4))
+    export_minari(arrivals, "arrivals-v0", "ego")
+    read = minari.load_dataset("arrivals-v0")
+    env = read.recover_environment()
+    for index, about in enumerate(read.storage.get_episode_metadata(range(read.total_episodes))):
+        episode = read[index]
+        options = {name: int(value) for name, value in about["options"].items()}
+        observation, _ = env.reset(seed=about["seed"], options=options)
+        np.testing.assert_allclose(
+            observation, episode.observations[0], atol=2e-2
+        )  # the kernels flew it till there
