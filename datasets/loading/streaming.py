@@ -94,8 +94,8 @@ class Stream:
                     hovering.append((entry.rows if entry else 0) - int(counted.kinds.sum()))
         if not shards:
             raise empty_split(several, split, heldout)
-        columns = (np.array(column, np.int64) for column in (shards, counts, hovering))
-        return cls(several, split, heldout, buffer_shards, *columns, aircraft)
+        pieces, kinds, beside = (np.array(column, np.int64) for column in (shards, counts, hovering))
+        return cls(several, split, heldout, buffer_shards, pieces, kinds, beside, aircraft)
 
     def __len__(self) -> int:
         """Return the number of rows in the split."""
