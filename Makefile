@@ -17,7 +17,9 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 DATA     ?= data/mvp
 RUNS     ?= runs
 REPORT   ?= report
-COLLECT  ?= --episodes $(EPISODES)
+# A preset or a TOML file, with changes: make dataset WORLD=m600:protected_zone_m=50 (`skyclone worlds`)
+WORLD    ?=
+COLLECT  ?= --episodes $(EPISODES) $(if $(WORLD),--world $(WORLD))
 EPISODES ?= 1000
 # Each model is trained by its own recipe (train/cloning/recipes.toml).
 MODEL    ?= thresholds
@@ -26,7 +28,7 @@ TRAIN    ?= --model $(MODEL)
 METHOD   ?= ppo
 FINETUNE ?= --method $(METHOD) --aircraft 20,40,60 $(if $(filter ppo,$(METHOD)),--steps $(PPO_STEPS))
 PPO_STEPS ?= 16000000
-EVALUATE ?= --scenarios 200
+EVALUATE ?= --scenarios 200 $(if $(WORLD),--world $(WORLD))
 SKYCLONE := $(BIN)/skyclone
 
 .DEFAULT_GOAL := help

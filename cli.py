@@ -19,6 +19,7 @@ from .datasets.errors import SkycloneError
 
 COMMANDS = {
     "collect": ("skyclone.collect.cli", "collect", "Fly the teacher and write a dataset."),
+    "worlds": ("skyclone.collect.cli", "worlds", "List the worlds there are, or print one as TOML."),
     "datasets": ("skyclone.datasets.cli", "datasets", "Look at datasets, check and convert them."),
     "train": ("skyclone.train.cloning.cli", "train", "Clone the teacher: fit a network to a dataset."),
     "dagger": ("skyclone.train.dagger.cli", "dagger", "Fly the clone, label what it meets, train on (DAgger)."),

@@ -12,8 +12,9 @@ from ..datasets.files.arithmetic import OtherArithmetic
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
 from ..datasets.machine import processors
-from ..datasets.options import WORKERS, default_from, options_of
+from ..datasets.options import WORKERS, default_from, given, options_of
 from .airspace.world_config import WorldConfig
+from .airspace.worlds import DEFAULT, PRESETS, fields, parse, to_toml
 from .collector.config import CollectConfig
 
 
@@ -33,6 +34,31 @@ class _ShardRange(click.ParamType):
         return range(int(first), int(last))
 
 
+class _World(click.ParamType):
+    """A world by its name, or a file's."""
+
+    name = "NAME|FILE.toml[:key=value...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> WorldConfig:
+        """Return the world."""
+        return parse(value) if isinstance(value, str) else value
+
+
+def world_option(otherwise: str) -> Any:
+    """Return the option `--world`.
+
+    Args:
+        otherwise: Which world it is if none is given, for the help.
+    """
+    return click.option(
+        "--world",
+        type=_World(),
+        metavar=_World.name,
+        help=f"The world: {', '.join(PRESETS)}, or a TOML file; `skyclone worlds` has the keys.  "
+        f"[default: {otherwise}]",
+    )
+
+
 def _known_simulator(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse a name that is none; the rest is checked when it is known whether the simulator is installed."""
     if value.partition(":")[0] not in ("embedded", "bluesky"):
@@ -40,17 +66,42 @@ def _known_simulator(ctx: click.Context, param: click.Parameter, value: str) -> 
     return value
 
 
+def _or_the_world_s(name: str) -> dict[str, Any]:
+    """Return what differs in an option that is the world's where it is not given."""
+    changes = default_from(WorldConfig, name, "the world's")[name]
+    return {key: value for key, value in changes.items() if key != "default"}
+
+
 simulator_option = options_of(
-    WorldConfig, "simulator", changes={"simulator": {"metavar": "[embedded|bluesky]", "callback": _known_simulator}}
+    WorldConfig,
+    "simulator",
+    changes={
+        "simulator": {
+            **_or_the_world_s("simulator"),
+            "metavar": "[embedded|bluesky]",
+            "callback": _known_simulator,
+        }
+    },
 )
-scenario_option = options_of(WorldConfig, "scenario")
+scenario_option = options_of(WorldConfig, "scenario", changes={"scenario": _or_the_world_s("scenario")})
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who does the work: processes of this machine, or tasks of a Ray cluster.",
+)
 
 
 def world_of(options: dict[str, Any]) -> WorldConfig:
     """Return the world of a command's options, taking them out, and warn of what a scenario's file leaves out."""
     from . import scenarios
 
-    world = scenarios.world_for(*(options.pop(name) for name in ("scenario", "aircraft", "simulator")))
+    base, typed = options.pop("world") or WorldConfig(), given(click.get_current_context())
+    scenario, aircraft, simulator = (options.pop(name) for name in ("scenario", "aircraft", "simulator"))
+    scenario = scenario if "scenario" in typed else base.scenario
+    simulator = simulator if "simulator" in typed else base.simulator
+    world = scenarios.world_for(scenario, aircraft, simulator, base)
     for warning in scenarios.warnings_about(world.scenario):
         say(f"Warning: {warning}")
     return world
@@ -59,7 +110,10 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
 @click.command("collect")
 @click.option("--out", type=as_folder, metavar="DIR", required=True, help="Folder, or s3://bucket/folder.")
 @options_of(CollectConfig, "episodes", bounded=True, changes=default_from(CollectConfig, "episodes", "a file's"))
-@options_of(WorldConfig, "aircraft", bounded=True, changes=default_from(WorldConfig, "aircraft", "a file's"))
+@world_option(DEFAULT)
+@options_of(
+    WorldConfig, "aircraft", bounded=True, changes=default_from(WorldConfig, "aircraft", "the world's, or a file's")
+)
 @scenario_option
 @options_of(
     CollectConfig,
@@ -75,13 +129,7 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
 @click.option("--workers", type=WORKERS, help="Processes, or Ray tasks at once.  [default: the CPUs there are]")
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
 @simulator_option
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="What makes the shards: processes of this machine, or tasks of a Ray cluster.",
-)
+@engine_option
 @click.option(
     "--other-arithmetic",
     type=click.Choice([each.value for each in OtherArithmetic]),
@@ -136,6 +184,29 @@ def collect(
     say(times.text(max(1, min(workers, times.made)) if workers else None))
     state = "complete" if manifest.complete else f"{len(manifest.shards)} of {manifest.shard_count} shards"
     say(f"{out}: {manifest.rows:,} rows, {state}. Content hash {manifest.content_hash}")
+
+
+@click.command("worlds", epilog="Example: skyclone worlds m600:protected_zone_m=50 > my.toml")
+@click.argument("name", metavar="[NAME]", required=False)
+def worlds(name: str | None) -> None:
+    """List the worlds there are, and what a world consists of; or print one as TOML, to start from.
+
+    NAME is what --world takes: a preset or a TOML file, each followed by :key=value.
+    """
+    if name is not None:
+        click.echo(to_toml(parse(name)), nl=False)
+        return
+    click.echo("\n".join(f"{name:9}{preset.text}" for name, preset in PRESETS.items()))
+    click.echo("\nTheir fields:\n")
+    numbers = [[getattr(preset.world, each.name) for preset in PRESETS.values()] for each in fields()]
+    rows = [
+        [each.name, each.unit, *(f"{n:.8g}" if isinstance(n, float) else str(n) for n in found)]
+        for each, found in zip(fields(), numbers, strict=True)
+    ]
+    rows.insert(0, ["key", "unit", *PRESETS])
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    for row, text in zip(rows, ["meaning", *(each.text for each in fields())], strict=True):
+        click.echo("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + text)
 
 
 class _Progress:

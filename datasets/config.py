@@ -173,6 +173,8 @@ def _limit(cls: type, name: str, annotation: Any) -> None:
 
 def _from_json(kind: Any, value: Any) -> Any:
     """Return a value as the constructor takes it: configs inside a config, lists as tuples."""
+    if value is not None and NoneType in get_args(kind):
+        kind = get_args(kind)[0]
     if isinstance(kind, type) and issubclass(kind, Config):
         return kind.from_json(value)
     return tuple(value) if get_origin(kind) is tuple and isinstance(value, list) else value

@@ -12,7 +12,7 @@ from .files.shards import REMEDY, read_counts, read_shard
 from .files.storage import Folder, RemoteFolder, as_folder, sizes
 from .files.verification import Problem, verify
 from .traffic.counts import Counts
-from .traffic.record import COLUMN_NAMES, Table
+from .traffic.record import Table
 
 if TYPE_CHECKING:
     from .loading.loader import Loader
@@ -67,7 +67,7 @@ class Dataset:
         tables = list(self.tables())
         if len(tables) == 1:
             return tables[0]
-        return {name: np.concatenate([table[name] for table in tables]) for name in COLUMN_NAMES}
+        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
     def counts(self, shard: int) -> Counts:
         """Return how many rows of which kind the episodes of a shard have, without reading them if it says so.

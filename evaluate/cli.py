@@ -12,10 +12,11 @@ from typing import Any
 import click
 
 from ..collect.airspace.world_config import WorldConfig
-from ..collect.cli import scenario_option, simulator_option, world_of
+from ..collect.airspace.worlds import DEFAULT
+from ..collect.cli import engine_option, scenario_option, simulator_option, world_of, world_option
 from ..datasets.config import fields_of
 from ..datasets.console import printable, say
-from ..datasets.options import PLACE, WORKERS, CommaList, default_from, options_of
+from ..datasets.options import PLACE, WORKERS, CommaList, default_from, given, options_of
 from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 
 
@@ -25,19 +26,30 @@ from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 @options_of(
     EvaluationConfig, "scenarios", bounded=True, changes=default_from(EvaluationConfig, "scenarios", "the files'")
 )
+@world_option(DEFAULT)
 @click.option(
     "--aircraft",
     type=CommaList(int, "numbers of aircraft", "20 or 20,40,60", least=1),
     help="Aircraft in each; of several, the first is reported in full.  "
-    f"[default: {fields_of(WorldConfig)['aircraft'].default}]",
+    f"[default: {fields_of(WorldConfig)['aircraft'].default}, or the world's]",
 )
 @scenario_option
 @simulator_option
 @click.option("--out", type=PLACE, help="Folder for evaluation.json, report.html, recording.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @options_of(EvaluationConfig, "seed", "batch", "bootstrap", "device", "front", bounded=True)
-@click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes.")
-def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> None:
+@click.option(
+    "--workers",
+    type=WORKERS,
+    default=1,
+    show_default=True,
+    help="Processes; with --engine ray tasks at once, by default as many as the cluster takes.",
+)
+@engine_option
+@click.pass_context
+def evaluate(
+    ctx: click.Context, out: Path | None, as_json: bool, workers: int | None, engine: str, **options: Any
+) -> None:
     """Fly policies and teachers on the same scenarios and compare them, with 95 % intervals.
 
     A RUN is the folder of a trained policy, or pretrained:NAME. With --out, a report is written that needs
@@ -45,15 +57,18 @@ def evaluate(out: Path | None, as_json: bool, workers: int, **options: Any) -> N
     """
     if not options["runs"] and not options["baselines"].strip(", "):
         raise click.UsageError("expected a RUN or a baseline. Try: skyclone evaluate --baselines none,mvp")
+    if engine != "local" and "workers" not in given(ctx):
+        workers = None
     try:
-        _evaluate(out, as_json, workers, options)
+        _evaluate(out, as_json, workers, engine, options)
     except KeyboardInterrupt:
         kept = f"what was flown is kept in {out}; the same command continues" if out else "nothing has been written"
         raise click.Abort(f"Interrupted: {kept}.") from None
 
 
-def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, Any]) -> None:
+def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str, options: dict[str, Any]) -> None:
     """Fly, write, print, and say where the time went."""
+    from .evaluation.batches import check_engine
     from .evaluation.contenders import load_all
     from .evaluation.evaluation import by_density
     from .evaluation.table import render
@@ -62,11 +77,12 @@ def _evaluate(out: Path | None, as_json: bool, workers: int, options: dict[str, 
     start = time.perf_counter()
     plans = _prepare(**options)
     for plan in plans:
-        plan.weigh(workers, say)
+        check_engine(engine, plan)
+        plan.weigh((workers or 1) if engine == "local" else None, say)
     loaded = [load_all(plan) for plan in plans]  # all of them before anything is flown
     if out is not None:
         output.check(out)  # makes the folder
-    found = [_fly(plan, each, workers, out) for plan, each in zip(plans, loaded, strict=True)]
+    found = [_fly(plan, each, workers, engine, out) for plan, each in zip(plans, loaded, strict=True)]
     evaluation = by_density(found)
     result = output.describe(evaluation)
     seconds = {name: sum(each.seconds.get(name, 0.0) for each in found) for name in evaluation.seconds}
@@ -100,11 +116,11 @@ def _prepare(**options: Any) -> list[EvaluationConfig]:
         options["scenarios"] = scenarios
     device = str(choose_device(options.pop("device")))
     plan = EvaluationConfig(tuple(contenders), world, device=device, **options)
-    worlds = (world_for(world.scenario, aircraft, world.simulator) for aircraft in others)
+    worlds = (world_for(world.scenario, aircraft, world.simulator, world) for aircraft in others)
     return [plan, *(replace(plan, world=each, front=False) for each in worlds)]
 
 
-def _fly(plan: EvaluationConfig, loaded: Any, workers: int, out: Path | None) -> Any:
+def _fly(plan: EvaluationConfig, loaded: Any, workers: int | None, engine: str, out: Path | None) -> Any:
     """Fly what is not kept from before, with a progress bar."""
     from tqdm import tqdm
 
@@ -119,7 +135,7 @@ def _fly(plan: EvaluationConfig, loaded: Any, workers: int, out: Path | None) ->
     total = plan.scenarios * len(plan.flown)
     what = f"Evaluating {plan.world.aircraft} aircraft"
     with tqdm(total=total, unit=" scenarios", desc=what, file=sys.stderr) as bar:
-        evaluation = run(plan, loaded, workers, bar.update, store)
+        evaluation = run(plan, loaded, workers, bar.update, store, engine, say)
     if store and store.found:
         say(f"{store.found:,} of {counted(total, 'scenario')} had been flown before: {store.folder}")
     for warning in evaluation.warnings:

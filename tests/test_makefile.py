@@ -141,3 +141,10 @@ def test_a_real_run_stopped_and_begun_with_another_learning_rate(make: Make, tmp
     assert '"lr": 0.01' in (tmp_path / "runs" / "clone" / "config.json").read_text()
     assert '"lr": 1000000000000.0' in (old / "config.json").read_text()
     assert make("train-bc", *small, f"{train} 0.01", skyclone=skyclone).stdout.count("skyclone") == 0
+
+
+def test_a_world_is_handed_to_what_flies(make: Make, tmp_path: Path) -> None:
+    make("all", "WORLD=enroute:aircraft=9")
+    for folder, has in (("data/mvp", True), ("runs/clone", False), ("runs/tuned", False), ("report", True)):
+        command = (tmp_path / folder / "config.json").read_text()
+        assert ("--world enroute:aircraft=9" in command) is has, command

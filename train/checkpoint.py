@@ -103,7 +103,7 @@ def load(run: str | Path, which: str = "best", view: View | None = None) -> Chec
     if description["weights_sha256"] != weights_hash(tensors):
         raise CheckpointError(f"{path} is damaged: its weights are not those it was saved with. {REMEDY}")
     try:
-        own_view = View.from_json(description["observation"])
+        own_view = View.stored(description["observation"], description["world"])
         spec = description["network"]
         network = networks.make(spec["name"], own_view, **spec["parameters"])
         network.load_state_dict(tensors)

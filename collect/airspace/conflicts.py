@@ -7,6 +7,7 @@ conflict: dcpa < R and tcpa + half > 0 and tcpa - half < look-ahead.
 Notation: B episodes, N aircraft, P pairs in conflict.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class Conflicts(NamedTuple):
         velocity_east_mps, velocity_north_mps: (P,) v = v_j - v_i.
         tcpa_s: (P,) time to the closest point of approach, negative once past it.
         cpa_east_m, cpa_north_m: (P,) c = d + v tcpa; its length is dcpa.
+        scale: (P,) the protected zone of the pair in units of the world's; None for 1.
     """
 
     episode: Tensor
@@ -42,6 +44,16 @@ class Conflicts(NamedTuple):
     tcpa_s: Tensor
     cpa_east_m: Tensor
     cpa_north_m: Tensor
+    scale: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Conflicts":
+        """Return the same with function(tensor) for every tensor."""
+        scale = None if self.scale is None else function(self.scale)
+        return Conflicts._make((*map(function, self[:10]), scale))
+
+    def zone_m(self, protected_zone_m: float) -> float | Tensor:
+        """Return R of each pair, (P,), where the world's is this one; this one where all have the same."""
+        return protected_zone_m if self.scale is None else protected_zone_m * self.scale
 
     @property
     def dcpa_m(self) -> Tensor:
@@ -60,7 +72,7 @@ def that_count(conflicts: Conflicts, traffic: Traffic) -> Conflicts:
         return conflicts
     episode, own, intruder = conflicts[:3]
     counts = ~(traffic.is_hovering[episode, own] & traffic.is_hovering[episode, intruder])
-    return Conflicts(*(tensor[counts] for tensor in conflicts))
+    return conflicts.map(lambda tensor: tensor[counts])
 
 
 def detect(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Tensor:
@@ -70,11 +82,13 @@ def detect(pairs: Pairs, protected_zone_m: float, lookahead_s: float) -> Tensor:
     (d x v)^2 < R^2 |v|^2, tcpa + half > 0 is s < 0 or |d| < R, and tcpa - half < T is
     s + T |v|^2 > 0 or |d + v T| < R.
     """
-    zone2 = protected_zone_m * protected_zone_m
+    zone2: float | Tensor = protected_zone_m * protected_zone_m
+    if pairs.scale is not None:
+        zone2 = zone2 * pairs.scale * pairs.scale
     assert pairs.listed is None or pairs.listed.has_conflicts(
         protected_zone_m, lookahead_s
     )  # else: `complete` them
-    east, north, velocity_east, velocity_north, distance2, is_pair, _ = pairs
+    east, north, velocity_east, velocity_north, distance2, is_pair = pairs[:6]
     approach = torch.addcmul(east * velocity_east, north, velocity_north)
     cross = torch.addcmul(east * velocity_north, north, velocity_east, value=-1.0)
     speed2 = torch.addcmul(velocity_east * velocity_east, velocity_north, velocity_north)
@@ -122,6 +136,7 @@ def gather(pairs: Pairs, is_conflict: Tensor) -> Conflicts:
         tcpa,
         east + velocity_east * tcpa,
         north + velocity_north * tcpa,
+        None if pairs.scale is None else pairs.scale.reshape(-1).index_select(0, flat),
     )
 
 

@@ -7,37 +7,43 @@ in closed form. The distance flown is exact; at constant speed the turn's displa
 random commands, see the test).
 """
 
-from math import tan
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ...datasets.traffic.state import Traffic, wrap_angle
-from .units import GRAVITY_MPS2
+from .fleet import Limits, limits_of
 from .world_config import WorldConfig
 
 
-def advance(traffic: Traffic, action: Tensor, config: WorldConfig) -> Traffic:
+def advance(
+    traffic: Traffic, action: Tensor, config: WorldConfig, wind: tuple[Tensor, Tensor] | None = None
+) -> Traffic:
     """Fly one decision step.
 
     Args:
         traffic: (B, N) states.
         action: (B, N, 2) turn and speed change in action units, clipped to [-1, 1] here.
         config: The world.
+        wind: Wind after the step towards east and north, each (B, N) m/s; None where there is none. Speed and turn
+            limits are those through the air; track and speed of the states are over ground.
 
     Returns:
         (B, N) states after the step; aircraft that do not fly stay where they are.
     """
     action = action.clamp(-1.0, 1.0)
-    speed, track = traffic.speed_mps, traffic.track_rad
-    target = (speed + action[..., 1] * config.speed_change_mps).clamp(config.min_speed_mps, config.max_speed_mps)
-    most = config.acceleration_mps2 * config.step_s
-    change = (target - speed).clamp(-most, most)
+    limits = limits_of(config, traffic)
+    speed, track = through_air(traffic)
+    target = speed + action[..., 1] * config.speed_change_mps
+    target = torch.clamp(target, limits.min_speed_mps, limits.max_speed_mps)  # type: ignore[arg-type]
+    most = limits.acceleration_mps2 * config.step_s
+    change = torch.clamp(target - speed, -most, most)  # type: ignore[arg-type]
     new_speed = speed + change
 
-    turn, turn_s = _turn(action[..., 0] * config.turn_rad, speed, new_speed, change, config)
-    distance = _distance(torch.full_like(speed, config.step_s), speed, new_speed, change, config)
-    in_turn = _distance(turn_s, speed, new_speed, change, config)
+    turn, turn_s = _turn(action[..., 0] * config.turn_rad, speed, new_speed, change, limits, config.step_s)
+    distance = _distance(torch.full_like(speed, config.step_s), speed, new_speed, change, limits.acceleration_mps2)
+    in_turn = _distance(turn_s, speed, new_speed, change, limits.acceleration_mps2)
     half = 0.5 * turn
     chord = in_turn * (2.0 + torch.cos(half)) / 3.0  # sin(half)/half by Simpson's rule
     new_track = track + turn
@@ -46,34 +52,55 @@ def advance(traffic: Traffic, action: Tensor, config: WorldConfig) -> Traffic:
     north = chord * torch.cos(track + half) + rest * torch.cos(new_track)
 
     is_flying = traffic.is_flying
-    return Traffic(
-        torch.where(is_flying, traffic.east_m + east, traffic.east_m),
-        torch.where(is_flying, traffic.north_m + north, traffic.north_m),
-        torch.where(is_flying, wrap_angle(new_track), track),
-        torch.where(is_flying, new_speed, speed),
-        traffic.waypoint_east_m,
-        traffic.waypoint_north_m,
-        is_flying,
-        traffic.is_hovering,
+    if wind is not None and traffic.is_hovering is not None:  # it keeps its place, whatever it takes
+        is_flying = is_flying & ~traffic.is_hovering
+    if wind is not None and traffic.wind_east_mps is not None and traffic.wind_north_mps is not None:
+        east, north = east + traffic.wind_east_mps * config.step_s, north + traffic.wind_north_mps * config.step_s
+        new_speed, new_track = _over_ground(new_speed, new_track, *wind)
+    return replace(
+        traffic,
+        east_m=torch.where(is_flying, traffic.east_m + east, traffic.east_m),
+        north_m=torch.where(is_flying, traffic.north_m + north, traffic.north_m),
+        track_rad=torch.where(is_flying, wrap_angle(new_track), traffic.track_rad),
+        speed_mps=torch.where(is_flying, new_speed, traffic.speed_mps),
+        wind_east_mps=None if wind is None else wind[0],
+        wind_north_mps=None if wind is None else wind[1],
     )
 
 
-def _distance(time_s: Tensor, speed: Tensor, new_speed: Tensor, change: Tensor, config: WorldConfig) -> Tensor:
+def through_air(traffic: Traffic) -> tuple[Tensor, Tensor]:
+    """Return airspeed (m/s) and heading (rad), each (..., N): speed and track where there is no wind."""
+    if traffic.wind_east_mps is None:
+        return traffic.speed_mps, traffic.track_rad
+    east, north = traffic.air_velocity
+    return torch.hypot(east, north), torch.atan2(east, north)
+
+
+def _over_ground(speed: Tensor, heading: Tensor, wind_east: Tensor, wind_north: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ground speed and track of an airspeed and a heading in wind."""
+    east, north = speed * torch.sin(heading) + wind_east, speed * torch.cos(heading) + wind_north
+    return torch.hypot(east, north), torch.atan2(east, north)
+
+
+def _distance(
+    time_s: Tensor, speed: Tensor, new_speed: Tensor, change: Tensor, acceleration_mps2: float | Tensor
+) -> Tensor:
     """Return the distance flown in the first `time_s` of the step, accelerating first, then at `new_speed`."""
-    accelerating_s = torch.minimum(change.abs() / config.acceleration_mps2, time_s)
-    gained = 0.5 * config.acceleration_mps2 * torch.sign(change) * accelerating_s * accelerating_s
+    accelerating_s = torch.minimum(change.abs() / acceleration_mps2, time_s)
+    gained = 0.5 * acceleration_mps2 * torch.sign(change) * accelerating_s * accelerating_s
     return speed * accelerating_s + gained + new_speed * (time_s - accelerating_s)
 
 
 def _turn(
-    wanted: Tensor, speed: Tensor, new_speed: Tensor, change: Tensor, config: WorldConfig
+    wanted: Tensor, speed: Tensor, new_speed: Tensor, change: Tensor, limits: Limits, step_s: float
 ) -> tuple[Tensor, Tensor]:
     """Return the turn made (rad) and the time it takes (s), at a turn rate of g tan(bank) / speed."""
-    pull = GRAVITY_MPS2 * tan(config.bank_rad)
     slow, fast = speed.clamp_min(0.01), new_speed.clamp_min(0.01)  # as BlueSky: max(tas, 0.01)
-    accelerating = (change.abs() / config.acceleration_mps2) / config.step_s
+    accelerating = (change.abs() / limits.acceleration_mps2) / step_s
     while_accelerating = (1.0 / slow + 8.0 / (slow + fast) + 1.0 / fast) / 6.0  # mean of 1/speed, Simpson
-    rate = pull * (accelerating * while_accelerating + (1.0 - accelerating) / fast)  # mean over the step
-    most = rate * config.step_s
+    rate = limits.pull_mps2 * (
+        accelerating * while_accelerating + (1.0 - accelerating) / fast
+    )  # mean over the step
+    most = rate * step_s
     turn = torch.clamp(wanted, -most, most)
     return turn, turn.abs() / rate

@@ -79,7 +79,8 @@ def pairs_around(traffic: Traffic, sight: Sight) -> Pairs:
     with torch.no_grad():
         speed_mps = traffic.speed_mps.masked_fill(~traffic.is_flying, 0.0)
         fastest_mps = float(speed_mps.max()) if speed_mps.numel() else 0.0
-        zone_m, seen, is_all = sight.zone_m + _ROUNDING_M, max(sight.seen, 1), sight.faster_mps > 0.0
+        widest = 1.0 if traffic.zone_scale is None else float(traffic.zone_scale.max())
+        zone_m, seen, is_all = widest * sight.zone_m + _ROUNDING_M, max(sight.seen, 1), sight.faster_mps > 0.0
         reach_m = zone_m + 2.0 * sight.lookahead_s * (fastest_mps + sight.faster_mps)
         if not isfinite(reach_m):
             reach_m = inf

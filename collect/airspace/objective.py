@@ -18,6 +18,7 @@ from ...datasets.traffic.record import WAYPOINT
 from ...datasets.traffic.state import Traffic
 from .conflicts import LEAST_SPEED2_M2PS2, find, that_count
 from .distances import distance_flown
+from .fleet import limits_of
 from .sector import distance_outside, inner_radius
 from .world_config import WorldConfig
 
@@ -143,7 +144,7 @@ def charges(config: WorldConfig, change: Change, costs: Costs) -> dict[str, Tens
 
 def _pace(config: WorldConfig, change: Change) -> tuple[Tensor, Tensor]:
     """Return speed / cruise - 1 of each aircraft (B, N), and its mean over all, (B, 1); 0 for who does not fly."""
-    ratio = (change.after.speed_mps / config.cruise_mps - 1.0) * change.before.is_piloted
+    ratio = (change.after.speed_mps / limits_of(config, change.before).cruise_mps - 1.0) * change.before.is_piloted
     return ratio, ratio.mean(-1, keepdim=True)
 
 
@@ -202,7 +203,8 @@ def pair_costs(config: WorldConfig, after: Traffic, pairs: Pairs, costs: Costs) 
     _, near = pairs_among(after, row, number.unsqueeze(-1))  # (P, 1)
     east, north, velocity_east, velocity_north = (quantity.squeeze(-1) for quantity in near[:4])
     distance = _length(east, north)
-    depth = ((margin_m - distance) / (margin_m - zone_m)).clamp_min(0.0)
+    scale = 1.0 if found.scale is None else found.scale.index_select(0, once)
+    depth = ((margin_m - distance / scale) / (margin_m - zone_m)).clamp_min(0.0)
     proximity = torch.where(depth < 1, depth.square(), 1 + 2 * depth.clamp_min(1.0).log())
     speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(LEAST_SPEED2_M2PS2)
     tcpa = -(east * velocity_east + north * velocity_north) / speed2
@@ -212,7 +214,7 @@ def pair_costs(config: WorldConfig, after: Traffic, pairs: Pairs, costs: Costs) 
     is_ahead = (tcpa > 0) & (tcpa < left_s.clamp_max(costs.lookahead_s))
     # where there is nothing ahead, exp is kept from becoming infinite, which times 0 would be no number
     weight = torch.exp(-tcpa.clamp(0.0, costs.lookahead_s) / costs.fade_s) * is_ahead
-    predicted = (1.0 - dcpa / margin_m).clamp_min(0.0) * weight
+    predicted = (1.0 - dcpa / scale / margin_m).clamp_min(0.0) * weight
     both = torch.cat((row, other))
 
     def shared(cost: Tensor) -> Tensor:
@@ -263,7 +265,7 @@ def leaving_cost(config: WorldConfig, change: Change, ahead_s: float) -> Tensor:
         ahead_s: How much later.
     """
     after = change.after
-    way_m = ahead_s * config.cruise_mps
+    way_m = ahead_s * limits_of(config, after).cruise_mps
     ahead_east, ahead_north = way_m * torch.sin(after.track_rad), way_m * torch.cos(after.track_rad)
     later = (after.east_m + ahead_east, after.north_m + ahead_north)
     outside = _outside(*later, after.is_piloted, change.corners_m)

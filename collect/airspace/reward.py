@@ -35,8 +35,9 @@ def seed_reward(config: WorldConfig, change: Change) -> Tensor:
     reward.add_(progress, alpha=5.0 / NAUTICAL_MILE_M)
     reward.add_(outcome == WAYPOINT, alpha=10.0)
     nearest = pairs.nearest_m()
-    in_los = (nearest < zone).nonzero(as_tuple=True)  # hardly any: count intruders for those alone
-    reward[in_los] -= 10.0 * (pairs.distance2_m2[in_los] < zone * zone).sum(-1)
+    widest = zone if pairs.scale is None else zone * float(pairs.scale.max())
+    in_los = (nearest < widest).nonzero(as_tuple=True)  # hardly any: count intruders for those alone
+    reward[in_los] -= 10.0 * pairs.has_lost(zone)[in_los].sum(-1)
     nearness = (2.0 - nearest / zone).clamp_(0.0, 1.0)
     reward.sub_(nearness, alpha=0.5)
     return reward.masked_fill_(~before.is_piloted, 0.0)

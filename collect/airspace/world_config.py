@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError
+from .aircraft_types import members_of
 from .units import KNOT_MPS, NAUTICAL_MILE_M
 
 EMBEDDED = "embedded"
@@ -22,7 +23,7 @@ class WorldConfig(Config):
     """
 
     title = "the world's parameters"
-    added = ("simulator",)
+    added = ("simulator", "fleet", "wind_east_mps", "wind_north_mps", "gust_mps", "gust_s")
 
     aircraft: int = Field(
         default=20,
@@ -82,6 +83,22 @@ class WorldConfig(Config):
         default=EMBEDDED, description="What they fly in; bluesky takes :simdt_s=0.05, its time step."
     )
 
+    fleet: str = Field(
+        default="",
+        description="Types of aircraft and their shares, such as m600=0.7,wing=0.3; empty for one type.",
+    )
+    wind_east_mps: float = Field(default=0.0, ge=-100, le=100, description="Steady wind towards east.")
+    wind_north_mps: float = Field(default=0.0, ge=-100, le=100, description="Steady wind towards north.")
+    gust_mps: float = Field(
+        default=0.0, ge=0, le=50, description="Standard deviation of the gusts along each axis, the same for all."
+    )
+    gust_s: float = Field(default=20.0, gt=0, description="Time over which gusts are correlated.")
+
+    @property
+    def has_wind(self) -> bool:
+        """Whether there is wind by these numbers; scenario files bring their own."""
+        return bool(self.wind_east_mps or self.wind_north_mps or self.gust_mps)
+
     @property
     def flight_steps(self) -> float:
         """Steps that an aircraft flies, for estimates: across the sector, or a third of the time limit if less."""
@@ -89,6 +106,7 @@ class WorldConfig(Config):
         return max(1.0, min(across, self.max_steps / 3.0))
 
     def __post_init__(self) -> None:
+        members_of(self.fleet)
         if not self.min_speed_mps <= self.cruise_mps <= self.max_speed_mps:
             raise ConfigurationError(
                 f"expected min_speed_mps <= cruise_mps <= max_speed_mps, got "

@@ -6,7 +6,9 @@ hand, so that they are the same in compiled code and in Python.
 
 from math import sqrt
 
-from .compiling import inner
+import numpy as np
+
+from .compiling import entry, inner
 from .elementary import TWO_PI, logarithm, sine_cosine
 
 _MASK = 0xFFFFFFFF
@@ -34,6 +36,27 @@ def normal_pair(key: int, key_2: int, step: int, aircraft: int) -> tuple[float, 
     radius = sqrt(-2.0 * logarithm(_unit(a, b)))
     sine, cosine = sine_cosine(TWO_PI * _unit(c, d))
     return radius * cosine, radius * sine
+
+
+@entry
+def gusts(keys: np.ndarray, count: int, kept: float) -> np.ndarray:
+    """Return Gauss-Markov processes of standard deviation 1: (B, count, 2), of keys (B, 2).
+
+    Args:
+        keys: The key of each.
+        count: How many steps.
+        kept: Their correlation from one step to the next.
+    """
+    made = np.empty((len(keys), count, 2))
+    fresh = sqrt(1.0 - kept * kept)
+    for b in range(len(keys)):
+        east, north = normal_pair(keys[b, 0], keys[b, 1], 0, 0)
+        for step in range(count):
+            if step > 0:
+                first, second = normal_pair(keys[b, 0], keys[b, 1], step, 0)
+                east, north = kept * east + fresh * first, kept * north + fresh * second
+            made[b, step, 0], made[b, step, 1] = east, north
+    return made
 
 
 @inner

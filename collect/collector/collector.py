@@ -6,9 +6,9 @@ same command goes on from the shards that are there, and ends with the same cont
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,16 +20,16 @@ from ...datasets.files.shards import write_shard
 from ...datasets.files.storage import Folder, sizes
 from ...datasets.files.writer import DatasetWriter, Report, cannot_write
 from .. import scenarios
+from ..airspace.worlds import scale_warning
 from ..flying.compiled import is_known, prepare, why_not
 from ..flying.flight import Pilot
-from . import ray_engine as cluster
+from . import engines
 from .config import TEACHER, CollectConfig
 from .labelling import record
-from .workers import one_thread, work
+from .workers import one_thread
 
 LoadPilot = Callable[[str], Pilot]
 """Makes a pilot from the name of a checkpoint; picklable. A pilot may have a `fingerprint` of its weights."""
-ENGINES = ("local", "ray")
 
 
 class Made(NamedTuple):
@@ -141,7 +141,7 @@ def collect(
     folder: Folder,
     config: CollectConfig,
     *,
-    engine: str = "local",
+    engine: str = engines.LOCAL,
     workers: int | None = 1,
     shards: range | None = None,
     load_pilot: LoadPilot | None = None,
@@ -173,17 +173,17 @@ def collect(
     """
     times, start = Times(), time.perf_counter()
     load_pilot = None if config.pilot == TEACHER else load_pilot
-    _check_engine(engine)
+    engines.check(engine)
     other: OtherArithmetic = spec.find(other_arithmetic, "other_arithmetic", {str(x): x for x in OtherArithmetic})
-    wanted = _wanted(folder, config, load_pilot, shards, None if engine == "ray" else workers or 1, report)
+    wanted = _wanted(folder, config, load_pilot, shards, None if engine == engines.RAY else workers or 1, report)
     writer = DatasetWriter(folder, wanted, report, other, shards)
     numbers = list(shards if shards is not None else range(writer.manifest.shard_count))
     missing = writer.missing(numbers)
     times.kept, times.checking_s = len(numbers) - len(missing), time.perf_counter() - start
     progress(sum(len(writer.manifest.shard_episodes(index)) for index in missing))
-    maker = ShardMaker(folder.resolve(), config, writer.manifest, load_pilot, other)
+    maker = ShardMaker(folder.resolve(), config, _marked(writer.manifest), load_pilot, other)
     try:
-        with closing(_making(maker, missing, engine, workers, report)) as shards_made:
+        with closing(engines.work(engine, maker, missing, workers, report)) as shards_made:
             for made in shards_made:
                 writer.add(made.entry)
                 times.add(made)
@@ -193,19 +193,15 @@ def collect(
     finally:
         writer.clean()
     manifest = writer.finish(command)
-    if engine == "ray":
+    if engine == engines.RAY:
         _check_shared(folder, manifest)
     times.total_s = time.perf_counter() - start
     return manifest, times
 
 
-def _making(
-    maker: ShardMaker, missing: list[int], engine: str, workers: int | None, report: Report
-) -> Generator[Made]:
-    """Make shards by an engine."""
-    if engine == "ray":
-        return cluster.work(maker, missing, workers, report)
-    return work(maker, missing, workers or 1)
+def _marked(manifest: Manifest) -> Manifest:
+    """Return what a maker has to know of the shards there are: which are of another arithmetic."""
+    return replace(manifest, shards=tuple(entry for entry in manifest.shards if entry.arithmetic))
 
 
 def _wanted(
@@ -220,7 +216,7 @@ def _wanted(
     is_teacher = config.pilot == TEACHER
     if is_teacher and is_known(config.world, config.parsed_teacher):
         prepare(report)  # which shows by which arithmetic rows are made here; and workers find what was compiled
-    wanted = config.manifest(_fingerprint(config, load_pilot))
+    wanted = config.manifest(_fingerprint(config, load_pilot, report))
     _check_range(shards, wanted)
     with one_thread():  # the very first episode: can it be laid out?
         scenarios.lay_out(config.world, config.seed, 0)
@@ -232,21 +228,19 @@ def _wanted(
     return wanted
 
 
-def _fingerprint(config: CollectConfig, load_pilot: LoadPilot | None) -> str:
-    """Return the fingerprint of the pilot's weights, "" of the teacher; a bad checkpoint is an error here."""
+def _fingerprint(config: CollectConfig, load_pilot: LoadPilot | None, report: Report) -> str:
+    """Return the fingerprint of the pilot's weights, "" of the teacher; a bad checkpoint is an error here.
+
+    Of a policy that was trained on another scale, says so.
+    """
     if config.pilot == TEACHER:
         return ""
     if load_pilot is None:
         raise ConfigurationError(f"pilot '{config.pilot}': expected 'teacher', nothing else can be loaded here")
-    return str(getattr(load_pilot(config.pilot), "fingerprint", ""))
-
-
-def _check_engine(engine: str) -> None:
-    """Raise unless the engine exists and is installed."""
-    if engine not in ENGINES:
-        raise ConfigurationError(f"unknown engine '{engine}'. There are: {', '.join(ENGINES)}.")
-    if engine == "ray":
-        cluster.import_ray()
+    pilot = load_pilot(config.pilot)
+    if warning := scale_warning(config.pilot, getattr(pilot, "meta", {}).get("world"), config.world):
+        report(f"Warning: {warning}")
+    return str(getattr(pilot, "fingerprint", ""))
 
 
 def _check_shared(folder: Folder, manifest: Manifest) -> None:

@@ -23,6 +23,7 @@ from ..flying.world import World
 from ..scenarios.registry import NOISE_STREAM, generator_of
 from ..teachers.registry import Teacher
 from .compiled_record import figures_of, record_compiled
+from .more_columns import more_columns
 
 _CHUNK_STEPS = 32  # steps turned into rows at once: few large operations, yet in the cache
 _NOISE_STEPS = 32  # noise is drawn for this many steps at once
@@ -52,14 +53,16 @@ def record(
     """
     rules = rules_of(config, teacher)
     if pilot is None and rules is not None:
-        return record_compiled(config, seed, episodes, rules, noise)
+        table, counts = record_compiled(config, seed, episodes, rules, noise)
+        return {**table, **more_columns(config, seed, episodes, table)}, counts
     world = World(config, seed, episodes)
     flown = _Labelled(world, teacher, pilot, _Noise(seed, episodes, config.aircraft, noise) if noise else None)
     log = _Log(Tally(config, teacher))
     for step in fly(world, flown):
         log.add(step, flown.advice)
     table = log.table(np.asarray(episodes, np.int32))
-    return table, figures_of(table, config, log.tally.figures())
+    counts = figures_of(table, config, log.tally.figures())
+    return {**table, **more_columns(config, seed, episodes, table)}, counts
 
 
 class _Labelled:
@@ -180,6 +183,6 @@ _STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "wa
 
 def _join(conflicts: Sequence[Conflicts], first: Tensor) -> Conflicts:
     """Join the conflicts of several steps, their episodes counted through from `first` of each step."""
-    joined = Conflicts(*(torch.cat(tensors) for tensors in zip(*conflicts)))
+    joined = Conflicts._make(None if tensors[0] is None else torch.cat(tensors) for tensors in zip(*conflicts))
     sizes = torch.tensor([len(each.episode) for each in conflicts])
     return joined._replace(episode=joined.episode + first[:-1].repeat_interleave(sizes))

@@ -27,7 +27,7 @@ from ...datasets.traffic.observation import observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
 from ...datasets.traffic.state import Traffic
-from ...datasets.traffic.view import View
+from ...datasets.traffic.view import View, scale_of
 from ..airspace.dynamics import advance
 from ..airspace.world_config import WorldConfig
 from ..environments.ownship import environment_spec, flat_space, flatten
@@ -62,7 +62,7 @@ def export_minari(
         DatasetError: The id is taken, or a shard is damaged.
         OSError: It cannot be written.
     """
-    view = View.parse(view) if isinstance(view, str) else view
+    view = View.parse(view, scale_of(dataset.manifest.world)) if isinstance(view, str) else view
     root, final = _destination(dataset_id)
     if final.exists():
         if _is_export_of(final, dataset, view):  # of this command, which was killed when all was done

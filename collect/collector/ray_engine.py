@@ -1,21 +1,38 @@
-"""A Ray cluster as the engine of the collector: each shard a task, the manifest stays with the driver.
+"""A Ray cluster as the engine of a command: each thing it makes is a task, and this process keeps what is made.
 
 A task that is lost with its node is done again on another one, and makes the same there, bit for bit: every node
-must run the driver's versions, and one whose arithmetic is not the dataset's makes nothing (see `ShardMaker`).
+must run the same versions, and one of another arithmetic makes nothing that depends on it (see `ShardMaker` and
+`BatchFlyer`).
+
+Ray is not made to be interrupted. Ctrl-C while it starts leaves processes behind, while tasks are handed out it
+may crash, and afterwards Python may never end. So a driver process calls it, in a session of its own that no Ctrl-C
+of the terminal reaches, and its whole process group is killed when it is not wanted any more.
 """
 
+import multiprocessing
 import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from ...datasets.errors import ConfigurationError, DatasetError, SkycloneError
 from ...datasets.provenance import code_version, package_versions
-from .workers import one_thread
+from .workers import one_thread, portable, without_ctrl_c
 
 Made = TypeVar("Made")
 
 _RETRIES = 3  # of a task whose node or process died
+_AHEAD = 2  # tasks in the cluster for each of its processors: a larger cluster is noticed, and none waits for work
+_LOOK_S = 1.0  # how often the size of the cluster is looked at
+_END_S = 10.0  # Ray may take to end in order
+_MADE, _LINE, _ERROR, _END = "made", "line", "error", "end"
 
 
 def work(
@@ -26,8 +43,8 @@ def work(
 ) -> Generator[Made]:
     """Make things by number as tasks of a Ray cluster, yielding each as soon as it is done.
 
-    The cluster is the one that `RAY_ADDRESS` names or that runs on this machine; without any, Ray starts one
-    of this machine alone.
+    The cluster is the one that this process has joined, that `RAY_ADDRESS` names or that runs on this machine;
+    without any, Ray starts one of this machine alone.
 
     Args:
         make: Makes one thing; picklable.
@@ -41,17 +58,84 @@ def work(
         Exception: Whatever `make` raises.
     """
     ray = import_ray()
-    began = not ray.is_initialized()
-    if began:
-        _connect(ray)
+    address = str(ray.get_runtime_context().gcs_address) if ray.is_initialized() else ""
+    context = multiprocessing.get_context("spawn")
+    heard, said = context.Pipe(duplex=False)
+    driver = context.Process(target=_drive, args=(said, make, list(numbers), tasks, address), daemon=True)
+    patience_s = 0.0
     try:
+        with without_ctrl_c():
+            driver.start()
+        said.close()
+        while True:
+            what, value = _next(heard)
+            if what == _MADE:
+                yield value
+            elif what == _LINE:
+                report(value)
+            elif what == _ERROR:
+                raise value
+            else:
+                patience_s = _END_S
+                return
+    finally:
+        _kill(driver, patience_s)
+
+
+def _next(heard: Connection) -> tuple[str, Any]:
+    """Return what the driver says next."""
+    try:
+        what, value = heard.recv()
+    except (EOFError, OSError):
+        raise DatasetError(
+            "Ray crashed. What is finished is kept; the same command continues from there. What Ray itself says is "
+            "in /tmp/ray/session_latest/logs."
+        ) from None
+    return what, value
+
+
+def _kill(driver: BaseProcess, patience_s: float) -> None:
+    """End the driver and, where sessions are known, all that it has started; tasks elsewhere end with it."""
+    if driver.pid is None:
+        return
+    connection.wait([driver.sentinel], patience_s)
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):  # it is not waited for yet: its number is still its own
+            os.killpg(driver.pid, signal.SIGKILL)
+    driver.kill()
+    driver.join()
+
+
+def _drive(
+    said: Connection, make: Callable[[int], Made], numbers: list[int], tasks: int | None, address: str
+) -> None:
+    """Join the cluster, have everything made and leave it, saying what comes of it: the driver's whole life."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    ray = import_ray()
+    try:
+        _connect(ray, address or os.environ.get("RAY_ADDRESS", ""))
         processors = int(ray.cluster_resources().get("CPU", 0))
         nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-        report(f"Ray cluster: {nodes} node(s), {processors} processors.")
-        yield from _hand_out(ray, make, list(numbers), tasks or len(numbers))
+        said.send((_LINE, f"Ray cluster: {nodes} node(s), {processors} processors."))
+        for made in _hand_out(ray, make, numbers, tasks):
+            said.send((_MADE, made))
+        said.send((_END, None))
+    except Exception as error:
+        said.send((_ERROR, portable(error)))
     finally:
-        if began:
-            ray.shutdown()
+        ray.shutdown()
+
+
+def _follow_parent() -> None:
+    """End this process, and all that it has started, when the parent has died."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 def import_ray() -> Any:
@@ -65,19 +149,18 @@ def import_ray() -> Any:
     except ImportError:
         raise ConfigurationError(
             "--engine ray needs Ray, which is not installed: pip install 'skyclone[ray]', here and on every node. "
-            "Without it: --engine local, with --workers, and --shards for several machines."
+            "Without it: --engine local, with --workers; and `collect --shards` for several machines."
         ) from None
     return ray
 
 
-def _connect(ray: Any) -> None:
+def _connect(ray: Any, address: str) -> None:
     """Join the cluster there is, or begin one."""
-    address = os.environ.get("RAY_ADDRESS", "")
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
         if port.isdecimal():
             socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself tries for minutes
-        ray.init(log_to_driver=False, logging_level="ERROR")
+        ray.init(address or None, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"expected a Ray cluster{f' at {address} (RAY_ADDRESS)' if address else ''}, got: {_first_line(error)}."
@@ -85,21 +168,22 @@ def _connect(ray: Any) -> None:
         ) from None
 
 
-def _hand_out(ray: Any, make: Callable[[int], Made], numbers: list[int], tasks: int) -> Iterator[Made]:
-    """Keep this many tasks in the cluster until all are done."""
+def _hand_out(ray: Any, make: Callable[[int], Made], numbers: list[int], tasks: int | None) -> Iterator[Made]:
+    """Keep tasks in the cluster until all are done."""
     task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_make)
     shared, versions = ray.put(make), _versions()
     numbers = numbers[::-1]
     running: list[Any] = []
-    try:
-        while numbers or running:
-            while numbers and len(running) < tasks:
-                running.append(task.remote(shared, numbers.pop(), versions))
-            done, running = ray.wait(running)
-            yield _take(ray, done[0])
-    finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
+    most, looked = 0, -_LOOK_S
+    while numbers or running:
+        if time.monotonic() >= looked + _LOOK_S:  # nodes come and go
+            most = tasks or _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            looked = time.monotonic()
+        while numbers and len(running) < most:
+            running.append(task.remote(shared, numbers.pop(), versions))
+        done, running = ray.wait(running, timeout=_LOOK_S)
+        for reference in done:
+            yield _take(ray, reference)
 
 
 def _make(make: Callable[[int], Made], number: int, versions: dict[str, str]) -> Made:
@@ -133,8 +217,8 @@ def _take(ray: Any, reference: Any) -> Any:
     if isinstance(cause, SkycloneError | OSError) or not isinstance(cause, ray.exceptions.RayError):
         raise cause
     raise DatasetError(
-        f"Ray gave up on a shard: {_first_line(cause)}. Is skyclone installed on every node, and is there memory "
-        "enough? Finished shards are kept; the same command continues from there."
+        f"Ray gave up on a task: {_first_line(cause)}. Is skyclone installed on every node, and is there memory "
+        "enough? What is finished is kept; the same command continues from there."
     )
 
 

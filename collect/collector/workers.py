@@ -158,7 +158,7 @@ def _make_one(number: int) -> Any:
     try:
         return _made_by[0](number)
     except Exception as error:
-        raise _portable(error) from None
+        raise portable(error) from None
 
 
 def _follow_parent() -> None:
@@ -169,7 +169,7 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return the error if it can go through a pipe, else one that says the same."""
     try:
         pickle.loads(pickle.dumps(error))

@@ -13,10 +13,11 @@ from gymnasium import spaces
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.observation import observe_all
-from ...datasets.traffic.view import View
+from ...datasets.traffic.view import View, scale_of
 from ..airspace.neighbours import pairs_around, sight_of
 from ..airspace.reward import reward_named
 from ..airspace.world_config import WorldConfig
+from ..airspace.worlds import named
 from ..flying.flight import advise
 from ..flying.world import World
 from ..scenarios.registry import check
@@ -53,8 +54,8 @@ class EpisodeBatch:
     the seed and its own resets alone, never on the other slots.
 
     Args:
-        config: The world.
-        view: What aircraft see; a `View` or its text.
+        config: The world, or its text such as `enroute:aircraft=40`.
+        view: What aircraft see; a `View`, or its text: then lengths and speeds are in units of the world's.
         teacher: Its actions are in the infos, such as `mvp:margin=1.15`; None for no such entry.
         first: (B,) the first episode of each slot.
         every: Distance between the episodes of a slot.
@@ -63,15 +64,15 @@ class EpisodeBatch:
 
     def __init__(
         self,
-        config: WorldConfig | None,
+        config: WorldConfig | str | None,
         view: View | str,
         teacher: str | None,
         first: Sequence[int],
         every: int,
         device: str,
     ) -> None:
-        self.config = config or WorldConfig()
-        self.view = View.parse(view) if isinstance(view, str) else view
+        self.config = named(config)
+        self.view = View.parse(view, scale_of(self.config.to_json())) if isinstance(view, str) else view
         self.first, self.every, self.device = list(first), every, device
         self._teacher = None if teacher is None else parse(teacher, self.config)
         check(self.config.scenario)  # report an unknown name now, not at the first reset

@@ -20,9 +20,10 @@ from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.observation import Observation, observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, OUTCOMES, TIME_LIMIT
-from ...datasets.traffic.view import View
+from ...datasets.traffic.view import View, scale_of
 from ..airspace.neighbours import pairs_around
 from ..airspace.world_config import WorldConfig
+from ..airspace.worlds import named
 from ..flying.flight import advise
 from ..flying.world import World
 from ..scenarios.registry import recorded_world
@@ -51,7 +52,7 @@ def flat_space(config: WorldConfig, view: View) -> spaces.Box:
 
 def environment_spec(config: WorldConfig, view: View, teacher: str) -> EnvSpec:
     """Return what `gymnasium.make` makes an `OwnshipEnv` from, registered or not; it can be written as JSON."""
-    options = {"config": config.to_json(), "view": str(view), "teacher": teacher}
+    options = {"config": config.to_json(), "view": view.text(scale_of(config.to_json())), "teacher": teacher}
     # d3rlpy asks for the time limit; the world itself enforces it
     return EnvSpec(ENVIRONMENT_ID, entry_point=ENTRY_POINT, max_episode_steps=config.max_steps, kwargs=options)
 
@@ -69,7 +70,7 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     seed can be flown again: until it enters, the teacher flies.
 
     Args:
-        config: The world, or its JSON object; the reference world by default.
+        config: The world, its JSON object, or a name such as `enroute:aircraft=40`; else the reference world.
         view: What the ownship sees.
         teacher: Flies the others.
 
@@ -80,14 +81,16 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def __init__(
         self,
-        config: WorldConfig | dict[str, Any] | None = None,
+        config: WorldConfig | dict[str, Any] | str | None = None,
         view: View | str = "seed",
         teacher: str = "mvp",
     ) -> None:
-        if isinstance(config, dict):  # as in the specification of an exported dataset
+        is_recorded = isinstance(config, dict)  # as in the specification of an exported dataset, with its view
+        if isinstance(config, dict):
             config = recorded_world(config, "the environment's world")
-        self.config = config or WorldConfig()
-        self.view = View.parse(view) if isinstance(view, str) else view
+        self.config = named(config, files=False)
+        scale = {} if is_recorded else scale_of(self.config.to_json())
+        self.view = View.parse(view, scale) if isinstance(view, str) else view
         self.metadata = {"render_modes": []}
         self.observation_space = flat_space(self.config, self.view)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)

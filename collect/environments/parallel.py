@@ -31,7 +31,7 @@ class SectorParallelEnv(ParallelEnv[str, Arrays, np.ndarray]):
     Infos of an agent: `teacher_action` (2,) for the returned observation and, after a step, `outcome` (a name).
 
     Args:
-        config: The world; the reference world by default.
+        config: The world, or its text such as `enroute:aircraft=40`; the reference world by default.
         view: What aircraft see.
         teacher: Its actions are in the infos; None saves the time.
         device: Where it is computed.
@@ -43,7 +43,7 @@ class SectorParallelEnv(ParallelEnv[str, Arrays, np.ndarray]):
 
     def __init__(
         self,
-        config: WorldConfig | None = None,
+        config: WorldConfig | str | None = None,
         view: View | str = "seed",
         teacher: str | None = "mvp",
         device: str = "cpu",

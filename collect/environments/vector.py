@@ -35,7 +35,7 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
 
     Args:
         num_envs: B.
-        config: The world; the reference world by default.
+        config: The world, or its text such as `enroute:aircraft=40`; the reference world by default.
         view: What aircraft see.
         teacher: Its actions are in the infos; None saves the time.
         autoreset_mode: `NEXT_STEP` (default: the step after an episode's end ignores the action and starts the
@@ -51,7 +51,7 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
     def __init__(
         self,
         num_envs: int = 64,
-        config: WorldConfig | None = None,
+        config: WorldConfig | str | None = None,
         view: View | str = "seed",
         teacher: str | None = "mvp",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -161,7 +161,7 @@ class SectorEnv(gymnasium.Env[Arrays, np.ndarray]):
     Spaces, reward and infos as one sub-environment of `SectorVectorEnv`, without the batch axis.
 
     Args:
-        config: The world; the reference world by default.
+        config: The world, or its text such as `enroute:aircraft=40`; the reference world by default.
         view: What aircraft see.
         teacher: Its actions are in the infos; None saves the time.
         first_episode: The first episode after `reset(seed=...)`.
@@ -171,7 +171,7 @@ class SectorEnv(gymnasium.Env[Arrays, np.ndarray]):
 
     def __init__(
         self,
-        config: WorldConfig | None = None,
+        config: WorldConfig | str | None = None,
         view: View | str = "seed",
         teacher: str | None = "mvp",
         first_episode: int = 0,

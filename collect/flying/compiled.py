@@ -14,9 +14,9 @@ from ..arithmetic import compiling
 from ..arithmetic.identity import PORTABLE, of_torch
 from ..kernels.detection import FEW
 from ..kernels.flight import Flown, begun, fly
-from ..kernels.traffic import Starts, physics_of
-from ..scenarios.registry import NOISE_STREAM, lay_out, stream_of
-from ..scenarios.start import NOBODY, Start, stack
+from ..kernels.traffic import Starts, physics_of, types_as_rows
+from ..scenarios.registry import NOISE_STREAM, stream_of
+from ..scenarios.start import NOBODY, Start, start_of
 from ..teachers.rules import STRAIGHT, Rules
 from .encounters import Encounters, Seen, encounters_of
 
@@ -138,7 +138,7 @@ def fly_compiled(
         is_recording: Whether rows are wanted.
         few: Up to this many aircraft all pairs are looked at.
     """
-    starts = starts_of(stack([lay_out(config, seed, episode) for episode in episodes], config), config)
+    starts = starts_of(start_of(config, seed, episodes), config)
     states = starts.states
     east, north = states[:, 4] - states[:, 0], states[:, 5] - states[:, 1]
     straight_m = np.sqrt(east * east + north * north)
@@ -189,6 +189,11 @@ def starts_of(start: Start, config: WorldConfig) -> Starts:
         legs=start.legs.numpy(),
         corners=start.corners_m.numpy().astype(np.float64),
         no_fly=start.no_fly_m.numpy().astype(np.float64),
+        kinds=np.zeros(hovers.shape, np.int64) if traffic.kind is None else traffic.kind.numpy(),
+        types=types_as_rows(config),
+        winds=np.zeros((len(hovers), 0, 2))
+        if start.winds_mps is None
+        else start.winds_mps.numpy().astype(np.float64),
     )
 
 

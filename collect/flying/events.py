@@ -76,6 +76,8 @@ class EventCounter:
         episode = slots[conflicts.episode]
         pair = (episode * aircraft + conflicts.ownship) * aircraft + conflicts.intruder  # (P,)
         distance2 = conflicts.east_m * conflicts.east_m + conflicts.north_m * conflicts.north_m
+        if conflicts.scale is not None:  # in units of the world's R
+            distance2 = distance2 / conflicts.scale.square()
         is_los = distance2 < zone * zone  # a pair in LoS is always in conflict as well
         los_pair, los_episode = pair[is_los], episode[is_los]
         has_begun = ~_is_in(pair, self._was_conflict)

@@ -12,6 +12,7 @@ import torch
 from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_flown, distance_to_go
+from ..airspace.fleet import limits_of
 from ..airspace.neighbours import FEW
 from ..airspace.world_config import WorldConfig
 from ..arithmetic.identity import of_torch
@@ -61,6 +62,8 @@ class Figures:
         effort: Sum over aircraft-steps of the mean of |turn| and |speed change| in action units.
         nearest_m: (S, N) smallest distance of each aircraft to any other; infinite where there was none.
         stalled: Aircraft that at some time came no nearer to their waypoint for `STALL_S`; see `Progress`.
+        progress_s: As `progress_m`, at each one's cruise speed.
+        straight_s: As `straight_m`, at each one's cruise speed.
         no_fly_steps: Aircraft-steps inside a no-fly polygon.
     """
 
@@ -84,6 +87,8 @@ class Figures:
     effort: np.ndarray
     nearest_m: np.ndarray
     stalled: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    progress_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    straight_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
     no_fly_steps: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
 
     def __len__(self) -> int:
@@ -112,8 +117,9 @@ class FigureCounter:
         self._events = EventCounter(config, episodes, device)
         straight = (distance_to_go(start) + self._itinerary.way_m(start) - config.waypoint_radius_m).clamp_min(0.0)
         self._straight_m, self._has_flown = straight.double(), start.is_piloted.clone()
-        self._sums = torch.zeros((8, episodes), dtype=torch.float64, device=device)
+        self._sums = torch.zeros((9, episodes), dtype=torch.float64, device=device)
         self._progress = Progress(config, start)
+        self._cruise_mps = limits_of(config, start).cruise_mps
         self._nearest_m = torch.full_like(start.east_m, torch.inf)
 
     def count(self, step: Step, after: Traffic) -> None:
@@ -129,16 +135,19 @@ class FigureCounter:
         self._has_flown[slots] |= who
         nearest_m = step.pairs.nearest_m().masked_fill_(~who, torch.inf)
         self._nearest_m[slots] = torch.minimum(self._nearest_m[slots], nearest_m)
-        self._progress.count(slots, who, distance_to_go(before), distance_to_go(after))
+        before_m, after_m = distance_to_go(before), distance_to_go(after)
+        progress_m = (before_m - after_m) * who
+        self._progress.count(slots, who, before_m, after_m)
         sums = (
             who,
             distance_flown(before, after, self.config) * who,
-            (distance_to_go(before) - distance_to_go(after)) * who,
+            progress_m,
             step.action.clamp(-1.0, 1.0).abs().mean(-1) * who,
             outcome == WAYPOINT,
             outcome == LEFT_SECTOR,
             outcome == TIME_LIMIT,
             self._itinerary.is_in_no_fly(before) & who,
+            progress_m / limits_of(self.config, before).cruise_mps,
         )
         for row, values in enumerate(sums):
             self._sums[row, slots] += values.sum(-1, dtype=torch.float64)
@@ -146,7 +155,7 @@ class FigureCounter:
     def result(self) -> Figures:
         """Return the figures so far."""
         safety = self._events.result()
-        steps, flown, progress, effort, at_waypoint, left_sector, time_limit, no_fly = self._sums
+        steps, flown, progress, effort, at_waypoint, left_sector, time_limit, no_fly, progress_s = self._sums
         columns = {
             "aircraft": self._has_flown.sum(-1).double(),
             "conflicts": safety.conflicts,
@@ -166,6 +175,8 @@ class FigureCounter:
             "left_sector": left_sector,
             "time_limit": time_limit,
             "stalled": self._progress.has_stalled.sum(-1).double(),
+            "progress_s": progress_s,
+            "straight_s": (self._straight_m * self._has_flown / self._cruise_mps).sum(-1),
             "no_fly_steps": no_fly,
             "effort": effort,
             "nearest_m": self._nearest_m.double(),

@@ -23,7 +23,8 @@ class Progress:
     """
 
     def __init__(self, config: WorldConfig, start: Traffic) -> None:
-        self._step_s, self._least_m = config.step_s, stall_m(config)
+        self._step_s = config.step_s
+        self._least_m = torch.zeros_like(start.east_m) + stall_m(config, start)
         self._mark_m, self._since_s = distance_to_go(start), torch.zeros_like(start.east_m)
         self._last_m = self._mark_m.clone()
         self.has_stalled = torch.zeros_like(start.is_flying)
@@ -40,7 +41,7 @@ class Progress:
         mark_m, since_s = self._mark_m[slots], self._since_s[slots]
         is_another = before_m != self._last_m[slots]  # the next waypoint of its route
         mark_m = torch.where(is_another, before_m, mark_m)
-        has_come = after_m <= mark_m - self._least_m
+        has_come = after_m <= mark_m - self._least_m[slots]
         since_s = torch.where(is_another, 0.0, since_s) + self._step_s * who
         since_s = torch.where(has_come, 0.0, since_s)
         self._mark_m[slots], self._since_s[slots] = torch.where(has_come, after_m, mark_m), since_s

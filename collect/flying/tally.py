@@ -48,8 +48,12 @@ class Tally:
             tensor.index_select(0, once) for tensor in (slot, step, *conflicts[1:7])
         )
         distance2 = east * east + north * north
-        pairs = Pairs(east, north, velocity_east, velocity_north, distance2, torch.ones_like(own, dtype=torch.bool))
+        scale = None if conflicts.scale is None else conflicts.scale.index_select(0, once)
+        is_pair = torch.ones_like(own, dtype=torch.bool)
+        pairs = Pairs(east, north, velocity_east, velocity_north, distance2, is_pair, None, scale)
         is_seen = detect(pairs, self.config.protected_zone_m, self.config.lookahead_s)
+        if scale is not None:  # in units of the world's R
+            distance2 = distance2 / scale.square()
         self._seen.append([tensor[is_seen] for tensor in (slot, step, own, intruder, distance2)])
 
     def figures(self) -> dict[str, float]:

@@ -17,8 +17,7 @@ from ..airspace.objective import Change
 from ..airspace.reward import reward_named
 from ..airspace.sector import inner_radius, is_outside
 from ..airspace.world_config import WorldConfig
-from ..scenarios.registry import lay_out
-from ..scenarios.start import Start, stack
+from ..scenarios.start import Start, start_of
 from ..simulators import simulator_of
 from .itinerary import Itinerary
 
@@ -80,19 +79,49 @@ class World:
         self.traffic = self.after = start.traffic.map(self._here)
         self.corners_m = self._here(start.corners_m)  # (B, C, 2)
         self.itinerary = Itinerary.of(start, self.device)
+        self._winds_mps = None if start.winds_mps is None else self._here(start.winds_mps)
         self._inner_m = inner_radius(self.corners_m)  # (B,)
         self.steps = torch.zeros(len(self.episodes), dtype=torch.int64, device=self.device)
+        self._feel_wind()
         self.look_around()
         self.simulator = simulator_of(config)
         self.simulator.lay_out(self.traffic)
 
     def _start(self, episodes: Sequence[int], corners: int = 0) -> Start:
         """Return how some episodes begin, their sectors with at least so many corners."""
-        return stack([lay_out(self.config, self.seed, episode) for episode in episodes], self.config, corners)
+        return start_of(self.config, self.seed, episodes, corners)
 
     def _here(self, tensor: Tensor) -> Tensor:
         """Move a tensor to the world's device."""
         return tensor.to(self.device)
+
+    def _wind_at(self, steps: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the wind towards east and north after so many steps (B,), each (B, N); None if there is none."""
+        if self._winds_mps is None:
+            return None
+        at = steps.clamp_max(self._winds_mps.shape[1] - 1)
+        wind = self._winds_mps[torch.arange(len(at), device=self.device), at]  # (B, 2)
+        east, north = wind.unsqueeze(1).expand(-1, self.config.aircraft, -1).unbind(-1)
+        return east, north
+
+    def _blow(self, slots: Tensor, start: Start) -> None:
+        """Give some slots the wind of other episodes; in some of them, or before, there may be none."""
+        shape = (self.config.max_steps + 1, 2)
+        if self._winds_mps is None:
+            self._winds_mps = torch.zeros((len(self.episodes), *shape), device=self.device)
+        none = torch.zeros((len(slots), *shape), device=self.device)
+        self._winds_mps[slots] = none if start.winds_mps is None else self._here(start.winds_mps)
+
+    def _feel_wind(self) -> None:
+        """Give the traffic the wind of its steps."""
+        wind = self._wind_at(self.steps)
+        if wind is not None:
+            self.traffic.wind_east_mps, self.traffic.wind_north_mps = wind
+
+    @property
+    def wind(self) -> tuple[Tensor, Tensor] | None:
+        """The wind after the last step, towards east and north, (B, N) m/s each; None if there is none."""
+        return self._wind_at(self.steps)
 
     def look_around(self) -> None:
         """Make the pairs those of the traffic; needed after a change of it from outside."""
@@ -122,8 +151,8 @@ class World:
             action: (B, N, 2) turn and speed change in action units; clipped to [-1, 1].
         """
         before, action = self.traffic, self.held(action)
-        after = self.simulator.advance(before, action)
         self.steps = self.steps + 1
+        after = self.simulator.advance(before, action, self.wind)
         outcome, has_passed = self._outcome(before, after)
         flies_on = before.is_flying & (outcome == FLYING)
         after.is_flying = self.itinerary.enter(after, flies_on, self.steps, self.config.start_separation_m)
@@ -166,6 +195,8 @@ class World:
         self.corners_m[index] = self._here(corners)
         self._inner_m = inner_radius(self.corners_m)
         self.itinerary.restart(index, Itinerary.of(start, self.device))
+        if start.winds_mps is not None or self._winds_mps is not None:
+            self._blow(index, start)
         fresh = self.traffic.clone()
         if (fresh.is_hovering is None) != (traffic.is_hovering is None):
             for each in (fresh, traffic):
@@ -177,6 +208,7 @@ class World:
                 getattr(fresh, name)[index] = self._here(tensor)
         self.traffic = fresh
         self.steps = self.steps.index_fill(0, index, 0)
+        self._feel_wind()
         for slot, episode in zip(slots, episodes, strict=True):
             self.episodes[slot] = episode
         self.look_around()
@@ -204,7 +236,9 @@ class World:
         self.traffic, self.corners_m, self.steps = traffic.map(self._here), self._here(corners_m), self._here(steps)
         self.after = self.traffic
         self._inner_m, self.episodes = inner_radius(self.corners_m), list(episodes)
-        self.itinerary = Itinerary.of(self._start(episodes), self.device)
+        start = self._start(episodes)
+        self.itinerary = Itinerary.of(start, self.device)
+        self._winds_mps = None if start.winds_mps is None else self._here(start.winds_mps)
         if leg is not None:
             self.itinerary.leg = self._here(leg)
         if entry_steps is not None:
@@ -223,5 +257,6 @@ class World:
         self.corners_m, self._inner_m = self.corners_m[slots], self._inner_m[slots]
         self.steps = self.steps[slots]
         self.itinerary.keep(slots)
+        self._winds_mps = None if self._winds_mps is None else self._winds_mps[slots]
         self.episodes = [self.episodes[slot] for slot in slots.tolist()]
         self.simulator.keep(slots)

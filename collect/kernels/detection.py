@@ -23,13 +23,14 @@ _SLACK = 1.0 + 1e-9  # rounding must not put a neighbour two cells away
 @inner
 def reach_of(air: np.ndarray, count: int, physics: Physics, rules: Rules) -> float:
     """Return the distance beyond which no pair can matter to detection or to the teacher, m."""
-    fastest = 0.0
+    fastest, most, scale = 0.0, 0.0, 0.0
     for a in range(count):
-        fastest = max(fastest, air[a]["speed_mps"])
-    zone = max(physics.protected_zone_m, rules.zone_m)
+        fastest, most = max(fastest, air[a]["speed_mps"]), max(most, air[a]["max_speed_mps"])
+        scale = max(scale, air[a]["zone_scale"])
+    zone = max(physics.protected_zone_m, rules.zone_m) * scale
     reach = zone + max(physics.lookahead_s, rules.lookahead_s) * 2.0 * fastest
     if rules.kind == RVO:  # v = v_i + v_j - 2 v', and v' may be as fast as any aircraft
-        reach = max(reach, rules.zone_m + rules.lookahead_s * 2.0 * (fastest + physics.max_speed_mps))
+        reach = max(reach, rules.zone_m * scale + rules.lookahead_s * 2.0 * (fastest + most))
     return reach * _SLACK
 
 
@@ -70,6 +71,7 @@ def sort_into_cells(
         near[place]["east_m"], near[place]["north_m"] = air[a]["east_m"], air[a]["north_m"]
         near[place]["velocity_east_mps"] = air[a]["velocity_east_mps"]
         near[place]["velocity_north_mps"] = air[a]["velocity_north_mps"]
+        near[place]["zone_scale"] = air[a]["zone_scale"]
     for c in range(size):
         start[c] = start[c + 1]
     start[size] = count
@@ -132,11 +134,12 @@ def bits_of(
     distance2: float,
     velocity_east: float,
     velocity_north: float,
+    scale: float,
     physics: Physics,
     rules: Rules,
 ) -> int:
-    """Return for whom a pair is in conflict: `TEACHERS`, `WORLDS`, both or nobody (0)."""
-    widest = max(physics.protected_zone_m, rules.zone_m)
+    """Return for whom a pair with a zone on that scale is in conflict: `TEACHERS`, `WORLDS`, both, nobody (0)."""
+    widest = max(physics.protected_zone_m, rules.zone_m) * scale
     widest2 = widest * widest
     longest_s = max(physics.lookahead_s, rules.lookahead_s)
     approach = east * velocity_east + north * velocity_north
@@ -149,9 +152,9 @@ def bits_of(
     if not ((distance2 < widest2) | is_closing):
         return 0
     bits = 0
-    if in_conflict(distance2, approach, cross, speed2, rules.zone_m, rules.lookahead_s):
+    if in_conflict(distance2, approach, cross, speed2, rules.zone_m * scale, rules.lookahead_s):
         bits += TEACHERS
-    if in_conflict(distance2, approach, cross, speed2, physics.protected_zone_m, physics.lookahead_s):
+    if in_conflict(distance2, approach, cross, speed2, physics.protected_zone_m * scale, physics.lookahead_s):
         bits += WORLDS
     return bits
 
@@ -202,7 +205,8 @@ def find(
                 near[place]["nearest2_m2"] = min(near[place]["nearest2_m2"], distance2)
                 velocity_east = near[place]["velocity_east_mps"] - own_velocity_east
                 velocity_north = near[place]["velocity_north_mps"] - own_velocity_north
-                bits = bits_of(east, north, distance2, velocity_east, velocity_north, physics, rules)
+                scale = max(own["zone_scale"], near[place]["zone_scale"])
+                bits = bits_of(east, north, distance2, velocity_east, velocity_north, scale, physics, rules)
                 if bits and b > a:
                     insert(pairs, first, used, a, b, bits)
                     used += 1

@@ -12,11 +12,11 @@ import numpy as np
 
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ..arithmetic.compiling import entry, inner
-from ..arithmetic.elementary import clip, single
+from ..arithmetic.elementary import clip, length, single
 from ..arithmetic.noise import normal_pair
 from ..teachers.rules import Rules
 from .detection import WORLDS, distance_of, find, reach_of, sort_into_cells, wider
-from .motion import advance, flown_m, inner_radius, is_in_any, look, outcome_of
+from .motion import advance, advance_in_wind, flown_m, inner_radius, is_in_any, look, outcome_of
 from .resolution import advise
 from .rewards import PER_INTRUDER, nearest_part, own_part
 from .routes import enter, head_for, make_progress, waiting
@@ -35,6 +35,8 @@ FIGURES = np.dtype(
             "at_waypoint",
             "left_sector",
             "time_limit",
+            "progress_s",
+            "straight_s",
             "stalled",
             "no_fly_steps",
         )
@@ -79,12 +81,14 @@ class Way(NamedTuple):
         legs: (N,).
         corners: (C, 2) of the sector.
         inner_m: Radius of the largest disc around the origin that fits into it.
+        winds: (T + 1, 2), or (0, 2).
     """
 
     routes: np.ndarray
     legs: np.ndarray
     corners: np.ndarray
     inner_m: float
+    winds: np.ndarray
 
 
 class Noise(NamedTuple):
@@ -136,7 +140,8 @@ def fly(
     while episode < episodes and work > 0:
         corners, no_fly = starts.corners[episode], starts.no_fly[episode]
         noise = Noise(deviation, int(keys[episode, 0]), int(keys[episode, 1]))
-        way = Way(starts.routes[episode], starts.legs[episode], corners, inner_radius(corners))
+        inner_m, winds = inner_radius(corners), starts.winds[episode]
+        way = Way(starts.routes[episode], starts.legs[episode], corners, inner_m, winds)
         while work > 0:
             work -= count + 1
             if step <= starts.last_entry[episode] and step < physics.max_steps:
@@ -221,7 +226,7 @@ def fly_step(
         if is_recording:
             write_row(air, a, episode, step, turn, change, rows)
         if air[a]["hovers"]:
-            outcome = stay(air, a, change, physics)
+            outcome = stay(air, a, change, physics, step + 1, way.winds)
         else:
             outcome = fly_slot(air, a, turn, change, step, way, physics, figures)
         if is_recording:
@@ -254,9 +259,12 @@ def in_no_fly(air: np.ndarray, count: int, no_fly: np.ndarray) -> float:
 
 
 @inner
-def stay(air: np.ndarray, a: int, change: float, physics: Physics) -> int:
-    """Let slot `a` hover on, and return what becomes of it."""
-    advance(air, a, 0.0, change, physics)
+def stay(air: np.ndarray, a: int, change: float, physics: Physics, step: int, winds: np.ndarray) -> int:
+    """Let slot `a` hover on, and return what becomes of it; in wind it keeps its place, whatever it takes."""
+    if len(winds):
+        air[a]["wind_east_mps"], air[a]["wind_north_mps"] = winds[step, 0], winds[step, 1]
+    else:
+        advance(air, a, 0.0, change, physics)
     look(air, a)
     air[a]["reward"] = 0.0
     return FLYING
@@ -284,16 +292,28 @@ def fly_slot(
     figures: np.ndarray,
 ) -> int:
     """Fly slot `a` for a step, add it to the episode's figures, and return what became of it."""
-    to_go_m, speed_mps = air[a]["to_go_m"], air[a]["speed_mps"]
-    advance(air, a, turn, change, physics)
+    to_go_m, speed_mps, east_m, north_m = (
+        air[a]["to_go_m"],
+        air[a]["speed_mps"],
+        air[a]["east_m"],
+        air[a]["north_m"],
+    )
+    if len(way.winds):
+        wind_east, wind_north = way.winds[step + 1, 0], way.winds[step + 1, 1]
+        advance_in_wind(air, a, turn, change, physics, wind_east, wind_north)
+        flown = length(air[a]["east_m"] - east_m, air[a]["north_m"] - north_m)
+    else:
+        advance(air, a, turn, change, physics)
+        flown = flown_m(speed_mps, air[a]["speed_mps"], air[a]["acceleration_mps2"], physics.step_s)
     look(air, a)
     legs = way.legs[air[a]["number"]]
     is_last = air[a]["leg"] >= legs
     outcome = outcome_of(air, a, step + 1, is_last, way.corners, way.inner_m, physics)
     air[a]["reward"] = own_part(air, a, outcome, to_go_m)
     figures["steps"] += 1.0
-    figures["flown_m"] += flown_m(speed_mps, air[a]["speed_mps"], physics)
+    figures["flown_m"] += flown
     figures["progress_m"] += to_go_m - air[a]["to_go_m"]
+    figures["progress_s"] += (to_go_m - air[a]["to_go_m"]) / air[a]["cruise_mps"]
     figures["effort"] += 0.5 * (abs(turn) + abs(change))
     figures["at_waypoint"] += outcome == WAYPOINT
     figures["left_sector"] += outcome == LEFT_SECTOR
@@ -318,7 +338,8 @@ def see(
             east, north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
             seen[count]["episode"], seen[count]["step"] = episode, step
             seen[count]["own"], seen[count]["intruder"] = air[a]["number"], air[b]["number"]
-            seen[count]["distance2_m2"] = east * east + north * north
+            scale = max(air[a]["zone_scale"], air[b]["zone_scale"])  # in units of the world's R
+            seen[count]["distance2_m2"] = (east * east + north * north) / (scale * scale)
             count += 1
     return count
 
@@ -350,7 +371,7 @@ def finish_rewards(
     for k in range(used):
         if pairs[k]["bits"] & WORLDS:
             a, b = pairs[k]["own"], pairs[k]["intruder"]
-            if distance_of(air, a, b) < physics.protected_zone_m:
+            if distance_of(air, a, b) < physics.protected_zone_m * max(air[a]["zone_scale"], air[b]["zone_scale"]):
                 air[a]["reward"] += PER_INTRUDER
                 air[b]["reward"] += PER_INTRUDER
     for a in range(count):

@@ -13,12 +13,25 @@ from .traffic import Physics
 @inner
 def look(air: np.ndarray, a: int) -> None:
     """Derive from the state of slot `a` what does not depend on others."""
-    air[a]["sine"], air[a]["cosine"] = sine_cosine(air[a]["track_rad"])
-    air[a]["velocity_east_mps"] = air[a]["speed_mps"] * air[a]["sine"]
-    air[a]["velocity_north_mps"] = air[a]["speed_mps"] * air[a]["cosine"]
+    sine, cosine = sine_cosine(air[a]["track_rad"])
+    air[a]["velocity_east_mps"] = air[a]["speed_mps"] * sine
+    air[a]["velocity_north_mps"] = air[a]["speed_mps"] * cosine
+    air[a]["sine"], air[a]["cosine"] = sine, cosine
+    air[a]["heading_rad"], air[a]["airspeed_mps"] = air[a]["track_rad"], air[a]["speed_mps"]
+    if air[a]["wind_east_mps"] != 0.0 or air[a]["wind_north_mps"] != 0.0:
+        through_air(air, a)
     east, north = air[a]["waypoint_east_m"] - air[a]["east_m"], air[a]["waypoint_north_m"] - air[a]["north_m"]
     air[a]["bearing_rad"] = arctangent(east, north)
     air[a]["to_go_m"] = length(east, north)
+
+
+@inner
+def through_air(air: np.ndarray, a: int) -> None:
+    """Derive the heading and airspeed of slot `a` from its velocity over ground and the wind."""
+    east = air[a]["velocity_east_mps"] - air[a]["wind_east_mps"]
+    north = air[a]["velocity_north_mps"] - air[a]["wind_north_mps"]
+    air[a]["heading_rad"], air[a]["airspeed_mps"] = arctangent(east, north), length(east, north)
+    air[a]["sine"], air[a]["cosine"] = sine_cosine(air[a]["heading_rad"])
 
 
 @inner
@@ -32,14 +45,15 @@ def advance(air: np.ndarray, a: int, turn: float, speed_change: float, physics: 
         speed_change: In action units, in [-1, 1].
         physics: The world.
     """
-    speed = air[a]["speed_mps"]
-    target = clip(speed + speed_change * physics.speed_change_mps, physics.min_speed_mps, physics.max_speed_mps)
-    most = physics.acceleration_mps2 * physics.step_s
+    speed, acceleration = air[a]["airspeed_mps"], air[a]["acceleration_mps2"]
+    target = clip(speed + speed_change * physics.speed_change_mps, air[a]["min_speed_mps"], air[a]["max_speed_mps"])
+    most = acceleration * physics.step_s
     change = clip(target - speed, -most, most)
     new_speed = speed + change
-    turned, turn_s = _turn(turn * physics.turn_rad, speed, new_speed, change, physics)
-    in_turn = _distance(turn_s, speed, new_speed, change, physics)
-    rest = _distance(physics.step_s, speed, new_speed, change, physics) - in_turn
+    pull = air[a]["pull_mps2"]
+    turned, turn_s = _turn(turn * physics.turn_rad, speed, new_speed, change, acceleration, pull, physics.step_s)
+    in_turn = _distance(turn_s, speed, new_speed, change, acceleration)
+    rest = _distance(physics.step_s, speed, new_speed, change, acceleration) - in_turn
     sine, cosine = sine_cosine(0.5 * turned)
     chord = in_turn * (2.0 + cosine) / 3.0
     # sin and cos of (track + half) and of (track + turn)
@@ -48,35 +62,60 @@ def advance(air: np.ndarray, a: int, turn: float, speed_change: float, physics: 
     full_east, full_north = half_east * cosine + half_north * sine, half_north * cosine - half_east * sine
     air[a]["east_m"] = single(air[a]["east_m"] + (chord * half_east + rest * full_east))
     air[a]["north_m"] = single(air[a]["north_m"] + (chord * half_north + rest * full_north))
-    air[a]["track_rad"] = single(wrap(air[a]["track_rad"] + turned))
+    air[a]["track_rad"] = single(wrap(air[a]["heading_rad"] + turned))
     air[a]["speed_mps"] = single(new_speed)
 
 
 @inner
-def _distance(time_s: float, speed: float, new_speed: float, change: float, physics: Physics) -> float:
+def advance_in_wind(
+    air: np.ndarray, a: int, turn: float, speed_change: float, physics: Physics, east_mps: float, north_mps: float
+) -> None:
+    """Fly slot `a` for one decision step as `advance`, after which the wind is that towards east and north."""
+    drift_east, drift_north = air[a]["wind_east_mps"] * physics.step_s, air[a]["wind_north_mps"] * physics.step_s
+    advance(air, a, turn, speed_change, physics)
+    air[a]["east_m"], air[a]["north_m"] = (
+        single(air[a]["east_m"] + drift_east),
+        single(air[a]["north_m"] + drift_north),
+    )
+    sine, cosine = sine_cosine(air[a]["track_rad"])  # of the heading, until here
+    east, north = air[a]["speed_mps"] * sine + east_mps, air[a]["speed_mps"] * cosine + north_mps
+    air[a]["track_rad"], air[a]["speed_mps"] = single(arctangent(east, north)), single(length(east, north))
+    air[a]["wind_east_mps"], air[a]["wind_north_mps"] = east_mps, north_mps
+
+
+@inner
+def _distance(time_s: float, speed: float, new_speed: float, change: float, acceleration_mps2: float) -> float:
     """Return the distance flown in the first `time_s` of the step, accelerating first, then at `new_speed`."""
-    accelerating_s = min(abs(change) / physics.acceleration_mps2, time_s)
-    gained = 0.5 * physics.acceleration_mps2 * accelerating_s * accelerating_s
+    accelerating_s = min(abs(change) / acceleration_mps2, time_s)
+    gained = 0.5 * acceleration_mps2 * accelerating_s * accelerating_s
     return speed * accelerating_s + (gained if change > 0.0 else -gained) + new_speed * (time_s - accelerating_s)
 
 
 @inner
-def _turn(wanted: float, speed: float, new_speed: float, change: float, physics: Physics) -> tuple[float, float]:
+def _turn(
+    wanted: float,
+    speed: float,
+    new_speed: float,
+    change: float,
+    acceleration_mps2: float,
+    pull_mps2: float,
+    step_s: float,
+) -> tuple[float, float]:
     """Return the turn made (rad) and the time it takes (s), at a turn rate of g tan(bank) / speed."""
     slow, fast = max(speed, 0.01), max(new_speed, 0.01)
-    accelerating = abs(change) / physics.acceleration_mps2 / physics.step_s
+    accelerating = abs(change) / acceleration_mps2 / step_s
     while_accelerating = (1.0 / slow + 8.0 / (slow + fast) + 1.0 / fast) / 6.0
-    rate = physics.pull_mps2 * (accelerating * while_accelerating + (1.0 - accelerating) / fast)
-    most = rate * physics.step_s
+    rate = pull_mps2 * (accelerating * while_accelerating + (1.0 - accelerating) / fast)
+    most = rate * step_s
     turn = clip(wanted, -most, most)
     return turn, abs(turn) / rate
 
 
 @inner
-def flown_m(before_mps: float, after_mps: float, physics: Physics) -> float:
+def flown_m(before_mps: float, after_mps: float, acceleration_mps2: float, step_s: float) -> float:
     """Return the distance flown in a step; see `airspace.distances.distance_flown`."""
     change = after_mps - before_mps
-    return after_mps * physics.step_s - change * abs(change) / (2.0 * physics.acceleration_mps2)
+    return after_mps * step_s - change * abs(change) / (2.0 * acceleration_mps2)
 
 
 @inner

@@ -75,21 +75,39 @@ def advise(
     """
     add_pushes(air, count, rules, pairs, used)
     for a in range(count):
-        track, speed = air[a]["bearing_rad"], physics.cruise_mps
+        track, speed = air[a]["bearing_rad"], air[a]["cruise_mps"]
+        is_windy = air[a]["wind_east_mps"] != 0.0 or air[a]["wind_north_mps"] != 0.0
+        if is_windy:
+            speed = ground_speed(air, a)
         if rules.kind == MVP and air[a]["conflicts"] > 0.0:
             east, north = (
                 air[a]["velocity_east_mps"] + air[a]["advised_turn"],
                 air[a]["velocity_north_mps"] + air[a]["pushed_north"],
             )
-            speed = clip(length(east, north), physics.min_speed_mps, physics.max_speed_mps)
+            speed = clip(length(east, north), air[a]["min_speed_mps"], air[a]["max_speed_mps"])
             track = arctangent(east, north)
             if east == 0.0 and north == 0.0:
                 speed = 0.0
         elif rules.kind == RVO:
             track, speed = _reciprocal(a, air, physics, rules, grid, start, near, around)
-        turn = wrap(track - air[a]["track_rad"]) if speed > 0.0 else 0.0
+        if is_windy:
+            sine, cosine = sine_cosine(track)
+            east, north = speed * sine - air[a]["wind_east_mps"], speed * cosine - air[a]["wind_north_mps"]
+            track, speed = arctangent(east, north), length(east, north)
+        turn = wrap(track - air[a]["heading_rad"]) if speed > 0.0 else 0.0
+        change = speed - air[a]["airspeed_mps"]
         air[a]["advised_turn"] = single(clip(turn / physics.turn_rad, -1.0, 1.0))
-        air[a]["advised_speed"] = single(clip((speed - air[a]["speed_mps"]) / physics.speed_change_mps, -1.0, 1.0))
+        air[a]["advised_speed"] = single(clip(change / physics.speed_change_mps, -1.0, 1.0))
+
+
+@inner
+def ground_speed(air: np.ndarray, a: int) -> float:
+    """Return what cruise speed through the air leaves towards the waypoint; see `teachers.registry.to_waypoint`."""
+    sine, cosine = sine_cosine(air[a]["bearing_rad"])
+    along = air[a]["wind_east_mps"] * sine + air[a]["wind_north_mps"] * cosine
+    across = air[a]["wind_east_mps"] * cosine - air[a]["wind_north_mps"] * sine
+    left = air[a]["cruise_mps"] * air[a]["cruise_mps"] - across * across
+    return max(along + sqrt(max(left, 0.0)), 0.0)
 
 
 @inner
@@ -109,7 +127,7 @@ def add_pushes(air: np.ndarray, count: int, rules: Rules, pairs: np.ndarray, use
                 air[b]["north_m"] - air[a]["north_m"],
                 air[b]["velocity_east_mps"] - air[a]["velocity_east_mps"],
                 air[b]["velocity_north_mps"] - air[a]["velocity_north_mps"],
-                rules.zone_m,
+                rules.zone_m * max(air[a]["zone_scale"], air[b]["zone_scale"]),
             )
             air[a]["advised_turn"] += east
             air[a]["pushed_north"] += north
@@ -134,7 +152,9 @@ def _reciprocal(
     around: np.ndarray,
 ) -> tuple[float, float]:
     """Return the track and speed that `rvo` chooses for slot `a`; see `teachers.rvo`."""
-    bearing, cruise = air[a]["bearing_rad"], physics.cruise_mps
+    bearing, cruise = air[a]["bearing_rad"], air[a]["cruise_mps"]
+    if air[a]["wind_east_mps"] != 0.0 or air[a]["wind_north_mps"] != 0.0:
+        cruise = ground_speed(air, a)
     found, row = 0, air[a]["cell"] // grid.columns
     for line in range(max(row - 1, 0), min(row + 1, grid.rows - 1) + 1):
         begin, end = row_of_cells(air, a, line, grid, start)
@@ -148,7 +168,7 @@ def _reciprocal(
     least, track, speed = inf, bearing, cruise
     wanted_east, wanted_north = 0.0, 0.0
     for f in range(len(SPEED_FACTORS)):
-        fast = clip(cruise * SPEED_FACTORS[f], physics.min_speed_mps, physics.max_speed_mps)
+        fast = clip(cruise * SPEED_FACTORS[f], air[a]["min_speed_mps"], air[a]["max_speed_mps"])
         for t in range(TURNS):
             angle = bearing + (1.0 if t % 2 == 1 else -1.0) * ((t + 1) // 2) * (PI / (TURNS - 1))
             sine, cosine = sine_cosine(angle)
@@ -171,9 +191,9 @@ def _first_collision(
 ) -> float:
     """Return when an aircraft would first lose separation from a neighbour, each doing half of the avoiding."""
     soonest = inf
-    zone2 = rules.zone_m * rules.zone_m
     for k in range(found):
         other = around[k]
+        zone_m = rules.zone_m * max(own["zone_scale"], other["zone_scale"])
         v_east = other["velocity_east_mps"] + own["velocity_east_mps"] - 2.0 * east
         v_north = other["velocity_north_mps"] + own["velocity_north_mps"] - 2.0 * north
         d_east, d_north = other["east_m"] - own["east_m"], other["north_m"] - own["north_m"]
@@ -181,7 +201,7 @@ def _first_collision(
         if approach >= 0.0:
             continue
         speed2 = max(v_east * v_east + v_north * v_north, LEAST_SPEED2_M2PS2)
-        beyond = d_east * d_east + d_north * d_north - zone2
+        beyond = d_east * d_east + d_north * d_north - zone_m * zone_m
         discriminant = approach * approach - speed2 * beyond
         if discriminant > 0.0:
             soonest = min(soonest, max((-approach - sqrt(discriminant)) / speed2, 0.0))

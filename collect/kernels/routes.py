@@ -5,7 +5,7 @@ Notation: A aircraft still flying, N at the start, L waypoints after the first.
 
 import numpy as np
 
-from ..airspace.distances import STALL_S
+from ..airspace.distances import STALL_S, STALL_SHARE
 from ..arithmetic.compiling import inner
 from ..arithmetic.elementary import length
 from .motion import look
@@ -36,15 +36,29 @@ def enter(
         air[a]["east_m"], air[a]["north_m"] = state[0, number], state[1, number]
         air[a]["track_rad"], air[a]["speed_mps"] = state[2, number], state[3, number]
         air[a]["has_stalled"] = 0
+        of_type(air, a, starts.types[starts.kinds[episode, number]])
+        air[a]["wind_east_mps"], air[a]["wind_north_mps"] = 0.0, 0.0
+        if len(starts.winds[episode]):
+            air[a]["wind_east_mps"] = starts.winds[episode, step, 0]
+            air[a]["wind_north_mps"] = starts.winds[episode, step, 1]
         head_for(air, a, state[4, number], state[5, number], 0)
         count += 1
         if air[a]["hovers"] == 0:
             way_m = air[a]["to_go_m"] + route_m(
                 state[4:, number], starts.routes[episode, number], starts.legs[episode, number]
             )
-            figures["straight_m"] += max(way_m - physics.waypoint_radius_m, 0.0)
+            straight_m = max(way_m - physics.waypoint_radius_m, 0.0)
+            figures["straight_m"] += straight_m
+            figures["straight_s"] += straight_m / air[a]["cruise_mps"]
             figures["aircraft"] += 1.0
     return count
+
+
+@inner
+def of_type(air: np.ndarray, a: int, numbers: np.ndarray) -> None:
+    """Let slot `a` be of a type, (6,): see `Starts.types`."""
+    air[a]["cruise_mps"], air[a]["min_speed_mps"], air[a]["max_speed_mps"] = numbers[0], numbers[1], numbers[2]
+    air[a]["acceleration_mps2"], air[a]["pull_mps2"], air[a]["zone_scale"] = numbers[3], numbers[4], numbers[5]
 
 
 @inner
@@ -97,7 +111,7 @@ def route_m(waypoint: np.ndarray, route: np.ndarray, legs: int) -> float:
 def make_progress(air: np.ndarray, a: int, physics: Physics) -> float:
     """Note how near slot `a` has come to its waypoint; return 1 once it has stalled; see `flying.progress`."""
     air[a]["since_s"] += physics.step_s
-    if air[a]["to_go_m"] <= air[a]["mark_m"] - physics.stall_m:
+    if air[a]["to_go_m"] <= air[a]["mark_m"] - STALL_SHARE * air[a]["cruise_mps"] * STALL_S:
         air[a]["mark_m"], air[a]["since_s"] = air[a]["to_go_m"], 0.0
     if air[a]["has_stalled"] or air[a]["since_s"] < STALL_S:
         return 0.0

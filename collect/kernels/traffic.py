@@ -8,23 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from ...datasets.traffic.record import COLUMNS
-from ..airspace.distances import stall_m
+from ..airspace.fleet import types_of, zone_scales_of
 from ..airspace.units import GRAVITY_MPS2
 from ..airspace.world_config import WorldConfig
 from ..arithmetic.geometry import directions
 
 
 class Physics(NamedTuple):
-    """A world as numbers; names as in `WorldConfig`.
+    """A world as numbers; names as in `WorldConfig`, `room_m` is the start separation."""
 
-    `pull_mps2` is g tan(bank), `room_m` the start separation; see `distances.stall_m`.
-    """
-
-    cruise_mps: float
-    min_speed_mps: float
-    max_speed_mps: float
-    acceleration_mps2: float
-    pull_mps2: float
     step_s: float
     max_steps: int
     protected_zone_m: float
@@ -33,7 +25,6 @@ class Physics(NamedTuple):
     speed_change_mps: float
     waypoint_radius_m: float
     outside_m: float
-    stall_m: float
     room_m: float
 
 
@@ -48,13 +39,24 @@ AIR = np.dtype(
         ("waypoint_north_m", "f8"),
         ("leg", "i8"),  # how many waypoints lie behind it
         ("hovers", "i8"),  # 1 if it stays where it is, flown by nobody
+        # of its type, as in `fleet.Limits`
+        ("cruise_mps", "f8"),
+        ("min_speed_mps", "f8"),
+        ("max_speed_mps", "f8"),
+        ("acceleration_mps2", "f8"),
+        ("pull_mps2", "f8"),
+        ("zone_scale", "f8"),  # its protected zone in units of the world's
+        ("wind_east_mps", "f8"),
+        ("wind_north_mps", "f8"),
         ("mark_m", "f8"),  # distance to go when it last made progress
         ("since_s", "f8"),  # and how long ago that was
         ("has_stalled", "i8"),
         # derived from the state by `motion.look`
         ("velocity_east_mps", "f8"),
         ("velocity_north_mps", "f8"),
-        ("sine", "f8"),  # of the track
+        ("heading_rad", "f8"),  # without wind the track
+        ("airspeed_mps", "f8"),
+        ("sine", "f8"),  # of the heading
         ("cosine", "f8"),
         ("bearing_rad", "f8"),  # to the waypoint
         ("to_go_m", "f8"),
@@ -92,6 +94,7 @@ NEAR = np.dtype(
         ("north_m", "f8"),
         ("velocity_east_mps", "f8"),
         ("velocity_north_mps", "f8"),
+        ("zone_scale", "f8"),
         ("nearest2_m2", "f8"),
     ]
 )
@@ -112,6 +115,10 @@ class Starts(NamedTuple):
         legs: (E, N) int64, how many waypoints each has after its first.
         corners: (E, C, 2) float64, the sectors.
         no_fly: (E, Z, C, 2) float64; where there are fewer, polygons whose corners are all in one place.
+        kinds: (E, N) int64, the type of each.
+        types: (K, 6) float64, of each type its cruise speed, lowest and highest speed, acceleration, g tan(bank),
+            and its protected zone in units of the world's.
+        winds: (E, T + 1, 2) float64, towards east and north before each step; (E, 0, 2) where there is none.
     """
 
     states: np.ndarray
@@ -124,6 +131,9 @@ class Starts(NamedTuple):
     legs: np.ndarray
     corners: np.ndarray
     no_fly: np.ndarray
+    kinds: np.ndarray
+    types: np.ndarray
+    winds: np.ndarray
 
 
 class Grid(NamedTuple):
@@ -136,13 +146,7 @@ class Grid(NamedTuple):
 
 def physics_of(config: WorldConfig) -> Physics:
     """Return a world as numbers."""
-    cosine, sine = directions(np.array([config.bank_rad]))[0]
     return Physics(
-        float(config.cruise_mps),
-        float(config.min_speed_mps),
-        float(config.max_speed_mps),
-        float(config.acceleration_mps2),
-        float(GRAVITY_MPS2 * (sine / cosine)),
         float(config.step_s),
         config.max_steps,
         float(config.protected_zone_m),
@@ -151,6 +155,16 @@ def physics_of(config: WorldConfig) -> Physics:
         float(config.speed_change_mps),
         float(config.waypoint_radius_m),
         float(config.outside_m),
-        stall_m(config),
         float(config.start_separation_m),
     )
+
+
+def types_as_rows(config: WorldConfig) -> np.ndarray:
+    """Return what each type of a world can do, as `Starts.types`."""
+    rows = []
+    for each, scale in zip(types_of(config), zone_scales_of(config)):
+        cosine, sine = directions(np.array([each.bank_rad]))[0]
+        pull_mps2 = float(GRAVITY_MPS2 * (sine / cosine))
+        speeds = (each.cruise_mps, each.min_speed_mps, each.max_speed_mps)
+        rows.append((*speeds, each.acceleration_mps2, pull_mps2, scale))
+    return np.array(rows, np.float64)

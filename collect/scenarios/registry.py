@@ -5,6 +5,7 @@ and episode give the same layout in every run, batch and worker.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ import numpy as np
 from ...datasets import spec
 from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
+from ..airspace.aircraft_types import members_of
 from ..airspace.world_config import EMBEDDED, WorldConfig
 from . import mixture
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
 
-LAYOUT_STREAM, NOISE_STREAM = 0, 1
-"""The independent random streams of an episode: its layout, the pilot's noise."""
+LAYOUT_STREAM, NOISE_STREAM, WIND_STREAM, FLEET_STREAM = range(4)
+"""The independent random streams of an episode: its layout, the pilot's noise, gusts, the types of its aircraft."""
 REFERENCE = WorldConfig()
+_MOST_STEPS = 32_000
 
 
 Scenario = Callable[..., Layout]
@@ -67,36 +70,56 @@ def count_of(text: str) -> int | None:
     return len(scenario_files.read_all(text)) if is_file(text) else None
 
 
-def world_for(scenario: str, aircraft: int | None = None, simulator: str = EMBEDDED) -> WorldConfig:
-    """Return the reference world for a scenario as named on the command line.
+def world_for(
+    scenario: str, aircraft: int | None = None, simulator: str = EMBEDDED, base: WorldConfig = REFERENCE
+) -> WorldConfig:
+    """Return the world for a scenario as named on the command line; all else is as in `base`.
 
     For files, their content becomes part of the scenario's name, the number of aircraft is that of the largest
-    file, and the time limit grows with the distance: three times the longest straight line at cruise speed.
+    file, and the time limit grows with the distance: three times the longest route at cruise speed, after entry.
 
     Raises:
         ConfigurationError: A number of aircraft that is not the file's, or a scenario that cannot be flown.
     """
     if not is_file(scenario):
-        count = REFERENCE.aircraft if aircraft is None else aircraft
-        return WorldConfig(aircraft=count, scenario=scenario, simulator=simulator)
+        count = base.aircraft if aircraft is None else aircraft
+        return replace(base, aircraft=count, scenario=scenario, simulator=simulator)
     layouts = [each.layout for each in scenario_files.read_all(scenario)]
     most = max(len(layout.position_m) for layout in layouts)
     if aircraft not in (None, most):
         raise ConfigurationError(
             f"scenario '{scenario}' has {most} aircraft, got --aircraft {aircraft}. Leave --aircraft out."
         )
-    ways = [each.waypoint_m - each.position_m for each in layouts]
-    longest_m = max(float(np.sqrt((way * way).sum(1)).max()) for way in ways)
-    steps = int(3 * longest_m / REFERENCE.cruise_mps / REFERENCE.step_s) + 1
-    world = WorldConfig(
+    steps = max(_steps_of(layout, base) for layout in layouts)
+    entries = [layout.entry_s for layout in layouts if layout.entry_s is not None]
+    if any(float(entry_s.max()) >= _MOST_STEPS * base.step_s for entry_s in entries):
+        raise ConfigurationError(
+            f"scenario '{scenario}': expected all aircraft to enter within {_MOST_STEPS * base.step_s:,g} s of the "
+            "first, as long as an episode can be. Split the file."
+        )
+    world = replace(
+        base,
         aircraft=most,
         scenario=typed(scenario),
         simulator=simulator,
-        max_steps=min(max(steps, REFERENCE.max_steps), 32_000),
+        max_steps=min(max(steps, base.max_steps), _MOST_STEPS),
     )
     for number in range(len(layouts)):
         lay_out(world, 0, number)  # so that an error comes at once
     return world
+
+
+def _steps_of(layout: Layout, world: WorldConfig) -> int:
+    """Return the steps an episode needs: for each aircraft, from its entry, three times its route at cruise."""
+    count = len(layout.position_m)
+    routes = layout.routes_m or (np.zeros((0, 2)),) * count
+    entries = np.zeros(count) if layout.entry_s is None else layout.entry_s
+    needed_s = 0.0
+    for start, first, route, entry_s in zip(layout.position_m, layout.waypoint_m, routes, entries, strict=True):
+        legs = np.diff(np.concatenate((start[None], first[None], route)), axis=0)
+        way_m = float(np.sqrt((legs * legs).sum(1)).sum())
+        needed_s = max(needed_s, float(entry_s) + 3 * way_m / world.cruise_mps)
+    return int(needed_s / world.step_s) + 1
 
 
 def recorded_world(data: Any, where: object) -> WorldConfig:
@@ -154,6 +177,22 @@ def lay_out(config: WorldConfig, seed: int, episode: int) -> Layout:
     """
     if is_file(config.scenario):
         return scenario_files.layout_of(config, episode)
+    return _of_fleet(_generated(config, seed, episode), config, seed, episode)
+
+
+def _of_fleet(layout: Layout, config: WorldConfig, seed: int, episode: int) -> Layout:
+    """Return a layout with the types of its aircraft drawn by their shares, where the world has a fleet."""
+    members = members_of(config.fleet)
+    if not members or layout.kinds is not None:
+        return layout
+    generator = generator_of(seed, episode, FLEET_STREAM)
+    shares = {each.name: each.share for each in members}
+    kinds = tuple(mixture.one_of(generator, shares) for _ in range(len(layout.position_m)))
+    return replace(layout, kinds=kinds)
+
+
+def _generated(config: WorldConfig, seed: int, episode: int) -> Layout:
+    """Return a generated layout."""
     generator, text = generator_of(seed, episode, LAYOUT_STREAM), config.scenario
     if is_mix(text):
         text = mixture.one_of(generator, mixture.shares_of(text, _SCENARIOS))

@@ -6,6 +6,7 @@ Which files they are, whether they have changed, and which of them an episode fl
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,12 +15,15 @@ import numpy as np
 from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.storage import size_of
+from ..airspace.fleet import limits_of_types, number_of
 from ..airspace.units import KNOT_MPS
 from ..airspace.world_config import WorldConfig
 from .layout import Layout
+from .scn.commands import gather
 from .scn_parser import ScenarioFile, read
 
 PREFIX = "file:"
+_ROUNDING_MPS = KNOT_MPS  # 35 kt at a few hundred feet are 18.2 m/s: flown as 18
 _MOST_BYTES = 16 * 2**20  # of all files together; a thousand aircraft take 0.2 MB
 
 
@@ -79,19 +83,36 @@ def layout_of(config: WorldConfig, episode: int) -> Layout:
     """
     scenarios = read_all(config.scenario)
     scenario = scenarios[episode % len(scenarios)]
-    layout, low, high = scenario.layout, config.min_speed_mps, config.max_speed_mps
+    layout = scenario.layout
     count = len(layout.position_m)
     if count > config.aircraft:
         raise ConfigurationError(f"{scenario.path} has {count} aircraft, more than the world's {config.aircraft}.")
-    speeds = layout.speed_mps if layout.speed_mps is not None else np.array([config.cruise_mps])
-    outside = speeds[(speeds < low) | (speeds > high)]
+    if layout.speed_mps is None:
+        return layout
+    low, high = _speed_limits(config, layout)
+    speeds = layout.speed_mps
+    outside = np.flatnonzero((speeds < low - _ROUNDING_MPS) | (speeds > high + _ROUNDING_MPS))
     if len(outside):
+        first = outside[0]
         raise ConfigurationError(
-            f"{scenario.path}: {len(outside)} of {count} aircraft start at speeds such as {outside[0]:.0f} m/s "
-            f"({outside[0] / KNOT_MPS:.0f} kt); expected {low:g} to {high:g} m/s, what an M600 can fly. "
+            f"{scenario.path}: {len(outside)} of {count} aircraft start at speeds such as {speeds[first]:.0f} m/s "
+            f"({speeds[first] / KNOT_MPS:.0f} kt); expected {low[first]:g} to {high[first]:g} m/s "
+            f"({low[first] / KNOT_MPS:.0f} to {high[first] / KNOT_MPS:.0f} kt), what the world's aircraft can fly. "
             "Fly scenarios of other aircraft in BlueSky itself."
         )
-    return layout
+    return replace(layout, speed_mps=np.clip(speeds, low, high))
+
+
+def _speed_limits(config: WorldConfig, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest speed of each aircraft, (n,) m/s: of its type where there is a fleet."""
+    count = len(layout.position_m)
+    names = layout.kinds if config.fleet and layout.kinds is not None else ()
+    rows = [number_of(config, name) for name in names] or [0] * count
+    limits = limits_of_types(config)
+    low = np.array([limits[row].min_speed_mps for row in rows])
+    if layout.hovers is not None:
+        low = np.where(layout.hovers, 0.0, low)
+    return low, np.array([limits[row].max_speed_mps for row in rows])
 
 
 def _files(path: Path) -> tuple[tuple[Path, ...], str]:
@@ -109,7 +130,10 @@ def _files(path: Path) -> tuple[tuple[Path, ...], str]:
     _check_files(path, found)
     digest = hashlib.sha256()
     for each in found:
-        digest.update(each.name.encode() + b"\0" + each.read_bytes() + b"\0")
+        contents = gather(each)
+        _check_files(path, contents)
+        for called, data in contents.items():  # the file itself comes first, then those it calls
+            digest.update(called.name.encode() + b"\0" + data + b"\0")
     return found, digest.hexdigest()[:12]
 
 

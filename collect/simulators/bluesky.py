@@ -17,11 +17,12 @@ from torch import Tensor
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.state import Traffic, wrap_angle
+from ..airspace.fleet import fastest_mps, limits_of, types_of
 from ..airspace.geodesy import EARTH_RADIUS_M
 from ..airspace.units import NAUTICAL_MILE_M
 from ..airspace.world_config import WorldConfig
 from .bluesky_process import quietly, start_bluesky
-from .simulator import Resolution
+from .simulator import Resolution, Wind
 
 AIRCRAFT_TYPE = "M600"
 _METRES_PER_DEGREE = np.pi * EARTH_RADIUS_M / 180.0
@@ -36,7 +37,7 @@ class BlueSkySimulator:
     """Flies one world's batch in this process's BlueSky.
 
     Args:
-        config: The world; its limits have to be those of BlueSky's M600.
+        config: The world; its limits have to be those of BlueSky's M600, or of its fleet within BlueSky's own.
         simdt_s: BlueSky's own time step.
 
     Raises:
@@ -56,8 +57,14 @@ class BlueSkySimulator:
         self._bluesky = start_bluesky()
 
     def lay_out(self, traffic: Traffic) -> None:
-        """Start with (B, N) traffic."""
+        """Start with (B, N) traffic.
+
+        Raises:
+            ConfigurationError: There is wind.
+        """
         global _turn
+        if traffic.wind_east_mps is not None:
+            raise ConfigurationError("simulator 'bluesky' flies without wind here. Use the embedded simulator.")
         self._turn = _turn = next(_turns)
         bluesky = self._bluesky
         with quietly():
@@ -76,7 +83,7 @@ class BlueSkySimulator:
     def _origins(self, traffic: Traffic, count: int) -> np.ndarray:
         """Return the longitude of each episode's centre, (B,) degrees, far from the others'."""
         reach_m = torch.stack((traffic.east_m, traffic.waypoint_east_m)).abs().max().item() if count else 0.0
-        reach_m += self.config.outside_m + self.config.max_speed_mps * self.config.lookahead_s
+        reach_m += self.config.outside_m + fastest_mps(self.config) * self.config.lookahead_s
         spacing = max(_LEAST_SPACING_DEG, 3.0 * reach_m / _METRES_PER_DEGREE)
         if spacing * count > 2 * _MOST_DEG:
             raise ConfigurationError(
@@ -98,7 +105,7 @@ class BlueSkySimulator:
         names = [f"A{next(self._callsigns)}" for _ in row]
         self._bluesky.traf.cre(
             names,
-            AIRCRAFT_TYPE,
+            self._types_of(traffic, row, number),
             of(traffic.north_m) / _METRES_PER_DEGREE,
             self._origin_deg[slot] + of(traffic.east_m) / _METRES_PER_DEGREE,
             np.degrees(of(traffic.track_rad)) % 360.0,
@@ -106,6 +113,13 @@ class BlueSkySimulator:
             of(traffic.speed_mps),
         )
         self._slot, self._number = np.append(self._slot, slot), np.append(self._number, number)
+
+    def _types_of(self, traffic: Traffic, row: np.ndarray, number: np.ndarray) -> list[str]:
+        """Return the types, as BlueSky calls them, of aircraft `number` in episode `row`, (M,) each."""
+        if traffic.kind is None:
+            return [AIRCRAFT_TYPE] * len(row)
+        names = [each.blue_sky for each in types_of(self.config)]
+        return [names[kind] for kind in traffic.kind.cpu().numpy()[row, number]]
 
     def enter(self, traffic: Traffic, who: Tensor) -> None:
         """Create the aircraft that have just entered, (B, N) bool."""
@@ -119,7 +133,7 @@ class BlueSkySimulator:
             self._bluesky.traf.delete(np.flatnonzero(is_gone))
             self._slot, self._number = self._slot[~is_gone], self._number[~is_gone]
 
-    def advance(self, before: Traffic, action: Tensor) -> Traffic:
+    def advance(self, before: Traffic, action: Tensor, wind: Wind | None = None) -> Traffic:
         """Fly one decision step; ended aircraft are deleted from BlueSky first."""
         self._check_turn()
         self._remove(~before.is_flying.cpu().numpy()[self._slot, self._number])
@@ -134,7 +148,7 @@ class BlueSkySimulator:
             for _ in range(self._steps):
                 self._bluesky.sim.step()
         if not self._is_checked:  # BlueSky reads its limits in the first step
-            self._check_limits()
+            self._check_limits(before)
             self._is_checked = True
         if self._resolution is not None:
             self._flown = self._resolved(before)
@@ -154,7 +168,8 @@ class BlueSkySimulator:
         config, action = self.config, action.double().clamp(-1.0, 1.0)
         track = before.track_rad.double() + action[..., 0] * config.turn_rad
         speed = before.speed_mps.double() + action[..., 1] * config.speed_change_mps
-        speed = speed.clamp(config.min_speed_mps, config.max_speed_mps)
+        limits = limits_of(config, before)
+        speed = torch.clamp(speed, limits.min_speed_mps, limits.max_speed_mps)  # type: ignore[arg-type]
         heading, speeds = (each.cpu().numpy()[self._slot, self._number] for each in (track, speed))
         return np.degrees(heading) % 360.0, speeds
 
@@ -223,9 +238,12 @@ class BlueSkySimulator:
                 "Fly them one after the other, or in two processes."
             )
 
-    def _check_limits(self) -> None:
-        """Raise unless the world's limits are those of the aircraft that BlueSky flies."""
+    def _check_limits(self, before: Traffic) -> None:
+        """Raise unless the world's limits are those of the aircraft that BlueSky flies; of a fleet, within them."""
         traf, config = self._bluesky.traf, self.config
+        if before.kind is not None:
+            self._check_fleet(before.kind.cpu().numpy()[self._slot, self._number])
+            return
         for name, ours, theirs in (
             ("max_speed_mps", config.max_speed_mps, traf.perf.vmax[0]),
             ("acceleration_mps2", config.acceleration_mps2, traf.perf.axmax[0]),
@@ -236,3 +254,18 @@ class BlueSkySimulator:
                     f"simulator 'bluesky' flies its {AIRCRAFT_TYPE}: expected {name} {theirs:g}, got {ours:g}. "
                     "Use the embedded simulator for other aircraft."
                 )
+
+    def _check_fleet(self, kinds: np.ndarray) -> None:
+        """Raise unless each type (M,) keeps within the speeds, and has the acceleration and bank, of BlueSky's."""
+        traf, types = self._bluesky.traf, types_of(self.config)
+        for place, kind in enumerate(kinds):
+            own, fastest = types[kind], traf.perf.vmax[place]
+            theirs = (traf.perf.axmax[place], traf.ap.bankdef[place])
+            if own.max_speed_mps <= fastest and np.allclose((own.acceleration_mps2, own.bank_rad), theirs):
+                continue
+            raise ConfigurationError(
+                f"simulator 'bluesky' flies its {own.blue_sky} for a type of the fleet: expected at most "
+                f"{fastest:g} m/s, {theirs[0]:g} m/s2 and {np.degrees(theirs[1]):g} degrees of bank, got "
+                f"{own.max_speed_mps:g}, {own.acceleration_mps2:g} and {np.degrees(own.bank_rad):g}. Use the "
+                "embedded simulator for other aircraft."
+            )

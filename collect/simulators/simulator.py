@@ -14,6 +14,9 @@ from ...datasets.traffic.state import Traffic
 from ..airspace.dynamics import advance
 from ..airspace.world_config import WorldConfig
 
+Wind = tuple[Tensor, Tensor]
+"""Towards east and north, each (B, N) m/s."""
+
 
 @dataclass(frozen=True)
 class Resolution:
@@ -36,7 +39,7 @@ class Simulator(Protocol):
     def lay_out(self, traffic: Traffic) -> None:
         """Start with (B, N) traffic."""
 
-    def advance(self, before: Traffic, action: Tensor) -> Traffic:
+    def advance(self, before: Traffic, action: Tensor, wind: Wind | None = None) -> Traffic:
         """Return the traffic after a decision step; arguments as for `dynamics.advance`."""
 
     def flown(self, action: Tensor) -> Tensor:
@@ -68,9 +71,9 @@ class Embedded:
     def lay_out(self, traffic: Traffic) -> None:
         """Do nothing."""
 
-    def advance(self, before: Traffic, action: Tensor) -> Traffic:
+    def advance(self, before: Traffic, action: Tensor, wind: Wind | None = None) -> Traffic:
         """Fly one decision step."""
-        return advance(before, action, self.config)
+        return advance(before, action, self.config, wind)
 
     def flown(self, action: Tensor) -> Tensor:
         """Return the action."""

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import Conflicts, find
+from ..airspace.fleet import limits_of
 from ..airspace.neighbours import Sight, pairs_around
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
@@ -50,7 +51,8 @@ class MVP:
         ):
             velocity.view(-1).index_add_(0, flat, change)
         length = torch.hypot(resolved_east, resolved_north)
-        capped = length.clamp(self.config.min_speed_mps, self.config.max_speed_mps)
+        limits = limits_of(self.config, state)
+        capped = torch.clamp(length, limits.min_speed_mps, limits.max_speed_mps)  # type: ignore[arg-type]
         factor = capped / length.clamp_min(1e-9)
         in_conflict = torch.zeros_like(state.is_flying)
         in_conflict.view(-1)[flat] = True
@@ -67,7 +69,7 @@ def mvp_push(conflicts: Conflicts, protected_zone_m: float) -> tuple[Tensor, Ten
     real dcpa here, also where c became 10 m long);
     dv = -push/(|tcpa| |c|) c, with cos(asin a - asin b) = ab + sqrt((1 - a^2)(1 - b^2)).
     """
-    zone = protected_zone_m
+    zone = conflicts.zone_m(protected_zone_m)
     distance = conflicts.distance_m.clamp_min(LEAST_DISTANCE_M)
     dcpa = conflicts.dcpa_m
     intrusion = zone - dcpa

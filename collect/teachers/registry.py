@@ -19,6 +19,8 @@ from ...datasets import spec
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.state import Traffic, wrap_angle
 from ..airspace.conflicts import Conflicts
+from ..airspace.dynamics import through_air
+from ..airspace.fleet import limits_of
 from ..airspace.world_config import WorldConfig
 
 
@@ -95,20 +97,29 @@ def _makers() -> dict[str, Callable[..., Teacher]]:
 
 
 def to_waypoint(state: Traffic, config: WorldConfig) -> Velocity:
-    """Return the velocity straight to the waypoint at cruise speed."""
-    bearing = state.bearing_rad
-    return Velocity(config.cruise_mps * torch.sin(bearing), config.cruise_mps * torch.cos(bearing))
+    """Return the velocity straight to the waypoint at cruise speed, in wind through the air."""
+    bearing, cruise = state.bearing_rad, limits_of(config, state).cruise_mps
+    sine, cosine = torch.sin(bearing), torch.cos(bearing)
+    if state.wind_east_mps is not None and state.wind_north_mps is not None:
+        along = state.wind_east_mps * sine + state.wind_north_mps * cosine
+        across = state.wind_east_mps * cosine - state.wind_north_mps * sine
+        cruise = (along + (cruise * cruise - across * across).clamp_min(0.0).sqrt()).clamp_min(0.0)
+    return Velocity(cruise * sine, cruise * cosine)
 
 
 def action_towards(state: Traffic, velocity: Velocity, config: WorldConfig) -> Tensor:
     """Return the action (B, N, 2) towards a target velocity: turn and speed change, clipped to [-1, 1].
 
-    A target speed of zero keeps the track.
+    A target speed of zero keeps the track. In wind they are a turn of the heading and a change of airspeed.
     """
-    target_mps = torch.hypot(velocity.east_mps, velocity.north_mps)
-    turn = wrap_angle(torch.atan2(velocity.east_mps, velocity.north_mps) - state.track_rad)
+    east, north = velocity
+    if state.wind_east_mps is not None and state.wind_north_mps is not None:
+        east, north = east - state.wind_east_mps, north - state.wind_north_mps
+    airspeed, heading = through_air(state)
+    target_mps = torch.hypot(east, north)
+    turn = wrap_angle(torch.atan2(east, north) - heading)
     turn = turn.masked_fill(target_mps == 0, 0.0)
-    speed = target_mps - state.speed_mps
+    speed = target_mps - airspeed
     return torch.stack((turn / config.turn_rad, speed / config.speed_change_mps), dim=-1).clamp_(-1.0, 1.0)
 
 

@@ -1,5 +1,6 @@
 """`rvo`: reciprocal velocity obstacles by sampling (van den Berg, Lin, Manocha, ICRA 2008)."""
 
+from collections.abc import Sequence
 from math import pi
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..airspace.conflicts import LEAST_SPEED2_M2PS2, Conflicts
+from ..airspace.fleet import fastest_mps, limits_of
 from ..airspace.neighbours import Sight, pairs_around
 from ..airspace.world_config import WorldConfig
 from .registry import Velocity, check_detection, register, to_waypoint
@@ -16,7 +18,7 @@ from .rules import RVO as KIND
 
 
 def time_to_collision(
-    east: Tensor, north: Tensor, velocity_east: Tensor, velocity_north: Tensor, zone_m: float
+    east: Tensor, north: Tensor, velocity_east: Tensor, velocity_north: Tensor, zone_m: float | Tensor
 ) -> Tensor:
     """Return the time until |d + v t| < R first holds; 0 while inside and closing; infinite for never.
 
@@ -25,7 +27,7 @@ def time_to_collision(
         north: d north.
         velocity_east: v east, broadcastable against d, m/s.
         velocity_north: v north.
-        zone_m: R.
+        zone_m: R; one, or of each.
     """
     approach = east * velocity_east + north * velocity_north
     speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(LEAST_SPEED2_M2PS2)
@@ -40,7 +42,7 @@ def reciprocal_velocity(
     pairs: Pairs,
     state: Traffic,
     wanted: tuple[Tensor, Tensor],
-    speed_limits_mps: tuple[float, float],
+    speed_limits_mps: Sequence[float | Tensor],
     zone_m: float,
     lookahead_s: float,
     urgency_m: float,
@@ -51,8 +53,8 @@ def reciprocal_velocity(
         pairs: (B, N, N) pairs of the state, or (B, N, J).
         state: (B, N) traffic.
         wanted: Velocity to the waypoint, east and north, each (B, N).
-        speed_limits_mps: Lowest and highest speed.
-        zone_m: Protected zone, margin included.
+        speed_limits_mps: Lowest and highest speed; of all, or of each (B, N).
+        zone_m: Protected zone, margin included; of pairs whose own is that of the world.
         lookahead_s: Collisions later than this do not count.
         urgency_m: Weight of 1/(time to collision) against the distance from the wanted velocity.
 
@@ -60,6 +62,7 @@ def reciprocal_velocity(
         Velocity east and north, each (B, N).
     """
     own = (state.velocity_east_mps, state.velocity_north_mps)
+    zones_m = zone_m if pairs.scale is None else zone_m * pairs.scale
     # 2 v' - v_i - v_j = (v' - v_i) * 2 - (v_j - v_i), the ownship's velocity relative to the intruder's
     relative = [2 * (w - o).unsqueeze(-1) for w, o in zip(wanted, own, strict=True)]
     soonest = time_to_collision(
@@ -67,20 +70,25 @@ def reciprocal_velocity(
         pairs.north_m,
         pairs.velocity_east_mps - relative[0],
         pairs.velocity_north_mps - relative[1],
-        zone_m,
+        zones_m,
     )
     collides = (soonest.masked_fill(~pairs.is_pair, torch.inf) < lookahead_s).any(-1)  # (B, N)
     rows = collides.reshape(-1).nonzero().squeeze(-1)  # (M,)
     east, north = wanted[0].clone(), wanted[1].clone()
     if not len(rows):
         return east, north
-    fan_east, fan_north = _fan(wanted[0].reshape(-1)[rows], wanted[1].reshape(-1)[rows], speed_limits_mps)  # (M, V)
+    limits = [
+        each.reshape(-1)[rows].unsqueeze(-1) if isinstance(each, Tensor) else each for each in speed_limits_mps
+    ]
+    fan_east, fan_north = _fan(wanted[0].reshape(-1)[rows], wanted[1].reshape(-1)[rows], limits)  # (M, V)
     change = [  # (M, V, 1)
         2 * (fan - o.reshape(-1)[rows].unsqueeze(-1)).unsqueeze(-1)
         for fan, o in zip((fan_east, fan_north), own, strict=True)
     ]
     around = [quantity.flatten(0, 1)[rows].unsqueeze(1) for quantity in pairs[:6]]  # (M, 1, N)
-    time = time_to_collision(around[0], around[1], around[2] - change[0], around[3] - change[1], zone_m)
+    if isinstance(zones_m, Tensor):
+        zones_m = zones_m.flatten(0, 1)[rows].unsqueeze(1)
+    time = time_to_collision(around[0], around[1], around[2] - change[0], around[3] - change[1], zones_m)
     time = time.masked_fill_(~around[5], torch.inf).amin(-1)  # (M, V)
     time = torch.where(time < lookahead_s, time, torch.inf)
     detour = torch.hypot(fan_east - fan_east[:, :1], fan_north - fan_north[:, :1])
@@ -91,14 +99,14 @@ def reciprocal_velocity(
     return east, north
 
 
-def _fan(east: Tensor, north: Tensor, speed_limits_mps: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def _fan(east: Tensor, north: Tensor, speed_limits_mps: Sequence[float | Tensor]) -> tuple[Tensor, Tensor]:
     """Return the sampled velocities (M, V); the first is the wanted one itself."""
     order = torch.arange(TURNS, device=east.device)
     side = torch.where(order % 2 == 1, 1.0, -1.0)  # 0, +1, -1, +2, -2, ...: to the right first
     angle = side * ((order + 1) // 2) * (pi / (TURNS - 1))
     factors = torch.tensor(SPEED_FACTORS, dtype=east.dtype, device=east.device)
     speed = torch.hypot(east, north).unsqueeze(-1)  # (M, 1)
-    speeds = (speed * factors).clamp(*speed_limits_mps)  # (M, 6)
+    speeds = torch.clamp(speed * factors, *speed_limits_mps)  # type: ignore[arg-type]  # (M, 6)
     track = torch.atan2(east, north).unsqueeze(-1) + angle  # (M, TURNS)
     fan_east = speeds.unsqueeze(-1) * torch.sin(track).unsqueeze(-2)  # (M, 6, TURNS)
     fan_north = speeds.unsqueeze(-1) * torch.cos(track).unsqueeze(-2)
@@ -136,9 +144,9 @@ class RVO:
     def velocity(self, state: Traffic, conflicts: Conflicts | None = None) -> Velocity:
         """Return target velocities for (B, N) traffic."""
         wanted = to_waypoint(state, self.config)
-        limits = (self.config.min_speed_mps, self.config.max_speed_mps)
+        limits = limits_of(self.config, state)[1:3]
         # 2 v' - v_i - v_j: as if each could be faster by the highest speed
-        pairs = pairs_around(state, Sight(self.protected_zone_m, self.lookahead_s, 0, self.config.max_speed_mps))
+        pairs = pairs_around(state, Sight(self.protected_zone_m, self.lookahead_s, 0, fastest_mps(self.config)))
         return Velocity(
             *reciprocal_velocity(
                 pairs, state, wanted, limits, self.protected_zone_m, self.lookahead_s, self.urgency

@@ -2,9 +2,10 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
-from ..traffic.record import COLUMNS
+from ..traffic.record import columns_of
 from .arithmetic import in_words
 from .atomic import publish
 from .manifest import Manifest
@@ -30,7 +31,7 @@ def card(manifest: Manifest, command: str) -> str:
         _summary(manifest),
         "## How it was made\n\n" + _making(manifest, command),
         "## Safety of the traffic in it\n\n" + _whose(manifest) + "\n\n" + safety_table(manifest),
-        "## Columns\n\n" + _columns(),
+        "## Columns\n\n" + _columns(manifest.world),
         "## Reading it\n\n" + _reading(manifest),
     ]
     return "\n\n".join(sections) + "\n"
@@ -135,10 +136,12 @@ def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.4g} %" if whole else "-"
 
 
-def _columns() -> str:
-    """Return the columns as a table."""
+def _columns(world: Mapping[str, Any]) -> str:
+    """Return the columns of a world's dataset as a table."""
     lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
-    lines += [f"| {column.name} | {column.dtype} | {column.unit} | {column.meaning} |" for column in COLUMNS]
+    lines += [
+        f"| {column.name} | {column.dtype} | {column.unit} | {column.meaning} |" for column in columns_of(world)
+    ]
     return "\n".join(lines)
 
 

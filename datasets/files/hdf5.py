@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from ..errors import DatasetError
-from ..traffic.record import COLUMN_NAMES, COLUMNS, Table
+from ..traffic.record import COLUMNS, MORE_COLUMNS, Table, columns_in
 
 _STAMP = "skyclone"
 _ROWS_PER_CHUNK = 2**15
@@ -30,7 +30,7 @@ def encode(table: Table, stamp: str) -> bytes:
     chunks = (min(rows, _ROWS_PER_CHUNK),)
     with h5py.File("shard", "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
         file.attrs[_STAMP] = np.bytes_(stamp.encode())  # of fixed length, see `_stamp`
-        for column in COLUMNS:
+        for column in columns_in(table):
             dataset = file.create_dataset(
                 column.name,
                 data=table[column.name].astype(np.dtype(column.dtype).newbyteorder("<"), copy=False),
@@ -61,7 +61,8 @@ def decode(data: bytes, expected_rows: int | None = None) -> tuple[Table, str]:
     """
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            if set(file) != set(COLUMN_NAMES):
+            known = columns_in(file)
+            if set(file) != {column.name for column in known}:
                 raise DatasetError(
                     f"expected the columns of the traffic record, got {', '.join(sorted(file)) or 'none'}"
                 )
@@ -70,10 +71,10 @@ def decode(data: bytes, expected_rows: int | None = None) -> tuple[Table, str]:
                 raise DatasetError(f"expected rows for {len(data)} bytes, got {rows}")
             if expected_rows is not None and rows != expected_rows:
                 raise DatasetError(f"expected {expected_rows} rows, got {rows}")
-            columns = {column.name: _column(file, column.name, rows) for column in COLUMNS}
+            columns = {column.name: _column(file, column.name, rows) for column in known}
             table = {
                 column.name: _values(columns[column.name], len(data)).astype(column.dtype, copy=False)
-                for column in COLUMNS
+                for column in known
             }
             return table, _stamp(file)
     except _UNREADABLE as error:
@@ -110,7 +111,7 @@ def _column(file: h5py.File, name: str, rows: int | None) -> h5py.Dataset:
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
         raise DatasetError(f"column {name}: expected data in the file itself, got data from elsewhere")
-    dtype = np.dtype(next(column.dtype for column in COLUMNS if column.name == name))
+    dtype = np.dtype(next(column.dtype for column in (*COLUMNS, *MORE_COLUMNS) if column.name == name))
     if dataset.dtype.newbyteorder("=") != dtype or dataset.ndim != 1 or rows not in (None, dataset.shape[0]):
         raise DatasetError(
             f"column {name}: expected {'some' if rows is None else rows} values of {dtype}, "

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 from ..errors import DatasetError
-from ..traffic.record import COLUMNS
+from ..traffic.record import columns_of
 from .arithmetic import UNKNOWN, in_words
 from .atomic import publish
 from .json_file import hash_of, parse_json
@@ -209,10 +209,10 @@ class Manifest:
             found[entry.arithmetic or self.arithmetic] = found.get(entry.arithmetic or self.arithmetic, 0) + 1
         return found or {self.arithmetic: 0}
 
-    def with_shard(self, entry: ShardEntry) -> "Manifest":
-        """Return the manifest with one shard added or replaced."""
-        others = [other for other in self.shards if other.name != entry.name]
-        return replace(self, shards=tuple(sorted([*others, entry], key=lambda shard: shard.first_episode)))
+    def with_shards(self, entries: Iterable[ShardEntry]) -> "Manifest":
+        """Return the manifest with shards added or replaced."""
+        shards = {**self._entries, **{entry.name: entry for entry in entries}}
+        return replace(self, shards=tuple(sorted(shards.values(), key=lambda shard: shard.first_episode)))
 
     def with_episodes(self, episodes: int) -> "Manifest":
         """Return the manifest for more episodes, without a last shard that has become too short."""
@@ -227,7 +227,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
         data = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "shards"}
-        data["columns"] = [asdict(column) for column in COLUMNS]
+        data["columns"] = [asdict(column) for column in columns_of(self.world)]
         data.update({key: getattr(self, key) for key in _DERIVED})
         data["shards"] = [_entry_to_json(entry) for entry in self.shards]
         return data
@@ -244,7 +244,8 @@ class Manifest:
             data = {"arithmetic": UNKNOWN, **data}  # not in those of before 2026-11-26
         own = [each.name for each in fields(cls)]
         _check_keys("the manifest", data, [*own, "columns", *_DERIVED])
-        if _types_of(data["columns"]) != _types_of([asdict(column) for column in COLUMNS]):
+        world = data["world"] if isinstance(data["world"], dict) else {}
+        if _types_of(data["columns"]) != _types_of([asdict(column) for column in columns_of(world)]):
             raise DatasetError("columns: expected those of the traffic record, got others")
         if not isinstance(data["shards"], list):
             raise DatasetError(f"shards: expected a list, got {data['shards']!r}")
@@ -263,7 +264,7 @@ class Manifest:
 
 def _entry_to_json(entry: ShardEntry) -> dict[str, Any]:
     """Return a shard's entry as JSON; its arithmetic is named where it differs from the others'."""
-    return {key: value for key, value in asdict(entry).items() if value or key != "arithmetic"}
+    return {key: value for key, value in vars(entry).items() if value or key != "arithmetic"}
 
 
 def load_manifest(folder: Folder) -> Manifest:

@@ -4,6 +4,7 @@ Zstd over byte-stream-split floats and dictionary-coded keys: about 29 bytes a r
 are in the metadata of the fields, so that pandas, Polars and DuckDB read the file as it is.
 """
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -11,28 +12,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import DatasetError
-from ..traffic.record import COLUMNS, Table
+from ..traffic.record import COLUMNS, Column, Table, columns_in
 from .parquet_pages import pages
 
 _STAMP = b"skyclone"
 _ROWS_PER_GROUP = 2**17
 _BYTES_BESIDE = 2**16  # that the pages of a column may take in memory beside its values
-_FLOATS = [column.name for column in COLUMNS if column.dtype.startswith("float")]
-_INTEGERS = [column.name for column in COLUMNS if not column.dtype.startswith("float")]
 
 
-def schema(stamp: str = "") -> pa.Schema:
+def schema(stamp: str = "", columns: Sequence[Column] = COLUMNS) -> pa.Schema:
     """Return the Arrow schema of the traffic record, units and meanings in the fields' metadata."""
-    columns = [
+    made = [
         pa.field(
             column.name,
             pa.from_numpy_dtype(np.dtype(column.dtype)),
             nullable=False,
             metadata={"unit": column.unit, "meaning": column.meaning},
         )
-        for column in COLUMNS
+        for column in columns
     ]
-    return pa.schema(columns, metadata={_STAMP: stamp.encode()})
+    return pa.schema(made, metadata={_STAMP: stamp.encode()})
 
 
 def encode(table: Table, stamp: str) -> bytes:
@@ -42,15 +41,17 @@ def encode(table: Table, stamp: str) -> bytes:
         table: A checked table.
         stamp: JSON text that goes into the file's metadata.
     """
-    arrays = [pa.array(table[column.name]) for column in COLUMNS]
+    columns = columns_in(table)
+    arrays = [pa.array(table[column.name]) for column in columns]
+    is_float = {column.name: column.dtype.startswith("float") for column in columns}
     sink = pa.BufferOutputStream()
     pq.write_table(
-        pa.Table.from_arrays(arrays, schema=schema(stamp)),
+        pa.Table.from_arrays(arrays, schema=schema(stamp, columns)),
         sink,
         compression="zstd",
         compression_level=1,  # level 3: 0.7 % smaller, a fifth slower
-        use_dictionary=_INTEGERS,
-        use_byte_stream_split=_FLOATS,
+        use_dictionary=[name for name in is_float if not is_float[name]],
+        use_byte_stream_split=[name for name in is_float if is_float[name]],
         row_group_size=_ROWS_PER_GROUP,
     )
     return sink.getvalue().to_pybytes()
@@ -71,12 +72,13 @@ def decode(data: bytes, expected_rows: int | None = None) -> tuple[Table, str]:
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             found = file.schema_arrow
-            expected = schema()
+            columns = columns_in(found.names)
+            expected = schema(columns=columns)
             if not found.equals(expected):
                 raise DatasetError(
                     f"expected the columns of the traffic record, got {', '.join(found.names) or 'none'}"
                 )
-            _check_size(data, file.metadata, expected_rows)
+            _check_size(data, file.metadata, expected_rows, columns)
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _unreadable(error) from None
@@ -102,7 +104,9 @@ def _unreadable(error: Exception) -> DatasetError:
     return DatasetError(f"expected a Parquet file, could not read it: {reason}")
 
 
-def _check_size(data: bytes, metadata: pq.FileMetaData, expected_rows: int | None) -> None:
+def _check_size(
+    data: bytes, metadata: pq.FileMetaData, expected_rows: int | None, columns: Sequence[Column]
+) -> None:
     """Raise if a file would take more memory than its rows need."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     rows = sum(max(group.num_rows, 0) for group in groups)
@@ -111,7 +115,7 @@ def _check_size(data: bytes, metadata: pq.FileMetaData, expected_rows: int | Non
     if expected_rows is not None and rows != expected_rows:
         raise DatasetError(f"expected {expected_rows} rows, got {rows}")
     for group in groups:
-        for number, column in enumerate(COLUMNS):
+        for number, column in enumerate(columns):
             # Each value may be there twice: in a dictionary, and as a number in it.
             most = 2 * max(group.num_rows, 0) * np.dtype(column.dtype).itemsize + _BYTES_BESIDE
             size = sum(page.unpacked for page in pages(data, group.column(number)))

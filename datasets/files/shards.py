@@ -8,16 +8,17 @@ rows can be counted without reading them.
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import Damage, DatasetError, RecordError, ShardError
 from ..traffic.counts import Counts, counts_of, figures_of_rows, most_aircraft
-from ..traffic.record import Table, check_table, content_hash
+from ..traffic.record import Table, check_table, columns_of, content_hash
 from . import hdf5, parquet
 from .atomic import locked, publish
+from .json_file import parse_json
 from .manifest import MANIFEST_NAME, SHARD_FOLDER, Manifest, ShardEntry, check_same, load_manifest
 from .piloted import is_piloted, piloted
 from .stamp import Stamp, stamp_from_text, stamp_to_text
@@ -25,6 +26,7 @@ from .storage import Folder, open_file, read, size_of
 
 _BYTES_OF_A_ROW = 128  # in a file: at most; it has 71 in memory
 _BYTES_BESIDE = 2**20  # headers, units, meanings
+_BYTES_OF_HEAD = 2**16  # of a manifest: what is in it before its shards
 
 
 def write_shard(
@@ -57,9 +59,8 @@ def write_shard(
         OSError: The file cannot be written; nothing then bears its name that did not before.
         StorageError: The same, on S3.
     """
-    check_table(table)
+    _check_table(table, manifest, index)
     episodes = manifest.shard_episodes(index)
-    _check_episodes(table, episodes)
     stamp = Stamp(
         manifest.recipe_hash,
         episodes.start,
@@ -79,8 +80,20 @@ def write_shard(
 def _still(folder: Folder, manifest: Manifest) -> Iterator[None]:
     """Hold the folder's lock, and raise unless it holds the same dataset as before."""
     with locked(folder):
-        check_same(folder, load_manifest(folder), manifest)
+        check_same(folder, _head(folder), manifest)
         yield
+
+
+def _head(folder: Folder) -> Manifest:
+    """Read the manifest without its shards, which in a large dataset are nearly all of it, and follow the rest."""
+    try:
+        head, is_found, _ = read(folder / MANIFEST_NAME, _BYTES_OF_HEAD).partition(b',\n "shards": [')
+        data = parse_json(head + b"}", "the manifest", DatasetError)
+        if is_found:
+            return Manifest(**{each.name: data[each.name] for each in fields(Manifest) if each.name != "shards"})
+    except (DatasetError, KeyError, OSError):
+        pass
+    return load_manifest(folder)  # says what is wrong
 
 
 def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
@@ -300,8 +313,11 @@ def _entry(manifest: Manifest, index: int, rows: int, data: bytes, stamp: Stamp)
 
 
 def _check_table(table: Table, manifest: Manifest, index: int) -> None:
-    """Raise unless a table follows the record and holds the shard's episodes."""
+    """Raise unless a table follows the record, has the columns of its world, and holds the shard's episodes."""
     check_table(table)
+    if set(table) != (expected := {column.name for column in columns_of(manifest.world)}):
+        others = sorted(set(table) ^ expected)
+        raise DatasetError(f"expected the columns of its world, got others: {', '.join(others)}")
     _check_episodes(table, manifest.shard_episodes(index))
 
 

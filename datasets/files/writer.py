@@ -1,5 +1,6 @@
 """A dataset's folder while it is being filled: begun or gone on with, healed, and at last complete."""
 
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -23,10 +24,17 @@ from .storage import Folder, sizes
 
 Report = Callable[[str], None]
 """Takes one line for people."""
+_FEW = 256
+"""Shards: with no more of them the manifest is rewritten after each, which takes a hundredth of a second."""
+_PART = 20
+"""With more of them, one part in so many of a process' time goes into rewriting it."""
 
 
 class DatasetWriter:
     """Fills a dataset's folder; what is published in it is whole at every moment.
+
+    The manifest follows the shards: at once while it is small, later now and then, since rewriting that of 34,000
+    shards takes seconds. Shards that a killed process has not entered are taken in by whoever goes on.
 
     Args:
         folder: Where; made if there is none. One that holds the same dataset is gone on with.
@@ -55,6 +63,8 @@ class DatasetWriter:
         self._other = other_arithmetic
         self._shards = shards
         self._report = report
+        self._waiting: list[ShardEntry] = []  # published, but not in the manifest yet
+        self._due = time.monotonic()  # when they are entered
         try:
             _check_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +144,7 @@ class DatasetWriter:
         """
         names = set(sizes(self.folder / SHARD_FOLDER))
         absent = [index for index in shards if not self._is_there(index, names)]
+        self._enter()
         named = {self.manifest.shard_name(index): self.manifest.arithmetic_of(index) for index in absent}
         self._check_here(self.manifest, named)
         return absent
@@ -189,37 +200,64 @@ class DatasetWriter:
         )
 
     def add(self, entry: ShardEntry) -> None:
-        """Enter a published shard into the manifest.
-
-        Where several processes make the same shard by different arithmetics, the last one to publish it has it: the
-        entries of all others are left out.
+        """Enter a published shard into the manifest, now or a little later; `finish` and `clean` enter what waits.
 
         Raises:
             DatasetError: The manifest has meanwhile become that of another dataset, or cannot be written.
         """
+        self._waiting.append(entry)
+        if len(self.manifest.shards) < _FEW or time.monotonic() >= self._due:
+            self._enter()
+
+    def _enter(self) -> None:
+        """Enter the shards that wait.
+
+        Where several processes make the same shard by different arithmetics, the last one to publish it has it: the
+        entries of all others are left out.
+        """
+        if not self._waiting:
+            return
+        start = time.monotonic()
+        refused, lines = [], []
         try:
             with locked(self.folder):
                 found = load_manifest(self.folder)  # other processes may have added theirs
                 check_same(self.folder, found, self.manifest)
-                index = entry.first_episode // found.episodes_per_shard
-                before, is_mixed = found.entry(index), self._other is OtherArithmetic.KEEP
-                if entry.arithmetic and entry.arithmetic != found.arithmetic_of(index) and not is_mixed:
-                    raise self._unasked(entry)
-                if (is_mixed or _differ(before, entry)) and not self._is_published(entry):
-                    self.manifest = found
-                    self._report(
-                        f"Shard {entry.name} was made by another process, too, with other rows; those stay."
-                    )
-                    return
-                self.manifest = found.with_shard(entry)
-                save_manifest(self.folder, self.manifest)
+                entered = {}
+                for entry in self._waiting:
+                    before = found.entry(entry.first_episode // found.episodes_per_shard)
+                    if self._is_unasked(found, entry):
+                        refused.append(entry)
+                    elif self._is_anothers(before, entry):
+                        lines.append(
+                            f"Shard {entry.name} was made by another process, too, with other rows; those stay."
+                        )
+                    else:
+                        entered[entry.name] = entry
+                        lines += [_remade(entry)] if _differ(before, entry) else []
+                self.manifest = found.with_shards(entered.values())
+                if entered:
+                    save_manifest(self.folder, self.manifest)
         except OSError as error:
             raise cannot_write(self.folder, error) from None
-        if _differ(before, entry):
-            self._report(
-                f"Shard {entry.name} was made again with other rows than before: the code, its packages or "
-                "the processor differ from those that made the dataset. Its content hash changes."
-            )
+        self._waiting = []
+        end = time.monotonic()
+        self._due = end + _PART * (end - start)
+        for line in lines:
+            self._report(line)
+        if refused:
+            raise self._unasked(refused[0])
+
+    def _is_unasked(self, found: Manifest, entry: ShardEntry) -> bool:
+        """Return whether a shard was made by another arithmetic, and is not to be mixed in."""
+        index = entry.first_episode // found.episodes_per_shard
+        is_mixed = self._other is OtherArithmetic.KEEP
+        return bool(entry.arithmetic) and entry.arithmetic != found.arithmetic_of(index) and not is_mixed
+
+    def _is_anothers(self, before: ShardEntry | None, entry: ShardEntry) -> bool:
+        """Return whether the file that lies there by now was made by another process, with other rows."""
+        is_mixed = self._other is OtherArithmetic.KEEP
+        return (is_mixed or _differ(before, entry)) and not self._is_published(entry)
 
     def _is_published(self, entry: ShardEntry) -> bool:
         """Return whether the file of a shard is the one that the entry describes."""
@@ -230,7 +268,9 @@ class DatasetWriter:
         return True
 
     def clean(self) -> None:
-        """Remove the unfinished files of processes that are gone."""
+        """Enter what waits, if that can be, and remove the unfinished files of processes that are gone."""
+        with suppress(DatasetError):
+            self._enter()
         with suppress(OSError):
             clean(self.folder / SHARD_FOLDER)
 
@@ -248,12 +288,14 @@ class DatasetWriter:
         Raises:
             DatasetError: A file bears the name of a shard but belongs to another dataset.
         """
+        self._enter()
         try:
             tried: set[int] = set()
             while lost := self._without_entry() - tried:
                 tried |= lost
                 for index in sorted(lost):
                     self._take_in(index, is_end=True)
+                self._enter()
             with locked(self.folder):
                 self.manifest = load_manifest(self.folder)
                 write_card(self.folder, self.manifest, command)
@@ -281,6 +323,14 @@ def _check_folder(folder: Folder) -> None:
             f"{folder} is not empty and holds no dataset.json (but {', '.join(others[:3])}"
             f"{', ...' if len(others) > 3 else ''}). Name an empty folder, or one that does not exist yet."
         )
+
+
+def _remade(entry: ShardEntry) -> str:
+    """Return what people are told of a shard that has other rows than before."""
+    return (
+        f"Shard {entry.name} was made again with other rows than before: the code, its packages or "
+        "the processor differ from those that made the dataset. Its content hash changes."
+    )
 
 
 def _differ(before: ShardEntry | None, now: ShardEntry) -> bool:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import DatasetError
 from ..traffic.observation import Observation, observe
 from ..traffic.pairs import pairs_of_rows
-from ..traffic.view import View
+from ..traffic.view import View, scale_of
 from .mixture import Mixture, draw, times
 from .snapshots import Rows, Snapshots
 from .source import Source
@@ -129,7 +129,7 @@ class Loader:
             datasets: One or several.
             split: `all`, `train` or `heldout`.
             heldout: Fraction of the episodes held out.
-            view: What is observed, as a `View` or its text.
+            view: What is observed, as a `View`, or its text: then lengths and speeds are in units of the world's.
             stream: Keep in memory but some shards, and shuffle among those.
             buffer_shards: How many.
             **options: Those of `Loader`.
@@ -139,7 +139,9 @@ class Loader:
             source = Stream.of(datasets, split, heldout, buffer_shards)
         else:
             source = Snapshots.of(datasets, split, heldout)
-        return cls(source, View.parse(view) if isinstance(view, str) else view, **options)
+        if isinstance(view, str):
+            view = View.parse(view, scale_of(datasets[0].manifest.world) if datasets else None)
+        return cls(source, view, **options)
 
     @property
     def rows(self) -> int:

@@ -59,6 +59,9 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
             (..., J) the nearest that are seen must be in them.
         view: Which features, how many intruders, how scaled.
 
+    Nothing is seen farther away than the view's bound, see `View.bound`: so no input is larger in flight than in
+    training, however long the route is.
+
     Returns:
         Ownship features (..., 7), intruder features (..., K, F), mask (..., K). Gradients flow from them to the
         traffic: through all features but the flag, for a given order of the intruders; those of padding are 0.
@@ -81,8 +84,14 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
         sine, cosine = torch.sin(own.track_rad).unsqueeze(-1), torch.cos(own.track_rad).unsqueeze(-1)
         first, second = _rotate(east, north, sine, cosine)
         third, fourth = _rotate(velocity_east, velocity_north, sine, cosine)
-    lengths, speeds = 1.0 / view.length_m, 1.0 / view.speed_mps
-    columns = [(distance, lengths), (first, lengths), (second, lengths), (third, speeds), (fourth, speeds)]
+    lengths, speeds = (view.bound / distance).clamp_max(1.0 / view.length_m), 1.0 / view.speed_mps
+    columns: Columns = [
+        (distance, lengths),
+        (first, lengths),
+        (second, lengths),
+        (third, speeds),
+        (fourth, speeds),
+    ]
     if view.name == "cpa":
         columns += [
             (column, 1.0) for column in _cpa((east, north, velocity_east, velocity_north), is_present, view)
@@ -90,7 +99,10 @@ def observe(own: Traffic, pairs: Pairs, view: View) -> Observation:
     return Observation(_ownship(own, view), _side_by_side(columns), is_present)
 
 
-def _side_by_side(columns: list[tuple[Tensor, float]]) -> Tensor:
+Columns = list[tuple[Tensor, Tensor | float]]
+
+
+def _side_by_side(columns: Columns) -> Tensor:
     """Return columns (..., K), each times its number, as (..., K, F); in one pass if no gradient is wanted."""
     if any(column.requires_grad for column, _ in columns):
         return torch.stack([column * number for column, number in columns], dim=-1)
@@ -123,19 +135,28 @@ def _rotate(east: Tensor, north: Tensor, sine: Tensor, cosine: Tensor) -> tuple[
     return east * cosine - north * sine, torch.addcmul(east * sine, north, cosine)
 
 
+def _ways(own: Traffic, view: View) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the own position and the vector to the waypoint, east and north, as they are seen, in radii."""
+    east, north = own.east_m / view.length_m, own.north_m / view.length_m
+    to_east = (own.waypoint_east_m - own.east_m) / view.length_m
+    to_north = (own.waypoint_north_m - own.north_m) / view.length_m
+    distance = _length(to_east, to_north)
+    is_far = distance > view.bound
+    nearer = (0.5 * view.bound / _length(east, north)).clamp_max(1.0).masked_fill(is_far, 0.0)
+    unit = torch.where(is_far, distance, 1.0)
+    return east * nearer, north * nearer, to_east / unit, to_north / unit
+
+
 def _ownship(own: Traffic, view: View) -> Tensor:
     """Return the ownship's features (..., 7)."""
     drift = own.drift_rad
     sine, cosine = torch.sin(own.track_rad), torch.cos(own.track_rad)
-    position = (own.east_m / view.length_m, own.north_m / view.length_m)
+    east, north, to_east, to_north = _ways(own, view)
     speed = own.speed_mps / view.speed_mps
     if view.name == "seed":
-        rest = (*position, speed * sine, speed * cosine)
+        rest = (east, north, speed * sine, speed * cosine)
     else:
-        to_centre = _rotate(-position[0], -position[1], sine, cosine)
-        waypoint_east = (own.waypoint_east_m - own.east_m) / view.length_m
-        waypoint_north = (own.waypoint_north_m - own.north_m) / view.length_m
-        rest = (*to_centre, *_rotate(waypoint_east, waypoint_north, sine, cosine))
+        rest = (*_rotate(-east, -north, sine, cosine), *_rotate(to_east, to_north, sine, cosine))
     return torch.stack((torch.cos(drift), torch.sin(drift), speed, *rest), dim=-1)
 
 
@@ -152,7 +173,7 @@ def _cpa(relative: tuple[Tensor, ...], is_present: Tensor, view: View) -> tuple[
     limit = 2 * view.lookahead_s
     return (
         (tcpa.clamp(-limit, limit) / view.lookahead_s) * is_present,
-        (dcpa / view.length_m) * is_present,
+        (dcpa / view.length_m).clamp_max(view.bound) * is_present,
         -approach / distance.clamp_min(1e-3) / view.speed_mps * is_present,
         (in_conflict & is_present).to(east.dtype),
     )

@@ -46,6 +46,7 @@ class Pairs(NamedTuple):
         distance2_m2: |d|^2; infinite where there is no pair.
         is_pair: True where both fly and j is not i.
         listed: Who the intruders are; None if intruder j is aircraft j.
+        scale: The protected zone of the pair in units of the world's, the larger one of both; None for 1.
     """
 
     east_m: Tensor
@@ -55,11 +56,19 @@ class Pairs(NamedTuple):
     distance2_m2: Tensor
     is_pair: Tensor
     listed: Listed | None = None
+    scale: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Pairs":
         """Return new pairs whose every tensor is function(tensor)."""
         listed = self.listed and self.listed._replace(number=function(self.listed.number))
-        return Pairs._make((*map(function, self[:6]), listed))
+        scale = None if self.scale is None else function(self.scale)
+        return Pairs._make((*map(function, self[:6]), listed, scale))
+
+    def has_lost(self, zone_m: float) -> Tensor:
+        """Return which pairs have lost separation, for the world's R or another one, (..., J) bool."""
+        if self.scale is None:
+            return self.distance2_m2 < zone_m * zone_m
+        return self.distance2_m2 < (zone_m * self.scale).square()
 
     def number_of(self, place: Tensor) -> Tensor:
         """Return which aircraft are in places (..., K) of the last axis of pairs (..., J)."""
@@ -89,7 +98,10 @@ def pairs_of(traffic: Traffic) -> Pairs:
     is_other = ~torch.eye(count, dtype=torch.bool, device=traffic.east_m.device)  # (N, N)
     is_pair = traffic.is_flying.unsqueeze(-1) & traffic.is_flying.unsqueeze(-2) & is_other
     velocity = (traffic.velocity_east_mps, traffic.velocity_north_mps)
-    return _relative((traffic.east_m, traffic.north_m, *velocity), is_pair)
+    pairs = _relative((traffic.east_m, traffic.north_m, *velocity), is_pair)
+    if traffic.zone_scale is None:
+        return pairs
+    return pairs._replace(scale=torch.maximum(traffic.zone_scale.unsqueeze(-2), traffic.zone_scale.unsqueeze(-1)))
 
 
 def pairs_listed(traffic: Traffic, listed: Listed) -> Pairs:
@@ -107,7 +119,11 @@ def pairs_listed(traffic: Traffic, listed: Listed) -> Pairs:
     east, north, velocity_east, velocity_north = map(relative, quantities)
     is_pair = number != torch.arange(aircraft, device=device).unsqueeze(-1)  # who does not fly is in no list
     distance2 = _distance2(east, north, is_pair)
-    return Pairs(east, north, velocity_east, velocity_north, distance2, is_pair, listed)
+    scale = None
+    if traffic.zone_scale is not None:
+        others = traffic.zone_scale.reshape(-1).index_select(0, place).view(number.shape)
+        scale = torch.maximum(others, traffic.zone_scale.unsqueeze(-1))
+    return Pairs(east, north, velocity_east, velocity_north, distance2, is_pair, listed, scale)
 
 
 def _relative(quantities: tuple[Tensor, Tensor, Tensor, Tensor], is_pair: Tensor) -> Pairs:
@@ -169,4 +185,8 @@ def pairs_among(traffic: Traffic, row: Tensor, intruder: Tensor) -> tuple[Traffi
         pick(quantity, others) - pick(quantity, row).unsqueeze(-1) for quantity in quantities
     )
     is_pair = pick(traffic.is_flying, others) & own.is_flying.unsqueeze(-1) & (others != row.unsqueeze(-1))
-    return own, Pairs(east, north, velocity_east, velocity_north, _distance2(east, north, is_pair), is_pair)
+    scale = None
+    if traffic.zone_scale is not None and own.zone_scale is not None:
+        scale = torch.maximum(pick(traffic.zone_scale, others), own.zone_scale.unsqueeze(-1))
+    distance2 = _distance2(east, north, is_pair)
+    return own, Pairs(east, north, velocity_east, velocity_north, distance2, is_pair, None, scale)

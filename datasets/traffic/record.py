@@ -1,7 +1,9 @@
 """The traffic record: one row per aircraft per step. States are stored, observations are views of them."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,8 +60,27 @@ COLUMNS = (
     Column("dcpa_m", "float32", "m", "distance at CPA of the most urgent conflict; NaN if none", True),
     Column("outcome", "int8", "", "after this step: 0 flying, 1 waypoint, 2 left_sector, 3 time_limit"),
 )
+MORE_COLUMNS = (
+    Column("kind", "int8", "", "type of the aircraft: its place in the world's fleet, from 0"),
+    Column("wind_east_mps", "float32", "m/s", "wind towards east, before the action"),
+    Column("wind_north_mps", "float32", "m/s", "wind towards north, before the action"),
+)
+"""Columns of worlds that have a fleet, or wind; they come last."""
 COLUMN_NAMES = tuple(column.name for column in COLUMNS)
 KEYS = ("episode", "step", "aircraft")
+
+
+def columns_of(world: Mapping[str, Any]) -> tuple[Column, ...]:
+    """Return the columns of the datasets of a world, given as JSON."""
+    has_wind = any(world.get(name) for name in ("wind_east_mps", "wind_north_mps", "gust_mps"))
+    more = (*(("kind",) if world.get("fleet") else ()), *(("wind_east_mps", "wind_north_mps") if has_wind else ()))
+    return columns_in(more)
+
+
+def columns_in(names: Iterable[str]) -> tuple[Column, ...]:
+    """Return the columns of a table that has these: those that all have, and more where they are among them."""
+    names = set(names)
+    return (*COLUMNS, *(column for column in MORE_COLUMNS if column.name in names))
 
 
 def check_table(table: Table) -> None:
@@ -70,14 +91,16 @@ def check_table(table: Table) -> None:
             infinite where that has no meaning; an action or outcome is out of range; rows are not
             sorted by episode, step, aircraft or appear twice.
     """
-    if set(table) != set(COLUMN_NAMES):
-        missing, unknown = sorted(set(COLUMN_NAMES) - set(table)), sorted(set(table) - set(COLUMN_NAMES))
+    columns = columns_in(table)
+    known = {column.name for column in columns}
+    if set(table) != known:
+        missing, unknown = sorted(known - set(table)), sorted(set(table) - known)
         raise RecordError(
             f"expected the {len(COLUMNS)} columns of the traffic record; missing: {missing or 'none'}, "
             f"unknown: {unknown or 'none'}. Was this table written by another version of skyclone?"
         )
     rows = len(table["episode"])
-    for column in COLUMNS:
+    for column in columns:
         values = table[column.name]
         if values.dtype != np.dtype(column.dtype) or values.shape != (rows,):
             raise RecordError(
@@ -118,10 +141,10 @@ def _check_order(table: Table) -> None:
 def content_hash(table: Table) -> str:
     """Return the SHA-256 of a table's values: the same for Parquet and HDF5, whatever the file's bytes.
 
-    Columns enter in the order of `COLUMNS`, little endian, every NaN as the same NaN.
+    Columns enter in the order of `columns_in`, little endian, every NaN as the same NaN.
     """
     digest = hashlib.sha256()
-    for column in COLUMNS:
+    for column in columns_in(table):
         values = np.ascontiguousarray(table[column.name])
         if values.dtype.kind == "f":
             values = np.where(np.isnan(values), np.array(np.nan, values.dtype), values)

@@ -30,6 +30,10 @@ class Traffic:
         waypoint_north_m: Waypoint, north of the sector's centre.
         is_flying: True where there is an aircraft; ended and padded ones, and those yet to enter, are False.
         is_hovering: True where one stays where it is and is flown by nobody; None where nobody does.
+        kind: int64, the type of each in the world's fleet; None where all are of one type.
+        zone_scale: The protected zone of each in units of the world's; None where all have the same.
+        wind_east_mps: Wind towards east; None where there is none.
+        wind_north_mps: Wind towards north.
     """
 
     east_m: Tensor
@@ -40,6 +44,10 @@ class Traffic:
     waypoint_north_m: Tensor
     is_flying: Tensor
     is_hovering: Tensor | None = None
+    kind: Tensor | None = None
+    zone_scale: Tensor | None = None
+    wind_east_mps: Tensor | None = None
+    wind_north_mps: Tensor | None = None
 
     @property
     def is_piloted(self) -> Tensor:
@@ -55,6 +63,14 @@ class Traffic:
     def velocity_north_mps(self) -> Tensor:
         """Velocity north, (..., N) m/s."""
         return self.speed_mps * torch.cos(self.track_rad)
+
+    @property
+    def air_velocity(self) -> tuple[Tensor, Tensor]:
+        """Velocity east and north through the air, (..., N) m/s: that over ground without the wind."""
+        east, north = self.velocity_east_mps, self.velocity_north_mps
+        if self.wind_east_mps is None or self.wind_north_mps is None:
+            return east, north
+        return east - self.wind_east_mps, north - self.wind_north_mps
 
     @property
     def bearing_rad(self) -> Tensor:

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from ...collect.airspace.world_config import WorldConfig
+from ...collect.cli import world_option
 from ...datasets.config import fields_of
 from ...datasets.console import printable, say
 from ...datasets.files.storage import Folder, as_folder
@@ -46,10 +48,13 @@ from .config import (
     "--lr", "rates", default=DEFAULT_RATES, show_default=True, help=fields_of(CompareConfig)["rates"].description
 )
 @options_of(CompareConfig, "schedule", "conflict_weight", "reference")
+@world_option("the dataset's")
 @options_of(CompareConfig, "scenarios", "scenario_seed", "bootstrap", bounded=True)
 @click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes side by side.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table's JSON on stdout, and nothing else there.")
-def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any) -> None:
+def compare(
+    data: Folder, out: Path, world: WorldConfig | None, workers: int, as_json: bool, **options: Any
+) -> None:
     """Train variants on one dataset with one budget and several seeds, fly them, and make one table.
 
     Each training is an ordinary run below --out that `evaluate` can fly. Interrupted, the same command
@@ -69,7 +74,7 @@ def compare(data: Folder, out: Path, workers: int, as_json: bool, **options: Any
     check_names(out)
 
     try:
-        table = tabulate(run(data, out, plan, workers, say))
+        table = tabulate(run(data, out, plan, workers, say, world))
     except KeyboardInterrupt:
         raise click.Abort("Interrupted: what was trained is kept; the same command continues from there.") from None
     result = write(out, table)

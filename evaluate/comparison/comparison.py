@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ...collect import scenarios
 from ...collect.airspace.world_config import WorldConfig
+from ...collect.airspace.worlds import scale_warning
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying.figures import Figures
 from ...datasets import effort
@@ -74,7 +75,14 @@ class Comparison:
     seconds: float
 
 
-def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say: Say = print) -> Comparison:
+def compare(
+    data: Folder,
+    root: Path,
+    plan: CompareConfig,
+    workers: int = 1,
+    say: Say = print,
+    world: WorldConfig | None = None,
+) -> Comparison:
     """Train and fly all that is missing, and return everything.
 
     Args:
@@ -83,6 +91,7 @@ def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say
         plan: What to compare.
         workers: Processes side by side, each on one thread; 1 works in this one.
         say: Receives each line for people.
+        world: Where they fly; None for the dataset's world.
 
     Raises:
         CheckpointError: A run below the folder was begun with another configuration or dataset.
@@ -93,20 +102,22 @@ def compare(data: Folder, root: Path, plan: CompareConfig, workers: int = 1, say
     start = time.perf_counter()
     dataset = open_dataset(data)
     described = describe([dataset])
-    world = scenarios.recorded_world(dict(dataset.manifest.world), dataset.path)
+    learned_in = dict(dataset.manifest.world)
+    world = world or scenarios.recorded_world(learned_in, dataset.path)
+    if warning := scale_warning("Each network", learned_in, world):
+        say(f"Warning: {warning}")
     teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))
     flights = EvaluationConfig(contenders=teachers, world=world, scenarios=plan.scenarios, seed=plan.scenario_seed)
     _weigh(plan, flights, workers, say)
     load_all(flights)  # an unknown teacher is an error before any training
     check_folder(root)
     for training in (*plan.sweep(), *plan.trainings({})):
-        _check(plan, training, root, described)
-    sweep = _train(
-        "Choosing learning rates", Trainer(plan, tuple(plan.sweep()), data, root), described, workers, say
-    )
+        _check(plan, training, root, described, learned_in)
+    trainer = Trainer(plan, tuple(plan.sweep()), data, root, learned_in)
+    sweep = _train("Choosing learning rates", trainer, described, workers, say)
     scores = {training: None if run["trouble"] else run["heldout_mse"] for training, run in sweep.items()}
     rates = choose_rates(plan, scores)
-    trainer = Trainer(plan, tuple(plan.trainings(rates)), data, root)
+    trainer = replace(trainer, trainings=tuple(plan.trainings(rates)))
     runs = _train("Training", trainer, described, workers, say)
     names = {training: str(training.folder(root)) for training, run in runs.items() if not run["trouble"]}
     contenders = (*teachers, *(Contender(name, True) for name in names.values()))
@@ -162,12 +173,14 @@ class Trainer:
         trainings: The trainings.
         data: The dataset.
         root: The comparison's folder.
+        world: The dataset's world, as JSON.
     """
 
     plan: CompareConfig
     trainings: tuple[Training, ...]
     data: Folder
     root: Path
+    world: dict[str, Any]
 
     def __call__(self, number: int) -> int:
         """Do a training, or what is left of it; its output goes into its own log."""
@@ -197,7 +210,7 @@ def _train(
     """Do the trainings that are not done, and return what each came to."""
     folders = [training.folder(trainer.root) for training in trainer.trainings]
     for training, folder in zip(trainer.trainings, folders, strict=True):
-        _check(trainer.plan, training, trainer.root, described)
+        _check(trainer.plan, training, trainer.root, described, trainer.world)
         _set_aside_if_old(folder, say)
     missing = [number for number, folder in enumerate(folders) if not (folder / SUMMARY_NAME).exists()]
     done, total = len(folders) - len(missing), len(folders)
@@ -214,11 +227,13 @@ def _train(
     }
 
 
-def _check(plan: CompareConfig, training: Training, root: Path, described: list[dict[str, Any]]) -> None:
+def _check(
+    plan: CompareConfig, training: Training, root: Path, described: list[dict[str, Any]], world: dict[str, Any]
+) -> None:
     """Raise if a run of today's code that is there was begun with something else."""
     folder = training.folder(root)
     if holds_run(folder) and not _is_old(folder):
-        check_same(folder, plan.config(training), described)
+        check_same(folder, plan.config(training).scaled(world), described)
 
 
 def _set_aside_if_old(folder: Path, say: Say) -> None:

@@ -67,7 +67,7 @@ class Variant(NamedTuple):
         from ...train import networks  # torch: only where something is trained
 
         networks.parse(model)
-        return cls(model, str(View.parse(view or observation)))
+        return cls(model, View.canonical(view or observation))
 
 
 class Budget(NamedTuple):

@@ -81,8 +81,7 @@ class Orders(NamedTuple):
 class Deployment:
     """A deployed policy; the centre of its sector is the middle of the first traffic it flies.
 
-    Its view holds the position in the sector and the waypoint. Beyond the scale of its training both are seen in
-    their direction, at the sector's radius and diameter, so routes of any length can be flown.
+    Its view bounds what is far (`View.bound`), as everywhere, so routes of any length can be flown.
 
     Args:
         policy: The policy.
@@ -158,13 +157,11 @@ class Deployment:
             first = air.longitude_deg[rows[0]]
             mean = first + _wrapped(air.longitude_deg[rows] - first).mean()  # also across the date line
             self.centre_deg = (float(air.latitude_deg[rows].mean()), float(mean))
-        radius = self.config.sector_radius_m
         latitude, longitude = air.latitude_deg, air.longitude_deg
-        east, north = _clipped(*_offset(*self.centre_deg, latitude[rows], longitude[rows]), radius)
-        to_go = _offset(
+        east, north = _offset(*self.centre_deg, latitude[rows], longitude[rows])
+        ahead_east, ahead_north = _offset(
             latitude[rows], longitude[rows], air.waypoint_latitude_deg[rows], air.waypoint_longitude_deg[rows]
         )
-        ahead_east, ahead_north = _clipped(*to_go, 2 * radius)
         track = _wrapped(air.track_deg) * math.pi / 180.0
         speed = air.speed_mps
         own = (east, north, track[rows], speed[rows], east + ahead_east, north + ahead_north)
@@ -213,12 +210,6 @@ def _offset(
     middle = np.radians((latitude + to_latitude) / 2)
     east = EARTH_RADIUS_M * np.radians(_wrapped(to_longitude - longitude)) * np.cos(middle)
     return east, EARTH_RADIUS_M * np.radians(to_latitude - latitude)
-
-
-def _clipped(east: np.ndarray, north: np.ndarray, most_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return vectors no longer than `most_m`, in their direction."""
-    factor = np.minimum(1.0, most_m / np.maximum(np.hypot(east, north), 1e-9))
-    return east * factor, north * factor
 
 
 def _tensors(*values: np.ndarray) -> list[Any]:

@@ -3,6 +3,7 @@
 Notation: S scenarios, B episodes flown at once.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +79,11 @@ class EvaluationConfig(Config):
         unnamed = (Contender(name, False) for name in others if Contender(name, False) not in self.contenders)
         return (*unnamed, *self.contenders)
 
-    def weigh(self, workers: int, say: Callable[[str], None]) -> None:
+    def weigh(self, workers: int | None, say: Callable[[str], None]) -> None:
         """Refuse what cannot fit into memory, and say what takes very long.
 
         Args:
-            workers: Processes.
+            workers: Processes of this machine; None if others fly, of whom nothing is known.
             say: Receives a line for people.
 
         Raises:
@@ -92,7 +93,9 @@ class EvaluationConfig(Config):
 
         world = self.world
         at_once = flown_at_once(min(self.batch, self.scenarios), world.aircraft)
-        flying = workers * effort.memory_of_flight(at_once, world.aircraft, 0) if self.device == "cpu" else 0.0
+        flying = (
+            (workers or 0) * effort.memory_of_flight(at_once, world.aircraft, 0) if self.device == "cpu" else 0.0
+        )
         resamples = 2.0 * self.scenarios * self.bootstrap * 8
         rows = effort.rows_of(self.scenarios, world.aircraft, world.flight_steps)
         networks = len(self.flown)
@@ -103,7 +106,9 @@ class EvaluationConfig(Config):
             f"{self.scenarios:,} scenarios of {world.aircraft} aircraft, {at_once:,} at once, for each of "
             f"{len(self.flown)} that fly, and {self.bootstrap:,} resamples",
             say,
-            seconds=rows * (networks / effort.FLOWN_BY_NETWORK + rules / effort.FLOWN_BY_RULE) / workers,
+            seconds=rows
+            * (networks / effort.FLOWN_BY_NETWORK + rules / effort.FLOWN_BY_RULE)
+            / (workers or math.inf),
             memory=max(flying, resamples),
             less="fewer --scenarios, --batch or --bootstrap",
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...collect import simulators, teachers
 from ...collect.airspace.world_config import WorldConfig
+from ...collect.airspace.worlds import scale_warning
 from ...collect.flying.compiled import why_not
 from ...collect.flying.figures import arithmetic_of
 from ...collect.flying.flight import Pilot, TeacherPilot
@@ -24,12 +25,6 @@ from .config import UNRESOLVED, Contender, EvaluationConfig
 
 BLUESKY_MVP = "bluesky-mvp"
 """The baseline that leaves resolving to BlueSky's own MVP."""
-_FREE_IN_WORLD = (
-    "aircraft",
-    "scenario",
-    "reward",
-    "simulator",
-)  # a policy may well be evaluated with others of these
 
 
 @dataclass(frozen=True)
@@ -152,12 +147,8 @@ def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
             f"{name} was trained on scenarios of seed {seed}, and is evaluated on them here: its figures are too "
             "good. Take another --seed."
         )
-    world = meta.get("world") or {}
-    here = config.to_json()
-    others = [key for key in world if key in here and key not in _FREE_IN_WORLD and world[key] != here[key]]
-    if others:
-        changes = ", ".join(f"{key} {world[key]} there, {here[key]} here" for key in others)
-        warnings.append(f"{name} was trained in another world: {changes}.")
+    if warning := scale_warning(name, meta.get("world"), config):
+        warnings.append(warning)
     return warnings
 
 

@@ -1,7 +1,7 @@
 """The evaluation: all contenders on the same scenarios, their metrics, and the differences between them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -111,20 +111,24 @@ def references(contenders: Sequence[Contender]) -> dict[str, list[str]]:
 def evaluate(
     plan: EvaluationConfig,
     loaded: dict[str, Loaded],
-    workers: int = 1,
+    workers: int | None = 1,
     progress: ScenariosDone | None = None,
     store: FlightStore | None = None,
+    engine: str = "local",
+    report: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Fly every contender on the same scenarios and compute its metrics.
 
     Args:
         plan: What to evaluate.
         loaded: The contenders, from `load_all`.
-        workers: Processes; 1 works in this one. The figures do not depend on it.
+        workers: Processes; 1 works in this one. Or tasks of a Ray cluster. The figures do not depend on it.
         progress: Called with the number of scenarios that are done.
         store: Where batches are kept; those it has are not flown again.
+        engine: `local` or `ray`; see `fly_all`.
+        report: Gets which cluster it is.
     """
-    figures, seconds = fly_all(plan, loaded, workers, progress, store)
+    figures, seconds = fly_all(plan, loaded, workers, progress, store, engine, report)
     start = time.perf_counter()
     ratios = {
         name: formulas.compute(formulas.Basis(each, figures[UNRESOLVED], plan.world))

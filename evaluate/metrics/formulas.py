@@ -241,9 +241,11 @@ def extra_time(flown: Basis) -> Ratio:
     """Flight time beyond the straight line at cruise speed, as a fraction of it.
 
     sum(time - (to go at the start - to go at the end) / cruise) / sum(straight / cruise), as for
-    `extra_distance`. Below 0: faster than cruise.
+    `extra_distance`, each at the cruise speed of its type. Below 0: faster than cruise.
     """
     figures, cruise = flown.figures, flown.config.cruise_mps
+    if flown.config.fleet:
+        return Ratio(figures.flight_s - figures.progress_s, figures.straight_s)
     return Ratio(figures.flight_s - figures.progress_m / cruise, figures.straight_m / cruise)
 
 

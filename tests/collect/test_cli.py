@@ -5,7 +5,9 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from skyclone.collect.cli import collect
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.airspace.worlds import parse
+from skyclone.collect.cli import collect, worlds
 from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.datasets.traffic.pairs import Pairs
@@ -80,6 +82,9 @@ def test_wrong_use_exits_2_and_begins_nothing(tmp_path: Path, arguments: list[ob
     [
         (["--teacher", "mpv"], "unknown teacher 'mpv'. There are:"),
         (["--scenario", "sektor"], "unknown scenario 'sektor'. There are:"),
+        (["--world", "m601"], "unknown world 'm601'. There are: m600, enroute"),
+        (["--world", "m600:aircraft=0"], "expected aircraft from 1 to 32,000, got 0"),
+        (["--world", "nowhere.toml"], "expected a TOML file, there is none"),
         (["--shards", "1:99"], "expected shards A:B with 0 <= A < B <= 8"),
     ],
 )
@@ -98,6 +103,7 @@ def test_help_names_every_option_of_the_contract() -> None:
         *(
             "--out",
             "--episodes",
+            "--world",
             "--aircraft",
             "--scenario",
             "--teacher",
@@ -138,3 +144,62 @@ def test_an_unknown_simulator_is_wrong_use(tmp_path: Path) -> None:
     result = _run("--out", tmp_path / "data", "--simulator", "xplane")
     assert result.exit_code == 2
     assert "'xplane' is not one of 'embedded', 'bluesky'" in result.stderr
+
+
+# --- worlds ---
+
+
+def _world_of(tmp_path: Path, *arguments: object) -> WorldConfig:
+    result = _run("--out", tmp_path / "data", "--episodes", 2, "--workers", 1, *arguments)
+    assert result.exit_code == 0, result.exception
+    return WorldConfig.from_json(dict(open_dataset(tmp_path / "data").manifest.world))
+
+
+def test_a_world_is_stored_whole(tmp_path: Path) -> None:
+    assert _world_of(tmp_path, "--world", "enroute:aircraft=3:max_steps=9") == parse(
+        "enroute:aircraft=3:max_steps=9"
+    )
+
+
+def test_a_world_s_file_is_not_needed_later_and_other_options_override_it(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text('aircraft = 9\nscenario = "crossing"\nmax_steps = 8\nreward = "detour"\n')
+    found = _world_of(tmp_path, "--world", path, "--aircraft", 4)
+    assert found == WorldConfig(aircraft=4, scenario="crossing", max_steps=8, reward="detour")
+    path.unlink()
+    again = _run("--out", tmp_path / "data", "--episodes", 2, "--world", "m600:max_steps=8:reward=detour",
+                 "--aircraft", 4, "--scenario", "crossing")  # fmt: skip
+    assert "all 1 shards are sound" in again.stderr
+
+
+def test_a_scenario_s_file_starts_from_the_world(tmp_path: Path) -> None:
+    own = tmp_path / "own.scn"
+    own.write_text(OWN)
+    found = _world_of(tmp_path, "--world", "m600:protected_zone_m=50:max_steps=7:aircraft=9", "--episodes", 1,
+                      "--scenario", f"file:{own}")  # fmt: skip
+    assert (found.protected_zone_m, found.aircraft, found.max_steps) == (50.0, 2, 149)  # three times 445 m at 9 m/s
+
+
+def test_a_pilot_of_another_scale_is_told_so(tmp_path: Path) -> None:
+    class Straight:
+        meta = {"world": WorldConfig(protected_zone_m=60.0).to_json()}  # noqa: RUF012
+
+        def __call__(self, traffic: Traffic, pairs: Pairs) -> torch.Tensor:
+            return torch.zeros((*traffic.east_m.shape, 2))
+
+    def load(name: str) -> Any:
+        return Straight()
+
+    result = _run("--out", tmp_path / "data", *SMALL, "--pilot", "runs/a", obj={"load_pilot": load})
+    assert "Warning: runs/a was trained with protected_zone_m 60; here it is 100." in result.stderr
+
+
+def test_worlds_are_listed_and_printed(tmp_path: Path) -> None:
+    listed = CliRunner().invoke(worlds).stdout
+    for part in ("m600 ", "A320s at FL360", "protected_zone_m    m     100", "R; a distance below it"):
+        assert part in listed
+    path = tmp_path / "my.toml"
+    path.write_text(CliRunner().invoke(worlds, ["enroute:step_s=2"]).stdout)
+    assert parse(str(path)) == parse("enroute:step_s=2")
+    assert CliRunner().invoke(worlds, [str(path)]).stdout == path.read_text()
+    assert "unknown world" in str(CliRunner().invoke(worlds, ["drone"]).exception)

@@ -97,7 +97,7 @@ def _restamp(dataset: Dataset, index: int, change: Callable[[dict[str, Any]], ob
     data = codec.encode(table, json.dumps(stamp))
     path.write_bytes(data)
     found = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "figures": stamp["figures"]}
-    save_manifest(dataset.path, dataset.manifest.with_shard(replace(entry, **found)))
+    save_manifest(dataset.path, dataset.manifest.with_shards([replace(entry, **found)]))
     return open_dataset(dataset.path)
 
 

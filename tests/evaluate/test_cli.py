@@ -1,14 +1,18 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from skyclone.cli import main
+from skyclone.collect.cli import collect
+from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import SkycloneError
 from skyclone.evaluate.cli import evaluate
 
@@ -189,3 +193,111 @@ def test_an_own_scenario_is_evaluated_once(tmp_path):
     assert data["contenders"]["mvp"]["los_events"]["value"] == 0.0
     with pytest.raises(SkycloneError, match=r"expected at most the 1 scenario\(s\) that .* got --scenarios 2"):
         CliRunner().invoke(evaluate, ["--scenario", f"file:{own}", "--scenarios", "2"], catch_exceptions=False)
+
+
+def test_an_engine_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for arguments, message in (
+        (["--engine", "ray"], r"--engine ray needs Ray, which is not installed: pip install"),
+        (["--engine", "spark"], r"'spark' is not one of 'local', 'ray'"),
+    ):
+        found = _run(*SMALL, *arguments)
+        assert found.exit_code != 0
+        assert re.search(message, found.stderr + str(found.exception))
+
+
+_CLUSTER = """
+import os, sys, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from skyclone.cli import main
+
+run, folder = sys.argv[1], Path(sys.argv[2])
+by_ray = [*sys.argv[3:], "--engine", "ray"]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+dying = cluster.add_node(num_cpus=1)
+os.environ["ATEN_CPU_CAPABILITY"] = "default"
+other = cluster.add_node(num_cpus=1)
+del os.environ["ATEN_CPU_CAPABILITY"]
+cluster.wait_for_nodes()
+os.environ["RAY_ADDRESS"] = cluster.address
+
+def kill_a_node():
+    while len(list((folder / "teachers").glob("flown/*"))) < 5:
+        time.sleep(0.01)
+    cluster.remove_node(dying, allow_graceful=False)
+
+def call(arguments):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        print("ended with", end.code, file=sys.stderr)
+
+try:
+    killer = threading.Thread(target=kill_a_node, daemon=True)
+    killer.start()
+    call(["evaluate", "--baselines", "none,mvp", *by_ray, "--out", str(folder / "teachers")])
+    killer.join(60)
+    call(["collect", "--out", str(folder / "data"), *os.environ["COLLECT"].split(), "--engine", "ray"])
+    policy = ["evaluate", run, "--baselines", "", *by_ray, "--scenarios", "6", "--json"]
+    call(policy)
+    cluster.remove_node(other)
+    call(policy)
+finally:
+    cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'skyclone[ray]'")
+def test_a_cluster_of_unlike_nodes_flies_teachers_alike_and_mixes_no_policy(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    size = ["--scenarios", "60", "--batch", "2", "--aircraft", "4", "--bootstrap", "100"]
+    collected = ["--episodes", "12", "--episodes-per-shard", "1", "--aircraft", "4"]
+    done = subprocess.run(
+        [sys.executable, "-c", _CLUSTER, str(run), str(tmp_path), *size],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "COLLECT": " ".join(collected)},
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Ray cluster: 3 node(s), 3 processors." in done.stderr
+    assert re.search(r"run flies by 'torch \S+ DEFAULT .*' on .*, and by 'torch .* must not be mixed", done.stderr)
+
+    def figures(text):
+        data = json.loads(text)
+        return data["contenders"], data["differences"], data["nearest_m"]
+
+    teachers = _run("--baselines", "none,mvp", *size, "--json")
+    assert figures((tmp_path / "teachers" / "evaluation.json").read_text()) == figures(teachers.stdout)
+    assert figures(done.stdout) == figures(_run(run, "--baselines", "", *size, "--scenarios", "6", "--json").stdout)
+    assert CliRunner().invoke(collect, ["--out", str(tmp_path / "local"), *collected]).exit_code == 0
+    hashes = {open_dataset(tmp_path / name).content_hash for name in ("data", "local")}
+    assert len(hashes) == 1
+
+
+def test_airliners_by_the_same_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.toml").write_text('base = "enroute"\nmax_steps = 40\naircraft = 6\n')
+    main(["collect", "--world", "my.toml", "--out", "data", "--episodes", "24", "--workers", "1"])
+    small = ["--model", "pairwise:width=8:hidden=8", "--observation", "ego:intruders=4", "--epochs", "1"]
+    main(["train", "--data", "data", "--out", "run", *small, "--processes", "1", "--threads", "1"])
+    view = json.loads((tmp_path / "run" / "best.json").read_text())["observation"]
+    assert (view["length_m"], view["speed_mps"], view["protected_zone_m"], view["lookahead_s"]) == (
+        185_200.0, 236.0, 9260.0, 300.0,
+    )  # fmt: skip
+    main(["train", "--data", "data", "--out", "run", *small, "--resume"])  # the same, said shorter
+    said = _run(
+        "run", "--world", "my.toml", "--scenarios", 3, "--bootstrap", 100, "--aircraft", "6,3", "--out", "out"
+    )
+    assert said.exit_code == 0, said.exception
+    assert "was trained with" not in said.stderr
+    data = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (data["world"]["protected_zone_m"], data["world"]["max_steps"]) == (9260.0, 40)
+    assert list(data["by_aircraft"]) == ["3", "6"]
+    there = _run("run", *SMALL, "--world", "enroute:lookahead_s=240:turn_rad=0.2")
+    assert (
+        "Warning: run was trained with lookahead_s 300 and turn_rad 0.15; here they are 240 and 0.2."
+        in there.stderr
+    )

@@ -1,7 +1,8 @@
 """What a cloning run is to do: one frozen config, kept beside the result as `RUN/config.json`."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from math import cos, pi
@@ -14,7 +15,7 @@ from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.spec import comma_list
-from ...datasets.traffic.view import View
+from ...datasets.traffic.view import View, scale_of
 from ..runs import config_file
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class CloningConfig(Config):
     added = ("optimizer",)
 
     model: str = Field(default="attention-additive", description="Network, such as pairwise:width=96.")
-    observation: Annotated[str, AfterValidator(lambda text: str(View.parse(text)))] = Field(
-        default="seed", description="View, such as ego:intruders=8."
+    observation: Annotated[str, AfterValidator(View.canonical)] = Field(
+        default="seed", description="View, such as ego:intruders=8; its numbers are those of the dataset's world."
     )
     epochs: int = Field(default=20, ge=1, description="Passes over the training rows.")
     batch_size: int = Field(default=1024, ge=1, description="Rows per step.")
@@ -107,9 +108,14 @@ class CloningConfig(Config):
                 "Leave out what has no share."
             )
 
+    def scaled(self, world: Mapping[str, Any]) -> "CloningConfig":
+        """Return the same with an observation that says all numbers which a world, as JSON, gives it."""
+        scale = scale_of(world)
+        return replace(self, observation=View.parse(self.observation, scale).text(scale))
+
     @property
     def view(self) -> View:
-        """The observation."""
+        """The observation; on the scale of the reference world where its text says nothing else."""
         return View.parse(self.observation)
 
     @property

@@ -146,8 +146,11 @@ def attention(network: Network, view: View) -> np.ndarray | None:
 def scene_weights(network: Network, view: View) -> Tensor:
     """Return each head's weight on each intruder of the scene, in their order there, (H, 8); 0 if not seen."""
     device = next(network.parameters()).device
-    east, north, track, speed = torch.tensor(SCENE).T.unsqueeze(1)  # (1, 9) each
-    waypoint = torch.full_like(east, 600.0)
+    east, north, track, speed = torch.tensor(SCENE).T.unsqueeze(1)  # (1, 9) each, of the reference world
+    reference = View()
+    length, pace = view.protected_zone_m / reference.protected_zone_m, view.speed_mps / reference.speed_mps
+    east, north, speed = east * length, north * length, speed * pace  # on the scale of the view's
+    waypoint = torch.full_like(east, 600.0) * length
     traffic = Traffic(
         east, north, torch.deg2rad(track), speed, torch.zeros_like(east), waypoint, torch.ones_like(east) > 0
     )
@@ -187,7 +190,7 @@ def _draw_head(axes: Axes, weights: Sequence[float]) -> None:
     axes.set_xlim(-350, 350)
     axes.set_ylim(-330, 330)
     axes.set_aspect("equal")
-    axes.set_xticks((-300, 0, 300), ("300 m W", "0", "300 m E"), fontsize=8)
+    axes.set_xticks((-300, 0, 300), ("3 R west", "0", "3 R east"), fontsize=8)
     axes.set_yticks((-300, 0, 300), ("S", "0", "N"), fontsize=8)
 
 

@@ -50,7 +50,7 @@ class Cloning:
     Args:
         datasets: What to learn from. Held-out figures are on episodes flown by the pure teacher, if any.
         run: The run's folder; made if it is missing.
-        config: What to do.
+        config: What to do; numbers of its observation that it does not say are those of the first dataset's world.
         resume: Continue the run in the folder, if there is one; otherwise a run there is an error.
         device: `auto`, `cpu`, `cuda`, ...
         say: Receives each line for people.
@@ -76,6 +76,7 @@ class Cloning:
         processes: Processes | None = None,
         parent: str | Path | None = None,
     ) -> None:
+        config = config.scaled(datasets[0].manifest.world) if datasets else config
         self.run, self.config, self.processes = Path(run), config, processes or Processes()
         self._say = say if self.processes.is_first else _keep_quiet
         self.device = choose_device(device)

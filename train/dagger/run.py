@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...collect import scenarios
+from ...collect.airspace.worlds import scale_warning
 from ...collect.collector.collector import collect
 from ...collect.collector.config import CollectConfig
 from ...datasets import effort
@@ -23,6 +24,7 @@ from ...datasets.files.arithmetic import OtherArithmetic
 from ...datasets.files.atomic import publish
 from ...datasets.files.json_file import read_json
 from ...datasets.loading.loader import Loader
+from ...datasets.traffic.view import scale_of
 from .. import checkpoint
 from ..cloning import heldout
 from ..cloning.batches import HELDOUT_BATCH, flown_by_the_teacher
@@ -126,6 +128,8 @@ class Dagger:
         self.view, self.spec = loaded.view, loaded.network.spec
         self.world = scenarios.recorded_world(dict(datasets[0].manifest.world), datasets[0].path)
         self.teacher = datasets[0].manifest.teacher
+        if warning := scale_warning(path, loaded.meta["world"], self.world):
+            self._say(f"Warning: {warning}")
         self._weigh()
         if not is_there:
             self.folder.begin()
@@ -218,7 +222,7 @@ class Dagger:
         parameters = "".join(f":{key}={value}" for key, value in self.spec["parameters"].items())
         options = {
             "model": f"{self.spec['name']}{parameters}",
-            "observation": str(self.view),
+            "observation": self.view.text(scale_of(self.world.to_json())),
             "epochs": config.epochs,
             "batch_size": config.batch_size,
             "lr": config.lr,

@@ -140,7 +140,7 @@ def fly_window(
             result = world.step(action.detach())
         if watch is not None:
             watch(flown, result)
-        after = advance(traffic, action, world.config)
+        after = advance(traffic, action, world.config, world.wind)
         after.is_flying = world.traffic.is_flying
         pairs = complete(world.pairs, world.traffic, needed)
         change = Change(traffic, wanted, after, pairs, result.outcome, world.corners_m)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...collect.cli import world_option
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.machine import processors
@@ -41,6 +42,7 @@ def _default_of_each(name: str) -> dict[str, Any]:
 )
 @click.option("--from", "parent", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
 @click.option("--out", required=True, type=PLACE, metavar="RUN2", help="Folder for the run.")
+@world_option("as the clone")
 @options_of(
     FinetuneConfig,
     "method",

@@ -84,6 +84,8 @@ class FinetuneConfig(Config):
     hardly ever shows it anything.
     """
 
+    added = ("world",)
+
     method: Literal["ppo", "analytic"] = Field(
         default="ppo", description="How: estimated gradients, or exact ones through the world."
     )
@@ -115,6 +117,7 @@ class FinetuneConfig(Config):
         description="What to improve: detour (takes what costs what: detour:path=2:margin=1.15), or seed.",
     )
     observation: str = Field(default="", description="See more: ego:intruders=12.  [default: as the clone]")
+    world: WorldConfig | None = Field(default=None, description="The world to learn in; None for the clone's.")
     aircraft: tuple[Count, ...] = Field(
         default=(), description="Aircraft in an episode; 20,40 by turns.  [default: as the clone]"
     )
@@ -172,7 +175,7 @@ class FinetuneConfig(Config):
         return self.anchor * max(0.0, 1.0 - progress / self.anchor_until)
 
     def worlds(self, parent: "Checkpoint", is_begun: bool = False) -> list[WorldConfig]:
-        """Return the worlds to fly in, by turns: the checkpoint's, with this run's reward, aircraft, scenario.
+        """Return the worlds to fly in, by turns: `world` or the checkpoint's, with this run's reward, aircraft, ...
 
         The simulator is always the embedded one: flying while the gate flies takes two, and BlueSky is only one.
 
@@ -187,7 +190,7 @@ class FinetuneConfig(Config):
         from ...collect import scenarios  # torch: only where something is trained
 
         saved = parent.meta.get("world")
-        world = WorldConfig.from_json(saved) if saved else WorldConfig()
+        world = self.world or (WorldConfig.from_json(saved) if saved else WorldConfig())
         if self.scenario:
             world = replace(world, scenario=scenarios.typed(self.scenario))
         elif scenarios.is_file(world.scenario) and not is_begun:
@@ -224,7 +227,7 @@ class FinetuneConfig(Config):
         """
         if not self.observation:
             return parent.view
-        view = View.parse(self.observation)
+        view = View.parse(self.observation, parent.view.scale)
         if replace(view, intruders=parent.view.intruders) != parent.view:
             raise ConfigurationError(
                 f"expected the observation the clone was trained on, '{parent.view}', got '{view}': only the "
@@ -265,5 +268,5 @@ def check_same(run: Path, config: FinetuneConfig, parent: dict[str, Any]) -> Non
 
 def _flat(config: FinetuneConfig) -> dict[str, Any]:
     """Return all parameters that matter to the method in one object."""
-    data = config.to_json()
+    data = {**config.to_json(), "world": config.world and config.world.to_json()}
     return {key: value for key, value in {**data, **data[config.method]}.items() if key not in METHODS}

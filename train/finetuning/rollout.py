@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...collect.airspace.fleet import limits_of
 from ...collect.airspace.neighbours import complete_for, pairs_around, sight_of
 from ...collect.airspace.objective import Change, Costs, aircraft_costs
 from ...collect.airspace.reward import reward_named
@@ -131,11 +132,12 @@ class Stranded:
         world, config = self._world, self._world.config
         traffic = world.traffic
         zone = config.protected_zone_m
-        is_in_los = (world.pairs.distance2_m2 < zone * zone).any(-1) & traffic.is_piloted
-        is_standing = (traffic.speed_mps < STANDING * config.cruise_mps) & traffic.is_piloted
+        cruise_mps = limits_of(config, traffic).cruise_mps
+        is_in_los = world.pairs.has_lost(zone).any(-1) & traffic.is_piloted
+        is_standing = (traffic.speed_mps < STANDING * cruise_mps) & traffic.is_piloted
         self.los_s = (self.los_s + config.step_s) * is_in_los
         self.standing_s = (self.standing_s + config.step_s) * is_standing
-        unit_s = zone / config.cruise_mps
+        unit_s = zone / cruise_mps
         is_stuck = (self.los_s >= LONGEST_LOS * unit_s) | (self.standing_s >= LONGEST_STANDING * unit_s)
         if bool(is_stuck.any()):
             world.traffic = traffic.clone()
@@ -334,7 +336,7 @@ class RolloutFigures:
     def add(self, before: Traffic, result: StepResult) -> None:
         """Add the step that has just been flown: aircraft-steps, reward, pair-steps in LoS, ends of flights."""
         zone = self._world.config.protected_zone_m
-        inside = (self._world.pairs.distance2_m2 < zone * zone).sum() / 2
+        inside = self._world.pairs.has_lost(zone).sum() / 2
         ends = [(result.outcome == outcome).sum() for outcome in (WAYPOINT, LEFT_SECTOR, TIME_LIMIT)]
         self._sums += torch.stack([before.is_piloted.sum(), result.reward.sum(), inside, *ends])
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...collect.airspace.neighbours import complete_for
+from ...collect.airspace.worlds import scale_warning
 from ...datasets import effort
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import publish
@@ -99,6 +100,8 @@ class Finetuning:
         config = self.config
         self.parent_view, self.view = loaded.view, config.view(loaded)
         self.worlds = config.worlds(loaded, is_begun)
+        if warning := scale_warning(origin["path"], loaded.meta["world"], self.worlds[-1]):
+            self._say(f"Warning: {warning}")
         self._weigh()
         self.progress, self.clock, self._began = TuningProgress(), Stopwatch(), time.perf_counter()
         self.history: list[TuningIteration] = []

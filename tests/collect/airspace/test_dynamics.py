@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyclone.collect.airspace.dynamics import advance
-from skyclone.collect.airspace.units import GRAVITY_MPS2
+from skyclone.collect.airspace.aircraft_types import TYPES
+from skyclone.collect.airspace.dynamics import advance, through_air
+from skyclone.collect.airspace.fleet import number_of
+from skyclone.collect.airspace.units import GRAVITY_MPS2, KNOT_MPS
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.traffic.state import Traffic
 
@@ -152,41 +155,75 @@ def test_flying_knows_neither_place_nor_direction_nor_side(traffic_of, speed, tu
 # --- held against BlueSky ---
 
 
-def test_tracks_stay_with_blueskys(bluesky, traffic_of):
-    """The same heading and speed commands to 120 M600s: our tracks and BlueSky's stay together for 60 s.
+@pytest.mark.parametrize(
+    ("name", "altitude_m", "wind"),
+    [
+        ("m600", 0, (0.0, 0.0)),
+        ("m600", 100, (4.0, -3.0)),
+        ("mavic", 0, (0.0, 0.0)),
+        ("m200", 0, (0.0, 0.0)),
+        ("wing", 0, (0.0, 0.0)),
+        ("wing", 100, (-6.0, 2.0)),
+        ("a320", 11_000, (0.0, 0.0)),
+        ("a320", 11_000, (30.0, 10.0)),
+    ],
+)
+def test_tracks_stay_with_blueskys(bluesky, traffic_of, name, altitude_m, wind):
+    """The same heading and speed commands to 120 aircraft: our tracks and BlueSky's stay together for 60 s.
 
     Each second every aircraft gets a random action. Its target heading and speed, computed from our state, go to
     BlueSky's autopilot, which flies them in 20 steps of 0.05 s (`selhdgcmd`, `selspdcmd`, `sim.step`). BlueSky
-    starts near 0 N 0 E, where a degree is as long in both directions, at sea level, where airspeed is ground speed.
+    starts near 0 N 0 E, where a degree is as long in both directions. In wind, headings are
+    commanded at constant airspeed: BlueSky holds the track that a heading has at the airspeed of that moment.
     What is left comes from turns during which the speed changes as well (see the test of one step above), hardly
     from BlueSky's time step: with 0.01 s the worst distance is the same.
     """
     count, seconds = 120, 60
+    from bluesky.tools.aero import vtas2cas
+
+    kind = TYPES[name]
+    fleet = WorldConfig(fleet=f"m600=1,{name}=1" if name != "m600" else "m600=1")
     generator = np.random.default_rng(1)
     track = generator.uniform(-180, 180, count)
-    traffic = traffic_of([(0, 0, degrees, 9) for degrees in track], dtype=torch.float64)
+    traffic = traffic_of([(0, 0, degrees, kind.cruise_mps) for degrees in track], dtype=torch.float64)
+    traffic.kind = torch.full_like(traffic.is_flying, number_of(fleet, name), dtype=torch.int64)
+    blown = tuple(torch.full_like(traffic.east_m, each) for each in wind) if any(wind) else None
+    if blown:
+        traffic = replace(traffic, wind_east_mps=blown[0], wind_north_mps=blown[1])
+        east_mps, north_mps = traffic.velocity_east_mps + blown[0], traffic.velocity_north_mps + blown[1]
+        traffic.track_rad, traffic.speed_mps = torch.atan2(east_mps, north_mps), torch.hypot(east_mps, north_mps)
     simulator, everyone, start_deg = bluesky.traf, np.arange(count), 0.02 * np.arange(count)
     bluesky.sim.reset()
-    names = [f"DRONE{number}" for number in everyone]
-    simulator.cre(names, "M600", np.zeros(count), start_deg.copy(), track % 360, 0.0, np.full(count, 9.0))
+    if blown:
+        came_from = (math.degrees(math.atan2(wind[0], wind[1])) + 180.0) % 360.0
+        simulator.wind.add(0.0, 0.0, came_from, math.hypot(*wind) / KNOT_MPS)  # as the command WIND does
+    names, altitudes = [f"DRONE{number}" for number in everyone], np.full(count, float(altitude_m))
+    cas_mps = vtas2cas(np.full(count, kind.cruise_mps), altitudes)
+    simulator.cre(names, kind.blue_sky, np.zeros(count), start_deg.copy(), track % 360, altitude_m, cas_mps)
     worst = []
     for _ in range(seconds):
         action = torch.from_numpy(generator.uniform(-1, 1, (1, count, 2)))
-        heading = traffic.track_rad + action[..., 0] * CONFIG.turn_rad
-        speed = (traffic.speed_mps + action[..., 1] * CONFIG.speed_change_mps).clamp(0.0, 18.0)
-        simulator.ap.selhdgcmd(everyone, np.degrees(heading[0].numpy()) % 360)
-        simulator.ap.selspdcmd(everyone, speed[0].numpy())
+        if blown:
+            action[..., 1] = 0.0
+        airspeed, heading = through_air(traffic)
+        heading = heading + action[..., 0] * CONFIG.turn_rad
+        speed = (airspeed + action[..., 1] * CONFIG.speed_change_mps).clamp(kind.min_speed_mps, kind.max_speed_mps)
+        heading_deg = np.degrees(heading[0].numpy()) % 360
+        for each in everyone if blown else [everyone]:  # in wind BlueSky fails on several at once
+            simulator.ap.selhdgcmd(each, heading_deg[each])
+        simulator.ap.selspdcmd(everyone, vtas2cas(speed[0].numpy(), altitudes))
         for _ in range(20):
             bluesky.sim.step()
-        traffic = advance(traffic, action, CONFIG)
+        traffic = advance(traffic, action, fleet, blown)
         east = np.radians(simulator.lon - start_deg) * EARTH_RADIUS_M
         north = np.radians(simulator.lat) * EARTH_RADIUS_M
         worst.append(np.hypot(east - traffic.east_m[0].numpy(), north - traffic.north_m[0].numpy()).max())
-        np.testing.assert_allclose(simulator.tas, traffic.speed_mps[0], atol=1e-6)
-    print(f"BlueSky against the embedded world, {count} M600s: {worst[-1]:.2f} m apart at most after {seconds} s")
+        np.testing.assert_allclose(simulator.tas, through_air(traffic)[0][0], atol=1e-6 if not altitude_m else 0.3)
+    print(f"BlueSky against the embedded world, {count} {name}, wind {wind}: {worst[-1]:.2f} m after {seconds} s")
     assert bluesky.sim.simt == pytest.approx(seconds)
-    assert set(simulator.perf.vmax) == {CONFIG.max_speed_mps}
-    assert set(simulator.perf.axmax) == {CONFIG.acceleration_mps2}
-    assert traffic.speed_mps.min() < 1  # the whole range of speeds was flown
-    assert traffic.speed_mps.max() > 17
-    assert max(worst) < 2.0
+    assert max(worst) < (2.0 if not altitude_m else 3.0)
+    if name == "m600" and not blown:
+        assert set(simulator.perf.vmax) == {CONFIG.max_speed_mps}
+        assert set(simulator.perf.axmax) == {CONFIG.acceleration_mps2}
+        assert traffic.speed_mps.min() < 1  # the whole range of speeds was flown
+        assert traffic.speed_mps.max() > 17

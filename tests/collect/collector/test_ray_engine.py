@@ -1,6 +1,10 @@
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +19,7 @@ from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 
+RAY = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 MANY = ["--episodes", "16", "--episodes-per-shard", "1", "--aircraft", "3", "--seed", "7"]
 WANTED = CollectConfig(world=WorldConfig(aircraft=3), episodes=16, episodes_per_shard=1, seed=7)
 
@@ -43,7 +48,7 @@ class _RayError(Exception):
         (OSError(28, "No space left on device"), OSError, "No space left"),
         (ZeroDivisionError("a bug"), ZeroDivisionError, "a bug"),
         (FileNotFoundError(2, "No such file", "/data/x"), DatasetError, "A Ray node does not see /data/x. Name a"),
-        (None, DatasetError, "Ray gave up on a shard: node died. Is skyclone installed on every node"),
+        (None, DatasetError, "Ray gave up on a task: node died. Is skyclone installed on every node"),
     ],
 )
 def test_what_goes_wrong_on_a_node_comes_through(
@@ -65,13 +70,12 @@ def test_a_node_with_other_versions_makes_nothing() -> None:
         cluster._make(lambda number: number, 4, {**cluster._versions(), "torch": "0.1"})
 
 
-def test_a_wrong_address_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+def test_a_wrong_address_is_an_error_at_once() -> None:
     with pytest.raises(
         ConfigurationError,
         match=r"expected a Ray cluster at 127\.0\.0\.1:1 \(RAY_ADDRESS\), got: .*refused.* `ray start --head`",
     ):
-        cluster._connect(None)
+        cluster._connect(None, "127.0.0.1:1")
 
 
 _CLUSTER = """
@@ -103,16 +107,84 @@ finally:
 """
 
 
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'skyclone[ray]'")
+
+
+def test_a_driver_that_dies_is_an_error() -> None:
+    heard, said = multiprocessing.Pipe(duplex=False)
+    said.close()
+    with pytest.raises(DatasetError, match=r"Ray crashed\. What is finished is kept; the same command continues"):
+        cluster._next(heard)
+
+
+@pytest.mark.parametrize(("tasks", "processors", "most"), [(None, 3, 6), (None, 0, 2), (4, 3, 4)])
+def test_no_more_tasks_wait_than_the_cluster_needs(tasks: int | None, processors: int, most: int) -> None:
+    waiting = []
+
+    def wait(references: list[int], timeout: float) -> tuple[list[int], list[int]]:
+        waiting.append(len(references))
+        return references[:1], references[1:]
+
+    task = SimpleNamespace(remote=lambda make, number, versions: number)
+    ray = SimpleNamespace(
+        remote=lambda **options: lambda function: task,
+        put=lambda thing: thing,
+        cluster_resources=lambda: {"CPU": processors} if processors else {},
+        wait=wait,
+        get=lambda reference: reference,
+        exceptions=SimpleNamespace(RayTaskError=_TaskError, RayError=_RayError),
+    )
+    assert list(cluster._hand_out(ray, str, list(range(9)), tasks)) == list(range(9))
+    assert max(waiting) == most
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.signals
+@pytest.mark.parametrize("delay_s", [0.5, 4.0, 9.0], ids=["before Ray", "while it starts", "while it works"])
+def test_ctrl_c_ends_it_and_all_that_it_has_started(tmp_path: Path, delay_s: float) -> None:
+    command = [sys.executable, "-m", "skyclone", "collect", "--out", str(tmp_path / "data"), "--engine", "ray"]
+    process = subprocess.Popen(
+        [*command, "--episodes", "100000", "--aircraft", "3"],
+        env={**RAY, "MARK": str(tmp_path / "data")},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        while not (tmp_path / "data" / "dataset.json").exists():
+            time.sleep(0.05)
+        time.sleep(delay_s)
+        os.killpg(process.pid, signal.SIGINT)  # as the terminal does
+        _, said = process.communicate(timeout=15)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert b"Interrupted" in said
+    end = time.monotonic() + 30
+    while (left := _processes_with(str(tmp_path / "data"))) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert left == []
+
+
+def _processes_with(text: str) -> list[str]:
+    """Return the processes whose environment names a text: what a command has started inherits it."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if text.encode() in (folder / "environ").read_bytes():
+                found.append(folder.name)
+    return found
+
+
+@needs_ray
 @pytest.mark.slow
 def test_a_cluster_of_two_nodes_makes_the_same_content_and_loses_a_node(tmp_path: Path) -> None:
-    if find_spec("ray") is None:
-        pytest.skip("Ray is not installed: pip install 'skyclone[ray]'")
     folders = [tmp_path / "whole", tmp_path / "killed"]
     done = subprocess.run(
         [sys.executable, "-c", _CLUSTER, " ".join([*MANY, "--engine", "ray"]), *map(str, folders)],
         capture_output=True,
         text=True,
-        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"},
+        env=RAY,
         timeout=500,
     )
     assert done.returncode == 0, done.stderr[-4000:]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from skyclone.collect.collector.workers import _portable, one_thread, work
+from skyclone.collect.collector.workers import one_thread, portable, work
 from skyclone.datasets.errors import DatasetError
 
 
@@ -101,5 +101,5 @@ def test_an_error_that_cannot_travel_is_told_in_words() -> None:
             super().__init__(f"strange {one} {two}")
 
     error = DatasetError("cut")
-    assert _portable(error) is error
-    assert str(_portable(Strange(1, 2))) == "Strange: strange 1 2"
+    assert portable(error) is error
+    assert str(portable(Strange(1, 2))) == "Strange: strange 1 2"

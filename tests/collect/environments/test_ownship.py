@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.airspace.worlds import parse
 from skyclone.collect.environments import SectorEnv, register_environments
 from skyclone.collect.environments.ownship import OwnshipEnv, environment_spec, flat_space, flatten
 from skyclone.collect.flying import world as world_module
@@ -135,3 +138,18 @@ def test_who_never_enters_is_refused(monkeypatch):
     env = OwnshipEnv(WorldConfig(aircraft=3, max_steps=20), "ego")
     with pytest.raises(ConfigurationError, match="expected an aircraft that enters in episode 0, got 1"):
         env.reset(seed=0, options={"aircraft": 1})
+
+
+def test_worlds_by_name_and_views_on_their_scale(tmp_path: Path) -> None:
+    env = OwnshipEnv("enroute:aircraft=3", "ego:intruders=2")
+    assert env.config == parse("enroute:aircraft=3")
+    assert env.view.length_m == env.config.sector_radius_m
+    again = gymnasium.make(EnvSpec.from_json(environment_spec(env.config, env.view, "mvp").to_json())).unwrapped
+    assert isinstance(again, OwnshipEnv)
+    assert again.view == env.view
+    old = OwnshipEnv(env.config.to_json(), "ego:intruders=2")  # as exported before views took a world's numbers
+    assert old.view == View("ego", 2)
+    path = tmp_path / "my.toml"
+    path.write_text("aircraft = 3")
+    with pytest.raises(ConfigurationError, match=r"unknown world .*\. There are: m600, enroute\.$"):
+        OwnshipEnv(str(path))  # a specification opens no files

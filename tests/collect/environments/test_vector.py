@@ -530,3 +530,13 @@ def test_wrong_reset_masks(mask, seed):
     envs.reset(seed=0)
     with pytest.raises(ConfigurationError, match=r"to be a bool array of shape \(2,\) and no seed beside it"):
         envs.reset(seed=seed, options={"reset_mask": mask})
+
+
+def test_worlds_by_name_and_views_on_their_scale():
+    envs = SectorVectorEnv(num_envs=2, config="enroute:aircraft=3", view="ego:intruders=2")
+    view = envs.episodes.view
+    assert (view.length_m, view.speed_mps, view.lookahead_s) == (185_200.0, 236.0, 300.0)
+    observation, _ = envs.reset(seed=1)
+    assert envs.observation_space.contains(observation)
+    assert np.abs(observation["ownship"]).max() < 2.1
+    assert SectorEnv(config="m600").episodes.view == View()

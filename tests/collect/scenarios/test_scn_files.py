@@ -43,7 +43,7 @@ def test_positions_tracks_speeds_and_waypoints(tmp_path: Path) -> None:
     assert len(hull(map(tuple, layout.corners_m.tolist()))) == len(layout.corners_m), "the sector is convex"
 
     traffic = World(config, 0, [0]).traffic
-    np.testing.assert_allclose(traffic.speed_mps[0], np.array([17.5, 12]) * KNOT_MPS, rtol=1e-6)
+    np.testing.assert_allclose(traffic.speed_mps[0], np.array([17.5, 12]) * KNOT_MPS, rtol=2e-3)  # at 100 ft
     np.testing.assert_allclose(traffic.track_rad[0], [0, math.pi], rtol=1e-6)
     assert scenarios.warnings_about(config.scenario) == []
 
@@ -51,9 +51,56 @@ def test_positions_tracks_speeds_and_waypoints(tmp_path: Path) -> None:
 def test_airliners_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "0:0:0>CRE KL204,B744,52,4,0,FL300,250\n0:0:0>DEST KL204 52.01 4")
     with pytest.raises(
-        ConfigurationError, match=r"start at speeds such as 129 m/s \(250 kt\); expected 0 to 18 m/s"
+        ConfigurationError,
+        match=r"start at speeds such as 203 m/s \(394 kt\); expected 0 to 18 m/s \(0 to 35 kt\)",
     ):
         scenarios.world_for(f"file:{path}")
+
+
+def test_what_rounds_to_the_limit_flies_at_it(tmp_path: Path) -> None:
+    """35 kt are 18.006 m/s at sea level, and 18.3 m/s at 1000 ft."""
+    path = write(tmp_path, "00:00:00>CRE A,M600,52,4,0,0,35\n00:00:00>CRE B,M600,52.01,4,0,1000,35")
+    layout = scenarios.lay_out(scenarios.world_for(f"file:{path}"), 0, 0)
+    assert layout.speed_mps is not None
+    assert layout.speed_mps.tolist() == [18.0, 18.0]
+    path.write_text("00:00:00>CRE A,M600,52,4,0,0,37.1")
+    with pytest.raises(ConfigurationError, match=r"such as 19 m/s \(37 kt\); expected 0 to 18 m/s \(0 to 35 kt\)"):
+        scenarios.world_for(f"file:{path}")
+
+
+def test_each_type_of_a_fleet_has_its_own_limits(tmp_path: Path) -> None:
+    path = write(tmp_path, "00:00:00>CRE A,M600,52,4,0,0,35\n00:00:00>CRE B,Wing,52.01,4,0,0,78\n")
+    with pytest.raises(ConfigurationError, match=r"1 of 2 aircraft start at speeds such as 40 m/s \(78 kt\)"):
+        scenarios.world_for(f"file:{path}")
+    config = WorldConfig(aircraft=2, scenario=scenarios.typed(f"file:{path}"), fleet="m600=1,wing=1")
+    layout = scenarios.lay_out(config, 0, 0)
+    assert layout.speed_mps is not None
+    assert layout.speed_mps.tolist() == [18.0, 40.0]
+    path.write_text("00:00:00>CRE A,M600,52,4,0,0,78\n")
+    config = WorldConfig(aircraft=1, scenario=scenarios.typed(f"file:{path}"), fleet="m600=1,wing=1")
+    with pytest.raises(ConfigurationError, match=r"expected 0 to 18 m/s \(0 to 35 kt\)"):
+        scenarios.lay_out(config, 0, 0)
+
+
+def test_the_time_limit_knows_entries_and_routes(tmp_path: Path) -> None:
+    text = f"{SMALL}00:10:00.00>CRE D3,M600,52.0,4.37,0,0,10;ADDWPT D3 52.009,4.37;DEST D3 52.0,4.37\n"
+    path = write(tmp_path, text)
+    config = scenarios.world_for(f"file:{path}")
+    assert (config.aircraft, config.max_steps) == (3, 1268)  # from 600 s on, three times 2002 m at 9 m/s
+    path.write_text(f"{SMALL}09:00:00.00>CRE D3,M600,52.0,4.37,0,0,10\n")
+    with pytest.raises(ConfigurationError, match=r"expected all aircraft to enter within 32,000 s of the first"):
+        scenarios.world_for(f"file:{path}")
+
+
+def test_a_called_file_that_has_changed_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{SMALL}00:00:00.00>PCALL parts/more\n")
+    (tmp_path / "parts").mkdir()
+    more = write(tmp_path / "parts", "00:00:00.00>CRE D3,M600,52.02,4.37,0,0,10", "more.scn")
+    config = scenarios.world_for(f"file:{path}")
+    assert config.aircraft == 3
+    more.write_text("00:00:00.00>CRE D3,M600,52.03,4.37,0,0,10")
+    with pytest.raises(ConfigurationError, match="has changed since this was begun with it"):
+        scenarios.lay_out(config, 0, 0)
 
 
 def test_a_folder_holds_several_and_a_changed_file_is_noticed(tmp_path: Path) -> None:

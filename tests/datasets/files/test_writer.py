@@ -205,6 +205,44 @@ def test_two_writers_lose_no_entry(
     assert load_manifest(tmp_path).complete
 
 
+def test_above_a_few_shards_entries_wait_until_they_are_due(
+    tmp_path: Path,
+    fill: Fill,
+    make_manifest: MakeManifest,
+    make_table: Callable[..., Table],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill(tmp_path / "whole", make_manifest(episodes=20))
+    monkeypatch.setattr(writer_module, "_FEW", 1)
+    now = 100.0
+    monkeypatch.setattr(writer_module.time, "monotonic", lambda: now)
+    lines: list[str] = []
+    writer = DatasetWriter(tmp_path / "data", make_manifest(episodes=20), lines.append)
+
+    def add(index: int) -> int:
+        episodes = writer.manifest.shard_episodes(index)
+        figures = {"conflicts": 3.0, "episodes": 4.0}
+        writer.add(write_shard(tmp_path / "data", writer.manifest, index, make_table(episodes), figures))
+        return len(load_manifest(tmp_path / "data").shards)
+
+    assert add(0) == 1
+    writer._due = 110.0
+    assert add(1) == 1
+    now = 110.0
+    assert add(2) == 3
+    writer._due = 120.0
+    assert add(3) == 3
+    killed = DatasetWriter(tmp_path / "data", make_manifest(episodes=20), lines.append)  # who goes on after kill -9
+    assert killed.missing(range(5)) == [4]
+    assert lines == ["Shard 00003.parquet had no entry in the manifest; it is sound and was taken in."]
+    writer._due = 120.0
+    assert add(4) == 4
+    writer.clean()  # after Ctrl-C
+    assert load_manifest(tmp_path / "data").complete
+    writer.finish("skyclone collect")
+    assert _everything(tmp_path / "data") == _everything(tmp_path / "whole")
+
+
 def test_a_folder_that_became_another_dataset_is_left_alone(
     tmp_path: Path, make_manifest: MakeManifest, make_table: Callable[..., Table]
 ) -> None:

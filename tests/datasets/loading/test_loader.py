@@ -184,3 +184,13 @@ def test_parts_make_up_the_batches(store: Snapshots, options: dict, parts: int) 
             torch.cat([piece.observation.intruders for piece in pieces]), batch.observation.intruders
         )
         assert max(len(piece.action) for piece in pieces) - min(len(piece.action) for piece in pieces) <= 1
+
+
+def test_a_view_given_as_text_is_on_the_scale_of_the_world(
+    tmp_path: Path, fill: Callable[..., DatasetWriter], make_manifest: Callable[..., Manifest]
+) -> None:
+    fill(tmp_path / "data", make_manifest(world={"sector_radius_m": 5000.0, "max_speed_mps": 30.0}))
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.batches(view="ego").view == View("ego", None, 5000.0, 30.0)
+    assert dataset.batches(view="ego:length_m=935").view == View("ego", None, 935.0, 30.0)
+    assert dataset.batches(view=View("ego")).view == View("ego")

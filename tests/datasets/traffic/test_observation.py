@@ -65,7 +65,7 @@ def test_the_seed_layout():
 def test_the_ego_layout():
     # flying east: east is ahead, south is to the right; an intruder 100 m ahead and 50 m to the left comes head-on
     rows = [(100, 200, 90, 9, 300, 100), (200, 250, 270, 9, 0, 0)]
-    seen = observe_all(traffic_of(rows), View("ego", length_m=100, speed_mps=9))
+    seen = observe_all(traffic_of(rows), View("ego", length_m=100, speed_mps=9, bound=9.0))
     drift = math.pi / 2 - math.atan2(200, -100)
     own = [math.cos(drift), math.sin(drift), 1, 2, -1, 1, 2]  # the centre is 200 m to the right, 100 m behind
     assert seen.ownship[0, 0].tolist() == pytest.approx(own, abs=1e-5)
@@ -101,7 +101,7 @@ def test_feature_names_fit():
 @pytest.mark.parametrize(("intruders", "seen"), [(None, 4), (2, 2), (4, 4), (50, 4)])
 def test_the_nearest_are_seen_nearest_first(intruders, seen):
     rows = [(0, 0, 0, 9, 0, 1)] + [(east, 0, 0, 9, 0, 1) for east in (400, 100, 300, 200)]
-    observation = observe_all(traffic_of(rows), View(intruders=intruders, length_m=100))
+    observation = observe_all(traffic_of(rows), View(intruders=intruders, length_m=100, bound=9.0))
     assert observation.intruders.shape == (1, 5, seen, 5)
     assert observation.intruders[0, 0, :, 0].tolist() == pytest.approx([1, 2, 3, 4][:seen])
     assert View(intruders=intruders).seen(5) == seen
@@ -242,7 +242,9 @@ def test_observing_changes_nothing_of_the_state():
     for name in NAMES:
         observe_all(traffic, View(name), pairs)
     assert all(
-        torch.equal(value, getattr(before, name)) for name, value in vars(traffic).items() if value is not None
+        torch.equal(getattr(traffic, field), getattr(before, field))
+        for field in vars(traffic)
+        if getattr(traffic, field) is not None
     )
     assert all(torch.equal(*both) for both in zip(pairs[:6], pairs_before, strict=True))
 
@@ -311,7 +313,7 @@ def test_bad_views(text, message):
 def test_json_of_another_version():
     with pytest.raises(ObservationError, match=r"unknown keys \['wind'\]\. .*another version"):
         View.from_json({**View().to_json(), "wind": 1})
-    with pytest.raises(ObservationError, match=r"observation: missing keys \['intruders', 'length_m'"):
+    with pytest.raises(ObservationError, match=r"observation: missing keys \['bound', 'intruders', 'length_m'"):
         View.from_json({"name": "seed"})
 
 
@@ -364,3 +366,67 @@ def test_with_and_without_gradients_the_same_is_seen(name):
     with_gradients = observe_all(differentiable(traffic)[0], View(name))
     for one, other in zip(with_gradients, observe_all(traffic, View(name))):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+# --- what is far ---
+
+
+def test_what_is_far_is_seen_at_the_bound():
+    # flying north in the middle; an intruder 3,000 m ahead and 4,000 m to the right, flying west
+    rows = [(0, 0, 0, 9, 0, 500), (4000, 3000, 270, 9, 0, 0)]
+    seen = observe_all(traffic_of(rows), View("cpa", length_m=1000, bound=2.5))
+    distance, right, ahead, velocity_right, velocity_ahead = seen.intruders[0, 0, 0, :5].tolist()
+    assert (distance, right, ahead) == pytest.approx((2.5, 2.0, 1.5))  # 5 radii away, in its direction
+    assert (velocity_right, velocity_ahead) == pytest.approx((-0.5, -0.5))  # as it is
+    assert seen.intruders[0, 0, 0, 6].item() == pytest.approx(0.5 * math.sqrt(2))  # dcpa: |(500, -500)| m
+    # the other one, 5 radii from the centre: that is behind, to the right, at half of the bound
+    own = observe_all(traffic_of(rows), View("ego", length_m=1000, bound=20.0)).ownship[0, 1].tolist()
+    assert own[3:] == pytest.approx([-3, 4, -3, 4])
+    own = observe_all(traffic_of(rows), View("ego", length_m=1000, bound=6.0)).ownship[0, 1].tolist()
+    assert own[3:] == pytest.approx([-1.8, 2.4, -3, 4])  # the waypoint, 5 radii away, is not far
+    own = observe_all(traffic_of(rows), View("ego", length_m=1000, bound=4.0)).ownship[0, 1].tolist()
+    assert own[3:] == pytest.approx([0, 0, -0.6, 0.8])  # now it is: as from the centre to the edge
+    assert observe_all(traffic_of(rows), View("seed", length_m=1000)).ownship[0, 1, 3:5].tolist() == [0, 0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), name=st.sampled_from(NAMES))
+def test_in_the_reference_world_nothing_is_far_to_the_bit(seed, name):
+    """Nobody is more than 935 m + 50 m + a step of 18 m from the centre, nor any waypoint outside of it."""
+    traffic = random_traffic(seed, dtype=torch.float32)
+    for east, north, most in ((0, 1, 1003.0), (4, 5, 935.0)):
+        columns = list(vars(traffic).values())
+        excess = (torch.hypot(columns[east], columns[north]) / most).clamp_min(1.0)
+        columns[east], columns[north] = columns[east] / excess, columns[north] / excess
+        traffic = Traffic(*columns)
+    for one, other in zip(observe_all(traffic, View(name)), observe_all(traffic, View(name, bound=1e9))):
+        assert torch.equal(one, other)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), name=st.sampled_from(NAMES), far_m=st.floats(1e3, 1e7))
+def test_no_length_is_seen_beyond_the_bound_and_directions_stay(seed, name, far_m):
+    traffic, view = transformed(random_traffic(seed), 0.3, far_m, -far_m), View(name)
+    seen, unbounded = observe_all(traffic, view), observe_all(traffic, View(name, bound=1e9))
+    flying = traffic.is_flying
+    lengths = [seen.intruders[..., 0], torch.hypot(seen.intruders[..., 1], seen.intruders[..., 2])]
+    assert max(float(length.max()) for length in lengths) <= view.bound * (1 + 1e-9)
+    assert float(torch.hypot(seen.ownship[..., 3], seen.ownship[..., 4])[flying].max()) <= view.bound / 2 + 1e-9
+    for of in (slice(1, 3), slice(3, 5)):
+        one, other = seen.intruders[..., of], unbounded.intruders[..., of]
+        cross = one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
+        assert (cross.abs() < 1e-9 * (1 + other.norm(dim=-1) ** 2)).all()
+    assert torch.equal(seen.is_present, unbounded.is_present)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_also_flow_from_what_is_far(name):
+    traffic, state = differentiable(transformed(random_traffic(3, batch=2, aircraft=5), 0.0, 3000.0, 100.0))
+    view = View(name, length_m=300.0, intruders=3)
+
+    def features(*quantities):
+        moved = Traffic(*quantities, traffic.waypoint_east_m, traffic.waypoint_north_m, traffic.is_flying)
+        seen = observe_all(moved, view)
+        return seen.ownship, seen.intruders
+
+    assert torch.autograd.gradcheck(features, state, eps=1e-4, atol=1e-6)

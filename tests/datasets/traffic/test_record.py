@@ -20,7 +20,13 @@ def test_the_record_is_the_designs():
     assert tuple(column.dtype for column in COLUMNS[:3]) == keys
     assert COLUMN_NAMES[:3] == ("episode", "step", "aircraft")
     assert len(set(COLUMN_NAMES)) == len(COLUMNS) == 19
-    assert {column.name for column in COLUMNS if column.nullable} == {"nearest_m", "tcpa_s", "dcpa_m"}
+    assert {column.name for column in COLUMNS if column.nullable} == {
+        "nearest_m",
+        "tcpa_s",
+        "dcpa_m",
+        "waypoint_east_m",
+        "waypoint_north_m",
+    }
     assert all(column.meaning for column in COLUMNS)
     assert [OUTCOMES[code] for code in (FLYING, WAYPOINT, LEFT_SECTOR, TIME_LIMIT)] == list(OUTCOMES)
     assert sum(np.dtype(column.dtype).itemsize for column in COLUMNS) == 66  # bytes a row, uncompressed

@@ -7,12 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from skyclone.collect.airspace import worlds
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets.errors import CheckpointError, SkycloneError
+from skyclone.datasets.traffic.view import View, scale_of
 from skyclone.evaluate.comparison import comparison
 from skyclone.evaluate.comparison.comparison import compare
 from skyclone.evaluate.comparison.config import CompareConfig, parse_budgets, parse_variants
@@ -66,7 +71,7 @@ def test_each_training_is_an_ordinary_run(compared: tuple[Path, list[str]]) -> N
     root, _ = compared
     for run in json.loads((root / "compare.json").read_text())["runs"]:
         policy = load_policy(run["path"])
-        assert str(policy.view) == run["variant"].partition("@")[2]
+        assert policy.view == View.parse(run["variant"].partition("@")[2], scale_of(policy.meta["world"]))
         assert "Verdict:" in (Path(run["path"]) / "log.txt").read_text()
 
 
@@ -225,3 +230,17 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_table(
             for name in timed:
                 row["metrics"].pop(name)
     assert rows[0] == rows[1]
+
+
+def test_another_world_is_flown_and_views_are_on_the_scale_of_the_dataset_s(tmp_path: Path) -> None:
+    world = replace(worlds.parse("enroute"), aircraft=3, max_steps=20)
+    collect(tmp_path / "data", CollectConfig(world, episodes=24))
+    lines: list[str] = []
+    plan, here = plan_of(MODELS.partition(",")[0], seeds=(0,)), replace(world, lookahead_s=200.0)
+    for _ in range(2):
+        found = compare(tmp_path / "data", tmp_path / "out", plan, say=lines.append, world=here)
+    assert found.world == here
+    (training,) = found.runs
+    assert load_policy(training.folder(tmp_path / "out")).view.length_m == world.sector_radius_m
+    assert lines[0] == "Warning: Each network was trained with lookahead_s 300; here it is 200."
+    assert lines[-1] == "Training: 1 training, 1 of them done before"

@@ -65,7 +65,7 @@ def test_another_world_is_told(make_run, tmp_path):
     there = WorldConfig(aircraft=40, protected_zone_m=50.0)
     loaded = load(Contender(str(make_run(tmp_path / "a", world=there.to_json())), True), WORLD)
     (warning,) = warnings_about(loaded, WORLD, 0)
-    assert warning.endswith("was trained in another world: protected_zone_m 50.0 there, 100.0 here.")
+    assert warning.endswith("was trained with protected_zone_m 50; here it is 100.")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,13 @@ def test_defaults_are_the_contract() -> None:
 
 
 def test_observation_is_written_one_way() -> None:
-    assert CloningConfig(observation="ego:length_m=935:intruders=8").observation == "ego:intruders=8"
+    assert CloningConfig(observation="ego:length_m=935:intruders=8").observation == "ego:intruders=8:length_m=935.0"
+    world = {"sector_radius_m": 500.0, "max_speed_mps": 18.0}
+    scaled = CloningConfig(observation="ego:intruders=8").scaled(world)
+    assert scaled.observation == "ego:intruders=8:length_m=500.0"
+    assert scaled.scaled(world) == scaled, "a run that goes on says the same"
+    given = CloningConfig(observation="ego:length_m=935").scaled(world)
+    assert given.view.length_m == given.scaled(world).view.length_m == 935.0
 
 
 def test_cosine_goes_from_the_rate_to_zero_and_constant_stays() -> None:

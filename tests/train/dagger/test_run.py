@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from skyclone.collect.airspace import worlds
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
-from skyclone.train import checkpoint, load_policy
+from skyclone.datasets.traffic.view import View
+from skyclone.train import checkpoint, load_policy, networks
 from skyclone.train.cloning.config import CloningConfig
 from skyclone.train.cloning.run import Cloning
 from skyclone.train.dagger import run as dagger
@@ -314,3 +316,20 @@ def test_in_traffic_that_hovers_and_arrives(clone: Path, tmp_path: Path) -> None
     assert np.isnan(made.table()["waypoint_east_m"]).any()
     assert all(np.isfinite(each["visited"]["mse_conflict"]) for each in summary["rounds"])
     assert "NaN" not in json.dumps(summary)
+
+
+def test_a_policy_of_another_scale_keeps_its_own(tmp_path: Path) -> None:
+    """In a world where `ego` would mean other numbers than the policy's."""
+    world = replace(worlds.parse("enroute"), aircraft=4, max_steps=12)
+    collect(tmp_path / "data", CollectConfig(world, episodes=24))
+    view = View("ego", 3)
+    (tmp_path / "clone").mkdir()
+    network = networks.make("pairwise", view, width=8, hidden=8)
+    checkpoint.save(
+        tmp_path / "clone" / "best", network, view, {"world": WorldConfig().to_json(), "stage": "clone"}
+    )
+    lines: list[str] = []
+    once = replace(CONFIG, rounds=1, control=False)
+    run(tmp_path / "clone", open_dataset(tmp_path / "data"), tmp_path / "run", once, say=lines.append)
+    assert load_policy(tmp_path / "run").view == view
+    assert any("was trained with protected_zone_m 100, lookahead_s 15, " in line for line in lines)

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from skyclone.datasets.errors import CheckpointError
+from skyclone.train import checkpoint
 from skyclone.train.finetuning import cli
 from skyclone.train.finetuning.cli import finetune
 from skyclone.train.finetuning.config import FinetuneConfig, load_config, save_config
@@ -23,6 +24,7 @@ def test_command(clone: Path, tmp_path: Path) -> None:
     assert f"Next: skyclone evaluate {clone} {out}" in done.output
     config, _ = load_config(out)
     assert (config.steps, config.envs, config.ppo.lr) == (100, 2, 0.001)
+    assert "was trained with" not in done.output
     again = invoke("--out", out, "--resume")  # everything else comes from the run
     assert again.exit_code == 0, again.output
     assert "Going on after iteration" in again.output
@@ -49,6 +51,8 @@ def test_options_default_to_the_configuration() -> None:
         defaults = [method[parameter.name] for method in methods if parameter.name in method]
         if parameter.name == "aircraft":  # text
             assert parameter.default == ""
+        elif parameter.name == "world":
+            assert "[default: as the clone]" in str(parameter.help)
         elif parameter.name == "processes":
             assert "[default: one for each processor" in str(parameter.help)
         elif defaults and parameter.name != "method" and "; analytic" not in str(parameter.help):
@@ -101,3 +105,21 @@ def test_the_processes_of_a_run_are_remembered(tmp_path: Path, monkeypatch: pyte
         done = invoke(*arguments)
         assert done.exit_code == 0, done.output
     assert [each.processes for each in begun] == [3, 5, 1, 2]
+
+
+def test_command_in_another_world(clone: Path, tmp_path: Path) -> None:
+    small = ("--envs", 2, "--horizon", 8, "--gate-scenarios", 2, "--warmup", 1, "--minibatch", 64)
+    out, world = (
+        tmp_path / "run",
+        "m600:protected_zone_m=50:sector_radius_m=300:sector_area_m2=150000:aircraft=4:max_steps=30",
+    )
+    done = invoke("--from", clone, "--out", out, "--steps", 60, "--threads", 1, "--world", world, *small)
+    assert done.exit_code == 0, done.exception
+    assert f"Warning: {clone} was trained with protected_zone_m 100; here it is 50." in done.output
+    found = checkpoint.load(out).meta["world"]
+    assert (found["protected_zone_m"], found["aircraft"], found["max_steps"]) == (50.0, 4, 30)
+    assert checkpoint.load(out).view == checkpoint.load(clone).view
+    again = invoke("--out", out, "--resume")
+    assert again.exit_code == 0, again.exception
+    other = invoke("--out", out, "--resume", "--world", "m600")
+    assert "was begun with world" in str(other.exception)

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from skyclone.collect.airspace import worlds
 from skyclone.collect.airspace.objective import Costs
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.scenarios import typed
-from skyclone.datasets.errors import ConfigurationError
+from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.datasets.traffic.view import View
 from skyclone.train import checkpoint, networks
-from skyclone.train.finetuning.config import RAMP, FinetuneConfig, PPOConfig
+from skyclone.train.finetuning.config import RAMP, FinetuneConfig, PPOConfig, check_same, save_config
 
 CONFIG = FinetuneConfig(steps=1000, envs=4, warmup=1, ppo=PPOConfig(lr=1e-3))
 
@@ -69,6 +70,42 @@ def test_whatever_the_clone_flew_in_fine_tuning_flies_embedded(tmp_path: Path) -
     source = checkpoint.load(tmp_path)
     assert {world.simulator for world in FinetuneConfig().worlds(source)} == {"embedded"}
     assert [world.aircraft for world in FinetuneConfig().worlds(source)] == [4]
+
+
+def test_another_world_than_the_clone_s(clone: Path) -> None:
+    loaded = checkpoint.load(clone)
+    world = worlds.parse("m600:protected_zone_m=50:aircraft=7:reward=seed:scenario=circle")
+    config = FinetuneConfig(world=world)
+    assert FinetuneConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert "world" not in FinetuneConfig().to_json(), "runs without one are as before"
+    assert config.worlds(loaded) == [replace(world, reward="detour")]
+    found = replace(config, aircraft=(3, 4), scenario="crossing").worlds(loaded)
+    assert found == [replace(world, reward="detour", aircraft=n, scenario="crossing") for n in (3, 4)]
+    data = config.to_json()
+    data["world"]["step_s"] = -1
+    with pytest.raises(ConfigurationError, match="expected step_s above 0, got -1"):
+        FinetuneConfig.from_json(data)
+    with pytest.raises(ConfigurationError, match="expected a JSON object, got 3"):
+        FinetuneConfig.from_json({**data, "world": 3})
+
+
+def test_a_run_goes_on_in_its_world_only(clone: Path, tmp_path: Path) -> None:
+    origin = {"path": str(clone), "weights_sha256": "a"}
+    config = FinetuneConfig(world=WorldConfig(protected_zone_m=50.0))
+    save_config(tmp_path, config, origin)
+    check_same(tmp_path, config, origin)
+    for other in (FinetuneConfig(), FinetuneConfig(world=WorldConfig())):
+        with pytest.raises(CheckpointError, match="was begun with world "):
+            check_same(tmp_path, other, origin)
+
+
+def test_seeing_more_keeps_the_clone_s_scale(tmp_path: Path) -> None:
+    view = View("ego", 4, 5000.0, 30.0, bound=3.0)
+    checkpoint.save(tmp_path / "best", networks.make("pairwise", view, width=8, hidden=8), view, {})
+    loaded = checkpoint.load(tmp_path)
+    assert FinetuneConfig(observation="ego:intruders=9").view(loaded) == replace(view, intruders=9)
+    with pytest.raises(ConfigurationError, match=r"only the number of intruders may differ"):
+        FinetuneConfig(observation="ego:length_m=935").view(loaded)
 
 
 def test_a_checkpoint_names_no_files_to_open(clone: Path, tmp_path: Path) -> None:
