@@ -11,8 +11,8 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.airspace.worlds import parse
 from skyclone.collect.environments import SectorEnv, register_environments
 from skyclone.collect.environments.ownship import OwnshipEnv, environment_spec, flat_space, flatten
-from skyclone.collect.flying import world as world_module
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.registry import Layout
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.traffic.observation import Observation
@@ -134,7 +134,7 @@ def test_who_never_enters_is_refused(monkeypatch):
         waits=True,
         hovers=np.array([True, False, False]),
     )
-    monkeypatch.setattr(world_module, "lay_out", lambda config, seed, episode: layout)
+    monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: layout)
     env = OwnshipEnv(WorldConfig(aircraft=3, max_steps=20), "ego")
     with pytest.raises(ConfigurationError, match="expected an aircraft that enters in episode 0, got 1"):
         env.reset(seed=0, options={"aircraft": 1})

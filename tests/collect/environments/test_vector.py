@@ -15,9 +15,9 @@ from skyclone.collect import environments, scenarios
 from skyclone.collect.airspace import neighbours
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.environments import SectorEnv, SectorVectorEnv, register_environments
-from skyclone.collect.flying import world as world_module
 from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.registry import Layout
 from skyclone.collect.teachers.registry import make, parse
 from skyclone.datasets.errors import ConfigurationError, ObservationError
@@ -111,7 +111,7 @@ def test_agents_enter_where_their_aircraft_do_and_time_goes_on_to_the_first(monk
         entry_s=np.array([0.0, 2, 20, 0]),
         hovers=np.array([False, False, False, True]),
     )
-    monkeypatch.setattr(world_module, "lay_out", lambda config, seed, episode: layout)
+    monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: layout)
     env = environments.SectorParallelEnv(WorldConfig(aircraft=4, max_steps=60), "ego")
     observations, _ = env.reset(seed=0)
     assert env.agents == list(observations) == ["aircraft_0"]
@@ -143,7 +143,7 @@ def test_an_episode_ends_once_where_the_last_entry_falls_away(monkeypatch):
         waits=True,
         hovers=np.array([True, False, False]),
     )
-    monkeypatch.setattr(world_module, "lay_out", lambda config, seed, episode: layout)
+    monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: layout)
     env = SectorEnv(WorldConfig(aircraft=3, max_steps=9), "ego")
     observation, _ = env.reset(seed=0)
     assert observation["is_flying"].tolist() == [False, False, True]

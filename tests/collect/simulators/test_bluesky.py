@@ -13,9 +13,9 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.collector.labelling import record
-from skyclone.collect.flying import world as world_module
 from skyclone.collect.flying.flight import TeacherPilot, fly
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.layout import Layout
 from skyclone.collect.simulators.simulator import Resolution
 from skyclone.datasets.errors import ConfigurationError, DatasetError
@@ -179,7 +179,7 @@ def test_traffic_that_goes_on_is_that_of_the_embedded_simulator(
     """Entries, legs and hovering: the same aircraft fly in the same steps, and BlueSky holds just these."""
     config = replace(EMBEDDED, aircraft=6, scenario="sector" if scenario == "routes" else scenario, max_steps=110)
     if scenario == "routes":
-        monkeypatch.setattr(world_module, "lay_out", lambda config, seed, episode: ROUTES)
+        monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: ROUTES)
     here, there = (World(replace(config, simulator=name), 3, range(3)) for name in ("embedded", COARSE.simulator))
     pilot = TeacherPilot(teachers.make("none", config), config)
     entered, worst = 0, 0.0

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying import compiled
-from skyclone.collect.flying import world as flown_world
+from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.layout import Layout
 from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import load_all
@@ -396,7 +395,7 @@ def test_traffic_that_goes_on_is_shown(browser, tmp_path, monkeypatch):
         hovers=np.array([False, False, True]),
         no_fly_m=(square[:3] / 5,),
     )
-    for module in (flown_world, compiled, replay):
+    for module in (start, replay):
         monkeypatch.setattr(module, "lay_out", lambda config, seed, episode: layout)
     world = WorldConfig(aircraft=3, max_steps=90)
     plan = EvaluationConfig(tuple(name_all([], "none")), world, scenarios=2, bootstrap=100)

@@ -12,10 +12,10 @@ from skyclone.collect.airspace import neighbours
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.arithmetic import compiling
 from skyclone.collect.collector import labelling
-from skyclone.collect.flying import compiled, watching
-from skyclone.collect.flying import world as watching_world
+from skyclone.collect.flying import watching
 from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.layout import Layout
 from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.view import View
@@ -228,7 +228,7 @@ GOES_ON = Layout(
 @pytest.mark.parametrize("arithmetic", ["kernels", "torch"])
 def test_traffic_that_goes_on(monkeypatch, arithmetic):
     """Entries, legs, a time in which nobody flies, one that hovers to the end of the flight and no longer."""
-    for module in (watching_world, compiled, replay_module):
+    for module in (start, replay_module):
         monkeypatch.setattr(module, "lay_out", lambda config, seed, episode: GOES_ON)
     if arithmetic == "torch":
         monkeypatch.setattr(watching, "rules_of_pilot", lambda *_: None)
@@ -254,7 +254,7 @@ def test_traffic_that_goes_on(monkeypatch, arithmetic):
 
 def test_two_that_hover_side_by_side_are_in_no_conflict(monkeypatch):
     layout = replace(GOES_ON, position_m=GOES_ON.position_m * [0, 1], hovers=np.array([True, True, False, True]))
-    for module in (watching_world, compiled, replay_module):
+    for module in (start, replay_module):
         monkeypatch.setattr(module, "lay_out", lambda config, seed, episode: layout)
     config = WorldConfig(aircraft=4, max_steps=60)
     plan = EvaluationConfig(tuple(name_all([], "none")), config, scenarios=1)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from skyclone.collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying import world
 from skyclone.collect.flying.figures import _fly_in_torch
 from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.layout import Layout
 from skyclone.collect.teachers.registry import make
 from skyclone.datasets.traffic.pairs import Pairs
@@ -341,7 +341,7 @@ def test_traffic_that_goes_on_is_judged_by_the_figures_of_an_evaluation(
             np.array([[-500.0, 90], [0, 90]]),
             routes_m=(np.array([[-500.0, 180], [-500, 270]]), np.array([[0.0, 200]])),
         )
-        monkeypatch.setattr(world, "lay_out", lambda config, seed, episode: layout)
+        monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: layout)
     pilot = TeacherPilot(make("none", config), config)
     result = gate.fly_gate(pilot, config, 0, 4)
     figures = _fly_in_torch(pilot, config, 0, range(GATE_EPISODES, GATE_EPISODES + 4), "cpu", None)
