@@ -25,6 +25,8 @@ def area_m2(corners: Corners) -> float:
 
 def hull_with_margin(points: np.ndarray, margin_m: float = _MARGIN_M) -> Corners:
     """Return the convex hull of discs of radius `margin_m` around points (n, 2)."""
+    outer = _corners(points)  # the others' discs lie inside
+    points = outer if len(outer) > 2 else points
     angles = np.arange(24) * 2 * np.pi / 24
     ring = margin_m * directions(angles)
     return _corners((points[:, None] + ring).reshape(-1, 2))

@@ -21,6 +21,7 @@ _SHORTEST = 10  # characters; BlueSky skips shorter lines
 _MOST_FILES = 1000
 _MOST_COMMANDS = 1_000_000
 _MOST_BYTES = 16 * 2**20
+_WORD = re.compile(r"""\s*(?:'([^'"]*)['"]?|"([^'"]*)['"]?|([^\s,]*))\s*,?\s*""")
 _CALL = re.compile(r"\b(?:P?CALL|IC|LOAD|OPEN)\b([^;#\n]*)", re.IGNORECASE)
 
 
@@ -67,7 +68,8 @@ def commands_of(path: Path, text: str) -> tuple[list[Command], list[str]]:
     """
     found: list[Command] = []
     skipped: list[str] = []
-    held, first = "", 0
+    held: list[str] = []
+    first = 0
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("#"):
@@ -77,11 +79,11 @@ def commands_of(path: Path, text: str) -> tuple[list[Command], list[str]]:
                 skipped.append(f"line {number}: shorter than {_SHORTEST} characters")
             continue
         first = first if held else number
-        line = held + line
         if line.endswith("\\"):
-            held = line[:-1].strip() + " "
+            held.append(line[:-1].strip() + " ")
             continue
-        held = ""
+        line = "".join((*held, line))
+        held.clear()
         line = line.split("#")[0].strip()
         stamp, arrow, rest = line.partition(">")
         time_s = _time_s(stamp) if arrow else math.nan
@@ -104,23 +106,19 @@ def _time_s(stamp: str) -> float:
 
 def next_word(text: str) -> tuple[str, str]:
     """Return the first word of a text, and the rest; a comma or spaces divide, two commas hold an empty word."""
-    text = text.lstrip()
-    if text[:1] in ("'", '"'):
-        size = min([place for place in (text.find(mark, 1) for mark in "'\"") if place > 0], default=len(text))
-        word, rest = text[1:size], text[size + 1 :]
-    else:
-        size = next((place for place, letter in enumerate(text) if letter.isspace() or letter == ","), len(text))
-        word, rest = text[:size], text[size:]
-    rest = rest.lstrip()
-    return word, (rest[1:] if rest.startswith(",") else rest).lstrip()
+    found = _WORD.match(text)
+    assert found
+    return found[1] or found[2] or found[3] or "", text[found.end() :]
 
 
 def words_of(text: str) -> list[str]:
     """Return all words of a text, empty ones included."""
-    words = []
-    while text := text.lstrip():
-        word, text = next_word(text)
-        words.append(word)
+    words, place = [], len(text) - len(text.lstrip())
+    while place < len(text):
+        found = _WORD.match(text, place)
+        assert found
+        words.append(found[1] or found[2] or found[3] or "")
+        place = found.end()
     return words
 
 

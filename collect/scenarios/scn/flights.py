@@ -20,6 +20,7 @@ _IN_FLIGHT = (
     *("ALT", "HDG", "VS", "LNAV", "VNAV", "MOVE", "RTA", "AT", "ATALT", "ATSPD", "ATDIST", "SWTOC", "SWTOD"),
     *("BANK", "BANKLIM", "THR", "CRUISESPD", "GROUP", "ADDAWY", "ADDAIRWAY"),
 )
+_MOST_AIRCRAFT = 32_000
 _TAKE_OFF_RAD = 2.0 / 60.0 * 0.017453292519943295  # 2 NM
 
 
@@ -49,6 +50,8 @@ def _enter(state: State, aircraft: Aircraft) -> None:
     before = state.flying.get(aircraft.name)
     if before and not (state.area and state.has_flown(before)):
         raise Skipped(f"{aircraft.name} exists already")
+    if len(state.aircraft) >= _MOST_AIRCRAFT:
+        raise ConfigurationError(f"expected at most {_MOST_AIRCRAFT:,} aircraft. Split the file.")
     if before:  # which may have left the area by then, and so be deleted
         state.again.append(aircraft.name)
     state.aircraft.append(aircraft)
@@ -142,8 +145,8 @@ def _casmachthr(state: State, words: list[str]) -> None:
 def _of_route(state: State, words: list[str]) -> Aircraft:
     """Return the aircraft whose route changes; note one that has flown for a while."""
     aircraft = state.called(words)
-    if state.has_flown(aircraft) and aircraft.name not in state.late:
-        state.late.append(aircraft.name)
+    if state.has_flown(aircraft):
+        state.late[aircraft.name] = None
     return aircraft
 
 

@@ -126,14 +126,11 @@ def _sector(plane: Plane, state: State, points: np.ndarray, warnings: list[str])
 
 def _ways(plane: Plane, everyone: list[Aircraft], position: np.ndarray, track: np.ndarray) -> list[np.ndarray]:
     """Return the waypoints of each aircraft, (1 + L, 2) m: its route, straight on, or where it hovers."""
-    ways = []
-    for each, start, angle in zip(everyone, position, track, strict=True):
-        if each.flown_deg:
-            ways.append(plane.points(each.flown_deg))
-            continue
-        reach_m = _AHEAD_S * (each.selected_mps or each.speed_mps)
-        ways.append((start + reach_m * directions(np.array([angle]))[0, ::-1])[None])
-    return ways
+    reach_m = np.array([_AHEAD_S * (each.selected_mps or each.speed_mps) for each in everyone])
+    ahead = position + reach_m[:, None] * directions(track)[:, ::-1]
+    points = plane.points([point for each in everyone for point in each.flown_deg])
+    ends = np.cumsum([len(each.flown_deg) for each in everyone])
+    return [way if len(way) else straight[None] for way, straight in zip(np.split(points, ends[:-1]), ahead)]
 
 
 def _no_fly(plane: Plane, state: State, warnings: list[str]) -> tuple[Corners, ...]:
@@ -185,7 +182,7 @@ def _warn(state: State, warnings: list[str]) -> None:
         warnings.append(f"hovering where they are, without speed and DEST: {_some(hovering)}")
     if state.late:
         warnings.append(
-            f"routes that come later than their aircraft are flown from the entry on: {_some(state.late)}"
+            f"routes that come later than their aircraft are flown from the entry on: {_some(list(state.late))}"
         )
     if state.again:
         warnings.append(f"callsigns that are used again are other aircraft: {_some(state.again)}")

@@ -41,7 +41,7 @@ class State:
         self.winds: list[Wind] = []
         self.places = Places()
         self.left_out: Counter[str] = Counter()
-        self.late: list[str] = []
+        self.late: dict[str, None] = {}
         self.again: list[str] = []
         self.slow: list[str] = []
         self.now: Command | None = None
@@ -121,8 +121,10 @@ class State:
 
     def positions(self, words: list[str]) -> list[Point]:
         """Return all positions of some words."""
-        found = []
-        while words:
-            self.near, _, words = self.position(words)
+        found, place = [], 0
+        while place < len(words):
+            here = words[place : place + 2]
+            self.near, _, rest = self.position(here)
             found.append(self.near)
+            place += len(here) - len(rest)
         return found

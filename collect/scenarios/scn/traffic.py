@@ -6,12 +6,14 @@ The rules of routes were read from BlueSky (bluesky/traffic/route.py and autopil
 import math
 from dataclasses import dataclass, field
 
+from ....datasets.errors import ConfigurationError
 from ...airspace.geodesy import Point
 from ...airspace.units import NAUTICAL_MILE_M
 from .arguments import Speed
 from .atmosphere import true_of_calibrated, true_of_mach
 from .commands import Skipped
 
+_MOST_WAYPOINTS = 2000
 _ZONE_NM = 5.0  # the protected zone that CRECONFS means
 
 
@@ -72,6 +74,8 @@ class Aircraft:
 
     def add(self, name: str, point: Point, after: str = "", before: str = "") -> None:
         """Add a waypoint: after or before one of that name, else before the destination; "" takes the callsign."""
+        if len(self.route) >= _MOST_WAYPOINTS:
+            raise ConfigurationError(f"expected at most {_MOST_WAYPOINTS:,} waypoints of {self.name}.")
         names = [each.name for each in self.route]
         waypoint = Waypoint(self._free(name, names), point)
         if after and after in names:
@@ -87,8 +91,8 @@ class Aircraft:
     def _free(self, name: str, names: list[str]) -> str:
         """Return a name that the route does not have."""
         if not name:
-            number = 1
-            while f"{self.name}{number:03d}" in names:
+            number, taken = 1, set(names)
+            while f"{self.name}{number:03d}" in taken:
                 number += 1
             return f"{self.name}{number:03d}"
         number = 0
