@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from ...datasets.config import Config, fields_of
 from ...datasets.errors import SkycloneError
 from .content import Report
 
@@ -114,6 +115,8 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 def _later(kind: Any) -> dict[str, Callable[[], Any]]:
     """Return what makes the defaults of the fields that have come later, by name: an older archive lacks them."""
+    if issubclass(kind, Config):
+        return {name: partial(deepcopy, fields_of(kind)[name].default) for name in kind.added}
     if not is_dataclass(kind):
         return {name: partial(deepcopy, default) for name, default in kind._field_defaults.items()}
     has = {each.name: each for each in fields(kind) if each.metadata.get("later")}
