@@ -45,6 +45,8 @@ class Stamp:
 def stamp_to_text(stamp: Stamp) -> str:
     """Return a stamp as text for a file's metadata."""
     data = asdict(stamp)
+    if not stamp.hovering:
+        del data["hovering"]  # as in one of before there were any
     return json.dumps({**data, _SELF_HASH: hash_of(data)}, sort_keys=True, allow_nan=False)
 
 
