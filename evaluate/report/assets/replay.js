@@ -51,10 +51,11 @@ class Panel {
     const isFlown = !hovers(ownship), decision = isFlown ? flight.decision(step, ownship) : null;
     this.note.textContent = !isFlown ? `Aircraft ${ownship} hovers: nobody flies it.`
       : first[ownship] === Infinity ? `Aircraft ${ownship} never enters here.`
-        : first[ownship] > step ? `Aircraft ${ownship} enters at ${Math.round(first[ownship] * this.replay.step_s)} s.`
+      : first[ownship] > step ? `Aircraft ${ownship} enters at ${Math.round(first[ownship] * this.replay.step_s)} s.`
       : !decision ? `Aircraft ${ownship} has ended its flight here.`
       : flight.heads ? `Aircraft ${ownship} looks at:`
         : `Aircraft ${ownship}. This contender has no attention to show.`;
+    this.heads.style.visibility = isFlown ? "" : "hidden"; // nothing jumps
     this.showHeads(flight.heads, hidden, toggle);
     const cells = decision ? [decision.flown, decision.mvp].map((each) => [inTurn(each.turn), inSpeed(each)]) : [];
     for (const [number, row] of [...this.decisions.rows].entries()) {
