@@ -34,6 +34,7 @@ from ..environments.ownship import environment_spec, flat_space, flatten
 
 _SPARE = 32 * 2**20  # bytes that have to be free: what HDF5 holds back until it closes a file
 _STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
+_WIND = ("wind_east_mps", "wind_north_mps")
 
 
 def export_minari(
@@ -272,7 +273,12 @@ def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.nd
     ends = np.flatnonzero((rows["outcome"] != FLYING) | (hovers & (rows["step"] == rows["step"].max())))
     action = torch.from_numpy(np.stack([rows["pilot_turn"][ends], rows["pilot_speed"][ends]], axis=1))
     ended = torch.ones(len(ends), dtype=torch.bool)
-    last = advance(Traffic(*[*_columns(rows, ends), ended]), action, config)
+    state = Traffic(*[*_columns(rows, ends), ended])
+    if "kind" in rows:
+        state.kind = torch.from_numpy(rows["kind"][ends]).long()
+    if _WIND[0] in rows:
+        state.wind_east_mps, state.wind_north_mps = (torch.from_numpy(rows[name][ends]) for name in _WIND)
+    last = advance(state, action, config, _wind_after(rows, ends))
     step = np.concatenate([rows["step"], rows["step"][ends] + 1]).astype(np.int64)
     aircraft = np.concatenate([rows["aircraft"], rows["aircraft"][ends]]).astype(np.int64)
     is_there = hovers[ends] | (rows["outcome"][ends] == TIME_LIMIT)
@@ -292,6 +298,16 @@ def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.nd
     traffic.is_flying[torch.arange(len(ownship)), ownship] = True  # who has just ended looks back once
     own, pairs = pairs_of_rows(traffic, ownship)
     return flatten(observe(own, pairs, view)).numpy(), aircraft
+
+
+def _wind_after(rows: Table, ends: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return the wind after some rows, which all aircraft have alike; after the last step it is as before."""
+    if _WIND[0] not in rows:
+        return None
+    steps, first = np.unique(rows["step"], return_index=True)
+    following = first[np.minimum(np.searchsorted(steps, rows["step"][ends] + 1), len(steps) - 1)]
+    east, north = (torch.from_numpy(rows[name][following]) for name in _WIND)
+    return east, north
 
 
 def _columns(rows: Table, which: Any) -> list[torch.Tensor]:

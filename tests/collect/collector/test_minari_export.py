@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -288,3 +289,24 @@ def test_flights_that_enter_later_are_flown_again(tmp_path: Path, root: Path) ->
         np.testing.assert_allclose(
             observation, episode.observations[0], atol=2e-2
         )  # the kernels flew it till there
+
+
+def test_in_wind_and_of_a_fleet_the_last_observation_is_what_the_environment_shows(
+    tmp_path: Path, root: Path
+) -> None:
+    """But for the last flight of an episode: what the wind is after it, nobody has written down."""
+    config = replace(WORLD, fleet="m600=0.5,wing=0.5", wind_east_mps=4.0, gust_mps=1.0)
+    collect(tmp_path / "data", CollectConfig(world=config, teacher="none", episodes=2, seed=4))
+    export_minari(open_dataset(tmp_path / "data"), "wind-v0", "ego:intruders=2")
+    read = minari.load_dataset("wind-v0")
+    env = read.recover_environment()
+    lengths = [len(read[index].actions) for index in range(read.total_episodes)]
+    for index, about in enumerate(read.storage.get_episode_metadata(range(read.total_episodes))):
+        episode = read[index]
+        options = {name: int(value) for name, value in about["options"].items()}
+        seen = [env.reset(seed=about["seed"], options=options)[0]]
+        for action in episode.actions:
+            seen.append(env.step(action)[0])
+        longest = max(lengths[index - index % 5 : index - index % 5 + 5])
+        whole = slice(None) if lengths[index] < longest else slice(0, -1)
+        np.testing.assert_allclose(np.array(seen)[whole, :7], episode.observations[whole, :7], atol=2e-3)
