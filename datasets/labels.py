@@ -7,6 +7,7 @@ import numpy as np
 
 from .dataset import Dataset
 from .errors import DatasetError
+from .files.piloted import piloted
 from .traffic.record import Table
 
 LABELS = ("teacher_turn", "teacher_speed")
@@ -20,20 +21,24 @@ class Survey:
     """Counts over the rows that were read.
 
     Attributes:
-        rows: How many.
+        rows: How many somebody flies; only these are counted.
+        hovering: How many are of hovering aircraft.
         rows_by_conflicts: How many rows have 0, 1, 2, 3 or more conflicts.
         counts: (2, 2, 11) int64: label, in conflict (0 no, 1 yes), bin of `EDGES`.
         unreadable: Names of the shards that could not be read.
     """
 
     rows: int = 0
+    hovering: int = 0
     rows_by_conflicts: np.ndarray = field(default_factory=lambda: np.zeros(4, np.int64))
     counts: np.ndarray = field(default_factory=lambda: np.zeros((2, 2, len(EDGES) - 1), np.int64))
     unreadable: list[str] = field(default_factory=list)
 
     def add(self, table: Table) -> None:
         """Count the rows of a table."""
+        every, table = len(table["episode"]), piloted(table)
         self.rows += len(table["episode"])
+        self.hovering += every - len(table["episode"])
         self.rows_by_conflicts += np.bincount(np.clip(table["conflicts"], 0, 3), minlength=4)
         in_conflict = table["conflicts"] > 0
         for number, name in enumerate(LABELS):
@@ -71,7 +76,10 @@ def text(found: Survey, rows: int) -> str:
         lines += [f"Not readable: {', '.join(found.unreadable)}. Ask `skyclone datasets verify` what is wrong.", ""]
     if not found.rows:
         return "\n".join([*lines, "No rows to count labels of."])
-    part = "all rows" if found.rows == rows else f"{found.rows:,} of {rows:,} rows, in shards spread over all"
+    read = found.rows + found.hovering
+    part = "all rows" if read == rows else f"{read:,} of {rows:,} rows, in shards spread over all"
+    if found.hovering:
+        part += f"; {found.hovering:,} of hovering aircraft not counted"
     shares = zip(("0", "1", "2", "3 or more"), found.rows_by_conflicts / found.rows, strict=True)
     lines.append(f"Labels and conflicts ({part})")
     lines.append("conflicts of a row   " + ", ".join(f"{count}: {share:.2%}" for count, share in shares))

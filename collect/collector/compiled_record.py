@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...datasets.files.piloted import piloted
 from ...datasets.traffic.counts import figures_of_rows
 from ...datasets.traffic.record import COLUMNS, Table
 from ..airspace.world_config import WorldConfig
@@ -33,7 +34,7 @@ def figures_of(table: Table, config: WorldConfig, safety: Mapping[str, float]) -
         config: The world.
         safety: Counts of conflicts and losses of separation.
     """
-    return {**figures_of_rows(table, config.to_json()), **safety}
+    return {**figures_of_rows(piloted(table), config.to_json()), **safety}
 
 
 def _table_of(flown: Flown, episodes: np.ndarray) -> Table:

@@ -22,6 +22,7 @@ import torch
 from ...datasets.dataset import Dataset
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.atomic import hold, is_abandoned, is_temporary, locked, temporary_name
+from ...datasets.files.piloted import is_piloted
 from ...datasets.traffic.observation import observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
@@ -33,6 +34,7 @@ from ..environments.ownship import environment_spec, flat_space, flatten
 
 _SPARE = 32 * 2**20  # bytes that have to be free: what HDF5 holds back until it closes a file
 _STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
+_WIND = ("wind_east_mps", "wind_north_mps")
 
 
 def export_minari(
@@ -238,7 +240,7 @@ def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterat
     for start, stop in zip(starts, [*starts[1:], len(table["episode"])], strict=True):
         rows = {name: values[start:stop] for name, values in table.items()}
         observations, aircraft = observe_flights(rows, config, view)
-        for number in np.unique(rows["aircraft"]):
+        for number in np.unique(aircraft):
             here = rows["aircraft"] == number
             outcome = rows["outcome"][here]
             labels = np.stack([rows["teacher_turn"][here], rows["teacher_speed"][here]], axis=1)
@@ -257,6 +259,8 @@ def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterat
 def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Observe one episode from every aircraft at every step, and once more after its last one.
 
+    Aircraft that hover observe nothing, and are seen until the end.
+
     Args:
         rows: (R,) each, the rows of one episode.
         config: The world.
@@ -265,13 +269,20 @@ def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.nd
     Returns:
         Observations (E, 7 + K F + K), by step and then by aircraft, and the aircraft (E,) each is of.
     """
-    ends = np.flatnonzero(rows["outcome"] != FLYING)
+    hovers = ~is_piloted(rows)
+    ends = np.flatnonzero((rows["outcome"] != FLYING) | (hovers & (rows["step"] == rows["step"].max())))
     action = torch.from_numpy(np.stack([rows["pilot_turn"][ends], rows["pilot_speed"][ends]], axis=1))
     ended = torch.ones(len(ends), dtype=torch.bool)
-    last = advance(Traffic(*[*_columns(rows, ends), ended]), action, config)
+    state = Traffic(*[*_columns(rows, ends), ended])
+    if "kind" in rows:
+        state.kind = torch.from_numpy(rows["kind"][ends]).long()
+    if _WIND[0] in rows:
+        state.wind_east_mps, state.wind_north_mps = (torch.from_numpy(rows[name][ends]) for name in _WIND)
+    last = advance(state, action, config, _wind_after(rows, ends))
     step = np.concatenate([rows["step"], rows["step"][ends] + 1]).astype(np.int64)
     aircraft = np.concatenate([rows["aircraft"], rows["aircraft"][ends]]).astype(np.int64)
-    is_seen = np.concatenate([np.ones(len(rows["step"]), bool), rows["outcome"][ends] == TIME_LIMIT])
+    is_there = hovers[ends] | (rows["outcome"][ends] == TIME_LIMIT)
+    is_seen = np.concatenate([np.ones(len(rows["step"]), bool), is_there])
     shape = (int(step.max()) + 1, max(config.aircraft, int(aircraft.max()) + 1))
     states = []
     for name, values in zip(_STATES, _columns(rows, slice(None)), strict=True):
@@ -281,11 +292,22 @@ def observe_flights(rows: Table, config: WorldConfig, view: View) -> tuple[np.nd
     is_flying = torch.zeros(shape, dtype=torch.bool)
     is_flying[step, aircraft] = torch.from_numpy(is_seen)
     order = np.lexsort((aircraft, step))
+    order = order[~np.concatenate([hovers, hovers[ends]])[order]]
     aircraft, ownship = aircraft[order], torch.from_numpy(aircraft[order])
     traffic = Traffic(*[*states, is_flying]).map(lambda grid: grid[torch.from_numpy(step[order])])
     traffic.is_flying[torch.arange(len(ownship)), ownship] = True  # who has just ended looks back once
     own, pairs = pairs_of_rows(traffic, ownship)
     return flatten(observe(own, pairs, view)).numpy(), aircraft
+
+
+def _wind_after(rows: Table, ends: np.ndarray) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return the wind after some rows, which all aircraft have alike; after the last step it is as before."""
+    if _WIND[0] not in rows:
+        return None
+    steps, first = np.unique(rows["step"], return_index=True)
+    following = first[np.minimum(np.searchsorted(steps, rows["step"][ends] + 1), len(steps) - 1)]
+    east, north = (torch.from_numpy(rows[name][following]) for name in _WIND)
+    return east, north
 
 
 def _columns(rows: Table, which: Any) -> list[torch.Tensor]:

@@ -116,22 +116,23 @@ class EpisodeBatch:
             raise ConfigurationError(
                 f"expected finite actions of shape {shape} (episodes, aircraft, turn and speed change), got {found}"
             )
+        was_over = self.world.is_over  # an episode ends only once
         result = self.world.step(torch.from_numpy(given).to(self.device))
         self._is_cut = result.truncated
-        is_over, is_cut = self.world.is_over, result.truncated.any(-1)
-        has_flown = (result.outcome != 0).any(-1)  # an episode ends only once
+        ends, is_cut = self.world.is_over & ~was_over, result.truncated.any(-1)
         return Flown(
             result.reward.cpu().numpy(),
             result.outcome.cpu().numpy(),
-            (is_over & has_flown & ~is_cut).cpu().numpy(),
-            (is_over & is_cut).cpu().numpy(),
+            (ends & ~is_cut).cpu().numpy(),
+            (ends & is_cut).cpu().numpy(),
         )
 
     def look(self) -> tuple[Arrays, Arrays]:
         """Observe the present state: the observation, and `teacher_action` (B, N, 2) float32 for it.
 
         Aircraft stopped by the time limit are still seen in their last state: it is no real end, and a critic has
-        to value it. Those that reached their waypoint or left the sector are zeros.
+        to value it. Those that reached their waypoint or left the sector are zeros, as are those yet to enter and
+        those that hover, which others see.
         """
         traffic, pairs = self.world.traffic, self.world.pairs
         if bool(self._is_cut.any()):
@@ -141,8 +142,8 @@ class EpisodeBatch:
         flying = traffic.is_piloted.unsqueeze(-1)  # (B, N, 1)
         observation = {
             "ownship": (seen.ownship * flying).cpu().numpy(),
-            "intruders": seen.intruders.cpu().numpy(),
-            "is_present": seen.is_present.cpu().numpy(),
+            "intruders": (seen.intruders * flying.unsqueeze(-1)).cpu().numpy(),
+            "is_present": (seen.is_present & flying).cpu().numpy(),
             "is_flying": traffic.is_piloted.cpu().numpy().copy(),
         }
         if self._teacher is None:

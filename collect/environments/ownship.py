@@ -65,8 +65,9 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     observation is of the state after the last step. Infos: `teacher_action` (2,) for the returned observation,
     `episode`, `aircraft`, and after a step `outcome` (a name).
 
-    Each reset is another episode and an aircraft drawn from the seed; `options={"episode": 3, "aircraft": 7}`
-    names them, so that any flight of a dataset with this seed can be flown again.
+    Each reset is another episode and an aircraft drawn from the seed among those that fly at the start (if none do,
+    that enter first); `options={"episode": 3, "aircraft": 7}` names them, so that any flight of a dataset with this
+    seed can be flown again: until it enters, the teacher flies.
 
     Args:
         config: The world, its JSON object, or a name such as `enroute:aircraft=40`; else the reference world.
@@ -110,15 +111,37 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         given = options or {}
         episode = _whole("episode", given.get("episode", 0 if seed is not None else self._next))
         self._next = episode + 1
-        self._world = World(self.config, self.np_random_seed, [episode])
-        numbers = np.flatnonzero(self._world.traffic.is_piloted[0].numpy())
+        self._world = world = World(self.config, self.np_random_seed, [episode])
+        entry_steps = world.itinerary.entry_steps[0].numpy()
+        is_piloted = replace(world.traffic, is_flying=world.itinerary.entry_steps >= 0).is_piloted[0].numpy()
+        numbers = np.flatnonzero(is_piloted & (entry_steps == entry_steps[is_piloted].min()))
         drawn = int(numbers[self.np_random.integers(len(numbers))])
         self._ownship = _whole("aircraft", given.get("aircraft", drawn))
+        numbers = np.flatnonzero(is_piloted)
         if self._ownship not in numbers:
             raise ConfigurationError(
-                f"expected an aircraft from 0 to {len(numbers) - 1} in episode {episode}, got {self._ownship}"
+                f"expected an aircraft from 0 to {numbers[-1]} in episode {episode}, one that does not hover, got "
+                f"{self._ownship}"
             )
-        return self._look(self._world, torch.zeros_like(self._world.traffic.is_flying))
+        return self._fly_to_entry(world)
+
+    def _fly_to_entry(self, world: World) -> tuple[np.ndarray, dict[str, Any]]:
+        """Let the teacher fly until the ownship enters, and observe.
+
+        Raises:
+            ConfigurationError: It never does.
+        """
+        nobody = torch.zeros_like(world.traffic.is_flying)
+        seen = self._look(world, nobody)
+        while not world.traffic.is_flying[0, self._ownship]:
+            if world.is_over[0]:
+                raise ConfigurationError(
+                    f"expected an aircraft that enters in episode {world.episodes[0]}, got {self._ownship}, which "
+                    "waits for room until the time limit. Name another."
+                )
+            world.step(self._advice)
+            seen = self._look(world, nobody)
+        return seen
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Fly one step.

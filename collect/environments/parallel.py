@@ -25,7 +25,9 @@ class SectorParallelEnv(ParallelEnv[str, Arrays, np.ndarray]):
     """One sector whose aircraft are the agents "aircraft_0", "aircraft_1", ...
 
     Observation of an agent: ownship (7,), intruders (K, F) sorted by distance, is_present (K,) (True = a real
-    intruder). Action: (2,) turn and speed change in [-1, 1]. An agent whose flight ended leaves `agents`.
+    intruder). Action: (2,) turn and speed change in [-1, 1]. An agent whose flight ended leaves `agents`; one
+    that enters later joins them then, with a reward of 0 in that step. Where nobody flies, time goes on until
+    somebody enters. Aircraft that hover are no agents, only seen.
     Infos of an agent: `teacher_action` (2,) for the returned observation and, after a step, `outcome` (a name).
 
     Args:
@@ -69,9 +71,10 @@ class SectorParallelEnv(ParallelEnv[str, Arrays, np.ndarray]):
     ) -> tuple[dict[str, Arrays], Infos]:
         """Start an episode: the seed's first one, or without a seed the next one (at first: of a random seed)."""
         self.episodes.reset(seed, int(np.random.SeedSequence().generate_state(1)[0]))
+        self._wait()
         observation, infos = self.episodes.look()
-        self.agents = [agent for agent in self.possible_agents if observation["is_flying"][0, self._number[agent]]]
-        return self._of_each(observation), self._of_each(infos)
+        self.agents = self._flying()
+        return self._of_each(observation, self.agents), self._of_each(infos, self.agents)
 
     def step(
         self, actions: dict[str, np.ndarray]
@@ -97,18 +100,40 @@ class SectorParallelEnv(ParallelEnv[str, Arrays, np.ndarray]):
         flown = self.episodes.step(batch)
         observation, infos = self.episodes.look()
         outcomes = {agent: int(flown.outcome[0, self._number[agent]]) for agent in self.agents}
-        observations, described = self._of_each(observation), self._of_each(infos)
+        observations, described = (self._of_each(arrays, self.agents) for arrays in (observation, infos))
         for agent, outcome in outcomes.items():
             described[agent]["outcome"] = OUTCOMES[outcome]
         rewards = {agent: float(flown.aircraft_reward[0, self._number[agent]]) for agent in self.agents}
         terminated = {agent: outcome not in (FLYING, TIME_LIMIT) for agent, outcome in outcomes.items()}
         truncated = {agent: outcome == TIME_LIMIT for agent, outcome in outcomes.items()}
-        self.agents = [agent for agent, outcome in outcomes.items() if outcome == FLYING]
+        if self._wait():
+            observation, infos = self.episodes.look()
+        self.agents = self._flying()
+        entered = [agent for agent in self.agents if agent not in outcomes]
+        observations |= self._of_each(observation, entered)
+        described |= self._of_each(infos, entered)
+        rewards |= dict.fromkeys(entered, 0.0)
+        terminated |= dict.fromkeys(entered, False)
+        truncated |= dict.fromkeys(entered, False)
         return observations, rewards, terminated, truncated, described
 
-    def _of_each(self, arrays: Arrays) -> dict[str, dict[str, Any]]:
-        """Split arrays (1, N, ...) into those of each present agent; `is_flying` is what `agents` says."""
+    def _flying(self) -> list[str]:
+        """Return the agents that fly now."""
+        is_piloted = self.episodes.world.traffic.is_piloted[0].tolist()
+        return [agent for agent in self.possible_agents if is_piloted[self._number[agent]]]
+
+    def _wait(self) -> bool:
+        """Go on to when somebody flies, unless the episode is over; return whether that took any step."""
+        world, has_waited = self.episodes.world, False
+        nothing = np.zeros((1, len(self.possible_agents), 2), np.float32)
+        while not bool(world.traffic.is_piloted.any() | world.is_over.all()):
+            self.episodes.step(nothing)
+            has_waited = True
+        return has_waited
+
+    def _of_each(self, arrays: Arrays, agents: list[str]) -> dict[str, dict[str, Any]]:
+        """Split arrays (1, N, ...) into those of some agents; `is_flying` is what `agents` says."""
         return {
             agent: {name: values[0, self._number[agent]] for name, values in arrays.items() if name != "is_flying"}
-            for agent in self.agents
+            for agent in agents
         }

@@ -27,12 +27,14 @@ class Moment(NamedTuple):
 
     Attributes:
         slots: (B',) int64, which of the episodes these are.
+        steps: (B',) int64, number of the step in its episode, from 0.
         traffic: (B', N) before the action.
         pairs: (B', N, N) or (B', N, J) of that state.
         action: (B', N, 2) what was flown.
     """
 
     slots: Tensor
+    steps: Tensor
     traffic: Traffic
     pairs: Pairs
     action: Tensor
@@ -45,7 +47,7 @@ def watch(
     rules = rules_of_pilot(pilot, config)
     if rules is None:
         for step in fly(World(config, seed, episodes, device), pilot):
-            yield Moment(step.slots, step.traffic, step.pairs, step.action)
+            yield Moment(step.slots, step.steps, step.traffic, step.pairs, step.action)
         return
     first = 0
     for chunk, flown in fly_chunks(config, rules, seed, episodes):
@@ -58,12 +60,12 @@ def _moments(rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Iterator
     """Yield the moments of rows; in float64, so that conflicts are those that the kernels saw."""
     rows = rows[np.argsort(rows["step"], kind="stable")]
     ends = np.cumsum(np.bincount(rows["step"])).tolist()
-    for start, end in zip([0, *ends], ends):
-        yield _moment(rows[start:end], shape, sight)
+    for number, (start, end) in enumerate(zip([0, *ends], ends)):
+        yield _moment(number, rows[start:end], shape, sight)
 
 
-def _moment(rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Moment:
-    """Return the moment of the rows of a step."""
+def _moment(number: int, rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Moment:
+    """Return the moment of the rows of a step, its number given."""
 
     def spread(values: np.ndarray) -> Tensor:
         """Return values of rows as (E, N), 0 where there is none."""
@@ -80,4 +82,5 @@ def _moment(rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Moment:
     is_hovering = spread(hovers) if hovers.any() else None
     traffic = Traffic(**{name: spread(rows[name]) for name in _STATE}, is_flying=is_flying, is_hovering=is_hovering)
     action = torch.stack((spread(rows["pilot_turn"]), spread(rows["pilot_speed"])), dim=-1)
-    return Moment(torch.arange(shape[0]), traffic, pairs_around(traffic, sight), action)
+    slots = torch.arange(shape[0])
+    return Moment(slots, torch.full_like(slots, number), traffic, pairs_around(traffic, sight), action)

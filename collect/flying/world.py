@@ -221,15 +221,29 @@ class World:
         steps: Tensor,
         episodes: Sequence[int],
         leg: Tensor | None = None,
+        entry_steps: Tensor | None = None,
     ) -> None:
-        """Take back a state that was saved: attributes of the same names, `leg` the itinerary's; on any device."""
+        """Take back a state that was saved, on any device.
+
+        Args:
+            traffic: As the attribute, like the next three.
+            corners_m: See above.
+            steps: See above.
+            episodes: See above.
+            leg: The itinerary's; None for that of a beginning.
+            entry_steps: The itinerary's; who has to wait moves them on.
+        """
         self.traffic, self.corners_m, self.steps = traffic.map(self._here), self._here(corners_m), self._here(steps)
+        self.after = self.traffic
         self._inner_m, self.episodes = inner_radius(self.corners_m), list(episodes)
         start = self._start(episodes)
         self.itinerary = Itinerary.of(start, self.device)
         self._winds_mps = None if start.winds_mps is None else self._here(start.winds_mps)
         if leg is not None:
             self.itinerary.leg = self._here(leg)
+        if entry_steps is not None:
+            self.itinerary.entry_steps = self._here(entry_steps)
+            self.itinerary.last_entry = int(entry_steps.max())
         self.look_around()
 
     def keep(self, slots: Tensor) -> None:

@@ -90,7 +90,7 @@ def safety_table(manifest: Manifest) -> str:
     figures = defaultdict(float, manifest.figures)
     if not manifest.figures:
         return "No figures were recorded."
-    hours = figures["flight_s"] / 3600
+    hours, flown = figures["flight_s"] / 3600, _flown_rows(manifest)
     lines = ["| figure | in all | per episode | per flight hour |", "|---|---|---|---|"]
     for key, name in _COUNTED.items():
         value = figures[key]
@@ -104,9 +104,19 @@ def safety_table(manifest: Manifest) -> str:
         f"left the sector, {_share(figures['time_limit'], flights)} ran into the time limit",
         f"- conflicts that did not become a loss of separation (IPR): {_ratio(resolved, figures['conflicts'])}",
         f"- mean severity of a loss (depth / radius): {_ratio(figures['severity'], figures['los_merged'])}",
-        f"- rows in which the teacher acts on a conflict: {_share(figures['rows_in_conflict'], manifest.rows)}",
+        f"- rows in which the teacher acts on a conflict: {_share(figures['rows_in_conflict'], flown)}",
     ]
+    if flown < manifest.rows:
+        lines.append(
+            f"- {manifest.rows - flown:,} rows are of hovering aircraft, which nobody flies: not counted above"
+        )
     return "\n".join(lines)
+
+
+def _flown_rows(manifest: Manifest) -> int:
+    """Return how many rows somebody flies, by the time flown; where it cannot be known, all."""
+    step_s, flight_s = manifest.world.get("step_s"), manifest.figures.get("flight_s")
+    return round(flight_s / step_s) if flight_s and isinstance(step_s, int | float) and step_s else manifest.rows
 
 
 _COUNTED = {

@@ -8,18 +8,19 @@ rows can be counted without reading them.
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import Damage, DatasetError, RecordError, ShardError
-from ..traffic.counts import Counts, counts_of, figures_of_rows
+from ..traffic.counts import Counts, counts_of, figures_of_rows, most_aircraft
 from ..traffic.record import Table, check_table, columns_of, content_hash
 from . import hdf5, parquet
 from .atomic import locked, publish
 from .json_file import parse_json
 from .manifest import MANIFEST_NAME, SHARD_FOLDER, Manifest, ShardEntry, check_same, load_manifest
+from .piloted import is_piloted, piloted
 from .stamp import Stamp, stamp_from_text, stamp_to_text
 from .storage import Folder, open_file, read, size_of
 
@@ -67,7 +68,8 @@ def write_shard(
         content_hash(table),
         dict(figures or {}),
         arithmetic or manifest.arithmetic,
-        counts_of(table, episodes),
+        _counts_of(table, episodes),
+        int((~is_piloted(table)).sum()),
     )
     data = _codec(manifest.format).encode(table, stamp_to_text(stamp))
     publish(folder / SHARD_FOLDER / manifest.shard_name(index), data, lambda: _still(folder, manifest))
@@ -122,7 +124,7 @@ def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
 
 
 def read_counts(folder: Folder, manifest: Manifest, index: int) -> Counts:
-    """Return how many rows of which kind the episodes of a shard have.
+    """Return how many rows of which kind the episodes of a shard have, not counting those of hovering aircraft.
 
     Its stamp says so, and nothing else is read: the rows are checked when they are. Where it does not (one of
     before 2026-11-26, or a damaged one), the rows are read and counted, which also says what is wrong.
@@ -137,9 +139,14 @@ def read_counts(folder: Folder, manifest: Manifest, index: int) -> Counts:
             with open_file(path) as file:
                 stamp = stamp_from_text(_codec(manifest.format).stamp_in(file))
             counts = stamp.counts if stamp.recipe == manifest.recipe_hash else None
-            if counts and counts.are_of(len(episodes), entry.rows):
+            if counts and counts.are_of(len(episodes), entry.rows - stamp.hovering):
                 return counts
-    return counts_of(read_shard(folder, manifest, index), episodes)
+    return _counts_of(read_shard(folder, manifest, index), episodes)
+
+
+def _counts_of(table: Table, episodes: range) -> Counts:
+    """Count the rows that somebody flies of each episode; the aircraft are all there are to be seen."""
+    return replace(counts_of(piloted(table), episodes), aircraft=most_aircraft(table))
 
 
 def check_shard(folder: Folder, manifest: Manifest, index: int) -> Stamp:
@@ -176,13 +183,14 @@ def _read(folder: Folder, manifest: Manifest, index: int) -> tuple[Table, Stamp]
 
 def _check_counts(manifest: Manifest, index: int, stamp: Stamp, table: Table) -> None:
     """Raise unless the stamp counts the rows there are."""
-    if stamp.counts and stamp.counts != counts_of(table, manifest.shard_episodes(index)):
+    found = _counts_of(table, manifest.shard_episodes(index)), int((~is_piloted(table)).sum())
+    if stamp.counts and (stamp.counts, stamp.hovering) != found:
         raise DatasetError("its stamp counts other rows than there are")
 
 
 def _check_figures(manifest: Manifest, stamp: Stamp, table: Table) -> None:
     """Raise unless those of the stamp's figures that the rows decide are what the rows say."""
-    for name, value in figures_of_rows(table, manifest.world).items():
+    for name, value in figures_of_rows(piloted(table), manifest.world).items():
         if (found := stamp.figures.get(name, value)) != value:
             raise DatasetError(f"figure {name}: expected {value:g}, as its rows say, got {found!r}")
 

@@ -28,7 +28,8 @@ class Stamp:
         content_hash: Hash of its rows.
         figures: Counts of the traffic in it.
         arithmetic: What made its rows.
-        counts: Its rows of each episode; None in one of before 2026-11-26.
+        counts: Its rows of each episode that somebody flies; None in one of before 2026-11-26.
+        hovering: How many rows are of hovering aircraft.
     """
 
     recipe: str
@@ -38,11 +39,14 @@ class Stamp:
     figures: Mapping[str, float]
     arithmetic: str = UNKNOWN
     counts: Counts | None = None
+    hovering: int = 0
 
 
 def stamp_to_text(stamp: Stamp) -> str:
     """Return a stamp as text for a file's metadata."""
     data = asdict(stamp)
+    if not stamp.hovering:
+        del data["hovering"]  # as in one of before there were any
     return json.dumps({**data, _SELF_HASH: hash_of(data)}, sort_keys=True, allow_nan=False)
 
 
@@ -56,7 +60,7 @@ def stamp_from_text(text: str) -> Stamp:
         data = json.loads(text)
         expected = data.pop(_SELF_HASH, None)
         found = hash_of(data)
-        stamp = _stamp({"arithmetic": UNKNOWN, "counts": None, **data})
+        stamp = _stamp({"arithmetic": UNKNOWN, "counts": None, "hovering": 0, **data})
     except (ValueError, TypeError, AttributeError, RecursionError, RecordError):
         raise DatasetError("expected the stamp of a skyclone shard in its metadata, got none") from None
     if expected != found and (expected is not None or stamp.counts is not None):
@@ -69,6 +73,8 @@ def _stamp(data: dict[str, Any]) -> Stamp:
     if set(data) != {each.name for each in fields(Stamp)}:
         raise ValueError
     if not isinstance(data["arithmetic"], str) or not isinstance(data["figures"], dict):
+        raise ValueError
+    if type(data["hovering"]) is not int or data["hovering"] < 0:
         raise ValueError
     if data["counts"] is not None:
         counts: dict[str, Any] = data["counts"]

@@ -1,10 +1,11 @@
 """Snapshots: whole datasets in memory, compact enough for a hundred million rows in 4 GB.
 
-A snapshot is the traffic of one episode at one step. A row is one flying aircraft in one snapshot, with the
-teacher's action. Rows lie in the order of the traffic record, so a snapshot is a run of rows: nothing is
-stored for aircraft that do not fly. Observations are computed from snapshots when a batch is asked for.
+A snapshot is the traffic of one episode at one step. A row is one aircraft in one snapshot that somebody flies,
+with the teacher's action. States lie in the order of the traffic record, so a snapshot is a run of states: nothing
+is stored for aircraft that do not fly. Aircraft that hover have states, because others see them, and no rows.
+Observations are computed from snapshots when a batch is asked for.
 
-Notation: R rows, N aircraft at the most, M rows of a batch.
+Notation: R rows, S >= R states, N aircraft at the most, M rows of a batch.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DatasetError
+from ..files.piloted import is_piloted
 from ..traffic.counts import most_aircraft
 from ..traffic.record import Table
 from ..traffic.state import Traffic
@@ -70,13 +72,14 @@ class Snapshots:
     """Traffic and labels of one or several datasets.
 
     Attributes:
-        states: (R + N - 1, 4) float32, the `STATES` of each row; the last N - 1 are padding.
+        states: (S + N - 1, 4) float32, the `STATES` of each aircraft; the last N - 1 are padding.
         own: (R, 4) float32, the `OWN` of each row.
-        first: (R,) int32, the first row of the snapshot a row is in.
-        count: (R,) int16, how many rows are in that snapshot.
+        first: (R,) int32, the first state of the snapshot a row is in.
+        count: (R,) int16, how many states are in that snapshot.
         in_conflict: (R,) bool, True where the teacher acts on a conflict.
         aircraft: N.
         sizes: Rows of each dataset, which lie one behind the other.
+        place: (R,) int32, which state is the row's own; None where nobody hovers, so that it is the row's number.
     """
 
     states: Tensor
@@ -86,6 +89,7 @@ class Snapshots:
     in_conflict: Tensor
     aircraft: int
     sizes: tuple[int, ...]
+    place: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of rows R."""
@@ -122,13 +126,14 @@ class Snapshots:
             rows: (M,) int64 or int32, in any order, on the device of the snapshots.
         """
         first = self.first.index_select(0, rows)
-        # Every N rows on end, as a view: one copy for each snapshot, whatever its number of aircraft.
+        # Every N states on end, as a view: one copy for each snapshot, whatever its number of aircraft.
         width = len(STATES) * self.aircraft
-        windows = self.states.as_strided((len(self), width), (len(STATES), 1))  # (R, N * 4)
+        states = len(self.states) - self.aircraft + 1
+        windows = self.states.as_strided((states, width), (len(STATES), 1))  # (S, N * 4)
         return Rows(
             windows.index_select(0, first).view(len(rows), self.aircraft, len(STATES)),
             self.count.index_select(0, rows),
-            rows.int() - first,
+            (rows.int() if self.place is None else self.place.index_select(0, rows)) - first,
             self.own.index_select(0, rows),
             self.in_conflict.index_select(0, rows),
         )
@@ -154,17 +159,17 @@ class Snapshots:
         several = list(datasets) if isinstance(datasets, Sequence) else [datasets]
         most_rows = sum(dataset.rows for dataset in several)
         aircraft = max(aircraft_of(dataset) for dataset in several)
-        store, rows, sizes = Store(most_rows, MOST_AIRCRAFT), 0, []
+        store, end, sizes = Store(most_rows, MOST_AIRCRAFT), Place(0, 0), []
         for dataset in several:
-            begin = rows
+            begin = end.row
             for table in dataset.tables():
                 chosen = choose(table, dataset.manifest.seed, split, heldout)
                 aircraft = max(aircraft, most_aircraft(chosen))
-                rows += store.put(chosen, rows)
-            sizes.append(rows - begin)
-        if not rows:
+                end = store.put(chosen, end)
+            sizes.append(end.row - begin)
+        if not end.row:
             raise empty_split(several, split, heldout)
-        return store.snapshots(rows, aircraft, tuple(sizes))
+        return store.snapshots(end, aircraft, tuple(sizes))
 
 
 def check_split(split: str) -> None:
@@ -210,42 +215,65 @@ def choose(table: Table, seed: int, split: str, heldout: float) -> Table:
     return {name: column[rows] for name, column in table.items()}
 
 
+class Place(NamedTuple):
+    """A place in a store: which row, and which state; apart only where aircraft hover."""
+
+    row: int
+    state: int
+
+
 class Store:
-    """Memory for rows, reserved at once and all zero; what is not used costs nothing.
+    """Memory for rows and states, reserved at once and all zero; what is not used costs nothing.
 
     Args:
         rows: How many rows it takes.
         aircraft: The largest N it will be read with.
+        states: How many states it takes; by default as many as rows.
     """
 
-    def __init__(self, rows: int, aircraft: int) -> None:
-        self.states = _zeros((rows + aircraft - 1, len(STATES)), np.float32)
+    def __init__(self, rows: int, aircraft: int, states: int | None = None) -> None:
+        self.states = _zeros(((rows if states is None else states) + aircraft - 1, len(STATES)), np.float32)
+        self._place: Tensor | None = None
         self.own = _zeros((rows, len(OWN)), np.float32)
         self.first, self.count = _zeros((rows,), np.int32), _zeros((rows,), np.int16)
         self.in_conflict = _zeros((rows,), np.bool_)
 
-    def put(self, table: Table, at: int) -> int:
-        """Write the rows of a sorted table from row `at` on; return how many they are."""
-        rows = len(table["episode"])
-        if not rows:
-            return 0
-        here = slice(at, at + rows)
-        is_new = np.ones(rows, bool)
+    def put(self, table: Table, at: Place) -> Place:
+        """Write a sorted table from a place on; return the place behind it."""
+        states = len(table["episode"])
+        if not states:
+            return at
+        is_new = np.ones(states, bool)
         is_new[1:] = (np.diff(table["episode"]) != 0) | (np.diff(table["step"]) != 0)
         starts = np.flatnonzero(is_new)
-        counts = np.diff(starts, append=rows)
-        self.first.numpy()[here] = np.repeat(starts + at, counts)
-        self.count.numpy()[here] = np.repeat(counts, counts)
-        for target, names in ((self.states, STATES), (self.own, OWN)):
-            for number, name in enumerate(names):
-                target.numpy()[here, number] = table[name]
-        self.in_conflict.numpy()[here] = table["conflicts"] > 0
-        return rows
+        counts = np.diff(starts, append=states)
+        is_row = is_piloted(table)
+        which: slice | np.ndarray = slice(None) if is_row.all() else is_row
+        rows = int(is_row.sum())
+        here = slice(at.row, at.row + rows)
+        self.first.numpy()[here] = np.repeat(starts + at.state, counts)[which]
+        self.count.numpy()[here] = np.repeat(counts, counts)[which]
+        for number, name in enumerate(STATES):
+            self.states.numpy()[at.state : at.state + states, number] = table[name]
+        for number, name in enumerate(OWN):
+            self.own.numpy()[here, number] = table[name][which]
+        self.in_conflict.numpy()[here] = (table["conflicts"] > 0)[which]
+        if self._place is not None or at.row != at.state or rows != states:
+            self._places().numpy()[here] = at.state + np.flatnonzero(is_row)
+        return Place(at.row + rows, at.state + states)
 
-    def snapshots(self, rows: int, aircraft: int, sizes: tuple[int, ...]) -> Snapshots:
-        """Return the first rows, sharing the memory."""
-        columns = {name: getattr(self, name)[:rows] for name in ("own", "first", "count", "in_conflict")}
-        return Snapshots(states=self.states[: rows + aircraft - 1], aircraft=aircraft, sizes=sizes, **columns)
+    def _places(self) -> Tensor:
+        """Return the state of each row, (R,) int32: at first each row's own number."""
+        if self._place is None:
+            self._place = torch.arange(len(self.first), dtype=torch.int32)
+        return self._place
+
+    def snapshots(self, end: Place, aircraft: int, sizes: tuple[int, ...]) -> Snapshots:
+        """Return what is before a place, sharing the memory."""
+        columns = {name: getattr(self, name)[: end.row] for name in ("own", "first", "count", "in_conflict")}
+        place = None if self._place is None else self._place[: end.row]
+        states = self.states[: end.state + aircraft - 1]
+        return Snapshots(states=states, aircraft=aircraft, sizes=sizes, place=place, **columns)
 
 
 def _zeros(shape: tuple[int, ...], dtype: type) -> Tensor:

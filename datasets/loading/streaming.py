@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from ..errors import DatasetError
+from ..files.piloted import is_piloted
 from ..traffic.counts import most_aircraft
 from ..traffic.record import Table
 from .mixture import Mixture, draw, times
-from .snapshots import Rows, Store, aircraft_of, check_split, choose, empty_split, is_chosen
+from .snapshots import Place, Rows, Store, aircraft_of, check_split, choose, empty_split, is_chosen
 from .source import Source
 
 BUFFER_SHARDS = 16
@@ -41,6 +42,7 @@ class Stream:
             and at least one of each.
         shards: (P, 2) int64, dataset and number of each shard with rows in the split.
         counts: (P, 2) int64, its rows in the split: free, in conflict.
+        hovering: (P,) int64, how many states of hovering aircraft it has beside them, at most.
         aircraft: N.
     """
 
@@ -50,6 +52,7 @@ class Stream:
     buffer_shards: int
     shards: np.ndarray
     counts: np.ndarray
+    hovering: np.ndarray
     aircraft: int
 
     @classmethod
@@ -78,20 +81,21 @@ class Stream:
             raise DatasetError(f"expected a buffer of 1 shard or more, got {buffer_shards}")
         several = tuple(datasets) if isinstance(datasets, Sequence) else (datasets,)
         aircraft = max(aircraft_of(dataset) for dataset in several)
-        shards, counts = [], []
+        shards, counts, hovering = [], [], []
         for number, dataset in enumerate(several):
             for shard in dataset.shards:
                 counted, episodes = dataset.counts(shard), dataset.manifest.shard_episodes(shard)
+                entry = dataset.manifest.entry(shard)
                 kinds = counted.kinds[is_chosen(episodes, dataset.manifest.seed, split, heldout)].sum(0)
                 aircraft = max(aircraft, counted.aircraft)
                 if kinds.any():
                     shards.append((number, shard))
                     counts.append(kinds)
+                    hovering.append((entry.rows if entry else 0) - int(counted.kinds.sum()))
         if not shards:
             raise empty_split(several, split, heldout)
-        return cls(
-            several, split, heldout, buffer_shards, np.array(shards, np.int64), np.array(counts, np.int64), aircraft
-        )
+        pieces, kinds, beside = (np.array(column, np.int64) for column in (shards, counts, hovering))
+        return cls(several, split, heldout, buffer_shards, pieces, kinds, beside, aircraft)
 
     def __len__(self) -> int:
         """Return the number of rows in the split."""
@@ -104,7 +108,7 @@ class Stream:
         return kinds
 
     def table(self, piece: int) -> Table:
-        """Read a shard, checked as always, and return its rows in the split.
+        """Read a shard, checked as always, and return its rows in the split, those of hovering aircraft too.
 
         Raises:
             DatasetError: It is damaged, or has other rows than when they were counted.
@@ -112,7 +116,7 @@ class Stream:
         number, shard = self.shards[piece].tolist()
         dataset = self.datasets[number]
         table = choose(dataset.table(shard), dataset.manifest.seed, self.split, self.heldout)
-        expected, found = self.counts[piece].sum(), len(table["episode"])
+        expected, found = self.counts[piece].sum(), int(is_piloted(table).sum())
         if found != expected or most_aircraft(table) > self.aircraft:
             name = dataset.manifest.shard_name(shard)
             raise DatasetError(
@@ -198,13 +202,16 @@ class Buffer:
 
     def __init__(self, stream: Stream, schedule: Schedule) -> None:
         self._stream, self._schedule = stream, schedule
-        self._room = int(stream.counts.sum(1).max())
+        rows = stream.counts.sum(1)
+        self._room = Place(int(rows.max()), int((rows + stream.hovering).max()))
         cells = min(schedule.most_held, len(stream.shards))
-        rows = cells * self._room
-        if rows >= 2**31:
-            raise DatasetError(f"expected a buffer of less than {2**31} rows, got {rows}. Buffer fewer shards.")
-        self._store = Store(rows, stream.aircraft)
-        self._snapshots = self._store.snapshots(rows, stream.aircraft, (rows,))
+        self._end = Place(cells * self._room.row, cells * self._room.state)
+        if self._end.state >= 2**31:
+            raise DatasetError(
+                f"expected a buffer of less than {2**31} rows, got {self._end.state}. Buffer fewer shards."
+            )
+        self._store = Store(self._end.row, stream.aircraft, self._end.state)
+        self._snapshots = self._store.snapshots(self._end, stream.aircraft, (self._end.row,))
         self._free = list(range(cells))[::-1]
         self._cells: dict[int, int] = {}  # piece: cell
         self._drawn: dict[int, np.ndarray] = {}  # piece: its rows in the buffer, in the order they are dealt
@@ -232,14 +239,17 @@ class Buffer:
     def _read(self, piece: int) -> None:
         """Read a shard into a free cell and draw from it."""
         cell = self._free.pop()
-        table, at = self._stream.table(piece), cell * self._room
-        self._store.put(table, at)
-        drawn = np.arange(len(table["episode"]), dtype=np.int32)
+        at = Place(cell * self._room.row, cell * self._room.state)
+        rows = self._store.put(self._stream.table(piece), at).row - at.row
+        if self._snapshots.place is None:
+            self._snapshots = self._store.snapshots(self._end, self._stream.aircraft, (self._end.row,))
+        drawn = np.arange(rows, dtype=np.int32)
         if self._schedule.shuffle:
             random = self._schedule.random(_DRAW, *self._stream.shards[piece].tolist())
-            drawn = draw(table["conflicts"] > 0, self._schedule.repetitions[piece], random)
+            in_conflict = self._store.in_conflict.numpy()[at.row : at.row + rows]
+            drawn = draw(in_conflict, self._schedule.repetitions[piece], random)
             random.shuffle(drawn)
-        self._cells[piece], self._drawn[piece] = cell, drawn + np.int32(at)
+        self._cells[piece], self._drawn[piece] = cell, drawn + np.int32(at.row)
 
 
 def deal(stream: Stream, schedule: Schedule, batch_size: int, start_batch: int) -> Iterator[Rows]:

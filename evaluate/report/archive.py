@@ -9,8 +9,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from math import isfinite
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from ...datasets.config import Config, fields_of
 from ...datasets.errors import SkycloneError
 from .content import Report
 
@@ -113,8 +115,10 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 def _later(kind: Any) -> dict[str, Callable[[], Any]]:
     """Return what makes the defaults of the fields that have come later, by name: an older archive lacks them."""
+    if issubclass(kind, Config):
+        return {name: partial(deepcopy, fields_of(kind)[name].default) for name in kind.added}
     if not is_dataclass(kind):
-        return {}
+        return {name: partial(deepcopy, default) for name, default in kind._field_defaults.items()}
     has = {each.name: each for each in fields(kind) if each.metadata.get("later")}
     return {name: each.default_factory for name, each in has.items() if each.default_factory is not MISSING}
 

@@ -164,5 +164,5 @@ def _replayed(report: Report) -> dict[str, Any]:
     return {
         "contenders": names,
         "shown": list(dict.fromkeys((reference, subject))),
-        "aircraft": len(report.replay.scenarios[0].waypoints_m),
+        "aircraft": max(len(each.waypoints_m) for each in report.replay.scenarios),
     }

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from ...collect import teachers
-from ...collect.airspace.conflicts import find
+from ...collect.airspace.conflicts import find, that_count
 from ...collect.airspace.neighbours import complete_for
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.flight import advise
 from ...collect.flying.watching import Moment, watch
+from ...collect.scenarios.layout import Layout
 from ...collect.scenarios.registry import lay_out
 from ...collect.teachers.registry import Teacher
 from ...datasets.traffic.observation import nearest, observe
@@ -64,12 +65,15 @@ class Attention(NamedTuple):
 class Flight(NamedTuple):
     """One contender in one scenario, T steps; rows are the flying aircraft of each step, step by step.
 
+    Those that hover are among them. The last step is the last one in which somebody flies.
+
     Attributes:
         steps: T.
         positions: base64 of int16 (T, N, 2), east and north in units, `GONE` for who does not fly.
         decisions: base64 of `DECISION` (M,).
         attention: None for a contender without.
         conflicts: Pairs i < j per step, coded (step * N + i) * N + j.
+        legs: Who flies to the next waypoint of its route from a step on, coded step * N + i.
     """
 
     steps: int
@@ -77,6 +81,7 @@ class Flight(NamedTuple):
     decisions: str
     attention: Attention | None
     conflicts: list[int]
+    legs: list[int] = []  # noqa: RUF012 (nobody changes it)
 
 
 class Filmed(NamedTuple):
@@ -87,11 +92,23 @@ class Filmed(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """A scenario's number, its sector's corners and the aircraft's waypoints, east and north."""
+    """How a scenario is laid out; places are east and north.
+
+    Attributes:
+        number: The scenario's.
+        corners_m: Of its sector.
+        waypoints_m: Of each aircraft, the first; of one that hovers, where it does.
+        routes_m: Of each aircraft the waypoints after the first; empty where nobody has any.
+        hovers: Numbers of the aircraft that hover.
+        no_fly_m: Corners of each polygon that nobody should enter.
+    """
 
     number: int
     corners_m: list[list[float]]
     waypoints_m: list[list[float]]
+    routes_m: list[list[list[float]]] = []  # noqa: RUF012 (nobody changes it)
+    hovers: list[int] = []  # noqa: RUF012
+    no_fly_m: list[list[list[float]]] = []  # noqa: RUF012
 
 
 class Replay(NamedTuple):
@@ -134,12 +151,18 @@ class _Frame(NamedTuple):
     intruders: np.ndarray  # (M, k) <u2
     weights: np.ndarray  # (M, H, k) u1
     conflicts: list[int]  # pairs i < j, coded i * N + j
+    legs: np.ndarray  # (N,) how many waypoints of its route each has been given after the first
 
     @property
     def nbytes(self) -> int:
         """Bytes, about: a conflict is written in digits."""
         arrays = (self.positions, self.decisions, self.intruders, self.weights)
         return sum(array.nbytes for array in arrays) + _CONFLICT_BYTES * len(self.conflicts)
+
+    def emptied(self) -> "_Frame":
+        """Return a frame of the same form in which nobody flies."""
+        gone = np.full_like(self.positions, GONE)
+        return _Frame(gone, self.decisions[:0], self.intruders[:0], self.weights[:0], [], self.legs)
 
 
 @dataclass(frozen=True)
@@ -186,11 +209,21 @@ def record(
         config.speed_change_mps,
         config.aircraft,
         teacher,
-        [
-            Scenario(episode, layout.corners_m.round(1).tolist(), layout.waypoint_m.round(1).tolist())
-            for episode, layout in zip(episodes, layouts, strict=True)
-        ],
+        [_scenario(episode, layout) for episode, layout in zip(episodes, layouts, strict=True)],
         [Filmed(film.name, [_coded(frames[::every], config.aircraft) for frames in film.frames]) for film in films],
+    )
+
+
+def _scenario(episode: int, layout: Layout) -> Scenario:
+    """Return how a scenario is laid out."""
+    routes, hovers = layout.routes_m or (), layout.hovers
+    return Scenario(
+        episode,
+        layout.corners_m.round(1).tolist(),
+        layout.waypoint_m.round(1).tolist(),
+        [np.round(route, 1).tolist() for route in routes],
+        [] if hovers is None else np.flatnonzero(hovers).tolist(),
+        [np.round(polygon, 1).tolist() for polygon in layout.no_fly_m],
     )
 
 
@@ -211,20 +244,25 @@ class _Camera:
     def film(self, loaded: Loaded, seed: int, episodes: Sequence[int], device: str | torch.device) -> _Film:
         """Fly and film one contender's scenarios, as its figures were flown."""
         film = _Film(loaded.contender.name, [[] for _ in episodes])
+        legs, last = _Legs(len(episodes), self.config.aircraft), [0] * len(episodes)
         for step in watch(loaded.pilot, self.config, seed, episodes, device):
             flying = step.traffic.is_flying
             decisions = self._decisions(step)
             intruders, weights = _looks(loaded.policy, step)
             ends = flying.sum(-1).cumsum(0).tolist()
             positions = self._positions(step)
-            conflicts = self._conflicts(step)
-            for row, (slot, start, end) in enumerate(zip(step.slots.tolist(), [0, *ends], ends)):
-                if end > start:
-                    part = slice(start, end)
-                    frame = _Frame(
-                        positions[row], decisions[part], intruders[part], weights[part], conflicts.get(row, [])
-                    )
-                    film.frames[slot].append(frame)
+            conflicts, leg = self._conflicts(step), legs.count(step)
+            is_flown = step.traffic.is_piloted.any(-1).tolist()
+            numbers = zip(step.slots.tolist(), step.steps.tolist(), [0, *ends], ends)
+            for row, (slot, number, start, end) in enumerate(numbers):
+                part, frames = slice(start, end), film.frames[slot]
+                rows = (decisions[part], intruders[part], weights[part])
+                frame = _Frame(positions[row], *rows, conflicts.get(row, []), leg[row])
+                frames += [frame.emptied()] * (number - len(frames))  # until somebody enters
+                frames.append(frame)
+                last[slot] = number + 1 if is_flown[row] else last[slot]
+        for frames, count in zip(film.frames, last):
+            del frames[count:]  # nobody flies any more; some may hover
         return film
 
     def _positions(self, step: Moment) -> np.ndarray:
@@ -248,12 +286,33 @@ class _Camera:
 
     def _conflicts(self, step: Moment) -> dict[int, list[int]]:
         """Return the pairs i < j in conflict by row of the step, coded i * N + j."""
-        found = find(step.pairs, self.config.protected_zone_m, self.config.lookahead_s)
+        found = that_count(find(step.pairs, self.config.protected_zone_m, self.config.lookahead_s), step.traffic)
         pairs = torch.stack((found.episode, found.ownship, found.intruder), dim=-1)
         conflicts: dict[int, list[int]] = {}
         for row, one, other in pairs[found.ownship < found.intruder].tolist():
             conflicts.setdefault(row, []).append(one * self.config.aircraft + other)
         return conflicts
+
+
+class _Legs:
+    """Counts the waypoints that the aircraft of some episodes have been given after their first.
+
+    Args:
+        episodes: How many.
+        aircraft: N.
+    """
+
+    def __init__(self, episodes: int, aircraft: int) -> None:
+        self._waypoint, self._leg = np.full((episodes, aircraft, 2), np.nan), np.zeros((episodes, aircraft), int)
+
+    def count(self, step: Moment) -> np.ndarray:
+        """Return how many there are by a step, (B', N)."""
+        slots, traffic = step.slots.cpu().numpy(), step.traffic
+        now = torch.stack((traffic.waypoint_east_m, traffic.waypoint_north_m), -1).double().cpu().numpy()
+        before, is_flying = self._waypoint[slots], traffic.is_flying.cpu().numpy()
+        self._leg[slots] += is_flying & ~np.isnan(before[..., 0]) & (now != before).any(-1)
+        self._waypoint[slots] = np.where(is_flying[..., None], now, before)
+        return self._leg[slots]
 
 
 def _numbers(tensor: Tensor) -> np.ndarray:
@@ -294,7 +353,16 @@ def _coded(frames: Sequence[_Frame], aircraft: int) -> Flight:
         _base64(frame.decisions for frame in frames),
         Attention(heads, kept, intruders, weights) if heads else None,
         [step * pairs + pair for step, frame in enumerate(frames) for pair in frame.conflicts],
+        _leg_codes(frames),
     )
+
+
+def _leg_codes(frames: Sequence[_Frame]) -> list[int]:
+    """Return who flies to the next waypoint from which step on, coded step * N + i."""
+    legs = np.stack([frame.legs for frame in frames])
+    grown = np.diff(legs, axis=0, prepend=np.zeros_like(legs[:1]))
+    places = np.flatnonzero(grown)
+    return np.repeat(places, grown.ravel()[places]).tolist()
 
 
 def _base64(arrays: Iterable[np.ndarray]) -> str:

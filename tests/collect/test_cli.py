@@ -5,6 +5,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from skyclone.collect import scenarios
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.airspace.worlds import parse
 from skyclone.collect.cli import collect, worlds
@@ -203,3 +204,9 @@ def test_worlds_are_listed_and_printed(tmp_path: Path) -> None:
     assert parse(str(path)) == parse("enroute:step_s=2")
     assert CliRunner().invoke(worlds, [str(path)]).stdout == path.read_text()
     assert "unknown world" in str(CliRunner().invoke(worlds, ["drone"]).exception)
+
+
+def test_the_help_names_every_scenario() -> None:
+    text = " ".join(_run("--help").stdout.split()).replace("- ", "-")  # where a line was broken
+    offered = text[text.index("How the traffic is laid out") : text.index("file:PATH")]
+    assert all(name in offered for name in scenarios.names())

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from skyclone.datasets.traffic.record import COLUMNS, Table
 CODECS = {"parquet": parquet, "hdf5": hdf5}
 
 
-def _table(episodes: range, seed: int = 0, aircraft: int = 4, steps: int = 5) -> Table:
+def _table(
+    episodes: range, seed: int = 0, aircraft: int = 4, steps: int = 5, hovering: Sequence[int] = ()
+) -> Table:
     """Make a table that follows the record; the values of an episode depend on (seed, episode) only."""
     parts: list[Table] = []
     for episode in episodes:
@@ -38,6 +40,8 @@ def _table(episodes: range, seed: int = 0, aircraft: int = 4, steps: int = 5) ->
         part["outcome"] = random.integers(0, 4, rows)
         for name in ("tcpa_s", "dcpa_m"):
             part[name][part["conflicts"] == 0] = np.nan
+        for name in ("waypoint_east_m", "waypoint_north_m"):
+            part[name][np.isin(number, hovering)] = np.nan
         parts.append(part)
     return {
         column.name: np.concatenate([part[column.name] for part in parts]).astype(column.dtype)
@@ -66,6 +70,7 @@ def _fill(
     manifest: Manifest,
     shards: range | None = None,
     other: OtherArithmetic = OtherArithmetic.REFUSE,
+    hovering: Sequence[int] = (),
 ) -> DatasetWriter:
     """Make the missing shards of a dataset as the collector does."""
     lines: list[str] = []
@@ -73,7 +78,7 @@ def _fill(
     writer.lines = lines  # type: ignore[attr-defined]
     writer.made = writer.missing(shards or range(writer.manifest.shard_count))  # type: ignore[attr-defined]
     for index in writer.made:  # type: ignore[attr-defined]
-        table = _table(writer.manifest.shard_episodes(index), manifest.seed)
+        table = _table(writer.manifest.shard_episodes(index), manifest.seed, hovering=hovering)
         figures = {"conflicts": 3.0, "episodes": float(len(writer.manifest.shard_episodes(index)))}
         writer.add(write_shard(folder, writer.manifest, index, table, figures, manifest.arithmetic))
     writer.finish("skyclone collect")

@@ -11,17 +11,19 @@ def test_rows_are_counted_by_label_and_conflict() -> None:
     found = Survey()
     found.add(
         {
-            "episode": np.zeros(4, np.int32),
-            "conflicts": np.array([0, 0, 1, 5], np.int8),
-            "teacher_turn": np.array([-1.0, 0.05, 1.0, 1.0], np.float32),
-            "teacher_speed": np.array([0.0, 0.0, -0.5, 0.5], np.float32),
+            "episode": np.zeros(5, np.int32),
+            "conflicts": np.array([0, 0, 1, 5, 1], np.int8),
+            "waypoint_east_m": np.array([0.0, 0.0, 0.0, 0.0, np.nan], np.float32),  # the last one hovers
+            "teacher_turn": np.array([-1.0, 0.05, 1.0, 1.0, 0.0], np.float32),
+            "teacher_speed": np.array([0.0, 0.0, -0.5, 0.5, 0.0], np.float32),
         }
     )
+    assert (found.rows, found.hovering) == (4, 1)
     assert found.rows_by_conflicts.tolist() == [2, 1, 0, 1]
     assert found.counts[0, 0].tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]  # turn, free
     assert found.counts[0, 1].tolist() == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]  # turn, in conflict: 1.0 is in the last
-    said = text(found, 4).splitlines()
-    assert said[0] == "Labels and conflicts (all rows)"
+    said = text(found, 5).splitlines()
+    assert said[0] == "Labels and conflicts (all rows; 1 of hovering aircraft not counted)"
     assert said[1] == "conflicts of a row   0: 50.00%, 1: 25.00%, 2: 0.00%, 3 or more: 25.00%"
     assert f"+0.82 to +1.00     {'0.0%':<33} {'#' * 24} 100.0%" in said
 

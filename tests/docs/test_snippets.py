@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from skyclone.cli import skyclone
+from skyclone.collect.scenarios import registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_a_snippet_runs(snippet: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(registry, "_SCENARIOS", dict(registry._SCENARIOS))  # some register their own
     for package in re.findall(r"^import (\w+)", snippet, flags=re.MULTILINE):
         pytest.importorskip(package)
     if "SectorParallelEnv" in snippet:

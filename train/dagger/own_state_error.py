@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.dataset import Dataset
+from ...datasets.files.piloted import piloted
 from ...datasets.loading.loader import Loader
 from ...datasets.loading.snapshots import Snapshots
 from ...datasets.traffic.view import View
@@ -51,13 +52,13 @@ class Visited(NamedTuple):
 
 @torch.no_grad()
 def visit(network: Network, dataset: Dataset, view: View) -> Visited:
-    """Measure a network on all rows of a dataset."""
+    """Measure a network on all rows of a dataset that somebody flies."""
     errors, in_conflict = [], []
     for batch in Loader(Snapshots.of(dataset), view, _BATCH, shuffle=False):
         errors.append((network(batch.observation) - batch.action).square().mean(1).double())
         in_conflict.append(batch.in_conflict)
     error, conflict = torch.cat(errors), torch.cat(in_conflict).double()  # (R,)
-    numbers = np.concatenate([table["episode"] for table in dataset.tables()])
+    numbers = np.concatenate([piloted(table)["episode"] for table in dataset.tables()])
     episodes, place = np.unique(numbers, return_inverse=True)
     slots = torch.from_numpy(place)
 

@@ -134,7 +134,7 @@ def fly_window(
         chosen = network(observation)  # (M, 2)
         first = first or (observation, chosen)
         wanted = chosen.new_zeros((*who.shape, chosen.shape[-1])).masked_scatter(who.unsqueeze(-1), chosen)
-        action = limit(wanted)
+        action = world.held(limit(wanted))
         with torch.no_grad():
             flown = world.traffic
             result = world.step(action.detach())

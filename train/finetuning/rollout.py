@@ -21,6 +21,7 @@ from ...collect.airspace.objective import Change, Costs, aircraft_costs
 from ...collect.airspace.reward import reward_named
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.world import StepResult, World
+from ...collect.scenarios.start import NOBODY
 from ...datasets.traffic.observation import Observation, observe
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
@@ -194,6 +195,7 @@ class Crew:
         self.next_episode = first_episode + episodes
         self._begins = torch.arange(episodes, device=self.world.device) * spread_steps // episodes
         self.world.traffic.is_flying &= (self._begins == 0).unsqueeze(-1)
+        self.world.itinerary.entry_steps[self._begins > 0] = NOBODY  # these slots begin when others start in them
         self.world.look_around()
         self.stranded = Stranded(self.world)
         self._reward = reward_named(config.reward)
@@ -298,7 +300,7 @@ class Crew:
         state = {f"world.{name}": tensor for name, tensor in vars(world.traffic).items() if tensor is not None}
         episodes = torch.tensor(world.episodes, dtype=torch.int64)
         state |= {"world.corners_m": world.corners_m, "world.steps": world.steps, "world.episodes": episodes}
-        state["world.leg"] = world.itinerary.leg
+        state |= {"world.leg": world.itinerary.leg, "world.entry_steps": world.itinerary.entry_steps}
         return {**state, **self.stranded.tensors()}
 
     def counters(self) -> dict[str, int]:
@@ -311,7 +313,8 @@ class Crew:
             **{f.name: tensors[f"world.{f.name}"] for f in fields(Traffic) if f"world.{f.name}" in tensors}
         )
         corners_m, steps, episodes = (tensors[f"world.{name}"] for name in ("corners_m", "steps", "episodes"))
-        self.world.put_back(traffic, corners_m, steps, episodes.tolist(), tensors.get("world.leg"))
+        itinerary = (tensors.get("world.leg"), tensors.get("world.entry_steps"))
+        self.world.put_back(traffic, corners_m, steps, episodes.tolist(), *itinerary)
         self.stranded.restore(tensors)
         self.steps, self.next_episode = int(counters["steps"]), int(counters["next_episode"])
 

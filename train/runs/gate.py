@@ -160,11 +160,11 @@ def _fly(
     cheapest = replace(config, reward="seed")  # nobody asks for the rewards of these steps
     episodes = [GATE_EPISODES + number for number in numbers]
     world = World(cheapest, seed, episodes, device, sight_of(cheapest, costs=costs))
-    counter = FigureCounter(config, world.traffic)
+    counter = FigureCounter(config, world.traffic, world.itinerary)
     sums = torch.zeros((len(TERMS), len(numbers)), dtype=torch.float64, device=world.device)
     for step in fly(world, pilot):
-        counter.count(step, world.traffic)
-        change = Change(step.traffic, step.action, world.traffic, world.pairs, step.result.outcome, world.corners_m)
+        counter.count(step, world.after)
+        change = Change(step.traffic, step.action, world.after, world.pairs, step.result.outcome, world.corners_m)
         terms = aircraft_costs(config, change, costs)
         sums[:, step.slots] += torch.stack([terms[name].sum(-1, dtype=torch.float64) for name in TERMS])
     figures = counter.result()

@@ -17,6 +17,7 @@ class Flight {
     this.conflicts = this.readConflicts(recorded.conflicts);
     this.mostConflicts = Math.max(...this.conflicts.map((pairs) => pairs.length));
     this.findLosses();
+    this.readLegs(recorded.legs);
     const attention = recorded.attention;
     this.heads = attention ? attention.heads : 0;
     this.kept = attention ? attention.kept : 0;
@@ -66,6 +67,22 @@ class Flight {
       this.losses.push(pairs);
       this.events.push(events);
     }
+  }
+
+  // Per aircraft the steps from which on it flies to the next waypoint of its route, and its first step (Infinity: never).
+  readLegs(codes) {
+    this.turns = Array.from({ length: this.count }, () => []);
+    for (const code of codes) this.turns[code % this.count].push(Math.floor(code / this.count));
+    this.first = Array.from({ length: this.count }, (_, aircraft) => {
+      for (let step = 0; step < this.steps; step++) if (this.flies(step, aircraft)) return step;
+      return Infinity;
+    });
+  }
+
+  // The waypoints that an aircraft has yet to reach, the one it flies to first.
+  ahead(layout, step, aircraft) {
+    const leg = this.turns[aircraft].filter((turn) => turn <= step).length;
+    return [layout.waypoints_m[aircraft], ...(layout.routes_m[aircraft] ?? [])].slice(leg);
   }
 
   flies(step, aircraft) {

@@ -53,40 +53,54 @@ class Picture {
     this.seen = [...places.values()].filter((place) => this.isInside(place));
 
     const losses = isOver ? [] : flight.losses[step], conflicts = isOver ? [] : flight.conflicts[step];
-    const looks = own ? flight.looks(step, ownship) : [];
+    const looks = own && !view.layout.hovers.includes(ownship) ? flight.looks(step, ownship) : [];
     const shown = looks.filter((look) => look.weights.some((w, head) => w >= LEAST_WEIGHT && !view.hidden.has(head)));
     const lost = new Set(losses.flat());
     const marked = new Set([...shown.map((look) => look.intruder), ownship, ...(this.isCrowded ? [] : lost)]);
     const against = new Set(conflicts.filter((pair) => pair.includes(ownship)).flat());
     for (const each of against) marked.add(each);
 
+    const hovers = (aircraft) => view.layout.hovers.includes(aircraft);
+    const ahead = (aircraft) => flight.ahead(view.layout, step, aircraft);
+    this.drawNoFly(view.layout.no_fly_m, palette);
     this.drawSector(view.layout.corners_m, palette);
     this.drawTrails(flight, step, palette);
     const isClear = ({ aircraft }) => !own || marked.has(aircraft) || lost.has(aircraft);
     for (const [alpha, part] of [[0.5, this.seen.filter((each) => !isClear(each))], [1, this.seen.filter(isClear)]]) {
       pen.globalAlpha = alpha;
-      const numbers = [...places.values()].filter((each) => (isClear(each) ? 1 : 0.5) === alpha);
-      if (!this.isCrowded) this.drawWaypoints(numbers.map((each) => view.layout.waypoints_m[each.aircraft]), palette);
-      this.drawAircraft(part.filter((each) => !lost.has(each.aircraft)), false, palette);
-      this.drawAircraft(part.filter((each) => lost.has(each.aircraft)), true, palette);
+      const flown = [...places.values()].filter((each) => (isClear(each) ? 1 : 0.5) === alpha && !hovers(each.aircraft));
+      if (!this.isCrowded) this.drawWaypoints(flown.map((each) => ahead(each.aircraft)[0]), palette);
+      for (const isLost of [false, true]) {
+        const these = part.filter((each) => lost.has(each.aircraft) === isLost);
+        this.drawZones(these, isLost, palette);
+        this.drawAircraft(these.filter((each) => !hovers(each.aircraft)), isLost, palette);
+        this.drawHovering(these.filter((each) => hovers(each.aircraft)), isLost, palette);
+      }
     }
     pen.globalAlpha = 1;
     this.drawPairs(conflicts, places, palette["--ink"], [4, 4], 1.2);
     this.drawPairs(losses, places, palette["--los"], [], 3.5);
     let lines = 0;
+    const isFlown = own && !hovers(ownship);
     if (own) {
-      if (this.isCrowded) this.drawWaypoints([view.layout.waypoints_m[ownship]], palette);
-      this.drawOwnship(own, view.layout.waypoints_m[ownship], palette);
+      const route = isFlown ? ahead(ownship) : [];
+      if (this.isCrowded) this.drawWaypoints(route.slice(0, 1), palette);
+      this.drawWaypoints(route.slice(1), palette);
+      this.drawOwnship(own, route, palette);
+    }
+    if (isFlown) {
       lines = this.drawLooks(own, shown, places, view);
       const decision = flight.decision(step, ownship);
       this.drawArrow(own, decision.mvp, palette, false);
       this.drawArrow(own, decision.flown, palette, true);
+    }
+    if (own) {
       for (const aircraft of this.isCrowded ? [ownship] : marked) {
         const sign = against.has(aircraft) && aircraft !== ownship ? "!" : "";
         if (places.has(aircraft)) this.drawNumber(places.get(aircraft), aircraft + sign, palette);
       }
     }
-    Object.assign(this.canvas.dataset, { step, ownship: own ? ownship : "", lines, arrows: own ? 2 : 0 });
+    Object.assign(this.canvas.dataset, { step, ownship: own ? ownship : "", lines, arrows: isFlown ? 2 : 0 });
   }
 
   // Between two steps an aircraft is drawn on the line between its positions.
@@ -131,6 +145,23 @@ class Picture {
     pen.closePath(); pen.stroke();
   }
 
+  // Polygons that nobody should enter: outlined, and hatched.
+  drawNoFly(polygons, palette) {
+    const { pen, side } = this;
+    pen.strokeStyle = palette["--los"]; pen.lineJoin = "round";
+    for (const corners of polygons) {
+      pen.beginPath();
+      for (const [east, north] of corners) pen.lineTo(this.x(east), this.y(north));
+      pen.closePath(); pen.lineWidth = 1.5; pen.stroke();
+      pen.save();
+      pen.clip();
+      pen.beginPath();
+      for (let start = -side; start < side; start += 8) { pen.moveTo(start, 0); pen.lineTo(start + side, side); }
+      pen.lineWidth = 1; pen.globalAlpha = 0.45; pen.stroke();
+      pen.restore();
+    }
+  }
+
   // At most every second pixel of a trail is a point of its own.
   drawTrails(flight, step, palette) {
     const { pen } = this, first = Math.max(0, step - Math.round(TRAIL_S / flight.replay.step_s));
@@ -138,10 +169,11 @@ class Picture {
     pen.strokeStyle = palette["--c1"]; pen.lineWidth = 1.5; pen.globalAlpha = 0.4;
     pen.beginPath();
     for (const place of this.seen) {
-      for (let back = first; back <= step; back += stride) {
+      const begin = Math.max(first, flight.first[place.aircraft]); // it may have entered since
+      for (let back = begin; back <= step; back += stride) {
         const at = back * flight.count + place.aircraft;
         const x = this.x(flight.east[at]), y = this.y(flight.north[at]);
-        if (back === first) pen.moveTo(x, y); else pen.lineTo(x, y);
+        if (back === begin) pen.moveTo(x, y); else pen.lineTo(x, y);
       }
       pen.lineTo(place.x, place.y);
     }
@@ -160,16 +192,20 @@ class Picture {
     pen.stroke();
   }
 
-  // Aircraft that look alike, in one go; a circle that the aircraft itself would hide is left out.
-  drawAircraft(places, isLost, palette) {
+  // A circle that the aircraft itself would hide is left out.
+  drawZones(places, isLost, palette) {
     const { pen, size } = this, alpha = pen.globalAlpha, radius = this.zone / 2;
-    if (isLost || radius > 6 * size) {
-      pen.beginPath();
-      for (const { x, y } of places) { pen.moveTo(x + radius, y); pen.arc(x, y, radius, 0, 2 * Math.PI); }
-      pen.strokeStyle = palette[isLost ? "--los" : "--muted"]; pen.lineWidth = isLost ? 2 : 0.8;
-      if (isLost) { pen.globalAlpha = 0.25; pen.fillStyle = palette["--los"]; pen.fill(); pen.globalAlpha = alpha; }
-      pen.stroke();
-    }
+    if (!isLost && radius <= 6 * size) return;
+    pen.beginPath();
+    for (const { x, y } of places) { pen.moveTo(x + radius, y); pen.arc(x, y, radius, 0, 2 * Math.PI); }
+    pen.strokeStyle = palette[isLost ? "--los" : "--muted"]; pen.lineWidth = isLost ? 2 : 0.8;
+    if (isLost) { pen.globalAlpha = 0.25; pen.fillStyle = palette["--los"]; pen.fill(); pen.globalAlpha = alpha; }
+    pen.stroke();
+  }
+
+  // Aircraft that look alike, in one go.
+  drawAircraft(places, isLost, palette) {
+    const { pen, size } = this;
     pen.beginPath();
     for (const { x, y, track } of places) {
       const sine = size * Math.sin(track), cosine = size * Math.cos(track);
@@ -180,6 +216,16 @@ class Picture {
       pen.closePath();
     }
     pen.fillStyle = palette[isLost ? "--los" : "--c1"]; pen.fill();
+  }
+
+  // Those that hover: hollow squares.
+  drawHovering(places, isLost, palette) {
+    const { pen } = this, half = Math.max(2, 5 * this.size);
+    pen.strokeStyle = palette[isLost ? "--los" : "--c1"]; pen.lineWidth = Math.max(1.2, 2.4 * this.size);
+    pen.lineJoin = "miter";
+    pen.beginPath();
+    for (const { x, y } of places) pen.rect(x - half, y - half, 2 * half, 2 * half);
+    pen.stroke();
   }
 
   drawPairs(pairs, places, colour, dashes, width) {
@@ -194,12 +240,14 @@ class Picture {
     pen.setLineDash([]);
   }
 
-  // The whole protected zone, a conspicuous ring, and the straight line to the waypoint.
-  drawOwnship(own, [east, north], palette) {
+  // The whole protected zone, a conspicuous ring, and the straight lines along the waypoints ahead.
+  drawOwnship(own, route, palette) {
     const { pen } = this;
     pen.strokeStyle = palette["--ink"];
     pen.lineWidth = 1; pen.setLineDash([1, 4]);
-    pen.beginPath(); pen.moveTo(own.x, own.y); pen.lineTo(this.x(east), this.y(north)); pen.stroke();
+    pen.beginPath(); pen.moveTo(own.x, own.y);
+    for (const [east, north] of route) pen.lineTo(this.x(east), this.y(north));
+    pen.stroke();
     pen.setLineDash([6, 3]);
     pen.beginPath(); pen.arc(own.x, own.y, this.zone, 0, 2 * Math.PI); pen.stroke();
     pen.setLineDash([]); pen.lineWidth = 2.5;

@@ -35,26 +35,33 @@ class Panel {
     this.show(step, view);
   }
 
-  show(step, { flight, ownship, hidden, toggle }) {
+  show(step, { flight, layout, ownship, hidden, toggle }) {
     const isOver = step >= flight.steps, events = flight.events[Math.min(step, flight.steps - 1)];
-    let flying = 0;
-    for (let i = 0; i < flight.count; i++) flying += flight.flies(step, i);
+    const hovers = (aircraft) => layout.hovers.includes(aircraft), { first } = flight;
+    const everyone = [...Array(flight.count).keys()], present = everyone.filter((each) => flight.flies(step, each));
+    const flying = present.filter((each) => !hovers(each)).length, hovering = present.length - flying;
+    const toEnter = first.filter((each) => each > step && each < Infinity).length;
+    const others = (hovering ? `${hovering} hovering, ` : "") + (toEnter ? `${toEnter} yet to enter, ` : "");
     const pairs = flight.conflicts[step]?.length;
     this.status.textContent = isOver ? `all have ended; ${events} LoS in all`
-      : `${flying} flying, ${pairs} ${pairs === 1 ? "pair" : "pairs"} in conflict, ` +
+      : `${flying} flying, ${others}${pairs} ${pairs === 1 ? "pair" : "pairs"} in conflict, ` +
         `${flight.losses[step].length} LoS now, ${events} so far`;
     this.ownship.hidden = ownship < 0;
     if (ownship < 0) return;
-    const decision = flight.decision(step, ownship);
-    this.note.textContent = !decision ? `Aircraft ${ownship} has ended its flight here.`
+    const isFlown = !hovers(ownship), decision = isFlown ? flight.decision(step, ownship) : null;
+    this.note.textContent = !isFlown ? `Aircraft ${ownship} hovers: nobody flies it.`
+      : first[ownship] === Infinity ? `Aircraft ${ownship} never enters here.`
+      : first[ownship] > step ? `Aircraft ${ownship} enters at ${Math.round(first[ownship] * this.replay.step_s)} s.`
+      : !decision ? `Aircraft ${ownship} has ended its flight here.`
       : flight.heads ? `Aircraft ${ownship} looks at:`
         : `Aircraft ${ownship}. This contender has no attention to show.`;
+    this.heads.style.visibility = isFlown ? "" : "hidden"; // nothing jumps
     this.showHeads(flight.heads, hidden, toggle);
     const cells = decision ? [decision.flown, decision.mvp].map((each) => [inTurn(each.turn), inSpeed(each)]) : [];
     for (const [number, row] of [...this.decisions.rows].entries()) {
       [...row.cells].slice(1).forEach((cell, column) => { cell.textContent = cells[number]?.[column] ?? "–"; });
     }
-    this.showLooks(step, flight, ownship);
+    this.showLooks(step, flight, ownship, isFlown);
   }
 
   // A checkbox per head with a sample of its line, which is the legend as well.
@@ -72,8 +79,8 @@ class Panel {
   }
 
   // A row per intruder, and one for all others; there are always as many, so that nothing jumps while it plays.
-  showLooks(step, flight, ownship) {
-    this.looks.hidden = !flight.heads || !flight.flies(step, ownship);
+  showLooks(step, flight, ownship, isFlown) {
+    this.looks.hidden = !flight.heads || !isFlown || !flight.flies(step, ownship);
     if (this.looks.hidden) return;
     const heads = [...Array(flight.heads).keys()], looks = flight.looks(step, ownship), top = looks.slice(0, ROWS);
     fill(this.looks.tHead.rows[0], ["intruder", "away", ...heads.map((head) => `head ${head + 1}`)]);
@@ -246,10 +253,11 @@ class Replay {
   // The next ownship that flies now in one of the panels.
   chooseNext(by) {
     const flights = this.flights(), step = Math.min(Math.floor(this.time), this.steps), count = this.replay.aircraft;
+    const { hovers } = this.replay.scenarios[this.scenario.selectedIndex];
     const start = this.aircraft < 0 && by < 0 ? 0 : this.aircraft;
     for (let away = 1; away <= count; away++) {
       const next = (((start + by * away) % count) + count) % count;
-      if (flights.some((flight) => flight.flies(step, next))) { this.choose(next); return; }
+      if (!hovers.includes(next) && flights.some((flight) => flight.flies(step, next))) { this.choose(next); return; }
     }
   }
 
@@ -259,7 +267,8 @@ class Replay {
     const found = flight.nextConflict(now) ?? flight.nextConflict(-1);
     if (!found) { this.panels.at(-1).status.textContent = "There is no conflict in this flight."; return; }
     this.isPlaying = false;
-    this.aircraft = found.pair[0];
+    const { hovers } = this.replay.scenarios[this.scenario.selectedIndex];
+    this.aircraft = hovers.includes(found.pair[0]) ? found.pair[1] : found.pair[0];
     this.seek(found.step);
   }
 

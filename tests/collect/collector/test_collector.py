@@ -21,13 +21,14 @@ from skyclone.collect.arithmetic import compiling
 from skyclone.collect.arithmetic.identity import PORTABLE
 from skyclone.collect.collector.collector import Made, ShardMaker, collect
 from skyclone.collect.collector.config import CollectConfig
-from skyclone.collect.flying.flight import TeacherPilot
+from skyclone.collect.flying.flight import TeacherPilot, fly
 from skyclone.collect.flying.world import World
 from skyclone.collect.teachers.registry import action_towards
-from skyclone.datasets import Snapshots, effort, open_dataset
+from skyclone.datasets import Loader, Snapshots, View, effort, labels, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.datasets.files.arithmetic import OtherArithmetic
 from skyclone.datasets.files.manifest import load_manifest
+from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.pairs import Pairs
 from skyclone.datasets.traffic.state import Traffic
 
@@ -495,3 +496,46 @@ def test_what_is_there_takes_no_more_time(monkeypatch: pytest.MonkeyPatch, tmp_p
     lines: list[str] = []
     collect(tmp_path / "data", config, report=lines.append)
     assert lines[0].startswith("Warning: 0 episodes of 2 aircraft")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_hovers_is_seen_by_the_others_and_learned_from_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """Each row that somebody flew comes once an epoch, and sees what was seen in flight."""
+    config, view = WorldConfig(aircraft=6, max_steps=30, scenario="hover:share=0.4"), View("cpa", intruders=3)
+    teacher = teachers.make("mvp", config)
+    monkeypatch.setattr(
+        "skyclone.collect.collector.labelling.rules_of", lambda *_: None
+    )  # flown in torch, as below
+    collect(tmp_path / "data", CollectConfig(config, episodes=6, episodes_per_shard=2, seed=5))
+    seen, labelled = [], []
+    for first in (0, 2, 4):  # by shard
+        for step in fly(World(config, 5, range(first, first + 2)), TeacherPilot(teacher, config)):
+            observation = observe_all(step.traffic, view, step.pairs)
+            assert step.traffic.is_hovering is not None
+            assert (step.traffic.is_flying & ~step.traffic.is_piloted).sum(-1).tolist() == [2] * len(step.slots)
+            who = step.traffic.is_piloted
+            seen.append(torch.cat([part[who].flatten(1).float() for part in observation], 1))
+            labelled.append(step.action[who])
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.verify() == []
+    loader = Loader.of([dataset], view=view, batch_size=17, stream=stream, buffer_shards=2, seed=1)
+    batches = list(loader)
+    found = torch.cat(
+        [torch.cat([part.flatten(1).float() for part in (*b.observation, b.action)], 1) for b in batches]
+    )
+    expected = torch.cat((torch.cat(seen), torch.cat(labelled)), 1)
+    assert torch.isfinite(found).all()
+    assert loader.rows == len(found) == len(expected)
+    one, other = (rows[np.lexsort(rows.T[::-1])] for rows in (found.numpy(), expected.numpy()))
+    np.testing.assert_array_equal(one, other)
+    table = dataset.table()
+    hovering = int(np.isnan(table["waypoint_east_m"]).sum())
+    assert len(found) + hovering == dataset.rows
+    assert dataset.manifest.figures["flight_s"] == len(found)
+    assert dataset.manifest.figures["rows_in_conflict"] == sum(int(b.in_conflict.sum()) for b in batches)
+    survey = labels.survey(dataset)
+    assert (survey.rows, survey.hovering) == (len(found), hovering)
+    assert survey.rows_by_conflicts.sum() == survey.counts[0].sum() == len(found)
+    assert f"(all rows; {hovering:,} of hovering aircraft not counted)" in labels.text(survey, dataset.rows)

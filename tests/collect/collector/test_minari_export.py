@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -246,3 +247,66 @@ def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(
     with pytest.raises(OSError, match="No space left on device"):
         export_minari(dataset, "skyclone/full-v0")
     assert os.listdir(root) == [], "the id stays free"
+
+
+def test_who_hovers_is_no_episode_and_seen_to_the_end(tmp_path: Path, root: Path) -> None:
+    config = WorldConfig(aircraft=4, max_steps=60, scenario="hover:share=0.5")
+    collect(tmp_path / "data", CollectConfig(world=config, teacher="none", episodes=3, seed=2))
+    hovering = open_dataset(tmp_path / "data")
+    export_minari(hovering, "hover-v0", "ego")
+    read = minari.load_dataset("hover-v0")
+    table = hovering.table()
+    flown = ~np.isnan(table["waypoint_east_m"])
+    assert (read.total_episodes, read.total_steps) == (6, int(flown.sum()))
+    env = read.recover_environment()
+    described = list(read.storage.get_episode_metadata(range(6)))
+    for index, about in enumerate(described):
+        episode = read[index]
+        assert np.isfinite(episode.observations).all()
+        assert (episode.observations[:, -3:].sum(1) >= 2).all()  # both that hover
+        options = {name: int(value) for name, value in about["options"].items()}
+        seen = [env.reset(seed=about["seed"], options=options)[0]]
+        for action in episode.actions:
+            seen.append(env.step(action)[0])
+        np.testing.assert_allclose(np.array(seen), episode.observations, atol=2e-3)
+
+
+def test_flights_that_enter_later_are_flown_again(tmp_path: Path, root: Path) -> None:
+    config = WorldConfig(
+        aircraft=4, max_steps=120, scenario="arrivals", sector_radius_m=300.0, sector_area_m2=1.5e5
+    )
+    collect(tmp_path / "data", CollectConfig(world=config, episodes=2, seed=2))
+    arrivals = open_dataset(tmp_path / "data")
+    table = arrivals.table()
+    assert any(table["step"][(table["episode"] == 0) & (table["aircraft"] == number)][0] for number in range(4))
+    export_minari(arrivals, "arrivals-v0", "ego")
+    read = minari.load_dataset("arrivals-v0")
+    env = read.recover_environment()
+    for index, about in enumerate(read.storage.get_episode_metadata(range(read.total_episodes))):
+        episode = read[index]
+        options = {name: int(value) for name, value in about["options"].items()}
+        observation, _ = env.reset(seed=about["seed"], options=options)
+        np.testing.assert_allclose(
+            observation, episode.observations[0], atol=2e-2
+        )  # the kernels flew it till there
+
+
+def test_in_wind_and_of_a_fleet_the_last_observation_is_what_the_environment_shows(
+    tmp_path: Path, root: Path
+) -> None:
+    """But for the last flight of an episode: what the wind is after it, nobody has written down."""
+    config = replace(WORLD, fleet="m600=0.5,wing=0.5", wind_east_mps=4.0, gust_mps=1.0)
+    collect(tmp_path / "data", CollectConfig(world=config, teacher="none", episodes=2, seed=4))
+    export_minari(open_dataset(tmp_path / "data"), "wind-v0", "ego:intruders=2")
+    read = minari.load_dataset("wind-v0")
+    env = read.recover_environment()
+    lengths = [len(read[index].actions) for index in range(read.total_episodes)]
+    for index, about in enumerate(read.storage.get_episode_metadata(range(read.total_episodes))):
+        episode = read[index]
+        options = {name: int(value) for name, value in about["options"].items()}
+        seen = [env.reset(seed=about["seed"], options=options)[0]]
+        for action in episode.actions:
+            seen.append(env.step(action)[0])
+        longest = max(lengths[index - index % 5 : index - index % 5 + 5])
+        whole = slice(None) if lengths[index] < longest else slice(0, -1)
+        np.testing.assert_allclose(np.array(seen)[whole, :7], episode.observations[whole, :7], atol=2e-3)

@@ -11,6 +11,9 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.airspace.worlds import parse
 from skyclone.collect.environments import SectorEnv, register_environments
 from skyclone.collect.environments.ownship import OwnshipEnv, environment_spec, flat_space, flatten
+from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
+from skyclone.collect.scenarios.registry import Layout
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.traffic.observation import Observation
 from skyclone.datasets.traffic.view import View
@@ -20,7 +23,13 @@ SHORT = WorldConfig(aircraft=3, scenario="random-n:low=1", max_steps=40)
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"config": WorldConfig(aircraft=1)}, {"config": SHORT, "view": "cpa:intruders=2", "teacher": "rvo"}],
+    [
+        {},
+        {"config": WorldConfig(aircraft=1)},
+        {"config": SHORT, "view": "cpa:intruders=2", "teacher": "rvo"},
+        {"config": WorldConfig(aircraft=6, scenario="hover:share=0.5")},
+        {"config": WorldConfig(aircraft=6, scenario="arrivals")},
+    ],
 )
 def test_gymnasiums_checker(options):
     register_environments()
@@ -87,6 +96,50 @@ def test_wrong_use_says_what_to_do():
             env.step(action)
 
 
+def test_its_ownship_flies_at_the_start_or_is_waited_for():
+    config = WorldConfig(aircraft=8, scenario="arrivals", max_steps=400)
+    env, entered = OwnshipEnv(config, "ego"), []
+    world = World(config, 4, [0])
+    entries = world.itinerary.entry_steps[0].tolist()
+    later = max(range(8), key=lambda number: entries[number])
+    assert entries[later] > 0
+    for _ in range(5):
+        env.reset(seed=4)
+        entered.append(entries[env._ownship])
+        assert env._world.steps.tolist() == [min(entry for entry in entries if entry >= 0)]
+    assert set(entered) == {min(entry for entry in entries if entry >= 0)}
+    _, infos = env.reset(seed=4, options={"aircraft": later})
+    assert infos["aircraft"] == later
+    assert env._world.steps.item() >= entries[later]
+    assert env._world.traffic.is_flying[0, later]
+
+
+def test_who_hovers_is_no_ownship():
+    env = OwnshipEnv(WorldConfig(aircraft=4, scenario="hover:share=0.5"), "ego")
+    for seed in range(10):
+        env.reset(seed=seed)
+        assert env._ownship in (0, 1)
+    with pytest.raises(ConfigurationError, match=r"expected an aircraft from 0 to 1 .* that does not hover, got 2"):
+        env.reset(seed=0, options={"aircraft": 2})
+
+
+def test_who_never_enters_is_refused(monkeypatch):
+    """The other hovers where it would enter."""
+    square = 1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
+    layout = Layout(
+        square,
+        np.array([[0.0, 0], [0, 0], [500, 0]]),
+        np.array([[0, 0], [0, 900.0], [500, 18]]),
+        entry_s=np.array([0.0, 5.0, 0.0]),
+        waits=True,
+        hovers=np.array([True, False, False]),
+    )
+    monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: layout)
+    env = OwnshipEnv(WorldConfig(aircraft=3, max_steps=20), "ego")
+    with pytest.raises(ConfigurationError, match="expected an aircraft that enters in episode 0, got 1"):
+        env.reset(seed=0, options={"aircraft": 1})
+
+
 def test_worlds_by_name_and_views_on_their_scale(tmp_path: Path) -> None:
     env = OwnshipEnv("enroute:aircraft=3", "ego:intruders=2")
     assert env.config == parse("enroute:aircraft=3")
@@ -98,5 +151,5 @@ def test_worlds_by_name_and_views_on_their_scale(tmp_path: Path) -> None:
     assert old.view == View("ego", 2)
     path = tmp_path / "my.toml"
     path.write_text("aircraft = 3")
-    with pytest.raises(ConfigurationError, match=r"unknown world .*\. There are: m600, enroute\.$"):
+    with pytest.raises(ConfigurationError, match=r"unknown world .*\. There are: m600, enroute, u-space\.$"):
         OwnshipEnv(str(path))  # a specification opens no files

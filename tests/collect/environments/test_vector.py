@@ -1,5 +1,6 @@
 import doctest
 import sys
+from dataclasses import replace
 from unittest import mock
 
 import gymnasium
@@ -16,6 +17,7 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.environments import SectorEnv, SectorVectorEnv, register_environments
 from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.registry import Layout
 from skyclone.collect.teachers.registry import make, parse
 from skyclone.datasets.errors import ConfigurationError, ObservationError
@@ -85,6 +87,70 @@ def test_pettingzoos_checkers():
     testing.parallel_api_test(environments.SectorParallelEnv(config), num_cycles=200)
     testing.parallel_api_test(environments.SectorParallelEnv(WorldConfig(aircraft=1)), num_cycles=200)
     testing.parallel_seed_test(lambda: environments.SectorParallelEnv(config, view="cpa"), num_cycles=40)
+
+
+@pytest.mark.filterwarnings("ignore:No agents present but not all")  # PettingZoo: those that hover never are
+@pytest.mark.parametrize("scenario", ["arrivals", "hover:share=0.5"])
+def test_checkers_where_aircraft_enter_later_or_hover(scenario):
+    testing = pytest.importorskip("pettingzoo.test")
+    config = WorldConfig(aircraft=6, scenario=scenario, sector_radius_m=300.0, sector_area_m2=150_000.0)
+    config = replace(config, max_steps=200)
+    register_environments()
+    check_env(gymnasium.make("skyclone/Sector-v0", config=config).unwrapped)
+    testing.parallel_api_test(environments.SectorParallelEnv(config), num_cycles=300)
+    testing.parallel_seed_test(lambda: environments.SectorParallelEnv(config, view="cpa"), num_cycles=40)
+
+
+def test_agents_enter_where_their_aircraft_do_and_time_goes_on_to_the_first(monkeypatch):
+    """The first arrives after 3 s, the second enters at 2 s, the third at 20 s; from 7 s on nobody was there."""
+    pytest.importorskip("pettingzoo")
+    layout = Layout(
+        1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]]),
+        np.array([[-500.0, 0], [0, 0], [500, 0], [700, 700]]),
+        np.array([[-500.0, 45], [0, 63], [500, 45], [700, 700]]),
+        entry_s=np.array([0.0, 2, 20, 0]),
+        hovers=np.array([False, False, False, True]),
+    )
+    monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: layout)
+    env = environments.SectorParallelEnv(WorldConfig(aircraft=4, max_steps=60), "ego")
+    observations, _ = env.reset(seed=0)
+    assert env.agents == list(observations) == ["aircraft_0"]
+    assert observations["aircraft_0"]["is_present"].sum() == 1  # the one that hovers
+    flown = [env.agents]
+    while env.agents:
+        acting = env.agents
+        observations, rewards, terminated, truncated, infos = env.step(dict.fromkeys(env.agents, np.zeros(2)))
+        given = [set(each) for each in (observations, rewards, terminated, truncated, infos)]
+        assert all(each == set(acting) | set(env.agents) for each in given)
+        assert [agent for agent in acting if infos[agent]["outcome"] == "waypoint"] == [
+            agent for agent in acting if terminated[agent]
+        ]
+        assert all("outcome" not in infos[agent] and rewards[agent] == 0 for agent in set(env.agents) - set(acting))
+        flown.append(env.agents)
+    assert flown == [["aircraft_0"]] * 2 + [["aircraft_0", "aircraft_1"]] + [["aircraft_1"]] * 4 + [
+        ["aircraft_2"]
+    ] * 3 + [[]]
+    assert env.episodes.world.steps.item() == 23
+
+
+def test_an_episode_ends_once_where_the_last_entry_falls_away(monkeypatch):
+    """Who waits until the time limit for one that hovers never enters."""
+    layout = Layout(
+        1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]]),
+        np.array([[0.0, 0], [0, 0], [500, 0]]),
+        np.array([[0.0, 0], [0, 900], [500, 45]]),
+        entry_s=np.array([0.0, 2, 0]),
+        waits=True,
+        hovers=np.array([True, False, False]),
+    )
+    monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: layout)
+    env = SectorEnv(WorldConfig(aircraft=3, max_steps=9), "ego")
+    observation, _ = env.reset(seed=0)
+    assert observation["is_flying"].tolist() == [False, False, True]
+    assert observation["is_present"].any(1).tolist() == [False, False, True]
+    assert not observation["intruders"][0].any()
+    ends = [env.step(np.zeros((3, 2)))[2:4] for _ in range(12)]
+    assert ends == [(False, False)] * 7 + [(True, False)] + [(False, False)] * 4
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])

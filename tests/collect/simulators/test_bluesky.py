@@ -15,6 +15,8 @@ from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying.flight import TeacherPilot, fly
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
+from skyclone.collect.scenarios.layout import Layout
 from skyclone.collect.simulators.simulator import Resolution
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 
@@ -168,3 +170,49 @@ def test_workers_and_resuming_keep_the_content_hash(tmp_path: Path) -> None:
     assert not part.complete
     whole, _ = collect(tmp_path / "part", wanted, workers=1)
     assert one.content_hash == two.content_hash == whole.content_hash
+
+
+@pytest.mark.parametrize("scenario", ["arrivals", "arrivals:pads=2", "hover:share=0.4", "routes"])
+def test_traffic_that_goes_on_is_that_of_the_embedded_simulator(
+    scenario: str, monkeypatch: pytest.MonkeyPatch, bluesky: Any
+) -> None:
+    """Entries, legs and hovering: the same aircraft fly in the same steps, and BlueSky holds just these."""
+    config = replace(EMBEDDED, aircraft=6, scenario="sector" if scenario == "routes" else scenario, max_steps=110)
+    if scenario == "routes":
+        monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: ROUTES)
+    here, there = (World(replace(config, simulator=name), 3, range(3)) for name in ("embedded", COARSE.simulator))
+    pilot = TeacherPilot(teachers.make("none", config), config)
+    entered, worst = 0, 0.0
+    for _ in range(config.max_steps):
+        flew, wanted = there.traffic.is_flying, pilot(here.traffic, here.pairs)
+        for world in (here, there):
+            world.step(wanted)
+        entered += int((there.traffic.is_flying & ~flew).sum())
+        assert torch.equal(here.traffic.is_flying, there.traffic.is_flying)
+        flying = here.traffic.is_flying
+        if flying.any():
+            worst = max(worst, (positions(here) - positions(there))[flying].norm(dim=-1).max().item())
+        assert torch.equal(here.traffic.waypoint_east_m, there.traffic.waypoint_east_m)
+    assert worst < 2.0
+    assert (entered > 0) == scenario.startswith("arrivals")
+    assert torch.equal(here.steps, there.steps)
+
+
+def test_who_hovers_stands_in_bluesky() -> None:
+    world = World(replace(COARSE, scenario="hover:share=0.6"), 3, [0])
+    pilot = TeacherPilot(teachers.make("mvp", world.config), world.config)
+    before, hovering = positions(world), world.traffic.is_hovering
+    assert hovering is not None
+    for _ in range(20):
+        world.step(pilot(world.traffic, world.pairs))
+    assert (positions(world) - before)[hovering].abs().max() < 0.01
+    assert (positions(world) - before)[~hovering].norm(dim=-1).max() > 100
+
+
+ROUTES = Layout(
+    600.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]]),
+    np.array([[-500.0, 0], [0, 0], [500, 0]]),
+    np.array([[-500.0, 90], [0, 90], [500, 300]]),
+    entry_s=np.array([0.0, 0, 0]),
+    routes_m=(np.array([[-500.0, 180], [-300, 270]]), np.array([[0.0, 200]]), np.zeros((0, 2))),
+)

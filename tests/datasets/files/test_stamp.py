@@ -15,6 +15,8 @@ STAMP = Stamp(
 def test_a_stamp_comes_back() -> None:
     assert stamp_from_text(stamp_to_text(STAMP)) == STAMP
     assert stamp_from_text(stamp_to_text(replace(STAMP, counts=None))) == replace(STAMP, counts=None)
+    assert stamp_from_text(stamp_to_text(replace(STAMP, hovering=7))) == replace(STAMP, hovering=7)
+    assert "hovering" not in stamp_to_text(STAMP), "the same bytes as before there were any"
 
 
 def test_a_stamp_of_before_there_were_counts_is_read() -> None:
@@ -46,6 +48,8 @@ def test_whatever_is_changed_is_noticed(key: str) -> None:
         {"figures": 3},
         {"arithmetic": 3},
         {"more": 1},
+        {"hovering": -1},
+        {"hovering": True},
         {"counts": 3},
         {"counts": {}},
         {"counts": {"aircraft": 2, "free": 1, "in_conflict": [1]}},

@@ -104,3 +104,42 @@ def test_an_empty_split_says_so(dataset: Dataset) -> None:
         Snapshots.of(dataset, "heldout", heldout=0.0)
     with pytest.raises(DatasetError, match=r"unknown split 'test'\. There are: all, train, heldout"):
         Snapshots.of(dataset, "test")
+
+
+@pytest.fixture
+def hovering(
+    tmp_path: Path, format: str, fill: Callable[..., DatasetWriter], make_manifest: Callable[..., Manifest]
+) -> Dataset:
+    """A dataset of 10 episodes in which the aircraft 1 and 3 hover."""
+    fill(tmp_path / "hovering", make_manifest(format), hovering=(1, 3))
+    return open_dataset(tmp_path / "hovering")
+
+
+def test_who_hovers_is_seen_and_has_no_rows(hovering: Dataset, dataset: Dataset) -> None:
+    """Behind and before a dataset in which nobody does."""
+    for several in ([hovering], [dataset, hovering, dataset]):
+        store = Snapshots.of(several)
+        tables = [each.table() for each in several]
+        offsets = np.cumsum([0, *(len(table["episode"]) for table in tables)])
+        table = {name: np.concatenate([each[name] for each in tables]) for name in tables[0]}
+        dataset_of = np.repeat(np.arange(len(several)), np.diff(offsets))
+        flown = np.flatnonzero(~np.isnan(table["waypoint_east_m"]))
+        assert len(store) == len(flown) == sum(store.sizes)
+        assert len(store.states) == len(table["episode"]) + store.aircraft - 1
+        for name, column in _rows(store).items():
+            assert np.array_equal(column, table[name][flown]), name
+        assert np.array_equal(store.in_conflict.numpy(), table["conflicts"][flown] > 0)
+        traffic, own = store.traffic(torch.arange(len(store)))
+        key = dataset_of << 32 | table["episode"].astype(int) << 16 | table["step"]
+        for row, place in enumerate(flown):
+            together = np.flatnonzero(key == key[place])
+            is_flying = traffic.is_flying[row].numpy()
+            assert is_flying.tolist() == [number < len(together) for number in range(4)]
+            assert together[own[row]] == place
+            assert np.array_equal(traffic.east_m[row].numpy()[is_flying], table["east_m"][together])
+
+
+def test_without_hovering_aircraft_no_row_is_larger(dataset: Dataset, hovering: Dataset) -> None:
+    assert Snapshots.of(dataset).place is None
+    store = Snapshots.of(hovering)
+    assert (store.bytes - 3 * 16) == len(store) * (39 - 16 + 4) + 16 * hovering.rows

@@ -296,3 +296,40 @@ def test_streaming_needs_a_fraction_of_the_memory(
     limit = megabytes * 0.6
     assert _run(writer.folder, "stream", limit).stdout.split()[0] == str(rows)
     assert "memory" in _run(writer.folder, "memory", limit).stderr.lower()  # the same limit is too little for all
+
+
+@pytest.mark.parametrize("weights", [{}, {"conflict_weight": 2.0}])
+def test_who_hovers_is_seen_and_not_learned_from(
+    tmp_path: Path,
+    format: str,
+    fill: Callable[..., DatasetWriter],
+    make_manifest: Callable[..., Manifest],
+    restamp: Callable[..., Dataset],
+    monkeypatch: pytest.MonkeyPatch,
+    weights: dict[str, float],
+) -> None:
+    """The rows streamed are those in memory, each with all that fly around it, whatever is in the buffer."""
+    fill(tmp_path / "data", make_manifest(format, episodes=46), hovering=(0, 2))
+    dataset = open_dataset(tmp_path / "data")
+    store = Snapshots.of(dataset, "train", 0.3)
+    assert len(store) < 0.7 * dataset.rows
+    stream = Stream.of(dataset, "train", 0.3, buffer_shards=3)
+    assert len(stream) == len(store)
+    assert stream.counts.sum(0)[1] == store.in_conflict.sum()
+    loaders = [Loader(source, View("ego"), 7, **weights) for source in (store, stream)]
+    assert loaders[0].rows == loaders[1].rows
+    found = []
+    for loader in loaders:
+        batches = list(loader)
+        rows = [torch.cat((batch.action, batch.observation.intruders.flatten(1)), 1) for batch in batches]
+        found.append(np.unique(torch.cat(rows).numpy(), axis=0))
+        assert len(found[-1]) == len(store)  # weighted, some come more than once
+    assert np.array_equal(*found)
+    for index in (3, 7):  # of before there were counts
+        dataset = restamp(
+            dataset, index, lambda stamp: [stamp.pop(key) for key in ("counts", "hovering", "sha256")]
+        )
+    again = Stream.of(dataset, "train", 0.3, buffer_shards=3)
+    assert np.array_equal(again.counts, stream.counts)
+    assert np.array_equal(again.hovering, stream.hovering)
+    assert len(list(Loader(again, View("ego"), 7))) == len(list(Loader(store, View("ego"), 7)))

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.scenarios import start
+from skyclone.collect.scenarios.layout import Layout
 from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.evaluation.evaluation import evaluate
@@ -379,3 +381,50 @@ def test_sixty_aircraft_are_drawn_smoothly(browser, tmp_path):
     )
     page.close()
     assert costs[100] < 8, "half of what a frame has at 60 frames/s"
+
+
+def test_traffic_that_goes_on_is_shown(browser, tmp_path, monkeypatch):
+    """Who hovers, enters later, flies a route, and where nobody should fly."""
+    square = 1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
+    layout = Layout(
+        square,
+        np.array([[-500.0, 0], [0, 0], [700, 700]]),
+        np.array([[-500.0, 45], [0, 99], [700, 700]]),
+        entry_s=np.array([0.0, 5, 0]),
+        routes_m=(np.array([[-500.0, 500]]), np.zeros((0, 2)), np.zeros((0, 2))),
+        hovers=np.array([False, False, True]),
+        no_fly_m=(square[:3] / 5,),
+    )
+    for module in (start, replay):
+        monkeypatch.setattr(module, "lay_out", lambda config, seed, episode: layout)
+    world = WorldConfig(aircraft=3, max_steps=90)
+    plan = EvaluationConfig(tuple(name_all([], "none")), world, scenarios=2, bootstrap=100)
+    loaded = load_all(plan)
+    flights = replay.record(list(loaded.values()), world, plan.seed, [0])
+    path = tmp_path / "report.html"
+    path.write_bytes(render(Report(evaluate(plan, loaded), replay=flights)))
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    page.focus("#replay")
+    status, note = page.locator(".status").first, page.locator(".note").first
+    assert status.inner_text().startswith("1 flying, 1 hovering, 1 yet to enter, 0 pairs in conflict")
+    page.select_option("#replay-ownship", "1")
+    assert note.inner_text() == "Aircraft 1 enters at 5 s."
+    assert _data(page, 0)["arrows"] == "0"
+    page.select_option("#replay-ownship", "2")
+    assert note.inner_text() == "Aircraft 2 hovers: nobody flies it."
+    assert _data(page, 0) == {"step": "0", "ownship": "2", "lines": "0", "arrows": "0"}
+    page.keyboard.press("Escape")
+    page.keyboard.press("Shift+O")  # the last one that somebody flies now
+    assert _data(page, 0)["ownship"] == "0"
+    before = _pixels(page, 0)
+    page.locator("#replay-scrub").fill("6")
+    assert status.inner_text().startswith("2 flying, 1 hovering, 0 pairs in conflict")
+    assert _pixels(page, 0) != before
+    assert page.locator(".legend").inner_text().count("Hatched: areas that nobody should enter.") == 1
+    page.keyboard.press("End")
+    assert status.inner_text() == "all have ended; 0 LoS in all"
+    page.close()
+    assert said == []

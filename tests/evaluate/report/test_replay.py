@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 from math import degrees
 from unittest import mock
 
@@ -14,10 +15,13 @@ from skyclone.collect.collector import labelling
 from skyclone.collect.flying import watching
 from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
+from skyclone.collect.scenarios.layout import Layout
 from skyclone.datasets.traffic.observation import observe_all
 from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import load_all
+from skyclone.evaluate.report import replay as replay_module
 from skyclone.evaluate.report.replay import DECISION, GONE, KEPT, NO_INTRUDER, record
 
 
@@ -207,3 +211,53 @@ def test_a_teacher_is_filmed_as_its_figures_were_flown(monkeypatch):
         assert (frames[..., 0] != GONE).sum() == own.sum()
         rows = _array(flight.decisions, DECISION, -1)
         np.testing.assert_allclose(rows["turn"] / 127, table["pilot_turn"][own], atol=0.005)
+
+
+SQUARE = 1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
+GOES_ON = Layout(
+    SQUARE,
+    np.array([[-500.0, 0], [0, 0], [500, 0], [700, 700]]),
+    np.array([[-500.0, 45], [0, 63], [500, 45], [700, 700]]),
+    entry_s=np.array([0.0, 2, 20, 0]),
+    routes_m=(np.array([[-500.0, 90]]), np.zeros((0, 2)), np.array([[500.0, 90], [500, 135]]), np.zeros((0, 2))),
+    hovers=np.array([False, False, False, True]),
+    no_fly_m=(SQUARE[:3] / 10 + 300,),
+)
+
+
+@pytest.mark.parametrize("arithmetic", ["kernels", "torch"])
+def test_traffic_that_goes_on(monkeypatch, arithmetic):
+    """Entries, legs, a time in which nobody flies, one that hovers to the end of the flight and no longer."""
+    for module in (start, replay_module):
+        monkeypatch.setattr(module, "lay_out", lambda config, seed, episode: GOES_ON)
+    if arithmetic == "torch":
+        monkeypatch.setattr(watching, "rules_of_pilot", lambda *_: None)
+    config = WorldConfig(aircraft=5, max_steps=60)
+    plan = EvaluationConfig(tuple(name_all([], "none")), config, scenarios=2)
+    replay = record([load_all(plan)["none"]], config, 0, range(2))
+    for scenario, flight in zip(replay.scenarios, replay.contenders[0].flights, strict=True):
+        assert scenario.hovers == [3]
+        assert scenario.no_fly_m == [(SQUARE[:3] / 10 + 300).tolist()]
+        assert scenario.routes_m == [[[-500, 90]], [], [[500, 90], [500, 135]], []]
+        frames = _array(flight.positions, "<i2", flight.steps, 5, 2)
+        flying = [np.flatnonzero(column != GONE).tolist() for column in frames[..., 0].T]
+        assert flying[0] == list(range(8))  # (90 - 18.52) / 9 = 7.9
+        assert flying[1] == list(range(2, 7))
+        assert flying[2] == list(range(20, flight.steps))
+        assert flying[3] == list(range(flight.steps))
+        assert flight.steps == 20 + 13  # (135 - 18.52) / 9 = 12.9
+        assert flying[4] == []
+        legs = [divmod(code, 5) for code in flight.legs]
+        assert legs == [(3, 0), (23, 2), (28, 2)]  # (45 - 18.52) / 9 = 2.9; (90 - 18.52) / 9 = 7.9
+        assert len(_array(flight.decisions, DECISION, -1)) == sum(map(len, flying))
+
+
+def test_two_that_hover_side_by_side_are_in_no_conflict(monkeypatch):
+    layout = replace(GOES_ON, position_m=GOES_ON.position_m * [0, 1], hovers=np.array([True, True, False, True]))
+    for module in (start, replay_module):
+        monkeypatch.setattr(module, "lay_out", lambda config, seed, episode: layout)
+    config = WorldConfig(aircraft=4, max_steps=60)
+    plan = EvaluationConfig(tuple(name_all([], "none")), config, scenarios=1)
+    flight = record([load_all(plan)["none"]], config, 0, [0]).contenders[0].flights[0]
+    assert all(2 in divmod(code % 16, 4) for code in flight.conflicts)
+    assert flight.conflicts

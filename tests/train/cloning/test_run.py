@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cloning_runs import read_metrics
@@ -20,6 +21,7 @@ from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
+from skyclone.datasets.loading.snapshots import is_heldout
 from skyclone.train import checkpoint, load_policy
 from skyclone.train.cloning import run as cloning
 from skyclone.train.cloning.config import CloningConfig
@@ -447,3 +449,19 @@ def test_a_budget_of_processor_time_counts_learning_alone(small_dataset: Dataset
     summary = run(small_dataset, tmp_path / "run", config)
     assert 0.3 <= summary["processor_seconds"] < 0.6
     assert summary["batches"] < 10_000
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_of_hovering_aircraft_nothing_is_learned(tmp_path: Path, stream: bool) -> None:
+    """In memory and streamed: held-out rows are those somebody flew, and no loss is NaN."""
+    collect(tmp_path / "data", CollectConfig(WorldConfig(aircraft=6, max_steps=20, scenario="hover"), episodes=24))
+    dataset = open_dataset(tmp_path / "data")
+    config = CloningConfig(
+        model="pairwise:width=8:hidden=8", observation="cpa:intruders=4", epochs=2, batch_size=128, stream=stream
+    )
+    Cloning([dataset], tmp_path / "run", config, device="cpu", say=lambda line: None).train()
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite([each["train_loss"], each["heldout"]["mse"]]).all() for each in log)
+    table = dataset.table()
+    heldout = np.array([is_heldout(0, episode, config.heldout) for episode in table["episode"]])
+    assert log[-1]["heldout"]["rows"] == int((heldout & ~np.isnan(table["waypoint_east_m"])).sum())

@@ -1,7 +1,13 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
-from skyclone.datasets import Dataset, View
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
+from skyclone.datasets import Dataset, View, open_dataset
 from skyclone.train import networks
 from skyclone.train.cloning import heldout
 from skyclone.train.dagger.own_state_error import Visited, conflict_difference, visit
@@ -53,3 +59,16 @@ def test_visiting_counts_every_row_once(small_dataset: Dataset) -> None:
         "mse_conflict": pytest.approx(whole.mse_conflict, rel=1e-5),
         "mse_free": pytest.approx(whole.mse_free, rel=1e-5),
     }
+
+
+def test_who_hovers_visits_nothing(tmp_path: Path) -> None:
+    config = WorldConfig(aircraft=5, max_steps=20, scenario="hover:share=0.4")
+    collect(tmp_path / "data", CollectConfig(config, episodes=4))
+    dataset = open_dataset(tmp_path / "data")
+    found = visit(networks.make("pairwise", VIEW, width=8, hidden=8), dataset, VIEW)
+    table = dataset.table()
+    flown = ~np.isnan(table["waypoint_east_m"])
+    assert found.rows.tolist() == np.bincount(table["episode"][flown]).tolist()
+    in_conflict = flown & (table["conflicts"] > 0)
+    assert found.conflicts.tolist() == np.bincount(table["episode"][in_conflict], minlength=4).tolist()
+    assert torch.isfinite(found.error).all()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from skyclone.collect.airspace import worlds
@@ -303,6 +304,18 @@ def test_a_damaged_or_foreign_configuration(tmp_path: Path, clone: Path) -> None
     with pytest.raises(CheckpointError, match=r"is damaged: .* missing keys \['share'\]"):
         load_config(tmp_path)
     assert set(os.listdir(tmp_path)) == {"config.json"}
+
+
+def test_in_traffic_that_hovers_and_arrives(clone: Path, tmp_path: Path) -> None:
+    """Rounds of it are learned from and measured, and nothing becomes NaN."""
+    world = WorldConfig(aircraft=6, max_steps=40, scenario="mix:hover=1:arrivals=1")
+    collect(tmp_path / "data", CollectConfig(world, episodes=30, episodes_per_shard=10))
+    config = replace(CONFIG, rounds=1, control=False)
+    summary = run(clone, open_dataset(tmp_path / "data"), tmp_path / "run", config)
+    made = open_dataset(tmp_path / "run" / "rounds" / "1" / "data")
+    assert np.isnan(made.table()["waypoint_east_m"]).any()
+    assert all(np.isfinite(each["visited"]["mse_conflict"]) for each in summary["rounds"])
+    assert "NaN" not in json.dumps(summary)
 
 
 def test_a_policy_of_another_scale_keeps_its_own(tmp_path: Path) -> None:

@@ -239,3 +239,23 @@ def test_it_learns_to_cross() -> None:
 def test_wrong_configuration(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         AnalyticConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scenario", ["hover:share=0.4", "arrivals", "shared"])
+def test_a_window_of_traffic_that_goes_on(scenario: str) -> None:
+    """Flown as the policy flies it, with a finite gradient."""
+    config = replace(SMALL, aircraft=6, max_steps=90, scenario=scenario)
+    view = View("ego", intruders=3)
+    network, world, other = network_of(view), world_of(config), world_of(config)
+    window = analytic.fly_window(world, network, view, AnalyticConfig(window=40))
+    pilot = Policy(network, view).pilot
+    with torch.no_grad():
+        for _ in range(40):
+            other.step(pilot(other.traffic, other.pairs))
+    assert torch.equal(world.traffic.is_flying, other.traffic.is_flying)
+    for name in ("east_m", "north_m", "speed_mps", "waypoint_east_m"):
+        torch.testing.assert_close(getattr(world.traffic, name), getattr(other.traffic, name), rtol=0, atol=1e-3)
+    window.cost.backward()
+    grads = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    assert all(torch.isfinite(grad).all() for grad in grads)
+    assert any((grad != 0).any() for grad in grads)

@@ -394,3 +394,45 @@ def test_in_a_rollout_they_are_cut_short_like_those_whose_time_is_up() -> None:
     assert rollout.figures["stranded_rate"] == 1.0
     assert crew.world.traffic.is_flying.tolist() == [[True, False, False]] * 2
     assert int((rollout.is_flying & rollout.is_truncated).sum()) == 4
+
+
+@pytest.mark.parametrize("scenario", ["hover:share=0.4", "arrivals:pads=2", "mix:hover=1:arrivals=1:inside=1"])
+def test_traffic_that_goes_on_is_flown_and_restored_bit_for_bit(scenario: str) -> None:
+    """Restored in the middle of waiting: entries that were put off stay put off."""
+    config = replace(CONFIG, aircraft=8, max_steps=90, scenario=scenario, start_separation_m=70.0)
+
+    def begin() -> Crew:
+        return Crew(config, 2, EPISODES, VIEW, spread_steps=20)
+
+    pilots, generator, untouched = begin(), torch.Generator().manual_seed(0), begin()
+    rollout = pilots.fly(actor(), 50, generator)
+    observed = [*rollout.observation, *rollout.final_observation, rollout.log_prob, rollout.reward]
+    assert all(torch.isfinite(part).all() for part in observed)
+    assert scenario.startswith("arrivals") == (pilots.world.traffic.is_hovering is None)
+    before, after = (each.world.itinerary.entry_steps for each in (untouched, pilots))
+    same = torch.tensor(untouched.world.episodes) == torch.tensor(pilots.world.episodes)
+    if scenario.startswith("arrivals"):
+        assert (after[same] > before[same]).any(), "somebody has waited"
+    tensors = {name: tensor.clone() for name, tensor in pilots.tensors().items()}
+    counters, random = pilots.counters(), generator.get_state()
+    expected = pilots.fly(actor(), 60, generator)
+    again = begin()
+    again.restore(tensors, counters)
+    generator.set_state(random)
+    got = again.fly(actor(), 60, generator)
+    for one, other in zip(expected, got):
+        parts = zip(one, other) if isinstance(one, Observation) else [(one, other)]
+        for part, alike in parts:
+            assert torch.equal(part, alike) if isinstance(part, torch.Tensor) else part == alike
+    assert torch.equal(again.world.itinerary.entry_steps, pilots.world.itinerary.entry_steps)
+
+
+def test_slots_that_are_yet_to_begin_are_empty() -> None:
+    """Nobody enters in them before."""
+    config = replace(CONFIG, aircraft=8, max_steps=90, scenario="arrivals")
+    pilots = Crew(config, 2, EPISODES, VIEW, spread_steps=80)
+    rollout = pilots.fly(actor(), 80, torch.Generator().manual_seed(0))
+    begins = rollout.is_flying.view(80, EPISODES, 8).any(-1).int().argmax(0)
+    assert begins[1] >= 20
+    assert begins[2] >= 40
+    assert begins[3] >= 60

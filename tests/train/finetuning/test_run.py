@@ -387,3 +387,24 @@ def test_another_density_and_scenario_than_the_clones(clone: Path, tmp_path: Pat
     run(clone, tmp_path / "run", replace(CONFIG, aircraft=(8,), scenario="random-n", steps=200))
     world = checkpoint.load(tmp_path / "run").meta["world"]
     assert (world["aircraft"], world["scenario"]) == (8, "random-n")
+
+
+@pytest.mark.parametrize("method", ["ppo", "analytic"])
+@pytest.mark.parametrize("scenario", ["hover", "arrivals", "mix:hover=1:arrivals=1:inside=1"])
+def test_where_aircraft_hover_and_enter_later(clone: Path, tmp_path: Path, method: str, scenario: str) -> None:
+    """Interrupted and resumed it ends the same; nothing becomes NaN."""
+    config = replace(CONFIG, method=method, scenario=scenario, aircraft=(6,), steps=600)
+    run(clone, tmp_path / "whole", config)
+    lines = []
+
+    def stop(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(clone, tmp_path / "parts", config, say=stop)
+    run(clone, tmp_path / "parts", config, resume=True)
+    assert_same_end(tmp_path / "parts", tmp_path / "whole")
+    summary = json.loads((tmp_path / "whole" / "summary.json").read_text())
+    assert "NaN" not in json.dumps(summary)

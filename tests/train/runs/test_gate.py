@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from math import cos
 
 import numpy as np
@@ -8,13 +9,16 @@ from torch import Tensor
 
 from skyclone.collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.figures import _fly_in_torch
 from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios import start
+from skyclone.collect.scenarios.layout import Layout
 from skyclone.collect.teachers.registry import make
 from skyclone.datasets.traffic.pairs import Pairs
 from skyclone.datasets.traffic.state import Traffic
 from skyclone.train.runs import gate
-from skyclone.train.runs.gate import MARGINS, GateFlights, Margins
+from skyclone.train.runs.gate import GATE_EPISODES, MARGINS, GateFlights, Margins
 
 CONFIG = WorldConfig(aircraft=6, max_steps=120, sector_radius_m=400.0, sector_area_m2=300_000.0)
 AIRCRAFT, STEPS = 20.0, 100.0
@@ -322,3 +326,30 @@ def test_scenarios_are_shared_out_and_split_again() -> None:
     assert gate.shared_out(8, 3) == [3, 3, 2]
     parts = gate.split(flown(los=[0.0, 1.0, 2.0], scenarios=3), [1, 2])
     assert [part.los_events.tolist() for part in parts] == [[0.0], [1.0, 2.0]]
+
+
+@pytest.mark.parametrize("scenario", ["hover", "arrivals", "shared", "routes"])
+def test_traffic_that_goes_on_is_judged_by_the_figures_of_an_evaluation(
+    scenario: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aircraft that enter, fly routes or hover count as they do there, and a straight route is no detour."""
+    config = replace(CONFIG, aircraft=8, max_steps=200, scenario="sector" if scenario == "routes" else scenario)
+    if scenario == "routes":
+        layout = Layout(
+            1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]]),
+            np.array([[-500.0, 0], [0, 0]]),
+            np.array([[-500.0, 90], [0, 90]]),
+            routes_m=(np.array([[-500.0, 180], [-500, 270]]), np.array([[0.0, 200]])),
+        )
+        monkeypatch.setattr(start, "lay_out", lambda config, seed, episode: layout)
+    pilot = TeacherPilot(make("none", config), config)
+    result = gate.fly_gate(pilot, config, 0, 4)
+    figures = _fly_in_torch(pilot, config, 0, range(GATE_EPISODES, GATE_EPISODES + 4), "cpu", None)
+    for name in ("los_events", "aircraft", "at_waypoint", "straight_m", "flown_m", "steps"):
+        np.testing.assert_allclose(getattr(result, name).numpy(), getattr(figures, name), err_msg=name)
+    assert all(torch.isfinite(column).all() for column in result)
+    assert (result.at_waypoint > 0).all()
+    if scenario == "routes":
+        assert result.detour_m.abs().max() < 0.1
+        assert result.path.abs().max() < 0.1
+        assert result.straight_m[0] == pytest.approx(270 + 200 - 2 * config.waypoint_radius_m, abs=0.1)
