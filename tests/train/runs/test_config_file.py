@@ -65,8 +65,8 @@ WRITTEN_BEFORE = {
     """,
     View: """
         {"name": "seed", "intruders": null, "length_m": 935.0, "speed_mps": 18.0, "protected_zone_m": 100.0,
-        "lookahead_s": 15.0}
-    """,
+        "lookahead_s": 15.0, "bound": 2.2}
+    """,  # without a bound: `View.stored`
 }
 JSON = st.recursive(
     st.none()
