@@ -31,7 +31,6 @@ from .network import Gain, Network, Output, Parameters, action_layers
 STEPPED = 5  # the first of the geometric features: these are stepped
 GEOMETRY = 14
 _LEAST_SQUARE = 1e-6
-_FAR = 2.2 * 9.35  # protected zones: what is farther, in no place of the reference world, is seen as near as this
 
 
 @config
@@ -70,7 +69,6 @@ class ThresholdsNetwork(Network):
         super().__init__(view, parameters)
         heads, size, width, steps = parameters.heads, parameters.head_size, parameters.width, parameters.steps
         self._length = view.length_m / view.protected_zone_m  # observed lengths -> protected zones
-        self._is_wide = view.bound * self._length > 1.001 * _FAR
         self._speed = view.speed_mps * view.lookahead_s / view.protected_zone_m  # -> zones per look-ahead time
         self.pair_ownship = nn.Linear(view.ownship_features, width)
         self.pair_intruder = nn.Linear(GEOMETRY + STEPPED * steps, width, bias=False)
@@ -108,8 +106,6 @@ class ThresholdsNetwork(Network):
     def _describe(self, intruders: Tensor) -> Tensor:
         """Return the input of each pair's embedding, (M, K, 5 J + 14): soft steps and geometry."""
         position, velocity = intruders[..., 1:3] * self._length, intruders[..., 3:5] * self._speed  # (M, K, 2)
-        if self._is_wide:
-            position = position * (_FAR / _length(position)).clamp_max(1.0)
         described = geometry(position, velocity)  # (M, K, 14)
         steepness = self.step_log_steepness.exp()
         stepped = described[..., :STEPPED].unsqueeze(-1)  # (M, K, 5, 1)
