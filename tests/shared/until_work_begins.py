@@ -10,7 +10,7 @@ from skyclone.cli import main
 from skyclone.datasets.errors import SkycloneError
 
 WORK = (
-    "skyclone.collect.collector.collector.work",
+    "skyclone.collect.collector.engines.work",
     "skyclone.datasets.conversion.convert",
     "skyclone.collect.collector.minari_export._write",
     "skyclone.train.cloning.run.Cloning.train",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
@@ -503,7 +504,7 @@ def test_who_hovers_is_seen_by_the_others_and_learned_from_by_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
     """Each row that somebody flew comes once an epoch, and sees what was seen in flight."""
-    config, view = WorldConfig(aircraft=6, max_steps=30, scenario="hover:share=0.4"), View("cpa", intruders=3)
+    config, view = WorldConfig(aircraft=6, max_steps=30, scenario="hover:share=0.4"), View("ego", intruders=3)
     teacher = teachers.make("mvp", config)
     monkeypatch.setattr(
         "skyclone.collect.collector.labelling.rules_of", lambda *_: None
@@ -528,8 +529,10 @@ def test_who_hovers_is_seen_by_the_others_and_learned_from_by_nobody(
     expected = torch.cat((torch.cat(seen), torch.cat(labelled)), 1)
     assert torch.isfinite(found).all()
     assert loader.rows == len(found) == len(expected)
-    one, other = (rows[np.lexsort(rows.T[::-1])] for rows in (found.numpy(), expected.numpy()))
-    np.testing.assert_array_equal(one, other)
+    # the bits depend on how many rows are computed at once, so each row is looked for
+    distance, place = cKDTree(found.numpy()).query(expected.numpy())
+    assert distance.max() < 1e-4
+    assert sorted(place.tolist()) == list(range(len(found)))
     table = dataset.table()
     hovering = int(np.isnan(table["waypoint_east_m"]).sum())
     assert len(found) + hovering == dataset.rows
