@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -83,6 +84,11 @@ simulator_option = options_of(
         }
     },
 )
+surveillance_option = options_of(
+    WorldConfig,
+    "surveillance",
+    changes={"surveillance": {**_or_the_world_s("surveillance"), "metavar": "NAME[:key=value...]"}},
+)
 scenario_option = options_of(WorldConfig, "scenario", changes={"scenario": _or_the_world_s("scenario")})
 engine_option = click.option(
     "--engine",
@@ -101,6 +107,9 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
     scenario, aircraft, simulator = (options.pop(name) for name in ("scenario", "aircraft", "simulator"))
     scenario = scenario if "scenario" in typed else base.scenario
     simulator = simulator if "simulator" in typed else base.simulator
+    if "surveillance" in typed:
+        base = replace(base, surveillance=options["surveillance"])
+    del options["surveillance"]
     world = scenarios.world_for(scenario, aircraft, simulator, base)
     for warning in scenarios.warnings_about(world.scenario):
         say(f"Warning: {warning}")
@@ -128,6 +137,7 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
 )
 @click.option("--workers", type=WORKERS, help="Processes, or Ray tasks at once.  [default: the CPUs there are]")
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
+@surveillance_option
 @simulator_option
 @engine_option
 @click.option(
