@@ -116,7 +116,7 @@ def _later(kind: Any) -> dict[str, Callable[[], Any]]:
     """Return what makes the defaults of the fields that have come later, by name: an older archive lacks them."""
     if not is_dataclass(kind):
         return {}
-    if issubclass(kind, Config):
+    if isinstance(kind, type) and issubclass(kind, Config):
         return {name: partial(getattr, fields_of(kind)[name], "default") for name in kind.added}
     has = {each.name: each for each in fields(kind) if each.metadata.get("later")}
     return {name: each.default_factory for name, each in has.items() if each.default_factory is not MISSING}
