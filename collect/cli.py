@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -91,6 +92,11 @@ _SCENARIOS = (
 scenario_option = options_of(
     WorldConfig, "scenario", changes={"scenario": {**_or_the_world_s("scenario"), "help": _SCENARIOS}}
 )
+surveillance_option = options_of(
+    WorldConfig,
+    "surveillance",
+    changes={"surveillance": {**_or_the_world_s("surveillance"), "metavar": "NAME[:key=value...]"}},
+)
 engine_option = click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -108,6 +114,9 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
     scenario, aircraft, simulator = (options.pop(name) for name in ("scenario", "aircraft", "simulator"))
     scenario = scenario if "scenario" in typed else base.scenario
     simulator = simulator if "simulator" in typed else base.simulator
+    if "surveillance" in typed:
+        base = replace(base, surveillance=options["surveillance"])
+    del options["surveillance"]
     world = scenarios.world_for(scenario, aircraft, simulator, base)
     for warning in scenarios.warnings_about(world.scenario):
         say(f"Warning: {warning}")
@@ -135,6 +144,7 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
 )
 @click.option("--workers", type=WORKERS, help="Processes, or Ray tasks at once.  [default: the CPUs there are]")
 @click.option("--shards", type=_ShardRange(), help="Make only these shards.  [default: all]")
+@surveillance_option
 @simulator_option
 @engine_option
 @click.option(

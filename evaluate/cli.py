@@ -14,6 +14,7 @@ import click
 from ..collect.airspace.world_config import WorldConfig
 from ..collect.airspace.worlds import DEFAULT
 from ..collect.cli import engine_option, scenario_option, simulator_option, world_of, world_option
+from ..collect.surveillance.config import PERFECT
 from ..datasets.config import fields_of
 from ..datasets.console import printable, say
 from ..datasets.options import PLACE, WORKERS, CommaList, default_from, given, options_of
@@ -34,6 +35,13 @@ from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
     f"[default: {fields_of(WorldConfig)['aircraft'].default}, or the world's]",
 )
 @scenario_option
+@click.option(
+    "--surveillance",
+    type=CommaList(str, "surveillance", "perfect,remote-id"),
+    metavar="NAME[:key=value...],...",
+    help=f"{fields_of(WorldConfig)['surveillance'].description} Of several, the first is reported in full.  "
+    f"[default: {fields_of(WorldConfig)['surveillance'].default}, or the world's]",
+)
 @simulator_option
 @click.option("--out", type=PLACE, help="Folder for evaluation.json, report.html, recording.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
@@ -70,7 +78,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
     """Fly, write, print, and say where the time went."""
     from .evaluation.batches import check_engine
     from .evaluation.contenders import load_all
-    from .evaluation.evaluation import by_density
+    from .evaluation.evaluation import side_by_side
     from .evaluation.table import render
     from .report import output
 
@@ -83,7 +91,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
     if out is not None:
         output.check(out)  # makes the folder
     found = [_fly(plan, each, workers, engine, out) for plan, each in zip(plans, loaded, strict=True)]
-    evaluation = by_density(found)
+    evaluation = side_by_side(found)
     result = output.describe(evaluation)
     seconds = {name: sum(each.seconds.get(name, 0.0) for each in found) for name in evaluation.seconds}
     if out is not None:
@@ -103,20 +111,25 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
 
 
 def _prepare(**options: Any) -> list[EvaluationConfig]:
-    """Return the plans, one for each number of aircraft."""
+    """Return the plans: one for each number of aircraft, then one for each further surveillance."""
     from ..collect.scenarios.registry import count_of, world_for
     from ..train.runs.device import choose_device
 
     contenders = name_all(options.pop("runs"), options.pop("baselines"))
     first, *others = dict.fromkeys(options["aircraft"] or (None,))
     options["aircraft"] = first
+    quality, *qualities = dict.fromkeys(options["surveillance"] or (None,))
+    options["surveillance"] = quality
     world = world_of(options)
     scenarios = options.pop("scenarios") or count_of(world.scenario)
     if scenarios:
         options["scenarios"] = scenarios
     device = str(choose_device(options.pop("device")))
     plan = EvaluationConfig(tuple(contenders), world, device=device, **options)
-    worlds = (world_for(world.scenario, aircraft, world.simulator, world) for aircraft in others)
+    worlds = [
+        *(world_for(world.scenario, aircraft, world.simulator, world) for aircraft in others),
+        *(replace(world, surveillance=each) for each in qualities),
+    ]
     return [plan, *(replace(plan, world=each, front=False) for each in worlds)]
 
 
@@ -134,6 +147,8 @@ def _fly(plan: EvaluationConfig, loaded: Any, workers: int | None, engine: str, 
     prepare(loaded.values(), say)
     total = plan.scenarios * len(plan.flown)
     what = f"Evaluating {plan.world.aircraft} aircraft"
+    if plan.world.surveillance != PERFECT:
+        what += f", {plan.world.surveillance}"
     with tqdm(total=total, unit=" scenarios", desc=what, file=sys.stderr) as bar:
         evaluation = run(plan, loaded, workers, bar.update, store, engine, say)
     if store and store.found:

@@ -29,6 +29,7 @@ datasets.conversion datasets.labels
 datasets.cli
 datasets
 collect.arithmetic
+collect.surveillance
 collect.airspace
 collect.teachers collect.scenarios collect.simulators
 collect.kernels

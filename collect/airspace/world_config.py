@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError
+from ..surveillance import config as surveillance
 from .aircraft_types import members_of
 from .units import KNOT_MPS, NAUTICAL_MILE_M
 
@@ -23,7 +24,7 @@ class WorldConfig(Config):
     """
 
     title = "the world's parameters"
-    added = ("simulator", "fleet", "wind_east_mps", "wind_north_mps", "gust_mps", "gust_s")
+    added = ("simulator", "fleet", "wind_east_mps", "wind_north_mps", "gust_mps", "gust_s", "surveillance")
 
     aircraft: int = Field(
         default=20,
@@ -94,6 +95,11 @@ class WorldConfig(Config):
     )
     gust_s: float = Field(default=20.0, gt=0, description="Time over which gusts are correlated.")
 
+    surveillance: str = Field(
+        default=surveillance.PERFECT,
+        description="What aircraft know of each other: perfect, ads-b, remote-id, or noise, with :key=value.",
+    )
+
     @property
     def has_wind(self) -> bool:
         """Whether there is wind by these numbers; scenario files bring their own."""
@@ -107,6 +113,9 @@ class WorldConfig(Config):
 
     def __post_init__(self) -> None:
         members_of(self.fleet)
+        quality = surveillance.parse(self.surveillance)
+        if quality is not None:
+            quality.track_steps(self.step_s)
         if not self.min_speed_mps <= self.cruise_mps <= self.max_speed_mps:
             raise ConfigurationError(
                 f"expected min_speed_mps <= cruise_mps <= max_speed_mps, got "

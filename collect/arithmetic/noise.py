@@ -32,9 +32,14 @@ def philox(first: int, second: int, third: int, fourth: int, key: int, key_2: in
 @inner
 def normal_pair(key: int, key_2: int, step: int, aircraft: int) -> tuple[float, float]:
     """Return two independent standard normal numbers."""
-    a, b, c, d = philox(step, aircraft, 0, 0, key, key_2)
-    radius = sqrt(-2.0 * logarithm(_unit(a, b)))
-    sine, cosine = sine_cosine(TWO_PI * _unit(c, d))
+    return normals_of(philox(step, aircraft, 0, 0, key, key_2))
+
+
+@inner
+def normals_of(words: tuple[int, int, int, int]) -> tuple[float, float]:
+    """Return two independent standard normal numbers of four random 32-bit numbers."""
+    radius = sqrt(-2.0 * logarithm(_unit(words[0], words[1])))
+    sine, cosine = sine_cosine(TWO_PI * _unit(words[2], words[3]))
     return radius * cosine, radius * sine
 
 

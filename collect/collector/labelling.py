@@ -66,7 +66,7 @@ def record(
 
 
 class _Labelled:
-    """A pilot that also asks the teacher, and keeps what it said."""
+    """A pilot that also asks the teacher about the state as it is, and keeps what it said."""
 
     advice: Advice
 
@@ -74,9 +74,15 @@ class _Labelled:
         self.world, self.teacher, self.pilot, self.noise = world, teacher, pilot, noise
 
     def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
-        advice = advise(self.teacher, self.world.config, traffic, pairs)
-        self.advice = advice._replace(action=self.world.held(advice.action))
-        action = self.advice.action if self.pilot is None else self.pilot(traffic, pairs)
+        world = self.world
+        advice = advise(self.teacher, world.config, world.traffic, world.pairs)
+        self.advice = advice._replace(action=world.held(advice.action))
+        if self.pilot is not None:
+            action = self.pilot(traffic, pairs)
+        elif world.perception is None:
+            action = self.advice.action
+        else:
+            action = advise(self.teacher, world.config, traffic, pairs).action
         if self.noise is not None:
             action = action + self.noise.draw(self.world.episodes)
         return self.world.held(action.clamp(-1.0, 1.0))

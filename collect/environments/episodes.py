@@ -130,6 +130,8 @@ class EpisodeBatch:
     def look(self) -> tuple[Arrays, Arrays]:
         """Observe the present state: the observation, and `teacher_action` (B, N, 2) float32 for it.
 
+        Aircraft see what they perceive; the teacher sees the state as it is.
+
         Aircraft stopped by the time limit are still seen in their last state: it is no real end, and a critic has
         to value it. Those that reached their waypoint or left the sector are zeros, as are those yet to enter and
         those that hover, which others see.
@@ -138,7 +140,8 @@ class EpisodeBatch:
         if bool(self._is_cut.any()):
             traffic = replace(traffic, is_flying=traffic.is_flying | self._is_cut)
             pairs = pairs_around(traffic, self.world.sight)
-        seen = observe_all(traffic, self.view, pairs)
+        known, known_pairs = self.world.perceive(traffic, pairs)
+        seen = observe_all(known, self.view, known_pairs)
         flying = traffic.is_piloted.unsqueeze(-1)  # (B, N, 1)
         observation = {
             "ownship": (seen.ownship * flying).cpu().numpy(),

@@ -170,10 +170,18 @@ class OwnshipEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def _look(self, world: World, seen: Tensor) -> tuple[np.ndarray, dict[str, Any]]:
         """Observe the present state, with those (1, N) that have just ended and are seen; ask the teacher."""
         traffic = replace(world.traffic, is_flying=world.traffic.is_flying | seen)
-        self._advice = advise(self._teacher, self.config, traffic, pairs_around(traffic, world.sight)).action
-        own, pairs = pairs_of_rows(traffic, torch.tensor([self._ownship]))
+        around = pairs_around(traffic, world.sight)
+        advice = advise(self._teacher, self.config, traffic, around).action
+        action = advice[0, self._ownship].numpy()
+        if world.perception is None:
+            self._advice = advice
+            own, pairs = pairs_of_rows(traffic, torch.tensor([self._ownship]))
+        else:
+            known, known_pairs = world.perceive(traffic, around)
+            self._advice = advise(self._teacher, self.config, known, known_pairs).action
+            own = known.map(lambda tensor: tensor[:, self._ownship])
+            pairs = known_pairs.map(lambda tensor: tensor[:, self._ownship])
         observation = flatten(observe(own, pairs, self.view))[0].numpy()
-        action = self._advice[0, self._ownship].numpy()
         return observation, {"teacher_action": action, "episode": world.episodes[0], "aircraft": self._ownship}
 
 

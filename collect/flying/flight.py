@@ -26,7 +26,7 @@ class Step(NamedTuple):
     Attributes:
         slots: (B',) int64, which episodes of the batch these are; finished ones have dropped out.
         steps: (B',) int64, number of the step in its episode, from 0.
-        traffic: (B', N) before the action.
+        traffic: (B', N) before the action, as it is; the pilot may know less, see `World.perceive`.
         pairs: (B', N, N) or (B', N, J) of that state.
         action: (B', N, 2) what was flown; not what the pilot asked for where the simulator resolves itself.
         result: What it brought.
@@ -60,7 +60,7 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
             world.keep(kept)
             slots = slots[kept]
         steps, traffic, pairs = world.steps, world.traffic, world.pairs
-        action = world.held(pilot(traffic, pairs))
+        action = world.held(pilot(*world.perceive()))
         if not torch.isfinite(action).all():
             _refuse(action, world)
         result = world.step(action)

@@ -6,9 +6,11 @@ No global random state: what an episode looks like is a function of (seed, episo
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_to_go
@@ -17,8 +19,11 @@ from ..airspace.objective import Change
 from ..airspace.reward import reward_named
 from ..airspace.sector import inner_radius, is_outside
 from ..airspace.world_config import WorldConfig
+from ..scenarios.registry import SURVEILLANCE_STREAM, stream_of
 from ..scenarios.start import Start, start_of
 from ..simulators import simulator_of
+from ..surveillance.config import parse
+from ..surveillance.perception import Perception
 from .itinerary import Itinerary
 
 
@@ -56,6 +61,7 @@ class World:
         itinerary: Who enters when, by which waypoints, and where nobody should fly.
         steps: (B,) int64, steps flown in each episode.
         episodes: The number of each episode.
+        perception: What aircraft know, where they do not know all; None under perfect surveillance.
 
     Raises:
         ConfigurationError: Unknown scenario, reward or simulator, or aircraft that do not fit into the sector.
@@ -84,6 +90,10 @@ class World:
         self.steps = torch.zeros(len(self.episodes), dtype=torch.int64, device=self.device)
         self._feel_wind()
         self.look_around()
+        quality = parse(config.surveillance)
+        self.perception = (
+            None if quality is None else Perception(quality, config.step_s, self.traffic, self._keys(self.episodes))
+        )
         self.simulator = simulator_of(config)
         self.simulator.lay_out(self.traffic)
 
@@ -127,6 +137,21 @@ class World:
         """Make the pairs those of the traffic; needed after a change of it from outside."""
         self.pairs = pairs_around(self.traffic, self.sight)
 
+    def perceive(self, traffic: Traffic | None = None, pairs: Pairs | None = None) -> tuple[Traffic, Pairs]:
+        """Return what the aircraft know of the present state: each of itself, and of the others.
+
+        Args:
+            traffic: That state, where others fly in it than do: those that have just ended.
+            pairs: Its pairs.
+        """
+        traffic, pairs = traffic or self.traffic, pairs or self.pairs
+        return (traffic, pairs) if self.perception is None else self.perception.perceive(traffic)[:2]
+
+    def _keys(self, episodes: Sequence[int]) -> np.ndarray:
+        """Return the keys of what aircraft of some episodes hear, (B, 2) int64."""
+        keys = [stream_of(self.seed, each, SURVEILLANCE_STREAM).generate_state(2) for each in episodes]
+        return np.array(keys, np.int64).reshape(len(keys), 2)
+
     @property
     def is_over(self) -> Tensor:
         """(B,) bool, True where nobody is flown any more, and nobody is yet to enter."""
@@ -163,6 +188,8 @@ class World:
         self.traffic = self.itinerary.go_on(after, has_passed)
         if self.itinerary.last_entry:
             self.simulator.enter(self.traffic, after.is_flying & ~flies_on)
+        if self.perception is not None:
+            self.perception.record(self.traffic, self.steps)
         is_truncated = outcome == TIME_LIMIT
         return StepResult(reward, outcome, (outcome != FLYING) & ~is_truncated, is_truncated)
 
@@ -212,6 +239,11 @@ class World:
         for slot, episode in zip(slots, episodes, strict=True):
             self.episodes[slot] = episode
         self.look_around()
+        if self.perception is not None:
+            begun = self.traffic.of(index)
+            self.perception.restart(
+                index.cpu().numpy(), self._keys(episodes), begun, np.zeros(len(slots), np.int64)
+            )
         self.simulator.restart(index, traffic)
 
     def put_back(
@@ -245,6 +277,9 @@ class World:
             self.itinerary.entry_steps = self._here(entry_steps)
             self.itinerary.last_entry = int(entry_steps.max())
         self.look_around()
+        if self.perception is not None:
+            keys, numbers = self._keys(episodes), self.steps.cpu().numpy()
+            self.perception.restart(np.arange(len(keys)), keys, self.traffic, numbers)
 
     def keep(self, slots: Tensor) -> None:
         """Keep only some episodes of the batch, so that finished ones cost nothing.
@@ -259,4 +294,6 @@ class World:
         self.itinerary.keep(slots)
         self._winds_mps = None if self._winds_mps is None else self._winds_mps[slots]
         self.episodes = [self.episodes[slot] for slot in slots.tolist()]
+        if self.perception is not None:
+            self.perception.keep(slots.cpu().numpy())
         self.simulator.keep(slots)

@@ -20,8 +20,9 @@ from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
 
-LAYOUT_STREAM, NOISE_STREAM, WIND_STREAM, FLEET_STREAM = range(4)
-"""The independent random streams of an episode: its layout, the pilot's noise, gusts, the types of its aircraft."""
+LAYOUT_STREAM, NOISE_STREAM, WIND_STREAM, FLEET_STREAM, SURVEILLANCE_STREAM = range(5)
+"""The independent random streams of an episode: its layout, the pilot's noise, gusts, the types of its aircraft,
+what they hear of each other."""
 REFERENCE = WorldConfig()
 _MOST_STEPS = 32_000
 

@@ -15,7 +15,9 @@ from ...collect.flying.compiled import why_not
 from ...collect.flying.figures import arithmetic_of
 from ...collect.flying.flight import Pilot, TeacherPilot
 from ...collect.simulators.simulator import Resolution
+from ...collect.surveillance.config import PERFECT
 from ...datasets import spec
+from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
@@ -116,6 +118,11 @@ def _bluesky_mvp(text: str, config: WorldConfig) -> SelfResolving:
 
     The margin is BlueSky's RFACH, by default 1.05 as in its settings; the look-ahead time its DTLOOK.
     """
+    if config.surveillance != PERFECT:
+        raise ConfigurationError(
+            f"expected --surveillance perfect with the baseline '{BLUESKY_MVP}', got {shown(config.surveillance)}: "
+            "BlueSky resolves on its own, with what it knows. Leave one of them out; mvp perceives as policies do."
+        )
     _, parameters = spec.parse(text, "baseline", {BLUESKY_MVP: _bluesky_resolution}, skip=1)
     resolution = _bluesky_resolution(config, **parameters)
     if simulators.is_embedded(config):

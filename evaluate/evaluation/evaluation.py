@@ -36,6 +36,8 @@ class Evaluation:
         seconds: What each contender's flying took, by name, and `intervals`.
         front: The front of the MVP family, if it was wanted.
         by_aircraft: Metrics with intervals by number of aircraft, contender and metric; empty for one number only.
+        by_surveillance: The same by surveillance, in the order given.
+        from_surveillance: Metrics under each other surveillance minus those under the first, paired by scenario.
     """
 
     plan: EvaluationConfig
@@ -47,6 +49,12 @@ class Evaluation:
     seconds: dict[str, float]
     front: Front | None = None
     by_aircraft: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
+    by_surveillance: dict[str, dict[str, dict[str, Estimate]]] = field(
+        default_factory=dict, metadata={"later": True}
+    )
+    from_surveillance: dict[str, dict[str, dict[str, Estimate]]] = field(
+        default_factory=dict, metadata={"later": True}
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
@@ -59,9 +67,12 @@ class Evaluation:
                 for name, against in self.differences.items()
             },
             "front": self.front.to_json() if self.front else None,
-            "by_aircraft": {
-                count: {name: _json_of(estimates) for name, estimates in contenders.items()}
-                for count, contenders in self.by_aircraft.items()
+            **{
+                key: {
+                    which: {name: _json_of(estimates) for name, estimates in contenders.items()}
+                    for which, contenders in getattr(self, key).items()
+                }
+                for key in ("by_aircraft", "by_surveillance", "from_surveillance")
             },
             "nearest_m": {
                 name: formulas.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
@@ -164,13 +175,42 @@ def evaluate(
     )
 
 
-def by_density(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Return the first of several evaluations of the same contenders, with the metrics of all of them."""
+def side_by_side(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the first of several evaluations of the same contenders, with the metrics of all of them.
+
+    Args:
+        evaluations: Each differs from the first in the number of aircraft, or in the surveillance.
+    """
     first = evaluations[0]
-    if len(evaluations) == 1:
-        return first
-    ordered = sorted(evaluations, key=lambda each: each.plan.world.aircraft)
-    return replace(first, by_aircraft={str(each.plan.world.aircraft): each.estimates for each in ordered})
+    world = first.plan.world
+    densities = [each for each in evaluations if each.plan.world.surveillance == world.surveillance]
+    qualities = [each for each in evaluations if each.plan.world.aircraft == world.aircraft]
+    if len(densities) > 1:
+        densities.sort(key=lambda each: each.plan.world.aircraft)
+        first = replace(first, by_aircraft={str(each.plan.world.aircraft): each.estimates for each in densities})
+    if len(qualities) > 1:
+        first = replace(
+            first,
+            by_surveillance={each.plan.world.surveillance: each.estimates for each in qualities},
+            from_surveillance={each.plan.world.surveillance: _change(qualities[0], each) for each in qualities[1:]},
+        )
+    return first
+
+
+def _change(before: Evaluation, after: Evaluation) -> dict[str, dict[str, Estimate]]:
+    """Return the metrics of each contender in one evaluation minus those in another, on the same scenarios."""
+    plan = before.plan
+    weights = confidence_intervals.resample(plan.scenarios, plan.bootstrap, plan.seed)
+    found = {}
+    for contender in plan.contenders:
+        new, old = (
+            formulas.compute(
+                formulas.Basis(each.figures[contender.name], each.figures[UNRESOLVED], each.plan.world)
+            )
+            for each in (after, before)
+        )
+        found[contender.name] = _differences(new, old, weights)
+    return found
 
 
 def _differences(one: dict[str, Ratio], other: dict[str, Ratio], weights: Any) -> dict[str, Estimate]:

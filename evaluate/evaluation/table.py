@@ -3,14 +3,17 @@
 from textwrap import wrap
 
 from ...collect.simulators import is_embedded
+from ...collect.surveillance.config import PERFECT
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import NOTHING, counted, with_interval
 from .evaluation import Evaluation
 from .verdict import judge
 
 COLUMNS = ("los_events", "ipr", "extra_distance", "waypoint_rate")
+BY_SURVEILLANCE = ("los_events", "time_in_los_s", "extra_distance")
 WIDTH = 100
 _GAP = "  "
+_NAME = 24  # characters of a contender or a surveillance, where both stand in a line
 
 
 def render(evaluation: Evaluation) -> str:
@@ -21,10 +24,27 @@ def render(evaluation: Evaluation) -> str:
     width = max(map(len, names))
     lines = [_GAP.join([name.ljust(width), *cells]).rstrip() for name, *cells in zip(names, *columns, strict=True)]
     verdict = judge(evaluation)
+    lines += by_surveillance(evaluation)
     lines += ["", *wrap(conditions(evaluation), WIDTH), *wrap(verdict.headline, WIDTH)]
     for text in verdict.details:
         lines += wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)
+
+
+def by_surveillance(evaluation: Evaluation) -> list[str]:
+    """Return the lines of a table of each contender's figures under each surveillance; none where there is one."""
+    found, names = evaluation.by_surveillance, evaluation.plan.short_names
+    if not found:
+        return []
+    rows = [(name, text) for name in names for text in found]
+    columns = [["", *(shortened(names[name], _NAME) for name, _ in rows)]]
+    columns.append(["", *(shortened(text, _NAME) for _, text in rows)])
+    for metric in map(METRICS.__getitem__, BY_SURVEILLANCE):
+        cells = (with_interval(found[text][name][metric.name], metric) for name, text in rows)
+        columns.append([metric.heading, *(" ".join(cell).strip() for cell in cells)])
+    widths = [max(map(len, column)) for column in columns]
+    lines = zip(*([cell.ljust(wide) for cell in column] for column, wide in zip(columns, widths, strict=True)))
+    return ["", "By surveillance", *(_GAP.join(cells).rstrip() for cells in lines)]
 
 
 def conditions(evaluation: Evaluation) -> str:
@@ -32,6 +52,8 @@ def conditions(evaluation: Evaluation) -> str:
     plan = evaluation.plan
     world = plan.world
     where = "" if is_embedded(world) else f", in {world.simulator}"
+    if world.surveillance != PERFECT:
+        where += f", surveillance {world.surveillance}"
     return (
         f"[low, high]: 95 % intervals. {counted(plan.scenarios, 'scenario')} of {world.aircraft} aircraft, "
         f"the same for all ({world.scenario}, seed {plan.seed}{where})."

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from ...train.runs.confidence_intervals import Estimate
 from ..evaluation.config import UNRESOLVED
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.mvp_front import LOSSES, members_on_front
@@ -44,29 +45,51 @@ def safety_against_distance(evaluation: Evaluation) -> str:
 
 def density(evaluation: Evaluation, name: str) -> str:
     """Draw a metric against the number of aircraft; nothing if only one number was flown."""
-    if not evaluation.by_aircraft:
+    found = evaluation.by_aircraft
+    return _against(
+        evaluation, name, found, [int(count) for count in found], [*found], "aircraft in the sector", "density"
+    )
+
+
+def surveillance(evaluation: Evaluation, name: str) -> str:
+    """Draw a metric under each surveillance; nothing if only one was flown."""
+    found = evaluation.by_surveillance
+    labels = [text.replace(":", "\n") for text in found]
+    return _against(evaluation, name, found, [*range(len(found))], labels, "surveillance", "surveillance")
+
+
+def _against(
+    evaluation: Evaluation,
+    name: str,
+    found: dict[str, dict[str, dict[str, Estimate]]],
+    places: list[int],
+    labels: list[str],
+    title: str,
+    what: str,
+) -> str:
+    """Draw a metric of all contenders against something; nothing if nothing was found."""
+    if not found:
         return ""
     metric = METRICS[name]
     marks, names = marks_of(list(evaluation.estimates)), evaluation.plan.short_names
-    counts = [int(count) for count in evaluation.by_aircraft]
     with matplotlib.rc_context(SETTINGS):
         figure, axes = new_axes()
         highest = 0.0
         for contender, look in marks.items():
-            values = [scaled(each[contender][name], metric) for each in evaluation.by_aircraft.values()]
+            values = [scaled(each[contender][name], metric) for each in found.values()]
             axes.errorbar(
-                counts, [value.value for value in values], yerr=np.hstack([arms(value) for value in values]),
+                places, [value.value for value in values], yerr=np.hstack([arms(value) for value in values]),
                 color=look.colour, linestyle=look.dashes, marker=look.marker, markersize=6, capsize=3,
                 linewidth=1.5, label=_label(names[contender]),
             )  # fmt: skip
             highest = max([highest, *(value.value for value in values if isfinite(value.value))])
         if name in (LOSSES, "los_events"):
             _losses_scale(axes, highest)
-        axes.set_xticks(counts)
-        axes.set_xlabel("aircraft in the sector")
+        axes.set_xticks(places, labels)
+        axes.set_xlabel(title)
         axes.set_ylabel(metric.heading)
         add_legend(figure, axes)
-        return to_svg(figure, f"density-{name}")
+        return to_svg(figure, f"{what}-{name}")
 
 
 def front(evaluation: Evaluation, cost: str) -> str:

@@ -56,6 +56,36 @@ def test_json_alone_on_stdout():
     assert "Took" in result.stderr
 
 
+def test_several_surveillances(tmp_path):
+    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--aircraft", 8, "--json"]
+    noisy = "noise:position_m=20:velocity_mps=2"
+    found = _run(*arguments, "--surveillance", f"perfect,{noisy},remote-id", "--out", tmp_path)
+    assert found.exit_code == 0, found.stderr
+    data = json.loads(found.stdout)
+    assert list(data["by_surveillance"]) == ["perfect", noisy, "remote-id"]
+    assert data["by_surveillance"]["perfect"] == data["contenders"]
+    assert "surveillance" not in data["world"]
+    assert data["contenders"] == json.loads(_run(*arguments).stdout)["contenders"]
+    alone = json.loads(_run(*arguments, "--surveillance", noisy).stdout)
+    assert data["by_surveillance"][noisy] == alone["contenders"]
+    assert alone["world"]["surveillance"] == noisy
+    assert alone["by_surveillance"] == {}
+    values = [each["mvp"]["extra_distance"]["value"] for each in data["by_surveillance"].values()]
+    change = data["from_surveillance"][noisy]["mvp"]["extra_distance"]
+    assert change["value"] == pytest.approx(values[1] - values[0])
+    assert change["low"] > 0.0  # in every scenario
+    assert "LoS by what aircraft know of each other" in (tmp_path / "report.html").read_text()
+    table = _run(*arguments[:-1], "--surveillance", f"perfect,{noisy}").stdout
+    assert "By surveillance" in table
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_what_bluesky_resolves_is_not_perceived():
+    found = _run("--baselines", "bluesky-mvp", *SMALL, "--surveillance", "remote-id")
+    assert found.exit_code == 1
+    assert "expected --surveillance perfect with the baseline 'bluesky-mvp'" in str(found.exception)
+
+
 def test_several_densities(tmp_path):
     arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--json"]
     found = _run(*arguments, "--aircraft", "5,3,5", "--out", tmp_path)

@@ -50,6 +50,7 @@ def _default_of_each(name: str) -> dict[str, Any]:
     "envs",
     "aircraft",
     "scenario",
+    "surveillance",
     "observation",
     "reward",
     changes={

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ...collect.airspace.world_config import EMBEDDED, WorldConfig
+from ...collect.surveillance.config import PERFECT
 from ...datasets import spec
 from ...datasets.config import Config, Count, config, shown
 from ...datasets.errors import ConfigurationError
@@ -84,7 +85,7 @@ class FinetuneConfig(Config):
     hardly ever shows it anything.
     """
 
-    added = ("world",)
+    added = ("world", "surveillance")
 
     method: Literal["ppo", "analytic"] = Field(
         default="ppo", description="How: estimated gradients, or exact ones through the world."
@@ -122,6 +123,9 @@ class FinetuneConfig(Config):
         default=(), description="Aircraft in an episode; 20,40 by turns.  [default: as the clone]"
     )
     scenario: str = Field(default="", description="How the traffic is laid out.  [default: as the clone]")
+    surveillance: str = Field(
+        default="", description="What aircraft know of each other: perfect, remote-id, ...  [default: as the clone]"
+    )
     gate_every: int = Field(default=40, ge=1, description="Iterations between flights through the gate.")
     gate_scenarios: int = Field(default=128, ge=2, le=MOST_EPISODES, description="Scenarios of the gate.")
     save_every: int = Field(default=1, ge=1, description="Iterations between two saves.")
@@ -199,6 +203,13 @@ class FinetuneConfig(Config):
                 "Name them yourself, or a scenario: --scenario file:PATH, or --scenario sector."
             )
         world = scenarios.recorded_world(world.to_json(), parent.path)
+        if self.surveillance:
+            world = replace(world, surveillance=self.surveillance)
+        if self.method == "analytic" and world.surveillance != PERFECT:
+            raise ConfigurationError(
+                f"expected --surveillance perfect with --method analytic, got {shown(world.surveillance)}: no "
+                "gradient leads through messages. Use --method ppo, or --surveillance perfect."
+            )
         world = replace(world, simulator=EMBEDDED, reward=self.reward)
         worlds = [replace(world, aircraft=aircraft) for aircraft in self.aircraft or (world.aircraft,)]
         if min(world.aircraft for world in worlds) < 2:

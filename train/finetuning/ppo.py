@@ -190,6 +190,7 @@ class UpdateBatch(NamedTuple):
         advantage: (M,) normalised.
         target: (M,) value target: advantage + value, before normalising.
         anchor_mean: (M, A) the parent's mean action, or None where there is no anchor.
+        state: What the critic sees, where that is not `observation`.
     """
 
     observation: Observation
@@ -198,6 +199,7 @@ class UpdateBatch(NamedTuple):
     advantage: Tensor
     target: Tensor
     anchor_mean: Tensor | None
+    state: Observation | None = None
 
 
 class UpdateFigures(NamedTuple):
@@ -343,7 +345,7 @@ class Update:
         self.optimizer.zero_grad(set_to_none=True)
         if not len(weight):  # every process takes part
             part, weight = _stand_in(part), weight.new_zeros(1)
-        value_loss = (self.critic.losses(part.observation, part.target) * weight).sum()
+        value_loss = (self.critic.losses(part.state or part.observation, part.target) * weight).sum()
         loss, figures = value_loss, [value_loss.new_zeros(()), value_loss.detach()]
         if is_actor_learning:
             surrogate, new = actor_loss(self.actor, part, weight, anchor, anchor_log_std, self.config)
@@ -373,6 +375,7 @@ def take(batch: UpdateBatch, rows: Tensor) -> UpdateBatch:
         batch.advantage.index_select(0, rows),
         batch.target.index_select(0, rows),
         None if batch.anchor_mean is None else batch.anchor_mean.index_select(0, rows),
+        batch.state and Observation(*(tensor.index_select(0, rows) for tensor in batch.state)),
     )
 
 
@@ -385,4 +388,5 @@ def _stand_in(batch: UpdateBatch) -> UpdateBatch:
     observation = Observation(*map(row, batch.observation))
     action, log_probs, advantage, target = map(row, batch[1:5])
     anchor_mean = None if batch.anchor_mean is None else row(batch.anchor_mean)
-    return UpdateBatch(observation, action, log_probs, advantage, target, anchor_mean)
+    state = batch.state and Observation(*map(row, batch.state))
+    return UpdateBatch(observation, action, log_probs, advantage, target, anchor_mean, state)

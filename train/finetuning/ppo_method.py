@@ -91,6 +91,7 @@ class PPOMethod:
             ppo.normalise(estimates.advantage, config.limit, self.processes),
             estimates.target,
             parent_mean,
+            rollout.state,
         )
         with self.clock.measure(LEARNING):
             figures = self.update.learn(

@@ -28,6 +28,7 @@ from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View
 from ..runs.stopwatch import Stopwatch
+from ..tensor_file import under
 from .critic import Critic, in_parts
 from .ppo import Actor, following_values, gae, log_prob
 
@@ -62,6 +63,7 @@ class Rollout(NamedTuple):
         last_observation: Of the state after the last step.
         is_flying_after: (L,) bool, who flies in that state.
         figures: What happened, for people: rates and mean reward terms.
+        state: The rows as they are, for the critic; None where that is `observation`, as aircraft know all.
     """
 
     observation: Observation
@@ -76,6 +78,7 @@ class Rollout(NamedTuple):
     last_observation: Observation
     is_flying_after: Tensor
     figures: dict[str, float]
+    state: Observation | None = None
 
 
 class Estimates(NamedTuple):
@@ -95,7 +98,7 @@ def returns(rollout: Rollout, discount: float) -> Tensor:
 def estimate(rollout: Rollout, critic: Critic, discount: float, smoothing: float) -> Estimates:
     """Return values, advantages and value targets of the rows of a rollout."""
     value, final, after = (torch.zeros_like(rollout.reward) for _ in range(3))  # (T, L)
-    row_value = in_parts(critic, rollout.observation)
+    row_value = in_parts(critic, rollout.observation if rollout.state is None else rollout.state)
     value[rollout.is_flying] = row_value
     final[rollout.is_truncated] = in_parts(critic, rollout.final_observation)
     after[0, rollout.is_flying_after] = in_parts(critic, rollout.last_observation)
@@ -209,16 +212,17 @@ class Crew:
             horizon: T.
             generator: Draws the actions.
         """
-        observations: list[Observation] = []
+        observations, states, finals = (list[Observation]() for _ in range(3))
         draws: list[tuple[Tensor, Tensor, Tensor]] = []
-        finals: list[Observation] = []
         results: list[tuple[Tensor, StepResult]] = []
         world, figures = self.world, RolloutFigures(self.world)
         with torch.no_grad():
             deviation = actor.log_std.exp()
             for _ in range(horizon):
-                before, pairs = self.world.traffic, self.world.pairs
-                observation = self._observe(before, pairs, before.is_piloted)
+                before = self.world.traffic
+                observation = self._observe(*self.world.perceive(), before.is_piloted)
+                if world.perception is not None:
+                    states.append(self._observe(before, world.pairs, before.is_piloted))
                 with self.stopwatch.measure("networks"):
                     mean = actor(observation)
                     noise = torch.randn(mean.shape, generator=generator, device=mean.device)
@@ -258,6 +262,7 @@ class Crew:
             last,
             after.is_piloted.flatten(),
             figures.result(),
+            _concatenate(states) if states else None,
         )
 
     def _observe(self, traffic: Traffic, pairs: Pairs, who: Tensor) -> Observation:
@@ -301,6 +306,8 @@ class Crew:
         episodes = torch.tensor(world.episodes, dtype=torch.int64)
         state |= {"world.corners_m": world.corners_m, "world.steps": world.steps, "world.episodes": episodes}
         state |= {"world.leg": world.itinerary.leg, "world.entry_steps": world.itinerary.entry_steps}
+        if world.perception is not None:
+            state |= {f"perception.{name}": tensor for name, tensor in world.perception.tensors().items()}
         return {**state, **self.stranded.tensors()}
 
     def counters(self) -> dict[str, int]:
@@ -315,6 +322,8 @@ class Crew:
         corners_m, steps, episodes = (tensors[f"world.{name}"] for name in ("corners_m", "steps", "episodes"))
         itinerary = (tensors.get("world.leg"), tensors.get("world.entry_steps"))
         self.world.put_back(traffic, corners_m, steps, episodes.tolist(), *itinerary)
+        if self.world.perception is not None:
+            self.world.perception.restore(under("perception", tensors))
         self.stranded.restore(tensors)
         self.steps, self.next_episode = int(counters["steps"]), int(counters["next_episode"])
 

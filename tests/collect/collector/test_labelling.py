@@ -1,5 +1,7 @@
 """Labels must be right: checked on what was really recorded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,19 @@ def test_the_label_is_what_the_teacher_says_to_the_stored_state(recorded: tuple[
     assert np.abs(action[:, 1] - table["teacher_speed"]).max() < 1e-4
     shifted = np.abs(np.roll(action[:, 0], CONFIG.aircraft) - table["teacher_turn"])
     assert shifted.max() > 0.1  # the test would see a label that is off by one step
+
+
+def test_where_aircraft_do_not_know_all_the_label_is_still_about_the_stored_state() -> None:
+    config = replace(CONFIG, surveillance="noise:position_m=20:velocity_mps=2")
+    table, _ = _record(config=config)
+    traffic, snapshot, aircraft = _snapshots(table)
+    action = action_towards(traffic, teachers.make("mvp", CONFIG).velocity(traffic), CONFIG)[snapshot, aircraft]
+    assert np.abs(action[:, 0].numpy() - table["teacher_turn"]).max() < 1e-4
+    assert np.abs(table["pilot_turn"] - table["teacher_turn"]).mean() > 0.05  # the pilot perceived something else
+    again, _ = _record(config=config, episodes=[5])
+    rows = table["episode"] == 5
+    for name in ("east_m", "north_m"):  # torch's last bits depend on the batch, what is heard does not
+        assert np.allclose(again[name], table[name][rows], rtol=0, atol=0.01)
 
 
 def test_flying_the_stored_actions_gives_the_next_stored_state(recorded: tuple[Table, dict[str, float]]) -> None:

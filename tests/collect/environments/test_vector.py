@@ -540,3 +540,19 @@ def test_worlds_by_name_and_views_on_their_scale():
     assert envs.observation_space.contains(observation)
     assert np.abs(observation["ownship"]).max() < 2.1
     assert SectorEnv(config="m600").episodes.view == View()
+
+
+def test_aircraft_see_what_they_perceive_and_the_teacher_the_state_as_it_is():
+    config = WorldConfig(aircraft=6, max_steps=20, surveillance="noise:position_m=5:latency_s=1:reception=0.6")
+    envs, world = SectorVectorEnv(2, config, "ego:intruders=4"), World(config, 3, range(2))
+    observation, infos = envs.reset(seed=3)
+    for _ in range(6):
+        seen = observe_all(world.perceive()[0], envs.episodes.view, world.perceive()[1])
+        assert np.array_equal(observation["intruders"], seen.intruders.numpy())
+        assert np.array_equal(observation["ownship"], seen.ownship.numpy())
+        told = advise(make("mvp", config), config, world.traffic, world.pairs).action
+        assert np.array_equal(infos["teacher_action"], told.numpy())
+        true = observe_all(world.traffic, envs.episodes.view, world.pairs)
+        assert not np.array_equal(observation["intruders"], true.intruders.numpy())
+        observation, *_, infos = envs.step(infos["teacher_action"])
+        world.step(told)

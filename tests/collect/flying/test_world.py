@@ -5,7 +5,7 @@ import torch
 from skyclone.collect import scenarios
 from skyclone.collect.airspace.reward import REWARDS
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.flight import TeacherPilot
+from skyclone.collect.flying.flight import TeacherPilot, fly
 from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios.registry import Layout
 from skyclone.collect.teachers.registry import make
@@ -241,3 +241,46 @@ def test_unknown_names_are_reported_at_once():
         World(WorldConfig(scenario="secter"), 0, [0])
     with pytest.raises(ConfigurationError, match=r"unknown reward 'sead'\. There are: seed"):
         World(WorldConfig(reward="sead"), 0, [0])
+
+
+# --- what aircraft know ---
+
+REMOTE = WorldConfig(
+    aircraft=6, surveillance="noise:position_m=5:velocity_mps=0.5:latency_s=1:reception=0.7:error_s=4"
+)
+
+
+def known_by(world):
+    """What is known in the present state, as one tensor."""
+    traffic, pairs = world.perceive()
+    return torch.cat((traffic.east_m.unsqueeze(-1), traffic.track_rad.unsqueeze(-1), *pairs[:5]), dim=-1)
+
+
+def test_perfect_surveillance_is_the_state_itself():
+    world = World(SMALL, 0, range(2))
+    assert world.perception is None
+    assert world.perceive() == (world.traffic, world.pairs)
+
+
+def test_what_is_known_follows_restarts_and_what_is_kept():
+    pilot = TeacherPilot(make("mvp", REMOTE), REMOTE)
+    world, alone = World(REMOTE, 0, [0, 1, 2]), World(REMOTE, 0, [7])
+    for _ in range(4):
+        world.step(pilot(*world.perceive()))
+    world.restart([1], [7])
+    world.keep(torch.tensor([1, 2]))
+    for _ in range(5):
+        assert torch.equal(known_by(world)[:1], known_by(alone))
+        world.step(pilot(*world.perceive()))
+        alone.step(pilot(*alone.perceive()))
+    assert not torch.equal(world.perceive()[0].east_m, world.traffic.east_m)
+
+
+def test_flying_by_what_is_known_counts_the_truth():
+    pilot = TeacherPilot(make("mvp", REMOTE), REMOTE)
+    world, by_hand = World(REMOTE, 0, range(3)), World(REMOTE, 0, range(3))
+    for step, _ in zip(fly(world, pilot), range(5), strict=False):
+        assert torch.equal(step.pairs.distance2_m2, pairs_of(step.traffic).distance2_m2)
+        assert torch.equal(step.action, pilot(*by_hand.perceive()))
+        assert not torch.equal(step.action, pilot(by_hand.traffic, by_hand.pairs))
+        by_hand.step(step.action)

@@ -75,7 +75,7 @@ def test_other_code_and_packages_fly_again(store, monkeypatch, what, value):
 def test_the_code_that_flies_is_all_of_it_and_nothing_of_reports():
     root = Path(provenance.__file__).parents[1]
     files = {path.relative_to(root).as_posix() for path in provenance.source_files(*flight_store._FLYING)}
-    rooms = ("airspace", "arithmetic", "flying", "kernels", "scenarios", "simulators", "teachers")
+    rooms = ("airspace", "arithmetic", "flying", "kernels", "scenarios", "simulators", "surveillance", "teachers")
     flying = [path for room in rooms for path in (root / "collect" / room).rglob("*.py")]
     flying += [*(root / "train" / "networks").glob("*.py"), *(root / "datasets" / "traffic").glob("*.py")]
     others = {path.relative_to(root).as_posix() for path in flying} - files

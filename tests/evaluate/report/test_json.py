@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.evaluation.config import FAMILY, EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import load_all
-from skyclone.evaluate.evaluation.evaluation import VERSION, by_density, evaluate
+from skyclone.evaluate.evaluation.evaluation import VERSION, evaluate, side_by_side
 from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES
 from skyclone.evaluate.report import output, page
 from skyclone.train import checkpoint, networks
@@ -45,12 +46,12 @@ def result(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(page, "render", lambda report: b"")  # not looked at here
         found = []
-        for world in worlds:
+        for world in (*worlds, replace(worlds[0], surveillance="remote-id")):
             contenders = tuple(name_all([run], "none,mvp"))
             plan = EvaluationConfig(contenders, world, 2, bootstrap=100, front=world is worlds[0])
             loaded = load_all(plan)
             found.append((evaluate(plan, loaded), loaded))
-        evaluation = by_density([each for each, _ in found])
+        evaluation = side_by_side([each for each, _ in found])
         output.write(folder, evaluation, found[0][1], "skyclone evaluate run")
     return json.loads((folder / output.JSON_NAME).read_text()), run
 
@@ -58,6 +59,7 @@ def result(tmp_path_factory):
 def _names(run: str) -> dict[str, str]:
     """Return what the page writes for a key that is a name, by the key's place."""
     names = {run: "NAME", "none": "NAME", "mvp": "NAME", "3": "AIRCRAFT", "2": "AIRCRAFT"}
+    names |= {"perfect": "SURVEILLANCE", "remote-id": "SURVEILLANCE"}
     names |= dict.fromkeys(METRICS, "METRIC") | dict.fromkeys(map(str, PERCENTILES), "PERCENTILE")
     names |= dict.fromkeys(("by_distance", "by_tcpa", "by_dcpa"), "PROFILE")
     return names | dict.fromkeys(("masking", "masking_in_conflict"), "MASKING")
@@ -128,5 +130,5 @@ def test_the_version_and_the_names_are_documented(result):
 def test_what_depends_on_the_options_may_be_missing_or_empty(evaluated):
     data = output.describe(evaluated[0])
     assert data["front"] is None
-    assert data["by_aircraft"] == {}
+    assert data["by_aircraft"] == data["by_surveillance"] == data["from_surveillance"] == {}
     assert {"attention", "command"}.isdisjoint(data)

@@ -207,3 +207,8 @@ def test_a_reward_without_a_gradient_is_refused(clone: Path, tmp_path: Path) -> 
 def test_resuming_with_something_else(clone: Path, undisturbed: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         run(clone, undisturbed, replace(CONFIG, **change), resume=True)
+
+
+def test_no_gradient_leads_through_messages(clone: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"expected --surveillance perfect with --method analytic"):
+        run(clone, tmp_path / "run", replace(CONFIG, surveillance="noise"))

@@ -189,6 +189,46 @@ def test_restored_it_goes_on_bit_for_bit() -> None:
     assert again.world.episodes == pilots.world.episodes
 
 
+HEARD = replace(CONFIG, surveillance="noise:position_m=5:velocity_mps=0.5:latency_s=1:reception=0.6:error_s=3")
+
+
+def test_the_policy_sees_what_aircraft_perceive_and_the_critic_the_state() -> None:
+    _, rollout = flown(12, HEARD)
+    assert rollout.state is not None
+    world, row = World(HEARD, 0, range(TRAINING_EPISODES, TRAINING_EPISODES + EPISODES)), 0
+    for _ in range(3):
+        flying = world.traffic.is_piloted
+        rows = slice(row, row + int(flying.sum()))
+        known = observe_all(world.perceive()[0], VIEW, world.perceive()[1])
+        true = observe_all(world.traffic, VIEW, world.pairs)
+        for part, other, seen, stored in zip(known, true, rollout.observation, rollout.state):
+            assert torch.equal(part[flying], seen[rows])
+            assert torch.equal(other[flying], stored[rows])
+        action = torch.zeros((*flying.shape, 2))
+        action[flying] = rollout.action[rows]
+        world.step(action)
+        row = rows.stop
+    critic = Critic(VIEW, {"name": "mlp", "parameters": {"hidden": 8}}, 0)
+    expected = critic(rollout.state)
+    torch.testing.assert_close(estimate(rollout, critic, 0.9, 0.9).value, expected, rtol=0, atol=ROUNDING)
+
+
+def test_restored_aircraft_know_what_they_knew() -> None:
+    pilots, generator = crew(HEARD, spread=20), torch.Generator().manual_seed(0)
+    pilots.fly(actor(), 17, generator)
+    tensors = {name: tensor.clone() for name, tensor in pilots.tensors().items()}
+    counters, random = pilots.counters(), generator.get_state()
+    expected = pilots.fly(actor(), 40, generator)
+    again = crew(HEARD, spread=20)
+    again.restore(tensors, counters)
+    generator.set_state(random)
+    got = again.fly(actor(), 40, generator)
+    for one, other in ((expected.observation, got.observation), (expected.state, got.state)):
+        assert one is not None
+        assert other is not None
+        assert all(torch.equal(part, same) for part, same in zip(one, other))
+
+
 def test_restored_it_knows_where_its_sectors_end() -> None:
     """Each episode has a sector of its own, and aircraft leave it where it ends."""
     pilots, again = crew(), crew()

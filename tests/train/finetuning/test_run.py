@@ -151,6 +151,23 @@ def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path
 
 
 @pytest.mark.signals
+def test_where_aircraft_do_not_know_all_it_is_resumed_alike(clone: Path, tmp_path: Path) -> None:
+    noisy = replace(CONFIG, surveillance="noise:position_m=5:latency_s=1:reception=0.7:error_s=4")
+    run(clone, tmp_path / "whole", noisy)
+
+    def press(line: str) -> None:
+        if line.startswith("Stage 2 - Iter 3/"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(clone, tmp_path / "run", noisy, say=press)
+    run(None, tmp_path / "run", noisy, resume=True)
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+    world = checkpoint.load(tmp_path / "run").meta["world"]
+    assert world["surveillance"] == noisy.surveillance
+
+
+@pytest.mark.signals
 def test_the_log_decides_nothing(clone: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Stopped, and finished: whatever becomes of the log, best and summary are those of a run left alone."""
 

@@ -1,0 +1,211 @@
+"""Perception: what each aircraft knows of itself and of the others, beside the truth.
+
+Each aircraft knows its own position and velocity with a navigation error, and broadcasts that estimate. What
+ownship i knows of intruder j is the newest estimate of j's that has reached it. All of it is a function of the
+states so far, the episode's key, the step, i and j.
+
+Notation: B episodes, N aircraft, H steps kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...datasets.errors import ConfigurationError
+from ...datasets.traffic.pairs import Pairs
+from ...datasets.traffic.state import Traffic
+from ..arithmetic.links import NEVER, listen, next_errors, senders, tracks
+from .config import Surveillance
+
+MOST = 1000
+"""Up to this many aircraft: each link is kept."""
+_KEPT_IN_FILES = ("drawn", "estimates", "heard", "steps", "was_flying")
+
+
+class Perceived(NamedTuple):
+    """What aircraft know.
+
+    Attributes:
+        traffic: (B, N) as each knows itself.
+        pairs: (B, N, N) as each ownship knows the others; whom it has no track of is no pair.
+        age_s: (B, N, N) float32, of the state that each track was made of.
+    """
+
+    traffic: Traffic
+    pairs: Pairs
+    age_s: Tensor
+
+
+class Perception:
+    """What the aircraft of a batch of episodes know, step by step.
+
+    Args:
+        surveillance: Its quality.
+        step_s: Duration of a step.
+        traffic: (B, N) at the start. As far as messages tell, everyone has flown straight until it appears.
+        keys: (B, 2) int64, of each episode's random numbers.
+
+    Attributes:
+        keys: See above. Other keys from some step on give other messages from then on.
+
+    Raises:
+        ConfigurationError: Too many aircraft, or steps to be kept.
+    """
+
+    def __init__(self, surveillance: Surveillance, step_s: float, traffic: Traffic, keys: np.ndarray) -> None:
+        episodes, aircraft = traffic.east_m.shape
+        if aircraft > MOST:
+            raise ConfigurationError(
+                f"expected at most {MOST} aircraft with a surveillance that is not perfect, got {aircraft}: every "
+                "link from one to another is kept. Ask for fewer aircraft, or use --surveillance perfect."
+            )
+        self.surveillance, self.step_s = surveillance, step_s
+        self.kept = surveillance.track_steps(step_s) + 1  # H
+        self.place = 0
+        self.keys = keys
+        self.phases = np.zeros((episodes, aircraft))
+        self.steps = np.zeros(episodes, np.int64)
+        self.drawn = np.zeros((self.kept, episodes, aircraft, 4))  # of standard deviation 1
+        self.estimates = np.zeros((self.kept, episodes, aircraft, 4), np.float32)
+        self.heard = np.full((episodes, aircraft, aircraft), NEVER, np.int64)
+        self.was_flying = np.zeros((episodes, aircraft), bool)
+        everywhere = np.arange(episodes)
+        self.restart(everywhere, keys, traffic, np.zeros(episodes, np.int64))
+
+    @property
+    def _scale(self) -> np.ndarray:
+        """Return the standard deviations of the errors, (4,)."""
+        return np.repeat((self.surveillance.position_m, self.surveillance.velocity_mps), 2)
+
+    @property
+    def _correlation(self) -> float:
+        """Return the correlation of errors from one step to the next: exp(-dt / tau) to the third order."""
+        twice_s = 2.0 * self.surveillance.error_s
+        return max(twice_s - self.step_s, 0.0) / (twice_s + self.step_s)
+
+    def restart(self, slots: np.ndarray, keys: np.ndarray, traffic: Traffic, steps: np.ndarray) -> None:
+        """Begin other episodes in some slots.
+
+        Args:
+            slots: (S,) int64.
+            keys: (S, 2) int64.
+            traffic: (S, N) their present state.
+            steps: (S,) int64, their present step.
+        """
+        quality, state = self.surveillance, _state_of(traffic)
+        self.keys = self.keys.copy()
+        self.keys[slots], self.steps[slots] = keys, steps
+        drawn = senders(keys, state.shape[1])
+        self.phases[slots] = np.where(drawn[..., 1] < quality.silent, -1.0, drawn[..., 0])
+        errors = np.zeros((*state.shape[:2], 4))
+        for lag in reversed(range(self.kept)):
+            is_first = lag == self.kept - 1
+            errors = next_errors(keys, steps - lag, errors, 0.0 if is_first else self._correlation)
+            at = (self.place - lag) % self.kept
+            self.drawn[at, slots] = errors
+            self.estimates[at, slots] = self._before(state, lag) + self._scale * errors
+        self.heard[slots] = NEVER
+        self.was_flying[slots] = traffic.is_flying.cpu().numpy()
+
+    def record(self, traffic: Traffic, steps: Tensor) -> None:
+        """Take the state (B, N) after another step of all episodes, and the number of their steps (B,)."""
+        before, self.place = self.drawn[self.place], (self.place + 1) % self.kept
+        self.steps = steps.cpu().numpy().copy()
+        state, is_flying = _state_of(traffic), traffic.is_flying.cpu().numpy()
+        self.drawn[self.place] = next_errors(self.keys, self.steps, before, self._correlation)
+        self.estimates[self.place] = state + self._scale * self.drawn[self.place]
+        has_entered = is_flying & ~self.was_flying
+        if has_entered.any():
+            for lag in range(1, self.kept):
+                at = (self.place - lag) % self.kept
+                past = self._before(state, lag) + self._scale * self.drawn[at]
+                self.estimates[at] = np.where(has_entered[..., None], past, self.estimates[at])
+            self.heard[has_entered] = NEVER
+            self.heard.transpose(0, 2, 1)[has_entered] = NEVER
+        self.was_flying = is_flying.copy()
+
+    def _before(self, state: np.ndarray, lag: int) -> np.ndarray:
+        """Return where aircraft in a state were so many steps ago, had they flown straight."""
+        past = state.copy()
+        past[..., :2] -= lag * self.step_s * state[..., 2:]
+        return past
+
+    def perceive(self, traffic: Traffic) -> Perceived:
+        """Return what is known in the present state.
+
+        Args:
+            traffic: (B, N) of the last `record`; fewer may fly.
+        """
+        quality, step_s = self.surveillance, self.step_s
+        per_step = step_s / quality.interval_s if quality.interval_s > step_s * (1 + 1e-9) else 0.0
+        is_flying = traffic.is_flying.cpu().numpy()
+        listen(
+            self.heard,
+            self.keys,
+            self.steps,
+            is_flying,
+            self.phases,
+            self.estimates,
+            self.place,
+            per_step,
+            quality.latency_s / step_s,
+            quality.latency_spread_s / step_s,
+            float(quality.reception),
+            float(quality.range_m),
+        )
+        extrapolated_s = step_s if quality.between == "extrapolate" else 0.0
+        made, is_track, age = tracks(
+            self.heard, self.steps, is_flying, self.estimates, self.place, float(extrapolated_s)
+        )
+        device = traffic.east_m.device
+        own = torch.from_numpy(self.estimates[self.place].copy()).to(device)
+        east, north, velocity_east, velocity_north = own.unbind(-1)
+        known = replace(
+            traffic,
+            east_m=east,
+            north_m=north,
+            track_rad=torch.atan2(velocity_east, velocity_north),
+            speed_mps=torch.hypot(velocity_east, velocity_north),
+        )
+        scale = None
+        if traffic.zone_scale is not None:
+            scale = torch.maximum(traffic.zone_scale.unsqueeze(-2), traffic.zone_scale.unsqueeze(-1))
+        east, north, velocity_east, velocity_north, distance2 = torch.from_numpy(made).to(device).unbind(0)
+        pairs = Pairs(
+            east,
+            north,
+            velocity_east,
+            velocity_north,
+            distance2,
+            torch.from_numpy(is_track).to(device),
+            None,
+            scale,
+        )
+        return Perceived(known, pairs, torch.from_numpy((age * step_s).astype(np.float32)).to(device))
+
+    def keep(self, slots: np.ndarray) -> None:
+        """Keep only some episodes, by their slots; one that is there twice goes on twice."""
+        for name in ("keys", "phases", "steps", "heard", "was_flying"):
+            setattr(self, name, getattr(self, name)[slots])
+        self.drawn, self.estimates = self.drawn[:, slots], self.estimates[:, slots]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state, to be saved; `restore` takes it back."""
+        state = {name: torch.from_numpy(getattr(self, name).copy()) for name in _KEPT_IN_FILES}
+        return {**state, "place": torch.tensor(self.place)}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `tensors` returned, for the same episodes."""
+        for name in _KEPT_IN_FILES:
+            setattr(self, name, tensors[name].cpu().numpy().copy())
+        self.place = int(tensors["place"])
+
+
+def _state_of(traffic: Traffic) -> np.ndarray:
+    """Return position and velocity, east and north, (B, N, 4) float64."""
+    columns = (traffic.east_m, traffic.north_m, traffic.velocity_east_mps, traffic.velocity_north_mps)
+    return torch.stack([column.detach().double() for column in columns], dim=-1).cpu().numpy()
