@@ -23,7 +23,7 @@ class WorldConfig(Config):
     """
 
     title = "the world's parameters"
-    added = ("simulator", "fleet", "wind_east_mps", "wind_north_mps", "gust_mps", "gust_s")
+    added = ("simulator", "fleet", "wind_east_mps", "wind_north_mps", "gust_mps", "gust_s", "nmac_m")
 
     aircraft: int = Field(
         default=20,
@@ -93,6 +93,10 @@ class WorldConfig(Config):
         default=0.0, ge=0, le=50, description="Standard deviation of the gusts along each axis, the same for all."
     )
     gust_s: float = Field(default=20.0, gt=0, description="Time over which gusts are correlated.")
+
+    nmac_m: float = Field(
+        default=15.24, gt=0, description="A distance below it, and below R, is a near mid-air collision (NMAC)."
+    )
 
     @property
     def has_wind(self) -> bool:

@@ -11,6 +11,7 @@ from ...datasets.provenance import code_version, package_versions
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..metrics import formulas
+from ..rare.rates import Rates
 from . import mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
@@ -36,6 +37,7 @@ class Evaluation:
         seconds: What each contender's flying took, by name, and `intervals`.
         front: The front of the MVP family, if it was wanted.
         by_aircraft: Metrics with intervals by number of aircraft, contender and metric; empty for one number only.
+        rare: Rates of rare events by contender; empty unless they were wanted.
     """
 
     plan: EvaluationConfig
@@ -47,6 +49,7 @@ class Evaluation:
     seconds: dict[str, float]
     front: Front | None = None
     by_aircraft: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
+    rare: dict[str, Rates] = field(default_factory=dict, metadata={"later": True})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
@@ -66,6 +69,7 @@ class Evaluation:
             "nearest_m": {
                 name: formulas.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
             },
+            "rare": {name: rates.to_json() for name, rates in self.rare.items()},
             "world": plan.world.to_json(),
             "simulator": plan.world.simulator,
             "seed": plan.seed,

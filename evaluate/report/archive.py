@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from math import isfinite
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from ...datasets.config import Config, fields_of
 from ...datasets.errors import SkycloneError
 from .content import Report
 
@@ -115,8 +116,12 @@ def _later(kind: Any) -> dict[str, Callable[[], Any]]:
     """Return what makes the defaults of the fields that have come later, by name: an older archive lacks them."""
     if not is_dataclass(kind):
         return {}
+    added: dict[str, Callable[[], Any]] = {}
+    if isinstance(kind, type) and issubclass(kind, Config):
+        added = {name: partial(getattr, fields_of(kind)[name], "default") for name in kind.added}
     has = {each.name: each for each in fields(kind) if each.metadata.get("later")}
-    return {name: each.default_factory for name, each in has.items() if each.default_factory is not MISSING}
+    made = {name: each.default_factory for name, each in has.items() if each.default_factory is not MISSING}
+    return made | added
 
 
 @cache
