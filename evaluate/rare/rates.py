@@ -17,6 +17,9 @@ from .encounters import Encounters, targets_of
 from .splitting import Replication, choose_levels, interval_of, monte_carlo_samples, replicate
 
 REPLICATIONS = 10
+FEWEST_FAMILIES = 20
+"""With fewer behind a rate it is marked as one not to rely on."""
+DOUBT = " ?"
 FEWEST = 20
 """Trajectories in a replication: with fewer a level is chosen from a handful."""
 
@@ -26,8 +29,11 @@ class Rates:
     """How often rare events happen to a contender.
 
     Attributes:
-        los_per_flight_hour: Losses of separation, as the metric of that name; no interval if none was reached.
-        nmac_per_flight_hour: Near mid-air collisions.
+        los_per_h: Losses of separation, as the metric of that name; no interval if none was reached.
+        nmac_per_h: Near mid-air collisions.
+        los_families: Flights of the first stages, all replications together, whose descendants lost separation:
+            with a handful of them the interval is not to be believed.
+        nmac_families: The same of NMACs.
         levels_m: The levels, descending.
         trajectories: In each replication at each level.
         replications: How many.
@@ -38,8 +44,10 @@ class Rates:
         nmac_monte_carlo_steps: The same of NMACs.
     """
 
-    los_per_flight_hour: Estimate
-    nmac_per_flight_hour: Estimate
+    los_per_h: Estimate
+    nmac_per_h: Estimate
+    los_families: int
+    nmac_families: int
     levels_m: list[float]
     trajectories: int
     replications: int
@@ -54,9 +62,7 @@ class Rates:
             key: None if isinstance(value, float) and not isfinite(value) else value
             for key, value in asdict(self).items()
         }
-        estimates = {
-            name: getattr(self, name).to_json() for name in ("los_per_flight_hour", "nmac_per_flight_hour")
-        }
+        estimates = {name: getattr(self, name).to_json() for name in ("los_per_h", "nmac_per_h")}
         return {**plain, **estimates}
 
 
@@ -100,8 +106,10 @@ def estimate_rates(
     hours = float(np.mean([run.exposure for run in runs]))
     found = [_per_hour(runs, place, hours) for place in (0, len(targets) - 1)]
     return Rates(
-        los_per_flight_hour=found[0][0],
-        nmac_per_flight_hour=found[1][0],
+        los_per_h=found[0][0],
+        nmac_per_h=found[1][0],
+        los_families=int(sum(run.families[0] for run in runs)),
+        nmac_families=int(sum(run.families[-1] for run in runs)),
         levels_m=[float(level) for level in levels],
         trajectories=trajectories,
         replications=replications,
@@ -124,37 +132,47 @@ def _generator(seed: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, number))))
 
 
-def render(rates: Mapping[str, Rates]) -> str:
-    """Return the rates as a table.
+def rows_of(rates: Mapping[str, Rates]) -> list[tuple[str, ...]]:
+    """Return the rates as a table of texts, the headings first.
 
     Args:
         rates: By the name to show.
     """
-    heads = ("per flight hour", "loss of separation", "near mid-air collision", "aircraft-steps", "Monte Carlo")
-    rows = [heads]
+    rows: list[tuple[str, ...]] = [
+        ("per flight hour", "loss of separation", "near mid-air collision", "aircraft-steps", "Monte Carlo")
+    ]
     for name, each in rates.items():
         costs = (each.los_monte_carlo_steps, each.nmac_monte_carlo_steps)
-        rows.append(
-            (
-                name,
-                _shown(each.los_per_flight_hour),
-                _shown(each.nmac_per_flight_hour),
-                f"{each.aircraft_steps:.2g}",
-                " / ".join(f"{cost:.2g}" if isfinite(cost) else "-" for cost in costs),
-            )
-        )
+        los = _shown(each.los_per_h, each.los_families)
+        nmac = _shown(each.nmac_per_h, each.nmac_families)
+        cost = " / ".join(f"{cost:.2g}" if isfinite(cost) else "-" for cost in costs)
+        rows.append((name, los, nmac, f"{each.aircraft_steps:.2g}", cost))
+    return rows
+
+
+def notes_on(rates: Mapping[str, Rates]) -> list[str]:
+    """Say what the table means."""
+    first = next(iter(rates.values()))
+    notes = [
+        f"By splitting: {first.replications} replications of {first.trajectories:,} trajectories a level.",
+        "Monte Carlo: the aircraft-steps that it takes for the same relative errors (losses / collisions).",
+    ]
+    if any(DOUBT in cell for row in rows_of(rates) for cell in row):
+        notes.append(f"{DOUBT.strip()}: fewer than {FEWEST_FAMILIES} families behind it; take more --scenarios.")
+    return notes
+
+
+def render(rates: Mapping[str, Rates]) -> str:
+    """Return the rates as a table on the screen."""
+    rows = rows_of(rates)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    first = next(iter(rates.values()))
-    lines.append(
-        f"By splitting: {first.replications} replications of {first.trajectories:,} trajectories. Monte Carlo: the "
-        "aircraft-steps it would take for the same relative errors."
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, *notes_on(rates)])
 
 
-def _shown(rate: Estimate) -> str:
-    """Return a rate with its interval; where no replication reached the event there is none."""
-    if not isfinite(rate.low):
-        return f"{rate.value:.2g} (not reached)" if not rate.value else f"{rate.value:.2g}"
-    return f"{rate.value:.2g} [{rate.low:.2g}, {rate.high:.2g}]"
+def _shown(rate: Estimate, families: int) -> str:
+    """Return a rate with its interval, and a mark where too few families are behind it."""
+    if not rate.value:
+        return "not reached"
+    interval = f" [{rate.low:.2g}, {rate.high:.2g}]" if isfinite(rate.low) else ""
+    return f"{rate.value:.2g}{interval}{DOUBT if families < FEWEST_FAMILIES else ''}"

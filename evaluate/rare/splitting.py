@@ -23,7 +23,7 @@ SHARE = 0.2
 """Of the samples that are below the next level, in the pilot run."""
 MOVES = 3
 """Of each sample at each level."""
-_MOST_LEVELS = 60
+_MOST_LEVELS = 18  # 0.2^18 is 3e-13: nothing that rare is believed of a simulation
 
 
 class Outcome(NamedTuple):
@@ -73,6 +73,7 @@ class Replication(NamedTuple):
         work: What it cost.
         sample_work: What a sample costs.
         shares: Of the samples below each level, as far as it came.
+        families: (targets,) int64, of how many samples of the first stage those below each target are descendants.
     """
 
     means: np.ndarray
@@ -81,6 +82,7 @@ class Replication(NamedTuple):
     work: float
     sample_work: float
     shares: list[float]
+    families: np.ndarray
 
 
 def choose_levels(
@@ -109,7 +111,7 @@ def choose_levels(
         if level == waiting[0]:
             waiting.pop(0)
         if waiting:
-            samples, outcome, spent = _next_stage(problem, samples, outcome, level, generator)
+            samples, outcome, _, spent = _next_stage(problem, samples, outcome, level, generator)
             work += spent
     return levels + waiting, work
 
@@ -129,7 +131,8 @@ def replicate(
     samples = problem.draw(count, generator)
     outcome = problem.fly(samples)
     exposure, sample_work, work = outcome.exposure.mean(), outcome.work.mean(), outcome.work.sum()
-    means, squares = np.zeros(len(targets)), np.zeros(len(targets))
+    means, squares, families = np.zeros(len(targets)), np.zeros(len(targets)), np.zeros(len(targets), np.int64)
+    ancestors = np.arange(count)
     weight, shares = 1.0, []
     for level in levels:
         is_below = outcome.score < level
@@ -137,19 +140,20 @@ def replicate(
             if level == target:
                 counts = outcome.counts[place] * is_below
                 means[place], squares[place] = weight * counts.mean(), weight * (counts * counts).mean()
+                families[place] = len(np.unique(ancestors[is_below]))
         shares.append(float(is_below.mean()))
         weight *= shares[-1]
         if not weight or level == levels[-1]:
             break
-        samples, outcome, spent = _next_stage(problem, samples, outcome, level, generator)
-        work += spent
-    return Replication(means, squares, float(exposure), float(work), float(sample_work), shares)
+        samples, outcome, parents, spent = _next_stage(problem, samples, outcome, level, generator)
+        work, ancestors = work + spent, ancestors[parents]
+    return Replication(means, squares, float(exposure), float(work), float(sample_work), shares, families)
 
 
 def _next_stage(
     problem: Problem, samples: list[Any], outcome: Outcome, level: float, generator: np.random.Generator
-) -> tuple[list[Any], Outcome, float]:
-    """Clone the samples below a level to as many as there were, and move each; return them, and the work."""
+) -> tuple[list[Any], Outcome, np.ndarray, float]:
+    """Clone the samples below a level to as many as there were, and move each; return parents and work too."""
     count, work = len(samples), 0.0
     below = generator.permutation(np.flatnonzero(outcome.score < level))
     parents = np.resize(below, count)  # each as often as the others, but for one
@@ -161,7 +165,7 @@ def _next_stage(
         is_accepted = found.score < level
         outcome = outcome.replaced(is_accepted, found)
         samples = [new if yes else old for old, new, yes in zip(samples, proposed, is_accepted, strict=True)]
-    return samples, outcome, work
+    return samples, outcome, parents, work
 
 
 def interval_of(means: np.ndarray) -> Estimate:

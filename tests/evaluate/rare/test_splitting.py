@@ -59,7 +59,7 @@ def test_a_pilot_that_gets_nowhere_ends_and_names_the_targets():
     levels, _ = choose_levels(Wall(), [-2.0, LIMIT], 50, generator(1))
     assert levels == [-2.0, LIMIT]
     found = replicate(Wall(), levels, [-2.0, LIMIT], 50, generator(2))
-    assert found.means.tolist() == [0, 0]
+    assert found.means.tolist() == found.families.tolist() == [0, 0]
     assert np.isnan(interval_of(np.zeros(10))[1:]).all()
 
 
@@ -68,6 +68,12 @@ def test_the_estimate_is_unbiased():
     error = means.std(ddof=1) / sqrt(len(means))
     assert abs(means.mean() - EXACT) < 4 * error
     assert error < 0.06 * EXACT  # else this shows nothing
+
+
+def test_families_are_those_of_the_first_stage():
+    found = replicate(Walk(), (-1.0, -2.0, LIMIT), [-1.0, LIMIT], 200, generator(6))
+    assert found.families[0] == round(200 * found.shares[0])  # below the first level nobody is a clone
+    assert 0 < found.families[1] <= found.families[0]
 
 
 def test_the_mean_count_is_unbiased_and_so_is_its_square():
