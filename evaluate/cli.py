@@ -43,6 +43,11 @@ from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
     f"[default: {fields_of(WorldConfig)['surveillance'].default}, or the world's]",
 )
 @simulator_option
+@click.option(
+    "--rare",
+    is_flag=True,
+    help="Estimate how often rare events happen too, by splitting; --scenarios at each level.",
+)
 @click.option("--out", type=PLACE, help="Folder for evaluation.json, report.html, recording.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
 @options_of(EvaluationConfig, "seed", "batch", "bootstrap", "device", "front", bounded=True)
@@ -80,10 +85,15 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
     from .evaluation.contenders import load_all
     from .evaluation.evaluation import side_by_side
     from .evaluation.table import render
+    from .rare.rates import check as check_rare
+    from .rare.rates import render as render_rare
     from .report import output
 
     start = time.perf_counter()
+    is_rare = options.pop("rare")
     plans = _prepare(**options)
+    if is_rare:
+        check_rare(plans[0].world, plans[0].scenarios)
     for plan in plans:
         check_engine(engine, plan)
         plan.weigh((workers or 1) if engine == "local" else None, say)
@@ -92,6 +102,8 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
         output.check(out)  # makes the folder
     found = [_fly(plan, each, workers, engine, out) for plan, each in zip(plans, loaded, strict=True)]
     evaluation = side_by_side(found)
+    if is_rare:
+        evaluation = replace(evaluation, rare=_rates(plans[0], loaded[0]))
     result = output.describe(evaluation)
     seconds = {name: sum(each.seconds.get(name, 0.0) for each in found) for name in evaluation.seconds}
     if out is not None:
@@ -105,6 +117,9 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
         click.echo(json.dumps(result, allow_nan=False))
     else:
         click.echo(printable(render(evaluation)))
+        if is_rare:
+            names = evaluation.plan.short_names
+            click.echo(printable("\n" + render_rare({names[name]: each for name, each in evaluation.rare.items()})))
     _say_times(found, seconds, time.perf_counter() - start)
     if out is not None:
         say(f"Report: {out / output.REPORT_NAME}")
@@ -156,6 +171,20 @@ def _fly(plan: EvaluationConfig, loaded: Any, workers: int | None, engine: str, 
     for warning in evaluation.warnings:
         say(f"Warning: {warning}")
     return evaluation
+
+
+def _rates(plan: EvaluationConfig, loaded: Any) -> dict[str, Any]:
+    """Estimate how often rare events happen to each contender."""
+    from ..collect.collector.workers import one_thread
+    from .rare.rates import estimate_rates
+
+    rates = {}
+    with one_thread():
+        for contender in plan.contenders:
+            say(f"Splitting: {plan.short_names[contender.name]}...")
+            pilot = loaded[contender.name].pilot
+            rates[contender.name] = estimate_rates(pilot, plan.world, plan.scenarios, plan.seed, plan.device)
+    return rates
 
 
 def _say_times(found: list[Any], seconds: dict[str, float], total_s: float) -> None:

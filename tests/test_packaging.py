@@ -46,6 +46,7 @@ train.cloning
 train.dagger train.finetuning
 train
 evaluate.metrics
+evaluate.rare
 evaluate.attention evaluate.evaluation evaluate.deployment
 evaluate.report evaluate.bluesky_resolution
 evaluate.comparison

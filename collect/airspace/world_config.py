@@ -24,7 +24,16 @@ class WorldConfig(Config):
     """
 
     title = "the world's parameters"
-    added = ("simulator", "fleet", "wind_east_mps", "wind_north_mps", "gust_mps", "gust_s", "surveillance")
+    added = (
+        "simulator",
+        "fleet",
+        "wind_east_mps",
+        "wind_north_mps",
+        "gust_mps",
+        "gust_s",
+        "surveillance",
+        "nmac_m",
+    )
 
     aircraft: int = Field(
         default=20,
@@ -98,6 +107,9 @@ class WorldConfig(Config):
     surveillance: str = Field(
         default=surveillance.PERFECT,
         description="What aircraft know of each other: perfect, ads-b, remote-id, or noise, with :key=value.",
+    )
+    nmac_m: float = Field(
+        default=15.24, gt=0, description="A distance below it, and below R, is a near mid-air collision (NMAC)."
     )
 
     @property

@@ -15,7 +15,7 @@ from ...datasets import spec
 from ...datasets.config import fields_of, shown
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.storage import size_of
-from .units import KNOT_MPS, NAUTICAL_MILE_M
+from .units import FOOT_M, KNOT_MPS, NAUTICAL_MILE_M
 from .world_config import WorldConfig
 
 BASE = "base"
@@ -74,6 +74,7 @@ PRESETS = {
             step_s=5.0,
             max_steps=480,
             protected_zone_m=5 * NAUTICAL_MILE_M,
+            nmac_m=500 * FOOT_M,
             lookahead_s=300.0,
             turn_rad=0.15,  # at cruise speed 0.1 is flown in a step
             speed_change_mps=5 * KNOT_MPS,

@@ -128,6 +128,7 @@ def fly_compiled(
     noise: float = 0.0,
     is_recording: bool = True,
     few: int = FEW,
+    start: Start | None = None,
 ) -> Flown:
     """Fly episodes to their end.
 
@@ -139,8 +140,9 @@ def fly_compiled(
         noise: Standard deviation of Gaussian noise on the flown action, in action units.
         is_recording: Whether rows are wanted.
         few: Up to this many aircraft all pairs are looked at.
+        start: How they begin; by default as seed and episodes say.
     """
-    starts = starts_of(start_of(config, seed, episodes), config)
+    starts = starts_of(start or start_of(config, seed, episodes), config)
     states = starts.states
     east, north = states[:, 4] - states[:, 0], states[:, 5] - states[:, 1]
     straight_m = np.sqrt(east * east + north * north)
@@ -157,9 +159,9 @@ def fly_compiled(
     )
     flown, work = begun(len(episodes), config.aircraft, int(steps.sum()) + 16 if is_recording else 1), _FIRST_WORK
     while flown.episode < len(episodes):
-        start = time.perf_counter()
+        began = time.perf_counter()
         flown = fly(*arguments, flown, work)
-        took_s = max(time.perf_counter() - start, 1e-6)
+        took_s = max(time.perf_counter() - began, 1e-6)
         work = max(int(work * min(_CALL_S / took_s, 4.0)), _LEAST_WORK)
     return flown
 

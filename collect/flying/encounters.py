@@ -25,6 +25,7 @@ class Encounters(NamedTuple):
     los_steps: np.ndarray
     conflict_steps: np.ndarray
     severity: np.ndarray
+    nmac_events: np.ndarray
 
 
 class Seen(NamedTuple):
@@ -59,12 +60,13 @@ def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
     key = pair * (config.max_steps + 2) + step  # neighbours in time, and only they, differ by 1
     order = np.argsort(key, kind="stable")
     key, pair, episode, distance2 = key[order], pair[order], episode[order], distance2[order]
-    is_los = distance2 < zone * zone
+    is_los, is_nmac = distance2 < zone * zone, distance2 < min(config.nmac_m, zone) ** 2
 
     def count(chosen: np.ndarray) -> np.ndarray:
         return np.bincount(chosen, minlength=episodes).astype(np.float64)
 
     begun, begun_los = np.diff(key, prepend=-2) != 1, np.diff(key[is_los], prepend=-2) != 1
+    begun_nmac = np.diff(key[is_nmac], prepend=-2) != 1
     first, first_los = np.diff(pair, prepend=-1) != 0, np.diff(pair[is_los], prepend=-1) != 0
     los_episode = episode[is_los]
     depth = (zone - np.sqrt(distance2[is_los])) / zone
@@ -77,9 +79,11 @@ def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
         los_steps=count(los_episode),
         conflict_steps=count(episode),
         severity=np.bincount(los_episode[first_los], deepest, minlength=episodes),
+        nmac_events=count(episode[is_nmac][begun_nmac]),
     )
 
 
 def sums_of(parts: Sequence[Encounters]) -> dict[str, float]:
-    """Return the sums over all episodes of some batches."""
-    return {name: fsum(np.concatenate([getattr(part, name) for part in parts])) for name in Encounters._fields}
+    """Return the sums over all episodes of some batches, of what datasets keep."""
+    kept = (name for name in Encounters._fields if name != "nmac_events")
+    return {name: fsum(np.concatenate([getattr(part, name) for part in parts])) for name in kept}

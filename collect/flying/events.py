@@ -29,6 +29,7 @@ class Safety(NamedTuple):
         least_m: Smallest distance of any pair; infinite if there was no pair.
         severity: Sum over the merged losses of (R - smallest distance of the pair) / R.
         flight_s: Aircraft-seconds flown.
+        nmac_events: Near mid-air collisions, re-entries counted again.
     """
 
     conflicts: Tensor
@@ -40,6 +41,7 @@ class Safety(NamedTuple):
     least_m: Tensor
     severity: Tensor
     flight_s: Tensor
+    nmac_events: Tensor
 
 
 class EventCounter:
@@ -55,10 +57,11 @@ class EventCounter:
         self.config = config
         self._episodes, self._device = episodes, torch.device(device)
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
-        self._was_conflict = self._was_los = nothing  # pairs, coded (episode * N + ownship) * N + intruder
+        # Pairs are coded (episode * N + ownship) * N + intruder.
+        self._was_conflict = self._was_los = self._was_nmac = nothing
         self._ever_conflict, self._los = [nothing], [(nothing, torch.zeros(0, device=device))]
         self._least2_of_episode = torch.full((episodes,), torch.inf, device=device)
-        self._sums = torch.zeros((5, episodes), dtype=torch.int64, device=device)
+        self._sums = torch.zeros((6, episodes), dtype=torch.int64, device=device)
 
     def count(self, traffic: Traffic, pairs: Pairs, slots: Tensor | None = None) -> None:
         """Count the events that begin in this state.
@@ -80,12 +83,17 @@ class EventCounter:
             distance2 = distance2 / conflicts.scale.square()
         is_los = distance2 < zone * zone  # a pair in LoS is always in conflict as well
         los_pair, los_episode = pair[is_los], episode[is_los]
+        is_nmac = distance2 < min(self.config.nmac_m, zone) ** 2
+        nmac_pair = pair[is_nmac]
         has_begun = ~_is_in(pair, self._was_conflict)
         events = (episode[has_begun], los_episode[~_is_in(los_pair, self._was_los)], los_episode, episode)
         for row, of_episode in enumerate(events):
             self._sums[row] += torch.bincount(of_episode, minlength=self._episodes)
+        begun_nmac = episode[is_nmac][~_is_in(nmac_pair, self._was_nmac)]
+        self._sums[5] += torch.bincount(begun_nmac, minlength=self._episodes)
         self._sums[4, slots] += traffic.is_piloted.sum(-1)
         self._was_conflict, self._was_los = pair.sort()[0], los_pair.sort()[0]
+        self._was_nmac = nmac_pair.sort()[0]
         self._ever_conflict.append(pair[has_begun])
         self._los.append((los_pair, distance2[is_los]))
         least2 = pairs.nearest2_m2().masked_fill(~traffic.is_piloted, torch.inf).amin(-1)
@@ -110,6 +118,7 @@ class EventCounter:
             least_m=self._least2_of_episode.sqrt().double(),
             severity=self._per_episode(lost, ((zone - least) / zone).clamp_min(0.0)) / 2,
             flight_s=events[4] * self.config.step_s,
+            nmac_events=events[5] / 2,
         )
 
     def _per_episode(self, pair: Tensor, depth: Tensor) -> Tensor:

@@ -17,9 +17,10 @@ from ..airspace.neighbours import FEW
 from ..airspace.world_config import WorldConfig
 from ..arithmetic.identity import of_torch
 from ..kernels.flight import FIGURES, Flown
+from ..scenarios.start import Start
 from ..teachers.rules import Rules
 from . import compiled
-from .compiled import encountered, fly_chunks, rules_of
+from .compiled import encountered, fly_chunks, fly_compiled, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
 from .itinerary import Itinerary
@@ -65,6 +66,7 @@ class Figures:
         progress_s: As `progress_m`, at each one's cruise speed.
         straight_s: As `straight_m`, at each one's cruise speed.
         no_fly_steps: Aircraft-steps inside a no-fly polygon.
+        nmac_events: Near mid-air collisions of pairs, re-entries counted again.
     """
 
     aircraft: np.ndarray
@@ -90,6 +92,7 @@ class Figures:
     progress_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
     straight_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
     no_fly_steps: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    nmac_events: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
 
     def __len__(self) -> int:
         """Return S."""
@@ -180,6 +183,7 @@ class FigureCounter:
             "no_fly_steps": no_fly,
             "effort": effort,
             "nearest_m": self._nearest_m.double(),
+            "nmac_events": safety.nmac_events,
         }
         return Figures(**{name: column.cpu().numpy() for name, column in columns.items()})
 
@@ -213,6 +217,24 @@ def fly_scenarios(
     return join([_fly_in_torch(pilot, config, seed, chunk, device, progress) for chunk in chunks])
 
 
+def fly_start(
+    pilot: Pilot, config: WorldConfig, start: Start, seed: int, device: str | torch.device = "cpu"
+) -> Figures:
+    """Fly one batch of B episodes from any start to their end.
+
+    Args:
+        pilot: Who flies.
+        config: The world.
+        start: How they begin.
+        seed: Of whatever is random in flight; they are its episodes 0 to B - 1.
+        device: Where to compute.
+    """
+    episodes, rules = range(len(start.corners_m)), rules_of_pilot(pilot, config)
+    if rules is None:
+        return _fly_in_torch(pilot, config, seed, episodes, device, None, start)
+    return _figures_of(fly_compiled(config, rules, seed, episodes, is_recording=False, start=start), config)
+
+
 def at_once(episodes: int, aircraft: int) -> int:
     """Return how many of so many episodes are flown side by side in torch."""
     return episodes if aircraft <= FEW else max(1, min(episodes, _AT_ONCE // aircraft))
@@ -225,9 +247,10 @@ def _fly_in_torch(
     episodes: Sequence[int],
     device: str | torch.device,
     progress: ScenariosDone | None,
+    start: Start | None = None,
 ) -> Figures:
     """Fly some scenarios by the world in torch."""
-    world = World(config, seed, episodes, device)
+    world = World(config, seed, episodes, device, start=start)
     counter = FigureCounter(config, world.traffic, world.itinerary)
     flying = len(world.episodes)
     for step in fly(world, pilot):

@@ -52,6 +52,7 @@ class World:
         episodes: Number of each episode in the batch; B is their count.
         device: Where the tensors live.
         sight: What pairs must be good for; by default what the world itself needs.
+        start: How they begin; by default as seed and episodes say.
 
     Attributes:
         traffic: (B, N) the present state; ended aircraft, and those yet to enter, do not fly.
@@ -74,6 +75,7 @@ class World:
         episodes: Sequence[int],
         device: str | torch.device = "cpu",
         sight: Sight | None = None,
+        start: Start | None = None,
     ) -> None:
         self.config = config
         self.sight = sight_of(config) if sight is None else sight
@@ -81,7 +83,7 @@ class World:
         self.device = torch.device(device)
         self._reward = reward_named(config.reward)
         self.episodes = list(episodes)
-        start = self._start(self.episodes)
+        start = self._start(self.episodes) if start is None else start
         self.traffic = self.after = start.traffic.map(self._here)
         self.corners_m = self._here(start.corners_m)  # (B, C, 2)
         self.itinerary = Itinerary.of(start, self.device)

@@ -181,25 +181,39 @@ def lay_out(config: WorldConfig, seed: int, episode: int) -> Layout:
     Raises:
         ConfigurationError: Unknown scenario, or the aircraft do not fit into the sector.
     """
+    return lay_out_by(config, lambda stream: generator_of(seed, episode, stream), episode)
+
+
+def lay_out_by(config: WorldConfig, generator_of: Callable[[int], np.random.Generator], episode: int = 0) -> Layout:
+    """Lay out an episode by any source of random numbers.
+
+    Args:
+        config: The world.
+        generator_of: Returns the generator of a stream; only its `random` and `integers` are called.
+        episode: Its number: of scenario files, it says which.
+
+    Raises:
+        ConfigurationError: As `lay_out`.
+    """
     if is_file(config.scenario):
         return scenario_files.layout_of(config, episode)
-    return _of_fleet(_generated(config, seed, episode), config, seed, episode)
+    return _of_fleet(_generated(config, generator_of(LAYOUT_STREAM)), config, generator_of)
 
 
-def _of_fleet(layout: Layout, config: WorldConfig, seed: int, episode: int) -> Layout:
+def _of_fleet(layout: Layout, config: WorldConfig, generator_of: Callable[[int], np.random.Generator]) -> Layout:
     """Return a layout with the types of its aircraft drawn by their shares, where the world has a fleet."""
     members = members_of(config.fleet)
     if not members or layout.kinds is not None:
         return layout
-    generator = generator_of(seed, episode, FLEET_STREAM)
+    generator = generator_of(FLEET_STREAM)
     shares = {each.name: each.share for each in members}
     kinds = tuple(mixture.one_of(generator, shares) for _ in range(len(layout.position_m)))
     return replace(layout, kinds=kinds)
 
 
-def _generated(config: WorldConfig, seed: int, episode: int) -> Layout:
+def _generated(config: WorldConfig, generator: np.random.Generator) -> Layout:
     """Return a generated layout."""
-    generator, text = generator_of(seed, episode, LAYOUT_STREAM), config.scenario
+    text = config.scenario
     if is_mix(text):
         text = mixture.one_of(generator, mixture.shares_of(text, _SCENARIOS))
     scenario, parameters = _find(text)

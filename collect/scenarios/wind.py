@@ -21,13 +21,22 @@ def winds_of(
     Returns:
         (B, T + 1, 2); None where there is no wind.
     """
+    drawn = None
+    if config.gust_mps:
+        keys = [stream_of(seed, episode, WIND_STREAM).generate_state(2) for episode in episodes]
+        drawn = gusts(np.array(keys, np.int64).reshape(len(keys), 2), config.max_steps + 1, kept_of(config))
+    return with_gusts(config, layouts, drawn)
+
+
+def kept_of(config: WorldConfig) -> float:
+    """Return the correlation of gusts from one step to the next."""
+    return max(2.0 * config.gust_s - config.step_s, 0.0) / (2.0 * config.gust_s + config.step_s)
+
+
+def with_gusts(config: WorldConfig, layouts: Sequence[Layout], drawn: np.ndarray | None) -> np.ndarray | None:
+    """Return the wind of some layouts, as `winds_of`, with gusts (B, T + 1, 2) of standard deviation 1, or none."""
     steady = np.array([[config.wind_east_mps, config.wind_north_mps]]) + [each.wind_mps for each in layouts]
-    if not steady.any() and not config.gust_mps:
+    if drawn is None and not steady.any():
         return None
     made = np.repeat(steady[:, None], config.max_steps + 1, axis=1)
-    if config.gust_mps:
-        kept = max(2.0 * config.gust_s - config.step_s, 0.0) / (2.0 * config.gust_s + config.step_s)
-        keys = [stream_of(seed, episode, WIND_STREAM).generate_state(2) for episode in episodes]
-        drawn = gusts(np.array(keys, np.int64).reshape(len(keys), 2), config.max_steps + 1, kept)
-        made += config.gust_mps * drawn
-    return made
+    return made if drawn is None else made + config.gust_mps * drawn

@@ -11,6 +11,7 @@ from ...datasets.provenance import code_version, package_versions
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..metrics import formulas
+from ..rare.rates import Rates
 from . import mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
@@ -38,6 +39,7 @@ class Evaluation:
         by_aircraft: Metrics with intervals by number of aircraft, contender and metric; empty for one number only.
         by_surveillance: The same by surveillance, in the order given.
         from_surveillance: Metrics under each other surveillance minus those under the first, paired by scenario.
+        rare: Rates of rare events by contender; empty unless they were wanted.
     """
 
     plan: EvaluationConfig
@@ -55,6 +57,7 @@ class Evaluation:
     from_surveillance: dict[str, dict[str, dict[str, Estimate]]] = field(
         default_factory=dict, metadata={"later": True}
     )
+    rare: dict[str, Rates] = field(default_factory=dict, metadata={"later": True})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
@@ -77,6 +80,7 @@ class Evaluation:
             "nearest_m": {
                 name: formulas.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
             },
+            "rare": {name: rates.to_json() for name, rates in self.rare.items()},
             "world": plan.world.to_json(),
             "simulator": plan.world.simulator,
             "seed": plan.seed,

@@ -156,6 +156,27 @@ def los_per_flight_hour(flown: Basis) -> Ratio:
     return Ratio(flown.figures.los_events, flown.figures.flight_s / 3600.0, is_count=True)
 
 
+@_metric("NMAC events", "", "less")
+def nmac_events(flown: Basis) -> Ratio:
+    """Near mid-air collisions per scenario, re-entries counted again.
+
+    sum(NMAC events) / scenarios; a pair is in one when its distance is below `nmac_m`, and below R: 50 ft for small
+    drones (Weinert, Alvarez, Owen, Zintak, "Near Midair Collision Analog for Drones Based on Unmitigated Collision
+    Risk", JAT 30(2), 2022), 500 ft for manned aircraft (ASTM F3442), both in the horizontal plane.
+    """
+    return Ratio(_known(flown.figures.nmac_events, flown), _each(flown.figures), is_count=True)
+
+
+@_metric("risk ratio", "", "less")
+def risk_ratio(flown: Basis) -> Ratio:
+    """Losses of separation as a fraction of those in the same scenarios without any resolution.
+
+    sum(LoS events) / sum(LoS events without resolution). Below 1 resolving helps. As the risk ratio of collision
+    avoidance (ICAO Annex 10 Volume IV, 2014; ASTM F3442), which is one of NMACs.
+    """
+    return Ratio(flown.figures.los_events, flown.unresolved.los_events, is_count=True)
+
+
 @_metric("severity", "%", "less")
 def severity(flown: Basis) -> Ratio:
     """How deep losses of separation are: 0 % grazes the protected zone, 100 % is a collision.

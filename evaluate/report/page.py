@@ -24,6 +24,7 @@ from ..evaluation.table import conditions
 from ..evaluation.verdict import against_front, judge, shown
 from ..metrics.formulas import METRICS, Metric
 from ..metrics.numerals import NOTHING, counted, number, with_interval
+from ..rare.rates import notes_on, rows_of
 from . import attention_plots, plots
 from .archive import encode
 from .content import Report
@@ -59,6 +60,7 @@ def render(report: Report) -> bytes:
             verdict=judge(evaluation),
             conditions=conditions(evaluation),
             beside_front=_beside_front(evaluation),
+            **_rare(evaluation),
             facts=_facts(report),
             others=[name for name in known if name not in MAIN],
             definitions=[_definition(METRICS[name]) for name in known],
@@ -125,6 +127,12 @@ def _beside_front(evaluation: Evaluation) -> list[str]:
     """Say how each run compares with the front of the MVP family."""
     positions = evaluation.front.positions if evaluation.front else {}
     return [text for name in positions if (text := against_front(evaluation, name))]
+
+
+def _rare(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the table of rare events; empty if there is none."""
+    rates = {evaluation.plan.short_names[name]: each for name, each in evaluation.rare.items()}
+    return {"rare_rows": rows_of(rates) if rates else [], "rare_notes": notes_on(rates) if rates else []}
 
 
 def _facts(report: Report) -> dict[str, str]:

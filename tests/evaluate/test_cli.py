@@ -86,6 +86,20 @@ def test_what_bluesky_resolves_is_not_perceived():
     assert "expected --surveillance perfect with the baseline 'bluesky-mvp'" in str(found.exception)
 
 
+def test_rare_events(tmp_path):
+    arguments = ("--baselines", "none,mvp", "--world", "m600:nmac_m=80", "--scenarios", 20, "--aircraft", 3)
+    result = _run(*arguments, "--bootstrap", 100, "--rare", "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "By splitting: 10 replications of 20 trajectories" in result.stdout
+    rare = json.loads((tmp_path / "evaluation.json").read_text())["rare"]
+    assert list(rare) == ["none", "mvp"]
+    assert rare["mvp"]["los_per_h"]["value"] < rare["none"]["los_per_h"]["value"]
+    assert "near mid-air collision" in (tmp_path / "report.html").read_text()
+    assert "Rare events" in (tmp_path / "report.html").read_text()
+    refused = _run(*arguments[:4], "--scenarios", 5, "--rare")
+    assert "expected 20 trajectories or more" in str(refused.exception)
+
+
 def test_several_densities(tmp_path):
     arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--json"]
     found = _run(*arguments, "--aircraft", "5,3,5", "--out", tmp_path)

@@ -45,6 +45,13 @@ def test_a_loss_that_lasts_is_one_event(traffic_of):
     assert (found["los_events"], found["los_steps"], found["severity"]) == (1, 10, 0.5)
 
 
+def test_near_mid_air_collisions(traffic_of):
+    found = counted(at_gaps(traffic_of, [150, 15, 14, 16, 15.24, 15, 99]), FAST)
+    assert (found["nmac_events"], found["los_events"]) == (2, 1)  # 15.24 m is none: below it is
+    small = WorldConfig(aircraft=2, protected_zone_m=10.0)
+    assert counted(at_gaps(traffic_of, [150, 12, 9, 12]), small)["nmac_events"] == 1  # never more than R
+
+
 def test_no_event(traffic_of):
     found = counted(at_gaps(traffic_of, [101, 100, 250]), FAST)  # exactly R is no loss
     assert found["los_events"] == found["conflicts"] == found["severity"] == found["los_merged"] == 0

@@ -56,6 +56,15 @@ def test_flying_straight_wastes_nothing():
     assert figures.flown_m.sum() == pytest.approx(9 * figures.flight_s.sum(), rel=1e-5)
 
 
+def test_near_mid_air_collisions_by_kernels_and_by_torch():
+    config = WorldConfig(aircraft=40, nmac_m=30.0)
+    pilot = TeacherPilot(teachers.make("none", config), config)
+    by_kernels = fly_scenarios(pilot, config, 1, range(10))
+    in_torch = fly_scenarios(lambda traffic, pairs: pilot(traffic, pairs), config, 1, range(10))
+    assert by_kernels.nmac_events.sum() > 20
+    assert by_kernels.nmac_events.sum() == pytest.approx(in_torch.nmac_events.sum(), abs=1)  # float32 at the edge
+
+
 def test_batches_do_not_matter():
     config = WorldConfig(aircraft=6)
     every_other_turns = torch.tensor([[0.1, 0.0], [0.0, -0.2]] * 3)  # whatever they see: no rounding is amplified

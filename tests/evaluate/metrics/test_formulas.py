@@ -33,6 +33,7 @@ MADE_UP = {
     "effort": [20, 16],
     "stalled": [1, 1],
     "no_fly_steps": [6, 0],
+    "nmac_events": [1, 0],
 }
 ON_PAPER = {
     "los_events": 1.0,
@@ -42,6 +43,8 @@ ON_PAPER = {
     "ipr": (10 - 2) / 10,
     "ipr_merged": (5 - 1) / 5,
     "los_per_flight_hour": 2 / (360 / 3600),
+    "nmac_events": 0.5,
+    "risk_ratio": 2 / 8,
     "severity": 0.25,
     "min_separation_m": 90.0,
     "time_in_los_s": 3.0,
@@ -61,7 +64,7 @@ ON_PAPER = {
 
 @pytest.mark.parametrize("name", list(METRICS))
 def test_on_paper(figures_of, name):
-    unresolved = figures_of(2, conflicts=[3, 1], conflicts_merged=[3, 1])
+    unresolved = figures_of(2, conflicts=[3, 1], conflicts_merged=[3, 1], los_events=[5, 3])
     ratio = METRICS[name].ratio(Basis(figures_of(2, **MADE_UP), unresolved, CONFIG))
     assert estimate(ratio, resample(2, 100, 0)).value == pytest.approx(ON_PAPER[name])
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,17 @@ from skyclone.evaluate.evaluation.config import FAMILY, EvaluationConfig, name_a
 from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.evaluation.evaluation import VERSION, evaluate, side_by_side
 from skyclone.evaluate.metrics.formulas import METRICS, PERCENTILES
+from skyclone.evaluate.rare.rates import Rates
 from skyclone.evaluate.report import output, page
 from skyclone.train import checkpoint, networks
 from skyclone.train.checkpoint import META_KEYS
+from skyclone.train.runs.confidence_intervals import Estimate
 
 PAGE = (Path(__file__).parents[3] / "docs" / "evaluation-json.md").read_text(encoding="utf-8")
 SECTION = PAGE[: PAGE.index("## The archive")]
+RARE = Rates(
+    Estimate(1e-5, 5e-6, 2e-5), Estimate(0.0, nan, nan), 50, 0, [100.0, 15.24], 200, 10, 3e7, 60.0, 2e10, nan
+)
 ESTIMATE = {"value", "low", "high"}
 
 
@@ -51,7 +57,7 @@ def result(tmp_path_factory):
             plan = EvaluationConfig(contenders, world, 2, bootstrap=100, front=world is worlds[0])
             loaded = load_all(plan)
             found.append((evaluate(plan, loaded), loaded))
-        evaluation = side_by_side([each for each, _ in found])
+        evaluation = replace(side_by_side([each for each, _ in found]), rare={run: RARE})
         output.write(folder, evaluation, found[0][1], "skyclone evaluate run")
     return json.loads((folder / output.JSON_NAME).read_text()), run
 

@@ -1,0 +1,1 @@
+"""Events too rare to be seen: how often, by multilevel splitting."""

@@ -1,0 +1,195 @@
+"""Multilevel splitting over whatever is random in a flight: a small probability as a product of larger ones.
+
+A sample is what is random in one flight; its score says how near it came to the event, the lower the nearer. Stage
+k holds n samples whose score is below level k - 1. The share of them below level k is counted. Those are cloned to
+n again, and each clone is moved: a proposal that leaves the law of all samples as it is, accepted if its score is
+below level k too (Metropolis). So the clones differ, and are samples of the law given score < level k. This is
+subset simulation (Au, Beck, Probabilistic Engineering Mechanics 16, 2001), a sequential Monte Carlo method (Cerou,
+Del Moral, Furon, Guyader, Statistics and Computing 22, 2012). With levels fixed beforehand the estimate is
+unbiased whatever the moves: so a pilot run chooses the levels, and independent replications use them.
+
+Notation: n samples, R replications.
+"""
+
+from collections.abc import Sequence
+from math import exp, inf, isfinite, nan
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ...train.runs.confidence_intervals import Estimate, student_interval
+
+SHARE = 0.2
+"""Of the samples that are below the next level, in the pilot run."""
+MOVES = 3
+"""Of each sample at each level."""
+_MOST_LEVELS = 18  # 0.2^18 is 3e-13: nothing that rare is believed of a simulation
+
+
+class Outcome(NamedTuple):
+    """What n samples came to.
+
+    Attributes:
+        score: (n,) the lower the nearer.
+        counts: (targets, n) how many events of each target happened; 0 where the score is not below the target.
+        exposure: (n,) what rates are per.
+        work: (n,) what they cost.
+    """
+
+    score: np.ndarray
+    counts: np.ndarray
+    exposure: np.ndarray
+    work: np.ndarray
+
+    def taken(self, index: np.ndarray) -> "Outcome":
+        """Return that of some samples."""
+        return Outcome(*(column[..., index] for column in self))
+
+    def replaced(self, where: np.ndarray, other: "Outcome") -> "Outcome":
+        """Return this one with another's columns where (n,) says so."""
+        return Outcome(*(np.where(where, new, old) for old, new in zip(self, other, strict=True)))
+
+
+class Problem(Protocol):
+    """What is random, and what follows from it."""
+
+    def draw(self, count: int, generator: np.random.Generator) -> list[Any]:
+        """Return independent samples of the law."""
+
+    def move(self, samples: list[Any], generator: np.random.Generator) -> list[Any]:
+        """Return a proposal for each; proposing must be reversible with respect to the law."""
+
+    def fly(self, samples: list[Any]) -> Outcome:
+        """Return what they come to."""
+
+
+class Replication(NamedTuple):
+    """One independent run.
+
+    Attributes:
+        means: (targets,) unbiased estimates of the mean count of each target.
+        squares: (targets,) the same of its square.
+        exposure: Mean exposure of a sample.
+        work: What it cost.
+        sample_work: What a sample costs.
+        shares: Of the samples below each level, as far as it came.
+        families: (targets,) int64, of how many samples of the first stage those below each target are descendants.
+    """
+
+    means: np.ndarray
+    squares: np.ndarray
+    exposure: float
+    work: float
+    sample_work: float
+    shares: list[float]
+    families: np.ndarray
+
+
+def choose_levels(
+    problem: Problem, targets: Sequence[float], count: int, generator: np.random.Generator
+) -> tuple[list[float], float]:
+    """Choose levels by a pilot run: each is the `SHARE` quantile of the scores at the one before.
+
+    Args:
+        problem: What is random.
+        targets: The scores below which events happen, descending; each becomes a level.
+        count: n.
+        generator: Draws.
+
+    Returns:
+        The levels, descending, as far as the pilot came and then the targets it did not reach; and its work.
+    """
+    samples = problem.draw(count, generator)
+    outcome = problem.fly(samples)
+    work, waiting = float(outcome.work.sum()), list(targets)
+    levels: list[float] = []
+    while waiting and len(levels) < _MOST_LEVELS:
+        level = max(float(np.quantile(outcome.score, SHARE)), waiting[0])
+        if not (outcome.score < level).any() or (levels and level >= levels[-1]):
+            break
+        levels.append(level)
+        if level == waiting[0]:
+            waiting.pop(0)
+        if waiting:
+            samples, outcome, _, spent = _next_stage(problem, samples, outcome, level, generator)
+            work += spent
+    return levels + waiting, work
+
+
+def replicate(
+    problem: Problem, levels: Sequence[float], targets: Sequence[float], count: int, generator: np.random.Generator
+) -> Replication:
+    """Run once with fixed levels.
+
+    Args:
+        problem: What is random.
+        levels: Descending; the targets are among them.
+        targets: As for `choose_levels`.
+        count: n.
+        generator: Draws.
+    """
+    samples = problem.draw(count, generator)
+    outcome = problem.fly(samples)
+    exposure, sample_work, work = outcome.exposure.mean(), outcome.work.mean(), outcome.work.sum()
+    means, squares, families = np.zeros(len(targets)), np.zeros(len(targets)), np.zeros(len(targets), np.int64)
+    ancestors = np.arange(count)
+    weight, shares = 1.0, []
+    for level in levels:
+        is_below = outcome.score < level
+        for place, target in enumerate(targets):
+            if level == target:
+                counts = outcome.counts[place] * is_below
+                means[place], squares[place] = weight * counts.mean(), weight * (counts * counts).mean()
+                families[place] = len(np.unique(ancestors[is_below]))
+        shares.append(float(is_below.mean()))
+        weight *= shares[-1]
+        if not weight or level == levels[-1]:
+            break
+        samples, outcome, parents, spent = _next_stage(problem, samples, outcome, level, generator)
+        work, ancestors = work + spent, ancestors[parents]
+    return Replication(means, squares, float(exposure), float(work), float(sample_work), shares, families)
+
+
+def _next_stage(
+    problem: Problem, samples: list[Any], outcome: Outcome, level: float, generator: np.random.Generator
+) -> tuple[list[Any], Outcome, np.ndarray, float]:
+    """Clone the samples below a level to as many as there were, and move each; return parents and work too."""
+    count, work = len(samples), 0.0
+    below = generator.permutation(np.flatnonzero(outcome.score < level))
+    parents = np.resize(below, count)  # each as often as the others, but for one
+    samples, outcome = [samples[parent] for parent in parents], outcome.taken(parents)
+    for _ in range(MOVES):
+        proposed = problem.move(samples, generator)
+        found = problem.fly(proposed)
+        work += float(found.work.sum())
+        is_accepted = found.score < level
+        outcome = outcome.replaced(is_accepted, found)
+        samples = [new if yes else old for old, new, yes in zip(samples, proposed, is_accepted, strict=True)]
+    return samples, outcome, parents, work
+
+
+def interval_of(means: np.ndarray) -> Estimate:
+    """Return the mean of the estimates of R replications (R,) with its 95 % interval.
+
+    Student's interval of the mean, on a logarithmic scale: m exp(-+ t s / (m sqrt(R))). Estimates are products, so
+    skewed to the right, and so is their interval. None if every estimate is 0: then nothing is known but that.
+    """
+    mean, _, high = student_interval(means)
+    if not mean or not isfinite(high):
+        return Estimate(mean, nan, nan)
+    half = (high - mean) / mean
+    return Estimate(mean, mean * exp(-half), mean * exp(half) if half < 700 else inf)
+
+
+def monte_carlo_samples(means: np.ndarray, squares: np.ndarray) -> float:
+    """Return how many samples plain Monte Carlo needs for the relative error of the mean of R replications.
+
+    Args:
+        means: (R,) estimates of the mean of a count.
+        squares: (R,) estimates of the mean of its square.
+    """
+    mean = float(means.mean())
+    if not mean or len(means) < 2:
+        return nan
+    relative_variance = float(means.var(ddof=1)) / len(means) / mean**2
+    return (float(squares.mean()) / mean**2 - 1.0) / relative_variance if relative_variance else nan

@@ -1,0 +1,108 @@
+from math import exp, sqrt
+
+import numpy as np
+import pytest
+from scipy.special import ndtr, ndtri
+
+from skyclone.evaluate.rare.splitting import (
+    Outcome,
+    choose_levels,
+    interval_of,
+    monte_carlo_samples,
+    replicate,
+)
+
+STEPS = 10
+LIMIT = -3.0
+EXACT = float(ndtr(LIMIT))  # 0.00135
+
+
+class Walk:
+    """A random walk of ten normal steps, scaled to end as a standard normal number: closed form known."""
+
+    def draw(self, count, generator):
+        return list(generator.random((count, STEPS)))
+
+    def move(self, samples, generator):
+        size = np.exp(generator.uniform(np.log(0.03), np.log(0.5), (len(samples), 1)))
+        return list((np.stack(samples) + size * generator.standard_normal((len(samples), STEPS))) % 1.0)
+
+    def fly(self, samples):
+        score = ndtri(np.clip(np.stack(samples), 1e-15, 1 - 1e-15)).sum(1) / sqrt(STEPS)
+        ones = np.ones(len(score))
+        return Outcome(score, np.stack((score < LIMIT,) * 2).astype(float), ones, ones)
+
+
+def generator(*seed):
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+
+
+def runs(count, size, seed, levels=(-0.84, -1.7, -2.4, LIMIT)):
+    return np.array(
+        [replicate(Walk(), levels, [LIMIT], size, generator(seed, each)).means[0] for each in range(count)]
+    )
+
+
+def test_levels_are_quantiles_and_hold_the_targets():
+    levels, work = choose_levels(Walk(), [-2.0, LIMIT], 2000, generator(1))
+    assert levels == sorted(levels, reverse=True)
+    assert {-2.0, LIMIT} <= set(levels)
+    assert levels[0] == pytest.approx(ndtri(0.2), abs=0.1)
+    assert work == 2000 * (1 + 3 * (len(levels) - 1))
+
+
+def test_a_pilot_that_gets_nowhere_ends_and_names_the_targets():
+    class Wall(Walk):
+        def fly(self, samples):
+            return super().fly(samples)._replace(score=np.ones(len(samples)))
+
+    levels, _ = choose_levels(Wall(), [-2.0, LIMIT], 50, generator(1))
+    assert levels == [-2.0, LIMIT]
+    found = replicate(Wall(), levels, [-2.0, LIMIT], 50, generator(2))
+    assert found.means.tolist() == found.families.tolist() == [0, 0]
+    assert np.isnan(interval_of(np.zeros(10))[1:]).all()
+
+
+def test_the_estimate_is_unbiased():
+    means = runs(600, 40, 3)
+    error = means.std(ddof=1) / sqrt(len(means))
+    assert abs(means.mean() - EXACT) < 4 * error
+    assert error < 0.06 * EXACT  # else this shows nothing
+
+
+def test_families_are_those_of_the_first_stage():
+    found = replicate(Walk(), (-1.0, -2.0, LIMIT), [-1.0, LIMIT], 200, generator(6))
+    assert found.families[0] == round(200 * found.shares[0])  # below the first level nobody is a clone
+    assert 0 < found.families[1] <= found.families[0]
+
+
+def test_the_mean_count_is_unbiased_and_so_is_its_square():
+    class Twice(Walk):
+        def fly(self, samples):
+            found = super().fly(samples)
+            return found._replace(counts=2.0 * found.counts)
+
+    found = [replicate(Twice(), (-1.0, -2.0, LIMIT), [-2.0, LIMIT], 400, generator(4, each)) for each in range(40)]
+    means, squares = (np.mean([getattr(each, name) for each in found], axis=0) for name in ("means", "squares"))
+    assert means[1] == pytest.approx(2 * EXACT, rel=0.2)
+    assert squares[1] == pytest.approx(4 * EXACT, rel=0.2)
+
+
+def test_intervals_cover():
+    """Of 95 % intervals of ten replications each, 90 to 99 % hold the closed form (200 of them: -+ 1.5 points)."""
+    means = runs(2000, 60, 5).reshape(200, 10)
+    intervals = [interval_of(each) for each in means]
+    covered = np.mean([low <= EXACT <= high for _, low, high in intervals])
+    assert 0.90 <= covered <= 0.99, covered
+
+
+def test_an_interval_on_paper():
+    value, low, high = interval_of(np.array([1.0, 3.0]))
+    half = 12.706 * sqrt(2.0) / sqrt(2.0) / 2.0  # t with one degree of freedom, s / sqrt(R), over the mean
+    assert (value, low, high) == pytest.approx((2.0, 2.0 * exp(-half), 2.0 * exp(half)), rel=1e-3)
+
+
+def test_the_cost_of_plain_monte_carlo_on_paper():
+    """P = 0.01 to 10 % takes 9,900 samples: (1 / P - 1) / 0.1^2."""
+    means = 0.01 + 0.001 * np.array([-1.0, 1.0])  # the standard error of their mean is 0.001
+    assert monte_carlo_samples(means, np.full(2, 0.01)) == pytest.approx(9900)
