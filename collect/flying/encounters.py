@@ -60,7 +60,8 @@ def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
     key = pair * (config.max_steps + 2) + step  # neighbours in time, and only they, differ by 1
     order = np.argsort(key, kind="stable")
     key, pair, episode, distance2 = key[order], pair[order], episode[order], distance2[order]
-    is_los, is_nmac = distance2 < zone * zone, distance2 < min(config.nmac_m, zone) ** 2
+    nmac = min(config.nmac_m, zone)
+    is_los, is_nmac = distance2 < zone * zone, distance2 < nmac * nmac
 
     def count(chosen: np.ndarray) -> np.ndarray:
         return np.bincount(chosen, minlength=episodes).astype(np.float64)
