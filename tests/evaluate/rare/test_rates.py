@@ -19,7 +19,10 @@ MADE_UP = Rates(
 )
 
 
-@pytest.mark.parametrize(("aircraft", "teacher"), [(6, "mvp"), (12, "mvp"), (6, "none"), (12, "none")])
+@pytest.mark.parametrize(
+    ("aircraft", "teacher"),
+    [(6, "none"), (12, "none"), pytest.param(6, "mvp", marks=pytest.mark.slow)],
+)
 def test_agrees_with_plain_monte_carlo(aircraft, teacher):
     """LoS per flight hour by splitting and by 1,500 scenarios, within four standard errors of both."""
     world = WorldConfig(aircraft=aircraft, gust_mps=2.0, nmac_m=95.0)
