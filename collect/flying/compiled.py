@@ -205,7 +205,7 @@ def encountered(flown: Flown, config: WorldConfig) -> Encounters:
     """Count conflicts and losses of separation of a batch that was flown."""
     seen = flown.seen[: flown.seen_count]
     episode, step, own, intruder = (seen[n].astype(np.int64) for n in ("episode", "step", "own", "intruder"))
-    pairs = Seen(episode, step, own, intruder, seen["distance2_m2"])
+    pairs = Seen(episode, step, own, intruder, seen["distance2_m2"], seen["zone_scale"])
     return encounters_of(pairs, config, len(flown.figures))
 
 

@@ -37,6 +37,7 @@ class Seen(NamedTuple):
         own: (P,) int64, the lower number of the two aircraft.
         intruder: (P,) int64.
         distance2_m2: (P,) square of their distance.
+        zone_scale: (P,) their protected zone in units of the world's.
     """
 
     episode: np.ndarray
@@ -44,6 +45,7 @@ class Seen(NamedTuple):
     own: np.ndarray
     intruder: np.ndarray
     distance2_m2: np.ndarray
+    zone_scale: np.ndarray
 
 
 def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
@@ -54,14 +56,16 @@ def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
         config: The world.
         episodes: E.
     """
-    episode, step, own, intruder, distance2 = seen
+    episode, step, own, intruder, distance2, scale = seen
     zone = config.protected_zone_m
     pair = (episode * config.aircraft + own) * config.aircraft + intruder
     key = pair * (config.max_steps + 2) + step  # neighbours in time, and only they, differ by 1
     order = np.argsort(key, kind="stable")
-    key, pair, episode, distance2 = key[order], pair[order], episode[order], distance2[order]
-    nmac = min(config.nmac_m, zone)
-    is_los, is_nmac = distance2 < zone * zone, distance2 < nmac * nmac
+    key, pair, episode, distance2, scale = (each[order] for each in (key, pair, episode, distance2, scale))
+    nmac = np.minimum(config.nmac_m, zone * scale)
+    is_nmac = distance2 < nmac * nmac
+    distance2 = distance2 / (scale * scale)  # in units of the world's R, for LoS and how deep it is
+    is_los = distance2 < zone * zone
 
     def count(chosen: np.ndarray) -> np.ndarray:
         return np.bincount(chosen, minlength=episodes).astype(np.float64)

@@ -79,11 +79,11 @@ class EventCounter:
         episode = slots[conflicts.episode]
         pair = (episode * aircraft + conflicts.ownship) * aircraft + conflicts.intruder  # (P,)
         distance2 = conflicts.east_m * conflicts.east_m + conflicts.north_m * conflicts.north_m
+        is_nmac = distance2 < torch.as_tensor(conflicts.zone_m(zone)).clamp_max(self.config.nmac_m).square()
         if conflicts.scale is not None:  # in units of the world's R
             distance2 = distance2 / conflicts.scale.square()
         is_los = distance2 < zone * zone  # a pair in LoS is always in conflict as well
         los_pair, los_episode = pair[is_los], episode[is_los]
-        is_nmac = distance2 < min(self.config.nmac_m, zone) ** 2
         nmac_pair = pair[is_nmac]
         has_begun = ~_is_in(pair, self._was_conflict)
         events = (episode[has_begun], los_episode[~_is_in(los_pair, self._was_los)], los_episode, episode)

@@ -52,9 +52,8 @@ class Tally:
         is_pair = torch.ones_like(own, dtype=torch.bool)
         pairs = Pairs(east, north, velocity_east, velocity_north, distance2, is_pair, None, scale)
         is_seen = detect(pairs, self.config.protected_zone_m, self.config.lookahead_s)
-        if scale is not None:  # in units of the world's R
-            distance2 = distance2 / scale.square()
-        self._seen.append([tensor[is_seen] for tensor in (slot, step, own, intruder, distance2)])
+        scale = torch.ones_like(distance2) if scale is None else scale
+        self._seen.append([tensor[is_seen] for tensor in (slot, step, own, intruder, distance2, scale)])
 
     def figures(self) -> dict[str, float]:
         """Return the counts so far, in events, pairs (merged) and steps, and the sum of severities."""

@@ -338,8 +338,8 @@ def see(
             east, north = air[b]["east_m"] - air[a]["east_m"], air[b]["north_m"] - air[a]["north_m"]
             seen[count]["episode"], seen[count]["step"] = episode, step
             seen[count]["own"], seen[count]["intruder"] = air[a]["number"], air[b]["number"]
-            scale = max(air[a]["zone_scale"], air[b]["zone_scale"])  # in units of the world's R
-            seen[count]["distance2_m2"] = (east * east + north * north) / (scale * scale)
+            seen[count]["distance2_m2"] = east * east + north * north
+            seen[count]["zone_scale"] = max(air[a]["zone_scale"], air[b]["zone_scale"])
             count += 1
     return count
 

@@ -83,8 +83,17 @@ One array and not one a quantity: numba counts the references to each array that
 """
 PAIR = np.dtype([("own", "i8"), ("intruder", "i8"), ("bits", "i8")])
 """Slots of two aircraft in conflict, and for whom (`detection.TEACHERS`, `detection.WORLDS`)."""
-SEEN = np.dtype([("episode", "i4"), ("step", "i4"), ("own", "i4"), ("intruder", "i4"), ("distance2_m2", "f8")])
-"""A pair in conflict on R itself: place of the episode in the batch, step, numbers of the two aircraft."""
+SEEN = np.dtype(
+    [
+        ("episode", "i4"),
+        ("step", "i4"),
+        ("own", "i4"),
+        ("intruder", "i4"),
+        ("distance2_m2", "f8"),
+        ("zone_scale", "f8"),
+    ]
+)
+"""A pair in conflict on its R: place of the episode in the batch, step, numbers of the two aircraft."""
 ROW = np.dtype([(column.name, column.dtype) for column in COLUMNS], align=True)
 """A row of the traffic record; `episode` is the place of the episode in the batch."""
 NEAR = np.dtype(

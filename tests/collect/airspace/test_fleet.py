@@ -202,3 +202,19 @@ def test_many_of_a_fleet_by_cells_and_by_all_pairs():
         cells, pairs = (each.rows[: each.row_count][column.name] for each in (by_cells, by_pairs))
         np.testing.assert_array_equal(cells, pairs, err_msg=column.name)
     assert by_cells.seen_count == by_pairs.seen_count > 0
+
+
+@pytest.mark.parametrize(("miss_m", "nmac"), [(20.0, 0), (14.0, 1)])
+def test_a_near_mid_air_collision_is_in_metres_whatever_the_zone(miss_m: float, nmac: int):
+    """Head-on, past each other at 20 m and at 14 m: both inside the zone of 150 m, one below 15.24 m."""
+    config = WorldConfig(aircraft=2, max_steps=60, **MIXED)
+    starts = np.array([[0.0, -300.0], [miss_m, 300.0]])
+    layout = Layout(BOX, starts, starts * [1.0, -9.0], speed_mps=np.full(2, 16.0), kinds=("wing", "wing"))
+    teacher = teachers.make("none", config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "lay_out", lambda *_: layout)
+        made = figures._figures_of(compiled.fly_compiled(config, teacher.rules(), 0, [0]), config)
+        flown = figures._fly_in_torch(TeacherPilot(teacher, config), config, 0, [0], "cpu", None)
+    for each in (made, flown):
+        assert (each.los_events[0], each.nmac_events[0]) == (1, nmac)
+        assert each.depth[0] == pytest.approx(1 - each.least_m[0] / 150, abs=1e-3)
