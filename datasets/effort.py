@@ -14,8 +14,11 @@ from .files.storage import Folder
 from .machine import memory_bytes
 
 FLOWN_BY_RULE, FLOWN_BY_NETWORK, LEARNED, TUNED = 1_000_000, 50_000, 100_000, 25_000
-"""Rows a second on one core: flown by a teacher, by a network; cloned; fine-tuned (docs/results.md)."""
-BYTES_STORED = 20
+"""Rows a second on one core: flown by a teacher that is compiled, by a network or in torch; cloned; fine-tuned
+(docs/results.md)."""
+SPLIT = 150
+"""Flights of each scenario that `evaluate --rare` adds: replications, levels and moves (docs/rare-events.md)."""
+BYTES_STORED = 28
 """Of a row on disk."""
 BYTES_FLOWN, BYTES_OF_PAIR, PAIRED = 150, 100, 64
 """At least, of a row that is kept in memory while it is flown, and of each pair of aircraft at one moment; an

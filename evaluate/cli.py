@@ -96,16 +96,18 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
         check_rare(plans[0].world, plans[0].scenarios)
     for plan in plans:
         check_engine(engine, plan)
-        plan.weigh((workers or 1) if engine == "local" else None, say)
+        plan.weigh((workers or 1) if engine == "local" else None, say, is_rare and plan is plans[0])
     loaded = [load_all(plan) for plan in plans]  # all of them before anything is flown
     if out is not None:
         output.check(out)  # makes the folder
     found = [_fly(plan, each, workers, engine, out) for plan, each in zip(plans, loaded, strict=True)]
     evaluation = side_by_side(found)
-    if is_rare:
-        evaluation = replace(evaluation, rare=_rates(plans[0], loaded[0]))
-    result = output.describe(evaluation)
     seconds = {name: sum(each.seconds.get(name, 0.0) for each in found) for name in evaluation.seconds}
+    if is_rare:
+        begin = time.perf_counter()
+        evaluation = replace(evaluation, rare=_rates(plans[0], loaded[0], out))
+        seconds["splitting"] = time.perf_counter() - begin
+    result = output.describe(evaluation)
     if out is not None:
         begin = time.perf_counter()
         say("Looking at the attention, recording a replay, drawing the report...")
@@ -173,17 +175,26 @@ def _fly(plan: EvaluationConfig, loaded: Any, workers: int | None, engine: str, 
     return evaluation
 
 
-def _rates(plan: EvaluationConfig, loaded: Any) -> dict[str, Any]:
-    """Estimate how often rare events happen to each contender."""
-    from ..collect.collector.workers import one_thread
-    from .rare.rates import estimate_rates
+def _rates(plan: EvaluationConfig, loaded: Any, out: Path | None) -> dict[str, Any]:
+    """Estimate how often rare events happen to each contender, with a progress bar."""
+    from tqdm import tqdm
 
-    rates = {}
-    with one_thread():
-        for contender in plan.contenders:
-            say(f"Splitting: {plan.short_names[contender.name]}...")
-            pilot = loaded[contender.name].pilot
-            rates[contender.name] = estimate_rates(pilot, plan.world, plan.scenarios, plan.seed, plan.device)
+    from ..collect.collector.workers import one_thread
+    from .rare.rates import REPLICATIONS, estimate_rates
+
+    rates: dict[str, Any] = {}
+    total = len(plan.contenders) * (REPLICATIONS + 1)
+    try:
+        with one_thread(), tqdm(total=total, unit=" replications", desc="Splitting", file=sys.stderr) as bar:
+            for name, each in ((contender.name, loaded[contender.name]) for contender in plan.contenders):
+                bar.set_postfix_str(plan.short_names[name])
+                flight = (each.pilot, plan.world, plan.scenarios, plan.seed, plan.device)
+                rates[name] = estimate_rates(*flight, progress=bar.update)
+    except KeyboardInterrupt:
+        kept = (
+            f"the flights are kept in {out}, and the splitting begins again" if out else "nothing has been written"
+        )
+        raise click.Abort(f"Interrupted: {kept}.") from None
     return rates
 
 

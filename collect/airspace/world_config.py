@@ -113,9 +113,9 @@ class WorldConfig(Config):
     )
 
     @property
-    def has_wind(self) -> bool:
-        """Whether there is wind by these numbers; scenario files bring their own."""
-        return bool(self.wind_east_mps or self.wind_north_mps or self.gust_mps)
+    def is_compiled(self) -> bool:
+        """Whether the kernels, where they compile, fly teachers in it; else torch does."""
+        return self.simulator == EMBEDDED and self.surveillance == surveillance.PERFECT
 
     @property
     def flight_steps(self) -> float:

@@ -101,7 +101,8 @@ class CollectConfig(Config):
         world, at_once = self.world, min(self.episodes, self.episodes_per_shard)
         episodes, at_work = min(self.episodes, shards * at_once), min(workers or 0, shards)
         rows = effort.rows_of(episodes, world.aircraft, world.flight_steps)
-        rate = effort.FLOWN_BY_RULE if self.pilot == TEACHER else effort.FLOWN_BY_NETWORK
+        is_fast = self.pilot == TEACHER and world.is_compiled
+        rate = effort.FLOWN_BY_RULE if is_fast else effort.FLOWN_BY_NETWORK
         effort.weigh(
             f"{episodes:,} episodes of {world.aircraft} aircraft, {at_once:,} at once"
             + (f" in each of {at_work} workers" if at_work > 1 else ""),

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from ..airspace.world_config import EMBEDDED, WorldConfig
+from ..airspace.world_config import WorldConfig
 from ..arithmetic import compiling
 from ..arithmetic.identity import PORTABLE, of_torch
 from ..kernels.detection import FEW
@@ -17,7 +17,6 @@ from ..kernels.flight import Flown, begun, fly
 from ..kernels.traffic import Starts, physics_of, types_as_rows
 from ..scenarios.registry import NOISE_STREAM, stream_of
 from ..scenarios.start import NOBODY, Start, start_of
-from ..surveillance.config import PERFECT
 from ..teachers.rules import STRAIGHT, Rules
 from .encounters import Encounters, Seen, encounters_of
 
@@ -32,8 +31,7 @@ _FIRST_WORK, _LEAST_WORK = 2000, 100  # steps of an aircraft: as fast as 10 mill
 def is_known(config: WorldConfig, teacher: object, is_recording: bool = True) -> bool:
     """Return whether the kernels can fly a teacher in a world, and write its rows if they are wanted."""
     is_written = config.reward == RECORDED_REWARD or not is_recording
-    is_plain = config.simulator == EMBEDDED and config.surveillance == PERFECT
-    return is_plain and is_written and _has_rules(teacher)
+    return config.is_compiled and is_written and _has_rules(teacher)
 
 
 def _has_rules(teacher: object) -> bool:

@@ -217,22 +217,19 @@ def fly_scenarios(
     return join([_fly_in_torch(pilot, config, seed, chunk, device, progress) for chunk in chunks])
 
 
-def fly_start(
-    pilot: Pilot, config: WorldConfig, start: Start, seed: int, device: str | torch.device = "cpu"
-) -> Figures:
-    """Fly one batch of B episodes from any start to their end.
+def fly_start(pilot: Pilot, config: WorldConfig, start: Start, device: str | torch.device = "cpu") -> Figures:
+    """Fly one batch of B episodes from any start to their end, with nothing random on the way.
 
     Args:
         pilot: Who flies.
         config: The world.
         start: How they begin.
-        seed: Of whatever is random in flight; they are its episodes 0 to B - 1.
         device: Where to compute.
     """
     episodes, rules = range(len(start.corners_m)), rules_of_pilot(pilot, config)
     if rules is None:
-        return _fly_in_torch(pilot, config, seed, episodes, device, None, start)
-    return _figures_of(fly_compiled(config, rules, seed, episodes, is_recording=False, start=start), config)
+        return _fly_in_torch(pilot, config, 0, episodes, device, None, start)
+    return _figures_of(fly_compiled(config, rules, 0, episodes, is_recording=False, start=start), config)
 
 
 def at_once(episodes: int, aircraft: int) -> int:

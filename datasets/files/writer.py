@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import DatasetError, RecordError, ShardError
+from ..errors import DatasetError, RecordError, ShardError, StorageError
 from .arithmetic import CHOICE, OtherArithmetic, in_words, refusal
 from .atomic import clean, is_temporary, locked
 from .card import write_card
@@ -269,7 +269,7 @@ class DatasetWriter:
 
     def clean(self) -> None:
         """Enter what waits, if that can be, and remove the unfinished files of processes that are gone."""
-        with suppress(DatasetError):
+        with suppress(DatasetError, StorageError, OSError):
             self._enter()
         with suppress(OSError):
             clean(self.folder / SHARD_FOLDER)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ...collect.airspace.world_config import EMBEDDED, WorldConfig
+from ...collect.airspace.world_config import WorldConfig
 from ...datasets import effort
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError
@@ -79,12 +79,13 @@ class EvaluationConfig(Config):
         unnamed = (Contender(name, False) for name in others if Contender(name, False) not in self.contenders)
         return (*unnamed, *self.contenders)
 
-    def weigh(self, workers: int | None, say: Callable[[str], None]) -> None:
+    def weigh(self, workers: int | None, say: Callable[[str], None], is_split: bool = False) -> None:
         """Refuse what cannot fit into memory, and say what takes very long.
 
         Args:
             workers: Processes of this machine; None if others fly, of whom nothing is known.
             say: Receives a line for people.
+            is_split: Whether rates of rare events are estimated too, one contender after the other on one core.
 
         Raises:
             ConfigurationError: It cannot be flown on this machine.
@@ -99,16 +100,15 @@ class EvaluationConfig(Config):
         resamples = 2.0 * self.scenarios * self.bootstrap * 8
         rows = effort.rows_of(self.scenarios, world.aircraft, world.flight_steps)
         networks = len(self.flown)
-        if world.simulator == EMBEDDED:
+        if world.is_compiled:
             networks = sum(contender.is_run for contender in self.flown)
         rules = len(self.flown) - networks
+        flown_s = rows * (networks / effort.FLOWN_BY_NETWORK + rules / effort.FLOWN_BY_RULE)
         effort.weigh(
             f"{self.scenarios:,} scenarios of {world.aircraft} aircraft, {at_once:,} at once, for each of "
             f"{len(self.flown)} that fly, and {self.bootstrap:,} resamples",
             say,
-            seconds=rows
-            * (networks / effort.FLOWN_BY_NETWORK + rules / effort.FLOWN_BY_RULE)
-            / (workers or math.inf),
+            seconds=flown_s / (workers or math.inf) + (effort.SPLIT * flown_s if is_split else 0.0),
             memory=max(flying, resamples),
             less="fewer --scenarios, --batch or --bootstrap",
         )

@@ -3,9 +3,7 @@
 Notation: n samples, T steps at most, N aircraft.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count as counter
 
 import numpy as np
 from scipy.special import ndtri
@@ -17,6 +15,8 @@ from ...collect.flying.flight import Pilot
 from ...collect.scenarios.registry import is_file, lay_out_by
 from ...collect.scenarios.start import Start, stack
 from ...collect.scenarios.wind import kept_of, with_gusts
+from ...collect.surveillance.config import PERFECT
+from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
 from .splitting import Outcome
 from .tape import Tape
@@ -33,6 +33,11 @@ def check(world: WorldConfig) -> None:
     """
     if world.simulator != EMBEDDED:
         raise ConfigurationError(f"--rare: expected --simulator {EMBEDDED}, got {world.simulator}. Leave it out.")
+    if world.surveillance != PERFECT:
+        raise ConfigurationError(
+            f"--rare: expected --surveillance perfect, got {shown(world.surveillance)}: what is heard is not "
+            "among what is split over. Leave one of them out."
+        )
     if is_file(world.scenario) and not world.gust_mps:
         raise ConfigurationError(
             f"--rare: expected something random, got '{world.scenario}' without gusts, whose flights are all the "
@@ -58,18 +63,11 @@ class Encounters:
         pilot: Who flies.
         world: The world.
         device: Where to compute.
-        seeds: Of what is random in flight beside traffic and gusts, a new one for each batch.
     """
 
     pilot: Pilot
     world: WorldConfig
-    device: str
-    seeds: Iterator[int]
-
-    @classmethod
-    def of(cls, pilot: Pilot, world: WorldConfig, seed: int, device: str = "cpu") -> "Encounters":
-        """Return the problem, whatever is random in flight drawn from a seed on."""
-        return cls(pilot, world, device, counter(seed))
+    device: str = "cpu"
 
     def draw(self, count: int, generator: np.random.Generator) -> list[Tape]:
         """Return independent samples."""
@@ -84,10 +82,7 @@ class Encounters:
         size = min(_SIDE_BY_SIDE, at_once(len(samples), self.world.aircraft))
         chunks = [samples[first : first + size] for first in range(0, len(samples), size)]
         figures = join(
-            [
-                fly_start(self.pilot, self.world, start_of(chunk, self.world), next(self.seeds), self.device)
-                for chunk in chunks
-            ]
+            [fly_start(self.pilot, self.world, start_of(chunk, self.world), self.device) for chunk in chunks]
         )
         counts = np.stack((figures.los_events, figures.nmac_events))[: len(targets_of(self.world))]
         return Outcome(figures.least_m, counts, figures.flight_s / 3600.0, figures.steps)

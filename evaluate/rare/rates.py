@@ -1,7 +1,7 @@
 """Rates of rare events per flight hour, with intervals, and what plain Monte Carlo would cost."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -86,6 +86,7 @@ def estimate_rates(
     seed: int,
     device: str = "cpu",
     replications: int = REPLICATIONS,
+    progress: Callable[[], object] = lambda: None,
 ) -> Rates:
     """Estimate how often separation is lost, and how often that is a near mid-air collision.
 
@@ -96,13 +97,15 @@ def estimate_rates(
         seed: Of the draws.
         device: Where to compute.
         replications: R.
+        progress: Is called after the pilot run, and after each replication.
     """
-    began, problem, targets = time.process_time(), Encounters.of(pilot, world, seed, device), targets_of(world)
+    began, problem, targets = time.process_time(), Encounters(pilot, world, device), targets_of(world)
     levels, work = choose_levels(problem, targets, trajectories, _generator(seed, 0))
-    runs = [
-        replicate(problem, levels, targets, trajectories, _generator(seed, number + 1))
-        for number in range(replications)
-    ]
+    progress()
+    runs = []
+    for number in range(replications):
+        runs.append(replicate(problem, levels, targets, trajectories, _generator(seed, number + 1)))
+        progress()
     hours = float(np.mean([run.exposure for run in runs]))
     found = [_per_hour(runs, place, hours) for place in (0, len(targets) - 1)]
     return Rates(

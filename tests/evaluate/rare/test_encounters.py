@@ -25,7 +25,7 @@ def straight(world):
 def test_samples_have_the_law_of_scenarios():
     """Smallest distances of 400 tapes and of 400 scenarios are of one distribution (Kolmogorov, Smirnov)."""
     pilot = straight(WORLD)
-    problem = Encounters.of(pilot, WORLD, 1)
+    problem = Encounters(pilot, WORLD)
     found = problem.fly(problem.draw(400, generator(1)))
     figures = fly_scenarios(pilot, WORLD, 5, range(400))
     assert kstest(found.score, figures.least_m).pvalue > 1e-3
@@ -35,7 +35,7 @@ def test_samples_have_the_law_of_scenarios():
 
 
 def test_moved_samples_have_it_too():
-    problem = Encounters.of(straight(WORLD), WORLD, 1)
+    problem = Encounters(straight(WORLD), WORLD)
     samples, moves = problem.draw(300, generator(2)), generator(3)
     first = problem.fly(samples)
     for _ in range(4):
@@ -47,9 +47,9 @@ def test_moved_samples_have_it_too():
 
 def test_the_same_tape_flies_the_same_by_kernels_and_in_torch():
     pilot = straight(WORLD)
-    samples = Encounters.of(pilot, WORLD, 1).draw(10, generator(4))
-    by_kernels = Encounters.of(pilot, WORLD, 1).fly(samples)
-    in_torch = Encounters.of(lambda traffic, pairs: pilot(traffic, pairs), WORLD, 1).fly(samples)
+    samples = Encounters(pilot, WORLD).draw(10, generator(4))
+    by_kernels = Encounters(pilot, WORLD).fly(samples)
+    in_torch = Encounters(lambda traffic, pairs: pilot(traffic, pairs), WORLD).fly(samples)
     for one, other in zip(by_kernels, in_torch, strict=True):
         assert one == pytest.approx(other, rel=1e-3)
 

@@ -32,7 +32,6 @@ def test_agrees_with_plain_monte_carlo(aircraft, teacher):
     hours = figures.flight_s.mean() / 3600
     plain, error = figures.los_events.mean() / hours, figures.los_events.std() / np.sqrt(1500) / hours
     value, low, high = rates.los_per_h
-    assert low < value < high
     assert abs(value - plain) < 4 * np.hypot((high - low) / 4.5, error)  # t of nine degrees of freedom: 2.26
     assert rates.aircraft_steps > 10 * 60 * figures.steps.mean() * 0.9
 

@@ -2,20 +2,10 @@ import numpy as np
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.scenarios.registry import lay_out_by
+from skyclone.collect.scenarios.registry import lay_out_by, names
 from skyclone.evaluate.rare.tape import Tape
 
-SCENARIOS = (
-    "sector",
-    "random-n",
-    "circle",
-    "crossing",
-    "pads",
-    "shared",
-    "hover",
-    "arrivals",
-    "mix:sector=1:pads=1",
-)
+SCENARIOS = [*(name for name in names() if name != "mix"), "mix:sector=1:pads=1"]
 
 
 def generator(seed):

@@ -172,13 +172,11 @@ def test_another_seed_flies_otherwise() -> None:
     assert not torch.equal(one.observation.ownship[:5], other.observation.ownship[:5])
 
 
-def test_restored_it_goes_on_bit_for_bit() -> None:
-    pilots, generator = crew(spread=20), torch.Generator().manual_seed(0)
-    pilots.fly(actor(), 17, generator)
+def goes_on_alike(pilots: Crew, again: Crew, generator: torch.Generator) -> None:
+    """Save a crew, fly on, restore another from what was saved, fly on, and compare."""
     tensors = {name: tensor.clone() for name, tensor in pilots.tensors().items()}
     counters, random = pilots.counters(), generator.get_state()
     expected = pilots.fly(actor(), 60, generator)
-    again = crew(spread=20)
     again.restore(tensors, counters)
     generator.set_state(random)
     got = again.fly(actor(), 60, generator)
@@ -187,6 +185,12 @@ def test_restored_it_goes_on_bit_for_bit() -> None:
         for part, same in parts:
             assert torch.equal(part, same) if isinstance(part, torch.Tensor) else part == same
     assert again.world.episodes == pilots.world.episodes
+
+
+def test_restored_it_goes_on_bit_for_bit() -> None:
+    pilots, generator = crew(spread=20), torch.Generator().manual_seed(0)
+    pilots.fly(actor(), 17, generator)
+    goes_on_alike(pilots, crew(spread=20), generator)
 
 
 HEARD = replace(CONFIG, surveillance="noise:position_m=5:velocity_mps=0.5:latency_s=1:reception=0.6:error_s=3")
@@ -453,17 +457,8 @@ def test_traffic_that_goes_on_is_flown_and_restored_bit_for_bit(scenario: str) -
     same = torch.tensor(untouched.world.episodes) == torch.tensor(pilots.world.episodes)
     if scenario.startswith("arrivals"):
         assert (after[same] > before[same]).any(), "somebody has waited"
-    tensors = {name: tensor.clone() for name, tensor in pilots.tensors().items()}
-    counters, random = pilots.counters(), generator.get_state()
-    expected = pilots.fly(actor(), 60, generator)
     again = begin()
-    again.restore(tensors, counters)
-    generator.set_state(random)
-    got = again.fly(actor(), 60, generator)
-    for one, other in zip(expected, got):
-        parts = zip(one, other) if isinstance(one, Observation) else [(one, other)]
-        for part, alike in parts:
-            assert torch.equal(part, alike) if isinstance(part, torch.Tensor) else part == alike
+    goes_on_alike(pilots, again, generator)
     assert torch.equal(again.world.itinerary.entry_steps, pilots.world.itinerary.entry_steps)
 
 
