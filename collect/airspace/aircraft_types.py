@@ -61,9 +61,9 @@ TYPES: dict[str, AircraftType] = {
     ),
 }
 TYPES["airliner"] = TYPES["a320"]
+"""Types by name; speeds, accelerations and bank angles within BlueSky's own."""
 AIRLINERS = ("a320", "airliner")
 """Types whose limits depend on the height they fly at, and so move with the cruise speed that is given."""
-"""Types by name; speeds, accelerations and bank angles within BlueSky's own."""
 
 
 class Member(NamedTuple):

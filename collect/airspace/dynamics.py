@@ -16,6 +16,9 @@ from ...datasets.traffic.state import Traffic, wrap_angle
 from .fleet import Limits, limits_of
 from .world_config import WorldConfig
 
+LEAST_AIRSPEED_MPS = 0.01
+"""Below it an aircraft stands still in the air; BlueSky's least, too, in turns."""
+
 
 def advance(
     traffic: Traffic, action: Tensor, config: WorldConfig, wind: tuple[Tensor, Tensor] | None = None
@@ -69,11 +72,19 @@ def advance(
 
 
 def through_air(traffic: Traffic) -> tuple[Tensor, Tensor]:
-    """Return airspeed (m/s) and heading (rad), each (..., N): speed and track where there is no wind."""
+    """Return airspeed (m/s) and heading (rad), each (..., N): speed and track where there is no wind.
+
+    At rest in the air the difference to the wind is rounding: the heading is then that to the waypoint.
+    """
     if traffic.wind_east_mps is None:
         return traffic.speed_mps, traffic.track_rad
     east, north = traffic.air_velocity
-    return torch.hypot(east, north), torch.atan2(east, north)
+    is_still = east * east + north * north < LEAST_AIRSPEED_MPS * LEAST_AIRSPEED_MPS
+    bearing = traffic.bearing_rad.detach()
+    heading = torch.atan2(
+        torch.where(is_still, torch.sin(bearing), east), torch.where(is_still, torch.cos(bearing), north)
+    )
+    return torch.where(is_still, 0.0, torch.hypot(torch.where(is_still, 1.0, east), north)), heading
 
 
 def _over_ground(speed: Tensor, heading: Tensor, wind_east: Tensor, wind_north: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +106,7 @@ def _turn(
     wanted: Tensor, speed: Tensor, new_speed: Tensor, change: Tensor, limits: Limits, step_s: float
 ) -> tuple[Tensor, Tensor]:
     """Return the turn made (rad) and the time it takes (s), at a turn rate of g tan(bank) / speed."""
-    slow, fast = speed.clamp_min(0.01), new_speed.clamp_min(0.01)  # as BlueSky: max(tas, 0.01)
+    slow, fast = speed.clamp_min(LEAST_AIRSPEED_MPS), new_speed.clamp_min(LEAST_AIRSPEED_MPS)
     accelerating = (change.abs() / limits.acceleration_mps2) / step_s
     while_accelerating = (1.0 / slow + 8.0 / (slow + fast) + 1.0 / fast) / 6.0  # mean of 1/speed, Simpson
     rate = limits.pull_mps2 * (

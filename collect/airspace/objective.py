@@ -17,7 +17,7 @@ from ...datasets.traffic.pairs import Pairs, pairs_among
 from ...datasets.traffic.record import WAYPOINT
 from ...datasets.traffic.state import Traffic
 from .conflicts import LEAST_SPEED2_M2PS2, find, that_count
-from .distances import distance_flown
+from .distances import distance_flown, length_of
 from .fleet import limits_of
 from .sector import distance_outside, inner_radius
 from .world_config import WorldConfig
@@ -27,7 +27,6 @@ TERMS = ("path", "proximity", "predicted", "speed", "stall", "pace", "effort", "
 OF_PAIRS = ("proximity", "predicted")
 
 _MOST_ACTION = 10.0  # counts as effort: the square of anything would not be finite
-_LEAST_M2 = 1e-6  # under a root that is differentiated: its slope at 0 is infinite
 
 
 class Change(NamedTuple):
@@ -202,13 +201,13 @@ def pair_costs(config: WorldConfig, after: Traffic, pairs: Pairs, costs: Costs) 
     other = row - row % count + number
     _, near = pairs_among(after, row, number.unsqueeze(-1))  # (P, 1)
     east, north, velocity_east, velocity_north = (quantity.squeeze(-1) for quantity in near[:4])
-    distance = _length(east, north)
+    distance = length_of(east, north)
     scale = 1.0 if found.scale is None else found.scale.index_select(0, once)
     depth = ((margin_m - distance / scale) / (margin_m - zone_m)).clamp_min(0.0)
     proximity = torch.where(depth < 1, depth.square(), 1 + 2 * depth.clamp_min(1.0).log())
     speed2 = (velocity_east * velocity_east + velocity_north * velocity_north).clamp_min(LEAST_SPEED2_M2PS2)
     tcpa = -(east * velocity_east + north * velocity_north) / speed2
-    dcpa = _length(east + velocity_east * tcpa, north + velocity_north * tcpa)
+    dcpa = length_of(east + velocity_east * tcpa, north + velocity_north * tcpa)
     left_s = _flight_left_s(config, after)  # (B N)
     left_s = torch.minimum(left_s.index_select(0, row), left_s.index_select(0, other))
     is_ahead = (tcpa > 0) & (tcpa < left_s.clamp_max(costs.lookahead_s))
@@ -271,7 +270,7 @@ def leaving_cost(config: WorldConfig, change: Change, ahead_s: float) -> Tensor:
     outside = _outside(*later, after.is_piloted, change.corners_m)
     to_east, to_north = after.waypoint_east_m - after.east_m, after.waypoint_north_m - after.north_m
     share = ((to_east * ahead_east + to_north * ahead_north) / (way_m * way_m)).clamp(0.0, 1.0)
-    miss = _length(to_east - share * ahead_east, to_north - share * ahead_north)
+    miss = length_of(to_east - share * ahead_east, to_north - share * ahead_north)
     return outside / way_m * ((miss / config.waypoint_radius_m - 1.0) / 2.0).clamp(0.0, 1.0)
 
 
@@ -295,9 +294,4 @@ def _distance(east_m: Tensor, north_m: Tensor, episode: Tensor, aircraft: Tensor
 
 def to_go(traffic: Traffic) -> Tensor:
     """Return the distance to the waypoint, (B, N) m; unlike `distance_to_go`, with a finite gradient at 0."""
-    return _length(traffic.waypoint_east_m - traffic.east_m, traffic.waypoint_north_m - traffic.north_m)
-
-
-def _length(east: Tensor, north: Tensor) -> Tensor:
-    """Return the length of a vector, with a finite gradient also where it is 0."""
-    return torch.addcmul(east * east, north, north).clamp_min(_LEAST_M2).sqrt()
+    return length_of(traffic.waypoint_east_m - traffic.east_m, traffic.waypoint_north_m - traffic.north_m)

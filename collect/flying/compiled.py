@@ -16,7 +16,7 @@ from ..kernels.detection import FEW
 from ..kernels.flight import Flown, begun, fly
 from ..kernels.traffic import Starts, physics_of, types_as_rows
 from ..scenarios.registry import NOISE_STREAM, stream_of
-from ..scenarios.start import NOBODY, Start, start_of
+from ..scenarios.start import Start, start_of
 from ..teachers.rules import STRAIGHT, Rules
 from .encounters import Encounters, Seen, encounters_of
 
@@ -175,11 +175,11 @@ def starts_of(start: Start, config: WorldConfig) -> Starts:
         traffic.waypoint_east_m,
         traffic.waypoint_north_m,
     )
-    entry_steps = start.entry_steps.numpy()
-    entry_steps = np.where(entry_steps < config.max_steps, entry_steps, NOBODY)
+    entry_steps = start.entry_steps.numpy().copy()  # who waits moves them on
     hovers = np.zeros(entry_steps.shape, np.int64)
     if traffic.is_hovering is not None:
         hovers[:] = traffic.is_hovering.numpy()
+    winds = np.zeros((len(hovers), 0, 2)) if start.winds_mps is None else start.winds_mps.numpy().astype(np.float64)
     return Starts(
         states=np.stack([tensor.numpy() for tensor in state], axis=1).astype(np.float64),
         entry_steps=entry_steps,
@@ -193,9 +193,8 @@ def starts_of(start: Start, config: WorldConfig) -> Starts:
         no_fly=start.no_fly_m.numpy().astype(np.float64),
         kinds=np.zeros(hovers.shape, np.int64) if traffic.kind is None else traffic.kind.numpy(),
         types=types_as_rows(config),
-        winds=np.zeros((len(hovers), 0, 2))
-        if start.winds_mps is None
-        else start.winds_mps.numpy().astype(np.float64),
+        winds=winds,
+        blown=winds.any(axis=(1, 2)) * winds.shape[1],
     )
 
 

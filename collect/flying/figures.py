@@ -109,7 +109,6 @@ class FigureCounter:
 
     Args:
         config: The world.
-        config: The world.
         start: (B, N) traffic at the start.
         itinerary: Who enters when, by which waypoints; by default all fly at the start, to one waypoint each.
     """

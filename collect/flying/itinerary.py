@@ -58,7 +58,7 @@ class Itinerary:
         """Return who is yet to enter before the time limit of `most` steps, (B, N) bool, after `steps` (B,)."""
         return (self.entry_steps > steps.unsqueeze(-1)) & (self.entry_steps < most)
 
-    def enter(self, traffic: Traffic, is_flying: Tensor, steps: Tensor, room_m: float) -> Tensor:
+    def enter(self, traffic: Traffic, is_flying: Tensor, steps: Tensor, most: int, room_m: float) -> Tensor:
         """Return who flies (B, N) once those have entered whose step it is.
 
         Where they wait, an aircraft enters once nobody that flies, and nobody of a lower number that is to enter
@@ -68,11 +68,12 @@ class Itinerary:
             traffic: (B, N).
             is_flying: (B, N) bool, who of them still flies.
             steps: (B,) int64, the steps flown.
+            most: Before so many steps they may enter: the time limit.
             room_m: See above.
         """
         if not self.last_entry:
             return is_flying
-        is_due = (self.entry_steps == steps.unsqueeze(-1)) & (steps > 0).unsqueeze(-1)
+        is_due = (self.entry_steps == steps.unsqueeze(-1)) & ((steps > 0) & (steps < most)).unsqueeze(-1)
         episode, number = (is_due & self.waits.unsqueeze(-1)).nonzero(as_tuple=True)  # (P,)
         if len(episode):
             east = traffic.east_m[episode] - traffic.east_m[episode, number].unsqueeze(-1)  # (P, N)

@@ -14,6 +14,7 @@ from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..airspace.neighbours import Sight, pairs_around, sight_of
 from ..airspace.world_config import WorldConfig
+from ..scenarios.start import Start, start_of
 from .compiled import fly_chunks
 from .figures import rules_of_pilot
 from .flight import Pilot, fly
@@ -51,21 +52,22 @@ def watch(
         return
     first = 0
     for chunk, flown in fly_chunks(config, rules, seed, episodes):
-        for moment in _moments(flown.rows[: flown.row_count], (len(chunk), config.aircraft), sight_of(config)):
+        for moment in _moments(flown.rows[: flown.row_count], start_of(config, seed, chunk), sight_of(config)):
             yield moment._replace(slots=moment.slots + first)
         first += len(chunk)
 
 
-def _moments(rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Iterator[Moment]:
-    """Yield the moments of rows; in float64, so that conflicts are those that the kernels saw."""
+def _moments(rows: np.ndarray, start: Start, sight: Sight) -> Iterator[Moment]:
+    """Yield the moments of rows of episodes that begin so; in float64, so that conflicts are the kernels' own."""
     rows = rows[np.argsort(rows["step"], kind="stable")]
     ends = np.cumsum(np.bincount(rows["step"])).tolist()
-    for number, (start, end) in enumerate(zip([0, *ends], ends)):
-        yield _moment(number, rows[start:end], shape, sight)
+    for number, (first, end) in enumerate(zip([0, *ends], ends)):
+        yield _moment(number, rows[first:end], start, sight)
 
 
-def _moment(number: int, rows: np.ndarray, shape: tuple[int, int], sight: Sight) -> Moment:
+def _moment(number: int, rows: np.ndarray, start: Start, sight: Sight) -> Moment:
     """Return the moment of the rows of a step, its number given."""
+    shape = start.entry_steps.shape
 
     def spread(values: np.ndarray) -> Tensor:
         """Return values of rows as (E, N), 0 where there is none."""
@@ -81,6 +83,12 @@ def _moment(number: int, rows: np.ndarray, shape: tuple[int, int], sight: Sight)
             rows[f"waypoint_{axis}"][hovers] = rows[axis][hovers]
     is_hovering = spread(hovers) if hovers.any() else None
     traffic = Traffic(**{name: spread(rows[name]) for name in _STATE}, is_flying=is_flying, is_hovering=is_hovering)
+    traffic.kind = start.traffic.kind
+    if start.traffic.zone_scale is not None:
+        traffic.zone_scale = start.traffic.zone_scale.double()
+    if start.winds_mps is not None:
+        wind = start.winds_mps[:, number].double().unsqueeze(1).expand(*shape, 2)
+        traffic.wind_east_mps, traffic.wind_north_mps = wind.unbind(-1)
     action = torch.stack((spread(rows["pilot_turn"]), spread(rows["pilot_speed"])), dim=-1)
     slots = torch.arange(shape[0])
     return Moment(slots, torch.full_like(slots, number), traffic, pairs_around(traffic, sight), action)

@@ -58,7 +58,8 @@ class World:
         traffic: (B, N) the present state; ended aircraft, and those yet to enter, do not fly.
         pairs: (B, N, N) pairs of the present state, or (B, N, J); see `airspace.neighbours`.
         simulator: What moves the aircraft.
-        after: The present state as the last step left it: with the waypoints that aircraft flew to in it.
+        after: The present state right after the last step, until the next: with the waypoints that aircraft flew to
+            in it.
         itinerary: Who enters when, by which waypoints, and where nobody should fly.
         steps: (B,) int64, steps flown in each episode.
         episodes: The number of each episode.
@@ -182,11 +183,14 @@ class World:
         after = self.simulator.advance(before, action, self.wind)
         outcome, has_passed = self._outcome(before, after)
         flies_on = before.is_flying & (outcome == FLYING)
-        after.is_flying = self.itinerary.enter(after, flies_on, self.steps, self.config.start_separation_m)
+        config = self.config
+        after.is_flying = self.itinerary.enter(
+            after, flies_on, self.steps, config.max_steps, config.start_separation_m
+        )
         self.traffic = self.after = after
         self.look_around()
         change = Change(before, action, after, self.pairs, outcome, self.corners_m)
-        reward = self._reward(self.config, change)
+        reward = self._reward(config, change)
         self.traffic = self.itinerary.go_on(after, has_passed)
         if self.itinerary.last_entry:
             self.simulator.enter(self.traffic, after.is_flying & ~flies_on)

@@ -140,7 +140,7 @@ def fly(
     while episode < episodes and work > 0:
         corners, no_fly = starts.corners[episode], starts.no_fly[episode]
         noise = Noise(deviation, int(keys[episode, 0]), int(keys[episode, 1]))
-        inner_m, winds = inner_radius(corners), starts.winds[episode]
+        inner_m, winds = inner_radius(corners), starts.winds[episode, : starts.blown[episode]]
         way = Way(starts.routes[episode], starts.legs[episode], corners, inner_m, winds)
         while work > 0:
             work -= count + 1

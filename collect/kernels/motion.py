@@ -5,6 +5,7 @@ from math import inf, sqrt
 import numpy as np
 
 from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
+from ..airspace.dynamics import LEAST_AIRSPEED_MPS
 from ..arithmetic.compiling import inner
 from ..arithmetic.elementary import arctangent, clip, length, sine_cosine, single, wrap
 from .traffic import Physics
@@ -18,11 +19,11 @@ def look(air: np.ndarray, a: int) -> None:
     air[a]["velocity_north_mps"] = air[a]["speed_mps"] * cosine
     air[a]["sine"], air[a]["cosine"] = sine, cosine
     air[a]["heading_rad"], air[a]["airspeed_mps"] = air[a]["track_rad"], air[a]["speed_mps"]
-    if air[a]["wind_east_mps"] != 0.0 or air[a]["wind_north_mps"] != 0.0:
-        through_air(air, a)
     east, north = air[a]["waypoint_east_m"] - air[a]["east_m"], air[a]["waypoint_north_m"] - air[a]["north_m"]
     air[a]["bearing_rad"] = arctangent(east, north)
     air[a]["to_go_m"] = length(east, north)
+    if air[a]["wind_east_mps"] != 0.0 or air[a]["wind_north_mps"] != 0.0:
+        through_air(air, a)
 
 
 @inner
@@ -31,6 +32,8 @@ def through_air(air: np.ndarray, a: int) -> None:
     east = air[a]["velocity_east_mps"] - air[a]["wind_east_mps"]
     north = air[a]["velocity_north_mps"] - air[a]["wind_north_mps"]
     air[a]["heading_rad"], air[a]["airspeed_mps"] = arctangent(east, north), length(east, north)
+    if air[a]["airspeed_mps"] < LEAST_AIRSPEED_MPS:
+        air[a]["heading_rad"], air[a]["airspeed_mps"] = air[a]["bearing_rad"], 0.0
     air[a]["sine"], air[a]["cosine"] = sine_cosine(air[a]["heading_rad"])
 
 
@@ -102,7 +105,7 @@ def _turn(
     step_s: float,
 ) -> tuple[float, float]:
     """Return the turn made (rad) and the time it takes (s), at a turn rate of g tan(bank) / speed."""
-    slow, fast = max(speed, 0.01), max(new_speed, 0.01)
+    slow, fast = max(speed, LEAST_AIRSPEED_MPS), max(new_speed, LEAST_AIRSPEED_MPS)
     accelerating = abs(change) / acceleration_mps2 / step_s
     while_accelerating = (1.0 / slow + 8.0 / (slow + fast) + 1.0 / fast) / 6.0
     rate = pull_mps2 * (accelerating * while_accelerating + (1.0 - accelerating) / fast)

@@ -128,6 +128,7 @@ class Starts(NamedTuple):
         types: (K, 6) float64, of each type its cruise speed, lowest and highest speed, acceleration, g tan(bank),
             and its protected zone in units of the world's.
         winds: (E, T + 1, 2) float64, towards east and north before each step; (E, 0, 2) where there is none.
+        blown: (E,) int64, how many of these count: 0 in an episode without wind beside others that have some.
     """
 
     states: np.ndarray
@@ -143,6 +144,7 @@ class Starts(NamedTuple):
     kinds: np.ndarray
     types: np.ndarray
     winds: np.ndarray
+    blown: np.ndarray
 
 
 class Grid(NamedTuple):

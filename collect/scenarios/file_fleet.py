@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..airspace.aircraft_types import AIRLINERS, TYPES, members_of
+from ..airspace.fleet import limits_of_types, number_of
 from ..airspace.world_config import WorldConfig
 from ..airspace.worlds import PRESETS
 from .layout import Layout
@@ -91,3 +92,11 @@ def in_fleet(layout: Layout, config: WorldConfig) -> Layout:
         else:
             names.append(members[0].name if is_still else kind)  # what hovers has no limits
     return replace(layout, kinds=tuple(names))
+
+
+def cruise_speeds_of(layout: Layout, config: WorldConfig) -> np.ndarray:
+    """Return the cruise speed of each aircraft of a file, (n,) m/s: that of its type where there is a fleet."""
+    layout, limits = in_fleet(layout, config), limits_of_types(config)
+    if not config.fleet or layout.kinds is None:
+        return np.full(len(layout.position_m), config.cruise_mps)
+    return np.array([limits[number_of(config, kind)].cruise_mps for kind in layout.kinds])

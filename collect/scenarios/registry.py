@@ -77,7 +77,8 @@ def world_for(
     """Return the world for a scenario as named on the command line; all else is as in `base`.
 
     For files, their content becomes part of the scenario's name, the number of aircraft is that of the largest
-    file, and the time limit grows with the distance: three times the longest route at cruise speed, after entry.
+    file, the time limit grows with the distance, three times the longest route at cruise speed after entry, and the
+    wind is that of the files, unless they differ in it or `base` has one.
 
     Raises:
         ConfigurationError: A number of aircraft that is not the file's, or a scenario that cannot be flown.
@@ -92,6 +93,10 @@ def world_for(
             f"scenario '{scenario}' has {most} aircraft, got --aircraft {aircraft}. Leave --aircraft out."
         )
     base = file_fleet.world_of(layouts, base)
+    winds = {layout.wind_mps for layout in layouts}
+    if len(winds) == 1 and not (base.wind_east_mps or base.wind_north_mps):
+        east_mps, north_mps = winds.pop()
+        base = replace(base, wind_east_mps=east_mps, wind_north_mps=north_mps)
     steps = max(_steps_of(layout, base) for layout in layouts)
     entries = [layout.entry_s for layout in layouts if layout.entry_s is not None]
     if any(float(entry_s.max()) >= _MOST_STEPS * base.step_s for entry_s in entries):
@@ -116,15 +121,14 @@ def _steps_of(layout: Layout, world: WorldConfig) -> int:
     count = len(layout.position_m)
     routes = layout.routes_m or (np.zeros((0, 2)),) * count
     entries = np.zeros(count) if layout.entry_s is None else layout.entry_s
-    speeds = np.zeros(count) if layout.speed_mps is None else layout.speed_mps
+    speeds = file_fleet.cruise_speeds_of(layout, world)
     needed_s = 0.0
-    for start, first, route, entry_s, speed in zip(
+    for start, first, route, entry_s, cruise_mps in zip(
         layout.position_m, layout.waypoint_m, routes, entries, speeds, strict=True
     ):
         legs = np.diff(np.concatenate((start[None], first[None], route)), axis=0)
         way_m = float(np.sqrt((legs * legs).sum(1)).sum())
-        cruise_mps = min(world.cruise_mps, speed) if world.fleet and speed else world.cruise_mps
-        needed_s = max(needed_s, float(entry_s) + 3 * way_m / cruise_mps)
+        needed_s = max(needed_s, float(entry_s) + 3 * way_m / float(cruise_mps))
     return int(needed_s / world.step_s) + 1
 
 

@@ -85,6 +85,8 @@ def layout_of(config: WorldConfig, episode: int) -> Layout:
     scenarios = read_all(config.scenario)
     scenario = scenarios[episode % len(scenarios)]
     layout = in_fleet(scenario.layout, config)
+    if config.wind_east_mps or config.wind_north_mps:
+        layout = replace(layout, wind_mps=(0.0, 0.0))  # the world's wind holds: that of its files, as a rule
     count = len(layout.position_m)
     if count > config.aircraft:
         raise ConfigurationError(f"{scenario.path} has {count} aircraft, more than the world's {config.aircraft}.")

@@ -19,7 +19,7 @@ from .registry import lay_out
 from .wind import winds_of
 
 NOBODY = -1
-"""The entry step of an aircraft that an episode does not have."""
+"""The entry step of an aircraft that an episode does not have, or not before its time limit."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def stack(
             kinds[index, :n] = [number_of(config, kind) for kind in layout.kinds]
         if layout.routes_m is not None:
             legs[index, :n] = [len(route) for route in layout.routes_m]
+    entry_steps[entry_steps >= config.max_steps] = NOBODY
     _get_going(state, layouts, config, kinds)
     if winds_mps is not None:
         _drift(state, entry_steps, winds_mps)

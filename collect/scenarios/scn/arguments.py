@@ -8,10 +8,8 @@ import re
 from typing import NamedTuple
 
 from ....datasets.errors import ConfigurationError
-from ...airspace.units import KNOT_MPS
+from ...airspace.units import FOOT_M, KNOT_MPS
 from .commands import MOST_S, Skipped
-
-FOOT_M = 0.3048
 
 
 class Speed(NamedTuple):

@@ -9,12 +9,11 @@ from ....datasets.errors import ConfigurationError
 from ...airspace.aircraft_types import AIRLINERS
 from ...airspace.geodesy import Plane, Point
 from ...airspace.sector import Corners, contains
-from ...airspace.units import KNOT_MPS
+from ...airspace.units import FOOT_M, KNOT_MPS
 from ...arithmetic.geometry import directions
 from ..file_fleet import type_of
 from ..layout import Layout
 from ..scn_geometry import area_m2, convex, hull_with_margin
-from .arguments import FOOT_M
 from .shapes import wind_at
 from .state import State
 from .traffic import Aircraft

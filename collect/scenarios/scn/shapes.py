@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...airspace.geodesy import EARTH_RADIUS_M, Point, cosine
-from ...airspace.units import KNOT_MPS, NAUTICAL_MILE_M
+from ...airspace.units import FOOT_M, KNOT_MPS, NAUTICAL_MILE_M
 from ...arithmetic.geometry import directions
-from .arguments import FOOT_M
 from .places import apart
 
 _NO_FLY = ("NOFLY", "NO_FLY", "NO-FLY", "NFZ", "GEOFENCE", "RESTRICT", "PROHIBIT", "FORBID", "KEEPOUT", "KEEP_OUT")

@@ -1,6 +1,7 @@
 """Types of aircraft, fleets of them, and wind: by hand, and by kernels and torch alike."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ import torch
 
 from skyclone.collect import scenarios, teachers
 from skyclone.collect.airspace.aircraft_types import TYPES, members_of
+from skyclone.collect.airspace.distances import distance_flown
 from skyclone.collect.airspace.dynamics import advance, through_air
 from skyclone.collect.airspace.fleet import fastest_mps, limits_of, types_of, zone_scales_of
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying import compiled, figures
 from skyclone.collect.flying.flight import TeacherPilot, advise
+from skyclone.collect.flying.watching import watch
 from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.layout import Layout
@@ -20,6 +23,7 @@ from skyclone.collect.scenarios.wind import winds_of
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.record import COLUMNS
+from skyclone.datasets.traffic.state import Traffic
 
 BOX = 3000.0 * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 MIXED = {"fleet": "m600=0.5,wing(protected_zone_m=150)=0.5", "sector_radius_m": 3000.0, "sector_area_m2": 2.5e7}
@@ -218,3 +222,67 @@ def test_a_near_mid_air_collision_is_in_metres_whatever_the_zone(miss_m: float, 
     for each in (made, flown):
         assert (each.los_events[0], each.nmac_events[0]) == (1, nmac)
         assert each.depth[0] == pytest.approx(1 - each.least_m[0] / 150, abs=1e-3)
+
+
+def test_those_that_take_off_in_wind_point_to_their_waypoints():
+    """At rest in the air the heading says nothing; kernels and torch agree on where they set off to."""
+    config = WorldConfig(aircraft=12, scenario="pads", wind_east_mps=4.0, gust_mps=1.0, max_steps=12)
+    episodes = [each for each in range(12) if scenarios.lay_out(config, 3, each).speed_mps[0] == 0][:4]
+    teacher = teachers.make("none", config)
+    flown = compiled.fly_compiled(config, teacher.rules(), 3, episodes)
+    rows, world = flown.rows[: flown.row_count], World(config, 3, episodes)
+    _, heading = through_air(world.traffic)
+    torch.testing.assert_close(heading, world.traffic.bearing_rad)
+    pilot = TeacherPilot(teacher, config)
+    for step in range(12):
+        here = rows[rows["step"] == step]
+        place = here["episode"].astype(int), here["aircraft"].astype(int)
+        np.testing.assert_allclose(world.traffic.east_m.numpy()[place], here["east_m"], atol=0.05)
+        np.testing.assert_allclose(world.traffic.north_m.numpy()[place], here["north_m"], atol=0.05)
+        world.step(pilot(world.traffic, world.pairs))
+
+
+def test_a_windless_episode_is_the_same_beside_a_windy_one():
+    """The distance flown too: in wind it is the chord, and in a turn that is shorter."""
+    layouts = [Layout(BOX, np.zeros((1, 2)), np.array([[0.0, 900.0]]), track_rad=np.array([2.0]))] * 2
+    layouts[1] = replace(layouts[1], wind_mps=(3.0, 0.0))
+    config = WorldConfig(aircraft=1)
+    teacher = teachers.make("none", config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "lay_out", lambda config, seed, episode: layouts[episode])
+        for fly in (
+            lambda episodes: figures._figures_of(
+                compiled.fly_compiled(config, teacher.rules(), 0, episodes), config
+            ),
+            lambda episodes: figures._fly_in_torch(TeacherPilot(teacher, config), config, 0, episodes, "cpu", None),
+        ):
+            alone, beside = fly([0]), fly([0, 1])
+            assert beside.flown_m[0] == pytest.approx(alone.flown_m[0], abs=1e-3)
+            assert beside.flown_m[1] != pytest.approx(alone.flown_m[0], abs=1.0)
+
+
+def test_gradients_are_finite_in_wind():
+    """Also of those that do not move: who has ended, and who hovers at rest in the air."""
+    config = WorldConfig(aircraft=2, wind_east_mps=2.0)
+    speed, place = torch.tensor([[9.0, 2.0]], requires_grad=True), torch.zeros(1, 2, requires_grad=True)
+    zero, is_flying = torch.zeros(1, 2), torch.tensor([[False, True]])
+    traffic = Traffic(place, place, torch.full((1, 2), math.pi / 2), speed, zero, zero + 90, is_flying)
+    wind = (torch.full((1, 2), 2.0), zero)
+    traffic = replace(traffic, wind_east_mps=wind[0], wind_north_mps=wind[1])
+    action = torch.zeros(1, 2, 2, requires_grad=True)
+    after = advance(traffic, action, config, wind)
+    (distance_flown(traffic, after, config).sum() + after.track_rad.sum() + after.speed_mps.sum()).backward()
+    for each in (action, speed, place):
+        assert torch.isfinite(each.grad).all()
+
+
+def test_films_have_the_types_and_the_wind_that_were_flown():
+    config = WorldConfig(aircraft=6, max_steps=8, **MIXED, wind_east_mps=3.0, gust_mps=1.0)
+    pilot = TeacherPilot(teachers.make("mvp", config), config)
+    world = World(config, 2, range(2))
+    for moment in watch(pilot, config, 2, range(2)):
+        for name in ("kind", "zone_scale", "wind_east_mps", "wind_north_mps"):
+            found, expected = getattr(moment.traffic, name), getattr(world.traffic, name)
+            torch.testing.assert_close(found.to(expected.dtype), expected, msg=name)
+        torch.testing.assert_close(moment.pairs.scale.float(), world.pairs.scale)
+        world.step(moment.action.float())

@@ -239,3 +239,19 @@ def test_slots_that_are_restarted_with_other_routes_and_polygons():
         made.restart([1], [6])
         assert made.traffic.is_piloted[1].tolist() == [True, True]
         assert not made.itinerary.has_more()[1].any()
+
+
+def test_nobody_who_waits_enters_at_the_time_limit(flown):
+    """When all others end at once there is room: too late."""
+    layout = Layout(
+        BOX,
+        np.array([[0.0, -90.0], [0.0, 0.0]]),
+        np.array([[0.0, 1900.0], [0.0, -900.0]]),
+        speed_mps=np.array([0.5, 9.0]),
+        entry_s=np.array([0.0, 5.0]),
+        waits=True,
+    )
+    made, table = flown(layout, max_steps=20)
+    assert set(table["aircraft"]) == {0}
+    assert table["step"].max() == 19
+    assert (made.aircraft[0], made.time_limit[0]) == (1, 1)

@@ -18,6 +18,7 @@ from skyclone.collect.flying.figures import fly_scenarios
 from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
 from skyclone.datasets.errors import ConfigurationError
+from skyclone.datasets.traffic.record import columns_of
 
 EARTH_M = 6_371_000.0
 SMALL = """
@@ -37,7 +38,7 @@ def write(folder: Path, text: str, name: str = "own.scn") -> Path:
 
 def test_positions_tracks_speeds_and_waypoints(tmp_path: Path) -> None:
     config = scenarios.world_for(f"file:{write(tmp_path, SMALL)}")
-    assert (config.aircraft, config.max_steps) == (2, 486)  # three times 1001 m at 6.2 m/s
+    assert (config.aircraft, config.max_steps) == (2, 485)  # three times 1001 m at 6.2 m/s
     layout = scenarios.lay_out(config, 0, 0)
     half = EARTH_M * math.radians(0.0045)  # 500.4 m
     np.testing.assert_allclose(layout.position_m, [[0, -half], [0, half]], atol=1e-6)
@@ -127,7 +128,7 @@ def test_the_time_limit_knows_entries_and_routes(tmp_path: Path) -> None:
     text = f"{SMALL}00:10:00.00>CRE D3,M600,52.0,4.37,0,0,10;ADDWPT D3 52.009,4.37;DEST D3 52.0,4.37\n"
     path = write(tmp_path, text)
     config = scenarios.world_for(f"file:{path}")
-    assert (config.aircraft, config.max_steps) == (3, 1768)  # from 600 s on, three times 2002 m at 5.1 m/s
+    assert (config.aircraft, config.max_steps) == (3, 1778)  # from 600 s on, three times 2002 m at 5.1 m/s
     path.write_text(f"{SMALL}09:00:00.00>CRE D3,M600,52.0,4.37,0,0,10\n")
     with pytest.raises(ConfigurationError, match=r"expected all aircraft to enter within 32,000 s of the first"):
         scenarios.world_for(f"file:{path}")
@@ -224,3 +225,27 @@ def test_a_recorded_world_opens_only_the_files_it_was_recorded_with(tmp_path: Pa
     path.write_text(SMALL + "# changed")
     with pytest.raises(ConfigurationError, match="has changed since"):
         scenarios.lay_out(scenarios.recorded_world(world.to_json(), "data"), 0, 0)
+
+
+def test_slow_ones_that_take_off_have_time_for_their_way(tmp_path: Path) -> None:
+    """A standing M600 beside an A320: its 33 km take it an hour at 9 m/s."""
+    text = "0:0:0>CRE A,A320,52,4,0,FL300,280\n0:0:0>DEST A 53 4\n"
+    text += "0:0:0>CRE D,M600,52,4.3,0,100,0\n0:0:0>DEST D 52.3 4.3\n"
+    config = scenarios.world_for(f"file:{write(tmp_path, text)}")
+    assert config.step_s * config.max_steps >= 3 * 33_000 / 9
+    figures = fly_scenarios(TeacherPilot(teachers.make("none", config), config), config, 0, [0])
+    assert figures.at_waypoint[0] == 2
+
+
+def test_the_wind_of_a_file_is_in_its_dataset(tmp_path: Path) -> None:
+    """10 kt from the west; a world's own wind holds instead."""
+    path = write(tmp_path, f"{SMALL}00:00:00.00>WIND 52.0,4.37,270,10\n")
+    config = scenarios.world_for(f"file:{path}")
+    assert (config.wind_east_mps, config.wind_north_mps) == pytest.approx((5.144, 0.0), abs=1e-3)
+    world = World(config, 0, [0])
+    assert world.traffic.wind_east_mps is not None
+    assert world.traffic.wind_east_mps[0, 0].item() == pytest.approx(5.144, abs=1e-3)
+    assert [column.name for column in columns_of(config.to_json())][-2:] == ["wind_east_mps", "wind_north_mps"]
+    other = scenarios.world_for(f"file:{path}", base=WorldConfig(wind_north_mps=2.0))
+    still = World(other, 0, [0])
+    assert (still.traffic.wind_east_mps[0, 0].item(), still.traffic.wind_north_mps[0, 0].item()) == (0.0, 2.0)
