@@ -60,8 +60,14 @@ def limits_of(config: WorldConfig, traffic: Traffic) -> Limits:
     """Return what the aircraft of (..., N) traffic can do."""
     if traffic.kind is None:
         return _own_limits(config)
-    rows = torch.tensor(limits_of_types(config), dtype=traffic.east_m.dtype, device=traffic.east_m.device)
+    rows = _rows(config, traffic.east_m.dtype, traffic.east_m.device)
     return Limits(*rows[traffic.kind].unbind(-1))
+
+
+@cache
+def _rows(config: WorldConfig, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return what each type of a world can do, (K, 5)."""
+    return torch.tensor(limits_of_types(config), dtype=dtype, device=device)
 
 
 @cache

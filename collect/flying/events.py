@@ -79,25 +79,34 @@ class EventCounter:
         episode = slots[conflicts.episode]
         pair = (episode * aircraft + conflicts.ownship) * aircraft + conflicts.intruder  # (P,)
         distance2 = conflicts.east_m * conflicts.east_m + conflicts.north_m * conflicts.north_m
-        is_nmac = distance2 < torch.as_tensor(conflicts.zone_m(zone)).clamp_max(self.config.nmac_m).square()
-        if conflicts.scale is not None:  # in units of the world's R
-            distance2 = distance2 / conflicts.scale.square()
-        is_los = distance2 < zone * zone  # a pair in LoS is always in conflict as well
+        # in units of the world's R
+        relative2 = distance2 if conflicts.scale is None else distance2 / conflicts.scale.square()
+        is_los = relative2 < zone * zone  # a pair in LoS is always in conflict as well
         los_pair, los_episode = pair[is_los], episode[is_los]
-        nmac_pair = pair[is_nmac]
         has_begun = ~_is_in(pair, self._was_conflict)
         events = (episode[has_begun], los_episode[~_is_in(los_pair, self._was_los)], los_episode, episode)
         for row, of_episode in enumerate(events):
             self._sums[row] += torch.bincount(of_episode, minlength=self._episodes)
-        begun_nmac = episode[is_nmac][~_is_in(nmac_pair, self._was_nmac)]
-        self._sums[5] += torch.bincount(begun_nmac, minlength=self._episodes)
         self._sums[4, slots] += traffic.is_piloted.sum(-1)
         self._was_conflict, self._was_los = pair.sort()[0], los_pair.sort()[0]
-        self._was_nmac = nmac_pair.sort()[0]
         self._ever_conflict.append(pair[has_begun])
-        self._los.append((los_pair, distance2[is_los]))
-        least2 = pairs.nearest2_m2().masked_fill(~traffic.is_piloted, torch.inf).amin(-1)
-        self._least2_of_episode[slots] = torch.minimum(self._least2_of_episode[slots], least2)
+        self._los.append((los_pair, relative2[is_los]))
+        self._count_nmac(los_pair, los_episode, distance2[is_los])
+        least2 = pairs.nearest2_m2()
+        if traffic.is_hovering is not None:
+            least2 = least2.masked_fill(~traffic.is_piloted, torch.inf)
+        self._least2_of_episode[slots] = torch.minimum(self._least2_of_episode[slots], least2.amin(-1))
+
+    def _count_nmac(self, pair: Tensor, episode: Tensor, distance2: Tensor) -> None:
+        """Count the near mid-air collisions that begin, of pairs in LoS (P,) and their distances squared."""
+        if not len(pair):
+            self._was_nmac = pair
+            return
+        is_nmac = distance2 < self.config.nmac_m * self.config.nmac_m
+        pair, episode = pair[is_nmac], episode[is_nmac]
+        begun = episode[~_is_in(pair, self._was_nmac)]
+        self._sums[5] += torch.bincount(begun, minlength=self._episodes)
+        self._was_nmac = pair.sort()[0]
 
     def result(self) -> Safety:
         """Return the figures so far, one per episode; each pair counts once, not once per ownship."""

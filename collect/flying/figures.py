@@ -135,12 +135,14 @@ class FigureCounter:
         self._events.count(before, step.pairs, slots)
         who = before.is_piloted
         self._has_flown[slots] |= who
-        nearest_m = step.pairs.nearest_m().masked_fill_(~who, torch.inf)
+        nearest_m = step.pairs.nearest_m()
+        if before.is_hovering is not None:
+            nearest_m.masked_fill_(~who, torch.inf)
         self._nearest_m[slots] = torch.minimum(self._nearest_m[slots], nearest_m)
         before_m, after_m = distance_to_go(before), distance_to_go(after)
         progress_m = (before_m - after_m) * who
         self._progress.count(slots, who, before_m, after_m)
-        sums = (
+        sums = [
             who,
             distance_flown(before, after, self.config) * who,
             progress_m,
@@ -148,16 +150,17 @@ class FigureCounter:
             outcome == WAYPOINT,
             outcome == LEFT_SECTOR,
             outcome == TIME_LIMIT,
-            self._itinerary.is_in_no_fly(before) & who,
             progress_m / limits_of(self.config, before).cruise_mps,
-        )
+        ]
+        if self._itinerary.no_fly_m.shape[1]:
+            sums.append(self._itinerary.is_in_no_fly(before) & who)
         for row, values in enumerate(sums):
             self._sums[row, slots] += values.sum(-1, dtype=torch.float64)
 
     def result(self) -> Figures:
         """Return the figures so far."""
         safety = self._events.result()
-        steps, flown, progress, effort, at_waypoint, left_sector, time_limit, no_fly, progress_s = self._sums
+        steps, flown, progress, effort, at_waypoint, left_sector, time_limit, progress_s, no_fly = self._sums
         columns = {
             "aircraft": self._has_flown.sum(-1).double(),
             "conflicts": safety.conflicts,

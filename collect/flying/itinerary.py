@@ -110,9 +110,14 @@ class Itinerary:
         """Return whose waypoint is not its last one, (B, N) bool."""
         return self.leg < self.legs
 
-    def go_on(self, traffic: Traffic, has_reached: Tensor) -> Traffic:
+    @property
+    def has_routes(self) -> bool:
+        """Whether there is anybody with more than one waypoint."""
+        return self.routes_m.shape[2] > 0
+
+    def go_on(self, traffic: Traffic, has_reached: Tensor | None) -> Traffic:
         """Return the traffic with the next waypoint of those that have reached one, and have more, (B, N) bool."""
-        if not self.routes_m.shape[2] or not bool(has_reached.any()):
+        if has_reached is None or not bool(has_reached.any()):
             return traffic
         at = self.leg.clamp_max(self.routes_m.shape[2] - 1)[..., None, None].expand(-1, -1, 1, 2)
         following = self.routes_m.gather(2, at).squeeze(2)

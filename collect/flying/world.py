@@ -199,20 +199,23 @@ class World:
         is_truncated = outcome == TIME_LIMIT
         return StepResult(reward, outcome, (outcome != FLYING) & ~is_truncated, is_truncated)
 
-    def _outcome(self, before: Traffic, after: Traffic) -> tuple[Tensor, Tensor]:
+    def _outcome(self, before: Traffic, after: Traffic) -> tuple[Tensor, Tensor | None]:
         """Return what became of each aircraft, and who flies on from a waypoint to its next.
 
         Returns:
-            (B, N) int8, the last waypoint before left_sector before time_limit; (B, N) bool.
+            (B, N) int8, the last waypoint before left_sector before time_limit; (B, N) bool, or None for nobody.
         """
         config = self.config
         outcome = torch.zeros_like(after.is_flying, dtype=torch.int8)
         outcome.masked_fill_((self.steps >= config.max_steps).unsqueeze(-1), TIME_LIMIT)
         has_left = is_outside(after, self.corners_m, self._inner_m, config.outside_m)
         outcome.masked_fill_(has_left, LEFT_SECTOR)
-        is_there, is_last = distance_to_go(after) <= config.waypoint_radius_m, ~self.itinerary.has_more()
-        outcome.masked_fill_(is_there & is_last, WAYPOINT).masked_fill_(~before.is_piloted, FLYING)
-        return outcome, is_there & ~is_last & before.is_piloted & (outcome == FLYING)
+        is_there, has_passed = distance_to_go(after) <= config.waypoint_radius_m, None
+        if self.itinerary.has_routes:
+            has_passed = is_there & self.itinerary.has_more() & before.is_piloted & (outcome == FLYING)
+            is_there = is_there & ~self.itinerary.has_more()
+        outcome.masked_fill_(is_there, WAYPOINT).masked_fill_(~before.is_piloted, FLYING)
+        return outcome, has_passed
 
     def restart(self, slots: Sequence[int], episodes: Sequence[int]) -> None:
         """Lay out new episodes in some slots of the batch; the others go on undisturbed."""

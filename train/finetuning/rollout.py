@@ -344,10 +344,18 @@ class RolloutFigures:
 
     def add(self, before: Traffic, result: StepResult) -> None:
         """Add the step that has just been flown: aircraft-steps, reward, pair-steps in LoS, ends of flights."""
-        zone = self._world.config.protected_zone_m
-        inside = self._world.pairs.has_lost(zone).sum() / 2
+        inside = self._lost(self._world.pairs, self._world.traffic).sum() / 2
         ends = [(result.outcome == outcome).sum() for outcome in (WAYPOINT, LEFT_SECTOR, TIME_LIMIT)]
         self._sums += torch.stack([before.is_piloted.sum(), result.reward.sum(), inside, *ends])
+
+    def _lost(self, pairs: Pairs, traffic: Traffic) -> Tensor:
+        """Return which pairs are in LoS, (B, N, J) bool, but those of two that hover: that is nobody's doing."""
+        lost = pairs.has_lost(self._world.config.protected_zone_m)
+        if traffic.is_hovering is None:
+            return lost
+        number = pairs.number_of(torch.arange(lost.shape[-1], device=lost.device).expand_as(lost))
+        hovers = traffic.is_hovering.gather(-1, number.flatten(1)).view_as(number)
+        return lost & ~(hovers & traffic.is_hovering.unsqueeze(-1))
 
     def add_stranded(self, is_stranded: Tensor) -> None:
         """Add those who have just been taken out for being stranded."""
@@ -362,10 +370,11 @@ class RolloutFigures:
     def result(self) -> dict[str, float]:
         """Return rates: per agent-step, per flight hour, per ended flight."""
         steps, reward, inside, *ends = self._sums.tolist()
-        hours = max(steps, 1.0) * self._world.config.step_s / 3600.0
+        step_s = self._world.config.step_s
+        hours = max(steps, 1.0) * step_s / 3600.0
         ends.append(float(self._stranded))
         ended = max(sum(ends), 1.0)
-        figures = {"reward": reward / max(steps, 1.0), "los_s_per_flight_hour": inside / hours}
+        figures = {"reward": reward / max(steps, 1.0), "los_s_per_flight_hour": inside * step_s / hours}
         for name, count in zip(("waypoint", "left_sector", "time_limit", "stranded"), ends):
             figures[f"{name}_rate"] = count / ended
         looked_at = max(float(self._looked_at), 1.0)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,9 @@ from skyclone.collect.airspace import neighbours
 from skyclone.collect.airspace.objective import TERMS, Change, Costs, aircraft_costs
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.world import World
+from skyclone.collect.scenarios.layout import Layout
 from skyclone.collect.scenarios.registry import generator_of
+from skyclone.collect.scenarios.start import stack
 from skyclone.datasets.traffic.observation import Observation, observe_all
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.datasets.traffic.record import LEFT_SECTOR
@@ -24,6 +27,7 @@ from skyclone.train.finetuning.rollout import (
     TRAINING_EPISODES,
     Crew,
     Rollout,
+    RolloutFigures,
     Stranded,
     estimate,
     returns,
@@ -471,3 +475,24 @@ def test_slots_that_are_yet_to_begin_are_empty() -> None:
     assert begins[1] >= 20
     assert begins[2] >= 40
     assert begins[3] >= 60
+
+
+@pytest.mark.parametrize("aircraft", [4, neighbours.FEW + 8])
+def test_losses_of_two_that_hover_are_nobodys(aircraft: int) -> None:
+    """Two hover 30 m apart, one flies by at 40 m, one is far away."""
+    box = 3000.0 * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    places = np.array([[0.0, 0.0], [30.0, 0.0], [15.0, -40.0], [2000.0, 2000.0]])
+    layout = Layout(
+        box,
+        places,
+        places + np.array([[0, 0], [0, 0], [0, 900], [0, -900]]),
+        hovers=np.array([True, True, False, False]),
+    )
+    config = replace(CONFIG, aircraft=aircraft, step_s=0.5)
+    world = World(config, 0, [0], start=stack([layout], config))
+    found = RolloutFigures(world)
+    before = world.traffic
+    found.add(before, world.step(torch.zeros(1, aircraft, 2)))
+    assert (world.pairs.listed is not None) == (aircraft > neighbours.FEW)
+    # two pairs in LoS for a step, in which two aircraft fly
+    assert found.result()["los_s_per_flight_hour"] == pytest.approx(3600.0)
