@@ -16,6 +16,7 @@ Notation: T steps, B episodes, N aircraft, M rows (flying aircraft of a step), K
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +33,8 @@ from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View
 from ..policy import limit
 from .config import AnalyticConfig
+
+_KNOWN = ("east_m", "north_m", "track_rad", "speed_mps")
 
 Watch = Callable[[Traffic, StepResult], None]
 """Receives a step: the traffic before it, and what it brought."""
@@ -62,22 +65,41 @@ def damp(traffic: Traffic, factor: float) -> Traffic:
     return traffic.map(damped)
 
 
-def look(traffic: Traffic, pairs: Pairs, view: View) -> Observation:
+def look(traffic: Traffic, pairs: Pairs, view: View, known: Traffic | None = None) -> Observation:
     """Observe from all flying aircraft of (B, N) traffic, with gradients: (M, 7), (M, K, F), (M, K).
 
     Equal to `observe_all` at the rows of flying aircraft, but only pairs that are seen enter the graph.
 
+    What is perceived differs from the truth by errors and delays that nobody steers: it is observed as it is, and
+    its gradient is that of the truth in its place.
+
     Args:
         traffic: (B, N), differentiable.
-        pairs: (B, N, N) or (B, N, J) of the same traffic, of which only the distances are used, without gradient.
+        pairs: (B, N, N) or (B, N, J) of the same traffic, of which only the distances are used, without gradient;
+            or as they are perceived, (B, N, N).
         view: What is observed.
+        known: As each aircraft knows itself, where that is not the truth.
     """
     count = traffic.east_m.shape[-1]
     row = traffic.is_piloted.flatten().nonzero().squeeze(-1)  # (M,)
     around = complete_for(pairs, traffic, view).map(lambda tensor: tensor.flatten(0, 1).index_select(0, row))
     # one more than is seen: `observe` leaves out one column, which would be the ownship itself
-    close = around.number_of(nearest(around.distance2_m2, min(view.seen(count) + 1, count)))
-    return observe(*pairs_among(traffic, row, close), view)
+    place = nearest(around.distance2_m2, min(view.seen(count) + 1, count))
+    own, seen = pairs_among(traffic, row, around.number_of(place))
+    if known is None:
+        return observe(own, seen, view)
+    itself = known.map(lambda tensor: tensor.flatten().index_select(0, row))
+    own = replace(own, **{name: _with_value(getattr(own, name), getattr(itself, name)) for name in _KNOWN})
+    told = around.map(lambda tensor: tensor.gather(-1, place))
+    relative = [_with_value(truth, value) for truth, value in zip(seen[:4], told[:4], strict=True)]
+    distance2 = torch.addcmul(relative[0] * relative[0], relative[1], relative[1])
+    distance2 = torch.where(told.is_pair, _with_value(distance2, told.distance2_m2), torch.inf)
+    return observe(own, Pairs._make((*relative, distance2, told.is_pair, None, told.scale)), view)
+
+
+def _with_value(truth: Tensor, value: Tensor) -> Tensor:
+    """Return the value, with the gradient of the truth."""
+    return truth - truth.detach() + value
 
 
 def step_costs(config: WorldConfig, change: Change, costs: Costs) -> dict[str, Tensor]:
@@ -130,7 +152,8 @@ def fly_window(
     rows = 0
     for _ in range(config.window):
         who = traffic.is_piloted
-        observation = look(traffic, world.pairs, view)
+        known, told = world.perceive()
+        observation = look(traffic, told, view, None if world.perception is None else known)
         chosen = network(observation)  # (M, 2)
         first = first or (observation, chosen)
         wanted = chosen.new_zeros((*who.shape, chosen.shape[-1])).masked_scatter(who.unsqueeze(-1), chosen)

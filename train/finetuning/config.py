@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ...collect.airspace.world_config import EMBEDDED, WorldConfig
-from ...collect.surveillance.config import PERFECT
 from ...datasets import spec
 from ...datasets.config import Config, Count, config, shown
 from ...datasets.errors import ConfigurationError
@@ -205,11 +204,6 @@ class FinetuneConfig(Config):
         world = scenarios.recorded_world(world.to_json(), parent.path)
         if self.surveillance:
             world = replace(world, surveillance=self.surveillance)
-        if self.method == "analytic" and world.surveillance != PERFECT:
-            raise ConfigurationError(
-                f"expected --surveillance perfect with --method analytic, got {shown(world.surveillance)}: no "
-                "gradient leads through messages. Use --method ppo, or --surveillance perfect."
-            )
         world = replace(world, simulator=EMBEDDED, reward=self.reward)
         worlds = [replace(world, aircraft=aircraft) for aircraft in self.aircraft or (world.aircraft,)]
         if min(world.aircraft for world in worlds) < 2:

@@ -119,6 +119,34 @@ def test_looking_equals_observing(view: View) -> None:
         assert torch.equal(one, other[flying])
 
 
+NOISE = "noise:position_m=5:velocity_mps=0.5:latency_s=2:reception=0.8:drop_s=4:silent=0.2"
+
+
+@pytest.mark.parametrize("view", [View(), View("ego", intruders=3), View("cpa", intruders=2)])
+def test_looking_equals_observing_what_is_perceived(view: View) -> None:
+    world = World(replace(SMALL, scenario="random-n", surveillance=NOISE), 3, range(3))
+    for _ in range(6):
+        world.step(torch.zeros((3, 6, 2)))
+        known, told = world.perceive()
+        seen = observe_all(known, view, told)
+        looked = analytic.look(world.traffic, told, view, known)
+        for one, other in zip(looked, seen):
+            assert torch.equal(one, other[world.traffic.is_flying])
+        assert not torch.equal(looked.ownship, observe_all(world.traffic, view).ownship[world.traffic.is_flying])
+
+
+def test_gradients_of_what_is_perceived_without_an_error_are_those_of_the_truth() -> None:
+    view, costs, gradients = View("ego", intruders=3), [], []
+    for surveillance in ("perfect", "noise"):
+        network, world = network_of(view), World(replace(SMALL, surveillance=surveillance), 3, range(3))
+        window = analytic.fly_window(world, network, view, AnalyticConfig(window=12))
+        window.cost.backward()
+        costs.append(window.cost.detach())
+        gradients.append(torch.cat([each.grad.flatten() for each in network.parameters() if each.grad is not None]))
+    torch.testing.assert_close(*costs)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(("name", "view"), [("pairwise", "cpa:intruders=2"), ("attention-additive", "seed")])
 def test_a_window_flies_what_the_policy_flies(name: str, view: str) -> None:
     seen = View.parse(view)

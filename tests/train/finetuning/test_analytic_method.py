@@ -31,6 +31,7 @@ CONFIG = FinetuneConfig(
     save_every=3,
     analytic=AnalyticConfig(window=8, lr=3e-3),
 )
+NOISE = "noise:position_m=20:error_s=5:latency_s=2:reception=0.8"
 run = runner(CONFIG)
 
 
@@ -96,12 +97,17 @@ def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path
     assert_same_end(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.parametrize("aircraft", [(), (3, 5)])
+@pytest.mark.parametrize(("aircraft", "surveillance"), [((), ""), ((3, 5), ""), ((), NOISE)])
 def test_killed_between_two_saves_and_resumed_it_ends_the_same(
-    clone: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aircraft: tuple[int, ...]
+    clone: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    aircraft: tuple[int, ...],
+    surveillance: str,
 ) -> None:
-    config = replace(CONFIG, aircraft=aircraft)
-    if aircraft:
+    config = replace(CONFIG, aircraft=aircraft, surveillance=surveillance)
+    if config != CONFIG:
         undisturbed = tmp_path / "undisturbed"
         run(clone, undisturbed, config)
     restart: Callable[[Crew], None] = Crew.restart
@@ -209,6 +215,6 @@ def test_resuming_with_something_else(clone: Path, undisturbed: Path, change: di
         run(clone, undisturbed, replace(CONFIG, **change), resume=True)
 
 
-def test_no_gradient_leads_through_messages(clone: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"expected --surveillance perfect with --method analytic"):
-        run(clone, tmp_path / "run", replace(CONFIG, surveillance="noise"))
+def test_under_surveillance_another_policy_is_learned(clone: Path, undisturbed: Path, tmp_path: Path) -> None:
+    run(clone, tmp_path / "run", replace(CONFIG, surveillance=NOISE))
+    assert weights_hash(tmp_path / "run", "last") != weights_hash(undisturbed, "last")
