@@ -123,7 +123,8 @@ class FinetuneConfig(Config):
     )
     scenario: str = Field(default="", description="How the traffic is laid out.  [default: as the clone]")
     surveillance: str = Field(
-        default="", description="What aircraft know of each other: perfect, remote-id, ...  [default: as the clone]"
+        default="",
+        description="What aircraft know of each other; perfect,remote-id by turns.  [default: as the clone]",
     )
     gate_every: int = Field(default=40, ge=1, description="Iterations between flights through the gate.")
     gate_scenarios: int = Field(default=128, ge=2, le=MOST_EPISODES, description="Scenarios of the gate.")
@@ -180,6 +181,8 @@ class FinetuneConfig(Config):
     def worlds(self, parent: "Checkpoint", is_begun: bool = False) -> list[WorldConfig]:
         """Return the worlds to fly in, by turns: `world` or the checkpoint's, with this run's reward, aircraft, ...
 
+        Of several numbers of aircraft and several surveillances, each with each.
+
         The simulator is always the embedded one: flying while the gate flies takes two, and BlueSky is only one.
 
         Args:
@@ -202,10 +205,12 @@ class FinetuneConfig(Config):
                 "Name them yourself, or a scenario: --scenario file:PATH, or --scenario sector."
             )
         world = scenarios.recorded_world(world.to_json(), parent.path)
-        if self.surveillance:
-            world = replace(world, surveillance=self.surveillance)
         world = replace(world, simulator=EMBEDDED, reward=self.reward)
-        worlds = [replace(world, aircraft=aircraft) for aircraft in self.aircraft or (world.aircraft,)]
+        worlds = [
+            replace(world, aircraft=aircraft, surveillance=quality)
+            for quality in (self.surveillance or world.surveillance).split(",")
+            for aircraft in self.aircraft or (world.aircraft,)
+        ]
         if min(world.aircraft for world in worlds) < 2:
             raise ConfigurationError(
                 f"expected 2 or more aircraft, got {min(world.aircraft for world in worlds)}: one alone has nobody "
@@ -214,13 +219,13 @@ class FinetuneConfig(Config):
         if self.processes > min(self.envs, self.gate_scenarios // len(worlds)):
             raise ConfigurationError(
                 f"expected no more processes than episodes flown at once ({self.envs}), and than gate scenarios of "
-                f"each number of aircraft ({self.gate_scenarios // len(worlds)}), got {self.processes}. "
+                f"each world ({self.gate_scenarios // len(worlds)}), got {self.processes}. "
                 "Use --processes 1."
             )
         if self.gate_scenarios < 2 * len(worlds):
             raise ConfigurationError(
-                f"expected 2 or more gate scenarios for each number of aircraft, got {self.gate_scenarios} for "
-                f"{len(worlds)} of them"
+                f"expected 2 or more gate scenarios for each number of aircraft and surveillance, got "
+                f"{self.gate_scenarios} for {len(worlds)} of them"
             )
         return worlds
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...collect.airspace.neighbours import complete_for
 from ...collect.airspace.worlds import scale_warning
+from ...collect.surveillance.config import PERFECT
 from ...datasets import effort
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import publish
@@ -197,10 +198,12 @@ class Finetuning:
             for name in sizes
             if name not in ("actor", "average")
         ]
-        aircraft = ", ".join(str(world.aircraft) for world in self.worlds)
+        aircraft = ", ".join(dict.fromkeys(str(world.aircraft) for world in self.worlds))
+        known = ", ".join(dict.fromkeys(world.surveillance for world in self.worlds))
+        surveillance = "" if known == PERFECT else f" under {known}"
         line = (
             f"Stage 2 - {self.parent.name} on {self.view}, parameters: {', '.join(counts)}; {self.config.method}, "
-            f"{aircraft} aircraft, {self.device}"
+            f"{aircraft} aircraft{surveillance}, {self.device}"
         )
         if self.view == self.parent_view:
             return [line]
@@ -283,7 +286,10 @@ class Finetuning:
         figures = {**compared, "is_best": verdict.is_better, "reason": verdict.reason}
         if len(self.worlds) > 1:
             parts = gate.split(flown, self._groups)
-            figures["by_aircraft"] = {str(w.aircraft): each.figures() for w, each in zip(self.worlds, parts)}
+            figures["by_world"] = [
+                {"aircraft": world.aircraft, "surveillance": world.surveillance, **each.figures()}
+                for world, each in zip(self.worlds, parts, strict=True)
+            ]
         if verdict.is_better:
             self._flown["best"] = flown
             self.progress.best_iteration = self.progress.iteration

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from finetuning_runs import figures, quiet, runner
 
 from skyclone.collect.airspace.objective import Costs
+from skyclone.collect.surveillance.config import PERFECT
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.traffic.observation import Observation
 from skyclone.train import checkpoint
@@ -62,8 +63,8 @@ def test_several_densities_take_turns(clone: Path, tmp_path: Path, method: str) 
     tuning.train()
     assert flown[:32] == [3] * 8 + [6] * 8 + [3] * 8 + [6] * 8
     last = figures(tmp_path / "run")[-1]["gate"]
-    assert set(last["by_aircraft"]) == {"3", "6"}
-    both = sum(each["los_events"] for each in last["by_aircraft"].values()) / 2  # two scenarios each
+    assert [(each["aircraft"], each["surveillance"]) for each in last["by_world"]] == [(3, PERFECT), (6, PERFECT)]
+    both = sum(each["los_events"] for each in last["by_world"]) / 2  # two scenarios each
     assert last["los_events"] == pytest.approx(both)
 
 
@@ -74,9 +75,17 @@ def test_no_two_crews_fly_the_same_episodes(clone: Path, tmp_path: Path) -> None
     assert not one & other
 
 
+def test_several_surveillances_take_turns_with_each_number_of_aircraft(clone: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, aircraft=(3, 6), surveillance="perfect,remote-id:reception=0.5", gate_scenarios=8)
+    tuning = Finetuning(clone, tmp_path / "run", config, device="cpu", say=quiet)
+    worlds = [(crew.world.config.aircraft, crew.world.config.surveillance) for crew in tuning.method.crews]
+    assert worlds == [(count, quality) for quality in config.surveillance.split(",") for count in (3, 6)]
+
+
 def test_too_few_gate_scenarios_for_the_densities(clone: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigurationError, match="2 or more gate scenarios for each number of aircraft, got 3 for 2"
+        ConfigurationError,
+        match="2 or more gate scenarios for each number of aircraft and surveillance, got 3 for 2",
     ):
         run(clone, tmp_path / "run", replace(CONFIG, aircraft=(3, 6), gate_scenarios=3))
 
