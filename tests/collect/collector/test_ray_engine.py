@@ -16,7 +16,6 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector import ray_engine as cluster
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
-from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 
 RAY = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
@@ -76,35 +75,6 @@ def test_a_wrong_address_is_an_error_at_once() -> None:
         match=r"expected a Ray cluster at 127\.0\.0\.1:1 \(RAY_ADDRESS\), got: .*refused.* `ray start --head`",
     ):
         cluster._connect(None, "127.0.0.1:1")
-
-
-_CLUSTER = """
-import sys, threading, time
-from pathlib import Path
-from ray.cluster_utils import Cluster
-from skyclone.cli import main
-
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-other = cluster.add_node(num_cpus=1)
-cluster.wait_for_nodes()
-
-def kill_a_node(folder):
-    while len(list((folder / "shards").glob("0*"))) < 2:
-        time.sleep(0.01)
-    cluster.remove_node(other, allow_graceful=False)
-
-import os
-os.environ["RAY_ADDRESS"] = cluster.address
-arguments, folders = sys.argv[1].split(), sys.argv[2:]
-try:
-    main(["collect", "--out", folders[0], "--shards", "3:5", *arguments])
-    Path(folders[0], "shards", "00004.parquet").write_bytes(b"damaged")
-    main(["collect", "--out", folders[0], *arguments])
-    threading.Thread(target=kill_a_node, args=[Path(folders[1])], daemon=True).start()
-    main(["collect", "--out", folders[1], *arguments])
-finally:
-    cluster.shutdown()
-"""
 
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'skyclone[ray]'")
@@ -175,24 +145,3 @@ def _processes_with(text: str) -> list[str]:
             if text.encode() in (folder / "environ").read_bytes():
                 found.append(folder.name)
     return found
-
-
-@needs_ray
-@pytest.mark.slow
-def test_a_cluster_of_two_nodes_makes_the_same_content_and_loses_a_node(tmp_path: Path) -> None:
-    folders = [tmp_path / "whole", tmp_path / "killed"]
-    done = subprocess.run(
-        [sys.executable, "-c", _CLUSTER, " ".join([*MANY, "--engine", "ray"]), *map(str, folders)],
-        capture_output=True,
-        text=True,
-        env=RAY,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "Ray cluster: 2 node(s), 2 processors." in done.stderr
-    assert "Shard 00004.parquet is cut" in done.stderr
-    expected, _ = collect(tmp_path / "local", WANTED)
-    for folder in folders:
-        dataset = open_dataset(folder)
-        assert dataset.content_hash == expected.content_hash
-        assert dataset.verify() == []
