@@ -11,6 +11,7 @@ from ...collect.flying.figures import Figures, ScenariosDone
 from ...datasets.provenance import code_version, package_versions
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
+from ...train.runs.gate import los_s
 from ..metrics import formulas
 from ..metrics.formulas import Basis
 from ..rare.rates import Rates
@@ -69,8 +70,9 @@ class Evaluation:
             reference: One that it is held against.
         """
         one, other = (self._ratios(each) for each in (name, reference))
+        sizes = {"time_in_los_s": los_s(self.plan.world)}
         return {
-            metric: confidence_intervals.detectable(gap, one[metric], other[metric])
+            metric: confidence_intervals.detectable(gap, one[metric], other[metric], sizes.get(metric, 1.0))
             for metric, gap in self.differences[name][reference].items()
         }
 

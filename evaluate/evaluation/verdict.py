@@ -108,6 +108,7 @@ def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
         aspect: _overall([found[name] for name in names if name in found]) for aspect, names in ASPECTS.items()
     }
     text = _lead(one, other, found, signs)
+    subject_again = "it" if text else one
     if not _is_route_fair(signs):
         del signs["route length"]  # who does not arrive flies no long way
     open_, same = _without_difference(found, signs)
@@ -121,7 +122,7 @@ def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
     elif same:
         text = f"No difference between {one} and {other} was shown in {_listed(same, 'or')}"
     if signs.get("route length") and not _is_plain(signs):
-        text += f"; {one} {_phrases(found, ROUTE)[0]}"
+        text += f"; {subject_again} {_phrases(found, ROUTE)[0]}"
     text += _speed(evaluation, subject, reference)
     return f"{text}{_smallest(found, [*open_, *same], scenarios)}."
 
@@ -229,7 +230,7 @@ def _lead(one: str, other: str, found: Findings, signs: dict[str, int]) -> str:
         return ""
     if not _is_plain(signs):
         good, bad = (_phrases(found, (*ARRIVALS, *SAFETY), sign) for sign in (-1, 1))
-        if safety == -1 and not _phrases(found, ARRIVALS, -1):
+        if (safety, arrivals) == (-1, 1) and _phrases(found, ARRIVALS[:1], 1):
             but = _listed(_phrases(found, SAFETY, -1, with_values=False))
             return f"Against {other}, {one} {_listed(bad)}; that it {but} does not make it safer"
         return f"Against {other}, {one} {', but '.join(_listed(each) for each in (good, bad) if each)}"
@@ -281,7 +282,7 @@ def _smallest(found: Findings, aspects: list[str], scenarios: int) -> str:
     if names and scenarios < FEWEST_UNEQUAL:
         return f" (fewer than {FEWEST_UNEQUAL} scenarios show none)"
     sizes = [_size(name, found[name].detectable) for name in names if found[name].detectable > 0]
-    return f" (they could have shown {_listed(sizes)})" if sizes else ""
+    return f" (the scenarios could have shown {_listed(sizes)})" if sizes else ""
 
 
 def _size(name: str, size: float) -> str:

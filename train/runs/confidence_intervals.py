@@ -125,7 +125,7 @@ def difference(one: Ratio, other: Ratio, weights: np.ndarray) -> Estimate:
     return interval
 
 
-def detectable(gap: Estimate, one: Ratio, other: Ratio) -> float:
+def detectable(gap: Estimate, one: Ratio, other: Ratio, size: float = 1.0) -> float:
     """Return the smallest difference that these scenarios could have shown; infinite if they could show none.
 
     A true difference of k = 1.96 + 0.84 standard errors is shown four times in five, at 5 % (two-sided; Bloom,
@@ -138,6 +138,7 @@ def detectable(gap: Estimate, one: Ratio, other: Ratio) -> float:
         gap: Their difference, from `difference`.
         one: The metric of one contender.
         other: The same metric of the other contender.
+        size: s, where no scenario differs: of an event counted as 1, that; of seconds, how long an event takes.
     """
     scenarios, exposure = len(one.events), min(float(each.exposure.sum()) for each in (one, other))
     if scenarios < FEWEST_UNEQUAL or not isfinite(gap.high - gap.low) or not exposure > 0:
@@ -148,7 +149,7 @@ def detectable(gap: Estimate, one: Ratio, other: Ratio) -> float:
     if not one.is_count:
         return smallest
     unequal = np.abs(one.events - other.events)
-    size = float(unequal[unequal > 0].mean()) if unequal.any() else 1.0
+    size = float(unequal[unequal > 0].mean()) if unequal.any() else size
     own = k**2 * size / (2 * exposure)
     return own + sqrt(own**2 + smallest**2)
 

@@ -26,6 +26,11 @@ GATE_EPISODES = 2**41
 """The gate flies the episodes from this number on; see `rollout.TRAINING_EPISODES`."""
 
 
+def los_s(config: WorldConfig) -> float:
+    """Return how long a loss of separation that grazes the zone takes, s: a quarter of its radius at cruise speed."""
+    return config.protected_zone_m / (4.0 * config.cruise_mps)
+
+
 class Margins(NamedTuple):
     """By how much a policy may be worse than its parent, with 95 % confidence, and still count as not worse.
 
@@ -48,8 +53,7 @@ class Margins(NamedTuple):
     @classmethod
     def of(cls, config: WorldConfig) -> "Margins":
         """Return the margins in a world."""
-        los = cls._field_defaults["los_per_flight"]
-        return cls(los_s_per_flight=los * config.protected_zone_m / (4.0 * config.cruise_mps))
+        return cls(los_s_per_flight=cls._field_defaults["los_per_flight"] * los_s(config))
 
 
 MARGINS = Margins()
