@@ -27,7 +27,7 @@ GATE_EPISODES = 2**41
 
 
 def los_s(config: WorldConfig) -> float:
-    """Return how long a loss of separation that grazes the zone takes, s: a quarter of its radius at cruise speed."""
+    """Return how long a loss of separation is that grazes the zone, s: a quarter of its radius at cruise speed."""
     return config.protected_zone_m / (4.0 * config.cruise_mps)
 
 
