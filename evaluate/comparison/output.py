@@ -7,19 +7,32 @@ cannot be told apart.
 import csv
 import io
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from ...datasets.files.atomic import check_ours, clean, publish
 from ...train.runs.confidence_intervals import Estimate
+from ..evaluation.verdict import ARRIVALS
 from ..metrics.formulas import METRICS
-from ..metrics.numerals import NOTHING, with_interval
+from ..metrics.numerals import NOTHING, counted, with_interval
 from .table import FLOWN, NOTES, TRAINED, Difference, Row, Table, to_json
 
 NAMES = ("compare.json", "compare.csv", "compare.md", "compare.png")
 PAPER = "Groot, Ellerbroek, Hoekstra (2025)"
 ENCODERS = {"attention-dot": "dot-product", "attention-context": "context-aware", "lstm": "LSTM"}
 """The encoders that additive attention beat there, by the name of the model here."""
+TITLES = {
+    "los_events": "LoS events per scenario",
+    "time_in_los_s": "Time in LoS per scenario (s)",
+    "nmac_events": "NMAC events per scenario",
+    "waypoint_rate": "Waypoint rate (points)",
+    "stalled_rate": "Aircraft without progress for a minute (points)",
+    "left_sector_rate": "Aircraft that left the sector (points)",
+}
+"""The closed-loop metrics of the answer, and how it calls them."""
+ALWAYS = ("los_events", "time_in_los_s", "waypoint_rate")
+"""Those of which it always says something; of the others it does where a difference was shown."""
 _SHOWN = ("heldout_mse", "heldout_mse_conflict", "heldout_mse_free", "sharpness", "samples_per_processor_second")
 _SPENT = ("steps", "processor_s", "wall_s")
 
@@ -99,7 +112,7 @@ def _conditions(table: Table) -> str:
     return (
         f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}, batch {plan.batch_size}, {plan.schedule}, "
         f"{weighted}"
-        f"{chosen}; {plan.scenarios} scenarios of {table.comparison.world.aircraft} aircraft"
+        f"{chosen}; {counted(plan.scenarios, 'scenario')} of {table.comparison.world.aircraft} aircraft"
     )
 
 
@@ -150,8 +163,10 @@ def answer(table: Table) -> list[str]:
         reference = differences[0].reference.variant.model
         parts = [f"{each.row.variant.model} {_loss(each)}" for each in differences]
         lines.append(f"Held-out MSE after {budget} on {view}, against {reference}: {'; '.join(parts)}.")
-        parts = [f"{each.row.variant.model} {_los(each)}" for each in differences]
-        lines.append(f"LoS events per scenario, the same: {'; '.join(parts)}.")
+        for name, title in TITLES.items():
+            if name in ALWAYS or any(each.verdict_on(name) != "not told apart" for each in differences):
+                parts = [f"{each.row.variant.model} {_closed_loop(each, name)}" for each in differences]
+                lines.append(f"{title}, the same: {'; '.join(parts)}.")
         lines += _question(budget, view, differences)
     if not lines:
         lines.append("Nothing to compare: give two models or more on the same view.")
@@ -182,12 +197,18 @@ def _loss(each: Difference) -> str:
     return f"x {ratio.value:.3g}{_interval(ratio, '.3g')} ({each.loss_verdict})"
 
 
-def _los(each: Difference) -> str:
-    """Return how the losses of separation compare: the intervals over scenarios and over seeds."""
-    scenarios, seeds = each.los
+def _closed_loop(each: Difference, name: str) -> str:
+    """Return how a closed-loop metric compares: the intervals over scenarios and over seeds."""
+    factor = 100.0 if METRICS[name].unit == "%" else 1.0
+    scenarios, seeds = (Estimate(*(factor * part for part in estimate)) for estimate in each.flown[name])
+    word, smallest = each.verdict_on(name), factor * each.detectable[name]
+    if word == "not told apart":
+        word += f"; the scenarios could have shown {smallest:.2g}" if isfinite(smallest) else "; too few scenarios"
+    elif word == "better" and name not in ARRIVALS and each.arrivals_verdict == "worse":
+        word = "less, but not safer: see the arrivals"
     return (
-        f"{scenarios.value:+.3g}{_interval(scenarios, '+.2g')} over scenarios,"
-        f"{_interval(seeds, '+.2g') or ' none'} over seeds ({each.los_verdict})"
+        f"{scenarios.value:+.3g}{_interval(scenarios, '+.3g')} over scenarios,"
+        f"{_interval(seeds, '+.3g') or ' none'} over seeds ({word})"
     )
 
 

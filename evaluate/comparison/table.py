@@ -20,6 +20,7 @@ from ...datasets.provenance import code_version, package_versions
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..evaluation.config import UNRESOLVED
+from ..evaluation.verdict import ARRIVALS
 from ..metrics import formulas
 from ..metrics.formulas import METRICS, Basis
 from .comparison import Comparison
@@ -38,8 +39,13 @@ TRAINED = {
     "processor_s": "processor s",
 }
 """Figures of the training, by key, with their headings."""
-FLOWN = ("ipr", "los_events", "extra_distance", "waypoint_rate")
+FLOWN = (
+    "ipr", "los_events", "time_in_los_s", "nmac_events", "extra_distance", "waypoint_rate", "stalled_rate",
+    "left_sector_rate",
+)  # fmt: skip
 """Closed-loop metrics of the table; the JSON has all of `METRICS`."""
+PAIRED = ("los_events", "ipr", "time_in_los_s", "nmac_events", *ARRIVALS)
+"""Those in which variants are told apart: who stands still loses no separation, and does not arrive."""
 
 
 class Spread(NamedTuple):
@@ -105,15 +111,15 @@ class Difference:
         row: The variant.
         reference: The reference.
         loss_ratio: Held-out MSE of the variant over that of the reference, geometric mean over seeds, t interval.
-        los: Its LoS events per scenario minus the reference's: over scenarios (seeds pooled), and over seeds.
-        ipr: The same of the IPR.
+        flown: Each metric of `PAIRED` minus the reference's: over scenarios (seeds pooled), and over seeds.
+        detectable: The smallest difference in each of them that these scenarios could have shown, seeds pooled.
     """
 
     row: Row
     reference: Row
     loss_ratio: Estimate
-    los: tuple[Estimate, Estimate]
-    ipr: tuple[Estimate, Estimate]
+    flown: dict[str, tuple[Estimate, Estimate]]
+    detectable: dict[str, float]
 
     @property
     def loss_verdict(self) -> str:
@@ -123,7 +129,19 @@ class Difference:
     @property
     def los_verdict(self) -> str:
         """`worse`, `better` or `not told apart`."""
-        return verdict(list(self.los), 0.0)
+        return self.verdict_on("los_events")
+
+    @property
+    def arrivals_verdict(self) -> str:
+        """`worse`, `better` or `not told apart`; `worse` if any of the metrics of `ARRIVALS` is."""
+        words = {self.verdict_on(name) for name in ARRIVALS}
+        return next((word for word in ("worse", "better") if word in words), "not told apart")
+
+    def verdict_on(self, name: str) -> str:
+        """Return `worse`, `better` or `not told apart` in a metric of `PAIRED`."""
+        if METRICS[name].better == "less":
+            return verdict(list(self.flown[name]), 0.0)
+        return verdict([Estimate(-each.value, -each.high, -each.low) for each in self.flown[name]], 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -132,12 +150,15 @@ class Difference:
             "variant": self.row.variant.name,
             "reference": self.reference.variant.name,
             "heldout_mse_ratio": {**self.loss_ratio.to_json(), "verdict": self.loss_verdict},
-            "los_events": {
-                "over_scenarios": self.los[0].to_json(),
-                "over_seeds": self.los[1].to_json(),
-                "verdict": self.los_verdict,
+            **{
+                name: {
+                    "over_scenarios": scenarios.to_json(),
+                    "over_seeds": seeds.to_json(),
+                    "verdict": self.verdict_on(name),
+                    "detectable": self.detectable[name] if isfinite(self.detectable[name]) else None,
+                }
+                for name, (scenarios, seeds) in self.flown.items()
             },
-            "ipr": {"over_scenarios": self.ipr[0].to_json(), "over_seeds": self.ipr[1].to_json()},
         }
 
 
@@ -217,8 +238,10 @@ def _differences(rows: list[Row], reference: str, weights: np.ndarray) -> list[D
     for row in rows:
         other = chosen.get((row.budget, row.variant.observation))
         if other is not None and other is not row and set(row.by_seed) & set(other.by_seed):
-            pairs = [_paired(row, other, name, weights) for name in ("los_events", "ipr")]
-            found.append(Difference(row, other, _loss_ratio(row, other), pairs[0], pairs[1]))
+            pairs = {name: _paired(row, other, name, weights) for name in PAIRED}
+            flown = {name: (scenarios, seeds) for name, (scenarios, seeds, _) in pairs.items()}
+            smallest = {name: detectable for name, (_, _, detectable) in pairs.items()}
+            found.append(Difference(row, other, _loss_ratio(row, other), flown, smallest))
     return found
 
 
@@ -229,8 +252,8 @@ def _loss_ratio(one: Row, other: Row) -> Estimate:
     return Estimate(*(exp(part) if isfinite(part) else nan for part in logs))
 
 
-def _paired(one: Row, other: Row, name: str, weights: np.ndarray) -> tuple[Estimate, Estimate]:
-    """Return one minus other in a metric: over scenarios with the seeds pooled, and over seeds."""
+def _paired(one: Row, other: Row, name: str, weights: np.ndarray) -> tuple[Estimate, Estimate, float]:
+    """Return one minus other in a metric, over scenarios (seeds pooled) and over seeds, and what is detectable."""
     both = [seed for seed in one.by_seed if seed in other.by_seed]
     first, second = (pooled([row.by_seed[seed][name] for seed in both]) for row in (one, other))
     gaps = [
@@ -238,9 +261,9 @@ def _paired(one: Row, other: Row, name: str, weights: np.ndarray) -> tuple[Estim
         - confidence_intervals.value_of(other.by_seed[seed][name])
         for seed in both
     ]
-    return confidence_intervals.difference(first, second, weights), over_seeds(
-        [gap for gap in gaps if isfinite(gap)]
-    )
+    over_scenarios = confidence_intervals.difference(first, second, weights)
+    smallest = confidence_intervals.detectable(over_scenarios, first, second)
+    return over_scenarios, over_seeds([gap for gap in gaps if isfinite(gap)]), smallest
 
 
 def over_seeds(values: list[float]) -> Estimate:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 from ...collect import simulators
@@ -10,7 +11,9 @@ from ...collect.flying.figures import Figures, ScenariosDone
 from ...datasets.provenance import code_version, package_versions
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
+from ...train.runs.gate import los_s
 from ..metrics import formulas
+from ..metrics.formulas import Basis
 from ..rare.rates import Rates
 from . import mvp_front
 from .batches import fly_all
@@ -59,6 +62,24 @@ class Evaluation:
     )
     rare: dict[str, Rates] = field(default_factory=dict, metadata={"later": True})
 
+    def detectable(self, name: str, reference: str) -> dict[str, float]:
+        """Return the smallest difference that the scenarios could have shown, by metric; infinite for none.
+
+        Args:
+            name: A contender.
+            reference: One that it is held against.
+        """
+        one, other = (self._ratios(each) for each in (name, reference))
+        sizes = {"time_in_los_s": los_s(self.plan.world)}
+        return {
+            metric: confidence_intervals.detectable(gap, one[metric], other[metric], sizes.get(metric, 1.0))
+            for metric, gap in self.differences[name][reference].items()
+        }
+
+    def _ratios(self, name: str) -> dict[str, Ratio]:
+        """Return a contender's metrics, scenario by scenario."""
+        return formulas.compute(Basis(self.figures[name], self.figures[UNRESOLVED], self.plan.world))
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
         plan = self.plan
@@ -67,6 +88,10 @@ class Evaluation:
             "contenders": {name: _json_of(estimates) for name, estimates in self.estimates.items()},
             "differences": {
                 name: {reference: _json_of(estimates) for reference, estimates in against.items()}
+                for name, against in self.differences.items()
+            },
+            "detectable": {
+                name: {reference: _finite(self.detectable(name, reference)) for reference in against}
                 for name, against in self.differences.items()
             },
             "front": self.front.to_json() if self.front else None,
@@ -98,6 +123,11 @@ class Evaluation:
 def _json_of(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
     """Return estimates as JSON."""
     return {name: estimate.to_json() for name, estimate in estimates.items()}
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    """Return numbers as JSON."""
+    return {name: number if isfinite(number) else None for name, number in numbers.items()}
 
 
 def references(contenders: Sequence[Contender]) -> dict[str, list[str]]:
@@ -145,9 +175,39 @@ def evaluate(
     """
     figures, seconds = fly_all(plan, loaded, workers, progress, store, engine, report)
     start = time.perf_counter()
+    shown = [loaded[contender.name] for contender in plan.contenders]
+    evaluation = from_figures(
+        plan,
+        figures,
+        warnings=[
+            *(text for each in shown if each.policy for text in warnings_about(each, plan.world, plan.seed)),
+            *word_on_the_compiler(shown),
+        ],
+        meta={each.contender.name: each.meta for each in shown if each.policy},
+        seconds=seconds,
+    )
+    seconds["intervals"] = time.perf_counter() - start
+    return evaluation
+
+
+def from_figures(
+    plan: EvaluationConfig,
+    figures: dict[str, Figures],
+    warnings: list[str],
+    meta: dict[str, dict[str, Any]],
+    seconds: dict[str, float],
+) -> Evaluation:
+    """Compute the metrics of what was flown, with their intervals, and the differences.
+
+    Args:
+        plan: What was evaluated.
+        figures: Of every contender flown, and of `none`, by name.
+        warnings: What speaks against the figures.
+        meta: Where each trained policy comes from, by name.
+        seconds: What each contender's flying took, by name.
+    """
     ratios = {
-        name: formulas.compute(formulas.Basis(each, figures[UNRESOLVED], plan.world))
-        for name, each in figures.items()
+        name: formulas.compute(Basis(each, figures[UNRESOLVED], plan.world)) for name, each in figures.items()
     }
     weights = confidence_intervals.resample(plan.scenarios, plan.bootstrap, plan.seed)
     estimates = {
@@ -161,22 +221,8 @@ def evaluate(
         for name, others in references(plan.contenders).items()
     }
     runs = [contender.name for contender in plan.contenders if contender.is_run]
-    found = mvp_front.find(ratios, runs, weights) if plan.front else None
-    seconds["intervals"] = time.perf_counter() - start
-    shown = [loaded[contender.name] for contender in plan.contenders]
-    return Evaluation(
-        plan,
-        figures,
-        estimates,
-        differences,
-        warnings=[
-            *(text for each in shown if each.policy for text in warnings_about(each, plan.world, plan.seed)),
-            *word_on_the_compiler(shown),
-        ],
-        meta={each.contender.name: each.meta for each in shown if each.policy},
-        seconds=seconds,
-        front=found,
-    )
+    front = mvp_front.find(ratios, runs, weights) if plan.front else None
+    return Evaluation(plan, figures, estimates, differences, warnings, meta, seconds, front)
 
 
 def side_by_side(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -208,9 +254,7 @@ def _change(before: Evaluation, after: Evaluation) -> dict[str, dict[str, Estima
     found = {}
     for contender in plan.contenders:
         new, old = (
-            formulas.compute(
-                formulas.Basis(each.figures[contender.name], each.figures[UNRESOLVED], each.plan.world)
-            )
+            formulas.compute(Basis(each.figures[contender.name], each.figures[UNRESOLVED], each.plan.world))
             for each in (after, before)
         )
         found[contender.name] = _differences(new, old, weights)

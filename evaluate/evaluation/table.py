@@ -9,8 +9,10 @@ from ..metrics.numerals import NOTHING, counted, with_interval
 from .evaluation import Evaluation
 from .verdict import judge
 
-COLUMNS = ("los_events", "ipr", "extra_distance", "waypoint_rate")
-BY_SURVEILLANCE = ("los_events", "time_in_los_s", "extra_distance")
+SAFETY = ("los_events", "time_in_los_s", "nmac_events", "ipr")
+WAY = ("waypoint_rate", "stalled_rate", "left_sector_rate", "extra_distance")
+"""Two tables, one below the other: who stands still loses no separation, and does not arrive."""
+BY_SURVEILLANCE = ("los_events", "time_in_los_s", "waypoint_rate")
 WIDTH = 100
 _GAP = "  "
 _NAME = 24  # characters of a contender or a surveillance, where both stand in a line
@@ -18,11 +20,15 @@ _NAME = 24  # characters of a contender or a surveillance, where both stand in a
 
 def render(evaluation: Evaluation) -> str:
     """Return the contenders with their main figures and intervals, and the verdict, in 100 columns."""
-    columns = [_column(evaluation, name) for name in COLUMNS]
-    room = WIDTH - sum(len(column[0]) + len(_GAP) for column in columns)
+    tables = [[_column(evaluation, name) for name in metrics] for metrics in (SAFETY, WAY)]
+    room = min(WIDTH - sum(len(column[0]) + len(_GAP) for column in columns) for columns in tables)
     names = ["", *(shortened(name, max(room, 12)) for name in evaluation.plan.short_names.values())]
     width = max(map(len, names))
-    lines = [_GAP.join([name.ljust(width), *cells]).rstrip() for name, *cells in zip(names, *columns, strict=True)]
+    lines: list[str] = []
+    for columns in tables:
+        rows = zip(names, *columns, strict=True)
+        lines += ["", *(_GAP.join([name.ljust(width), *cells]).rstrip() for name, *cells in rows)]
+    del lines[0]
     verdict = judge(evaluation)
     lines += by_surveillance(evaluation)
     lines += ["", *wrap(conditions(evaluation), WIDTH), *wrap(verdict.headline, WIDTH)]

@@ -1,6 +1,6 @@
 """Numbers as people read them: as many digits as the interval supports, percentages, signs."""
 
-from math import ceil, isfinite, log10
+from math import ceil, floor, isfinite, log10
 
 from ...train.runs.confidence_intervals import Estimate
 from .formulas import Metric
@@ -57,3 +57,10 @@ def with_unit(estimate: Estimate, metric: Metric) -> str:
     """Return a value with its unit, such as "2.7 %"."""
     value, _ = with_interval(estimate, metric)
     return value if value == NOTHING else value + unit_of(metric)
+
+
+def with_size(size: float, metric: Metric) -> str:
+    """Return the size of a difference with its unit, in two digits, such as "0.27 points"."""
+    value = size * (100.0 if metric.unit == "%" else 1.0)
+    digits = max(1 - floor(log10(value)), 0) if value > 0 else 0
+    return number(value, digits) + unit_of(metric, is_difference=True)

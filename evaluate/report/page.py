@@ -31,8 +31,8 @@ from .content import Report
 from .plot_style import mark, marks_of
 
 MAIN = (
-    "los_events", "los_per_flight_hour", "ipr", "severity", "extra_distance", "extra_time", "waypoint_rate",
-    "mean_speed_mps", "action_effort",
+    "los_events", "los_per_flight_hour", "time_in_los_s", "nmac_events", "ipr", "severity", "waypoint_rate",
+    "stalled_rate", "left_sector_rate", "extra_distance", "extra_time", "mean_speed_mps", "action_effort",
 )  # fmt: skip
 """The metrics that are seen at once; the others are folded away."""
 CONTRADICTIONS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UndefinedError)
@@ -62,6 +62,7 @@ def render(report: Report) -> bytes:
             beside_front=_beside_front(evaluation),
             **_rare(evaluation),
             facts=_facts(report),
+            main=[name for name in MAIN if name in known],
             others=[name for name in known if name not in MAIN],
             definitions=[_definition(METRICS[name]) for name in known],
             replayed=_replayed(report),
@@ -91,7 +92,6 @@ def environment() -> Environment:
     )
     made.globals.update(
         METRICS=METRICS,
-        MAIN=MAIN,
         COSTS=COSTS,
         LOSSES=LOSSES,
         NOTHING=NOTHING,

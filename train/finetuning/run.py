@@ -281,7 +281,8 @@ class Finetuning:
         """Fly the policy through the gate, and publish it if it is better than the best so far."""
         with self.clock.measure(GATE):
             flown = self.method.fly_gate()
-        verdict = gate.judge(flown, self._flown["best"], self._flown["clone"], self._groups)
+        margins = gate.Margins.of(self.worlds[0])
+        verdict = gate.judge(flown, self._flown["best"], self._flown["clone"], self._groups, margins)
         compared = gate.compare(flown, self._flown["clone"])
         figures = {**compared, "is_best": verdict.is_better, "reason": verdict.reason}
         if len(self.worlds) > 1:
@@ -338,6 +339,8 @@ class Finetuning:
             name: each for name, each in tensors.items() if not name.startswith(("flown.", "history"))
         }
         self.method.restore(method_tensors, description)
+        if len(tensors["flown.clone"]) < len(GateFlights._fields):
+            raise ValueError("it was begun by an older version, whose gate did not count time in LoS and progress")
         self._flown = {name: GateFlights(*tensors[f"flown.{name}"].unbind(0)) for name in ("clone", "best")}
         if "history" in tensors:
             self.history = unpacked(tensors["history"], TuningIteration.from_json)

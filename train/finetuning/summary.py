@@ -11,9 +11,11 @@ def gate_line(gate: dict[str, Any], clone: dict[str, Any]) -> str:
     """Return the line a person reads about a flight through the gate."""
     return (
         f"  gate: objective {gate['objective']:.3f} m (clone {clone['objective']:.3f}) | "
-        f"LoS {gate['los_events']:.3f} per scenario (clone {clone['los_events']:.3f}) | "
+        f"LoS {gate['los_events']:.3f} per scenario (clone {clone['los_events']:.3f}), "
+        f"{gate['time_in_los_s']:.2f} s ({clone['time_in_los_s']:.2f}) | "
         f"extra distance {gate['extra_distance']:.2%} (clone {clone['extra_distance']:.2%}) | "
-        f"waypoint {gate['waypoint_rate']:.2%} | {gate['mean_speed_mps']:.2f} m/s | "
+        f"waypoint {gate['waypoint_rate']:.2%}, no progress {gate['stalled_rate']:.2%}, "
+        f"left {gate['left_sector_rate']:.2%} | {gate['mean_speed_mps']:.2f} m/s | "
         f"{'NEW BEST' if gate['is_best'] else 'not published'}: {gate['reason']}"
     )
 
@@ -62,6 +64,8 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         f"objective {clone['objective']:.3f} -> {best['objective']:.3f} m per agent-step, "
         f"LoS {clone['los_events']:.3f} -> {best['los_events']:.3f} per scenario, "
         f"extra distance {clone['extra_distance']:.2%} -> {best['extra_distance']:.2%}, "
+        f"time in LoS {clone['time_in_los_s']:.2f} -> {best['time_in_los_s']:.2f} s per scenario, "
         f"waypoint {clone['waypoint_rate']:.2%} -> {best['waypoint_rate']:.2%}, "
+        f"no progress {clone['stalled_rate']:.2%} -> {best['stalled_rate']:.2%}, "
         f"{clone['mean_speed_mps']:.2f} -> {best['mean_speed_mps']:.2f} m/s"
     ]

@@ -21,6 +21,8 @@ RULE_OF_THREE = 3.0
 
 FEWEST_UNEQUAL = 6
 """With fewer scenarios that differ between two contenders, a sign test shows nothing: 2 / 2^5 > 5 %."""
+POWER = 0.8
+"""Chance that a difference as large as `detectable` says is shown."""
 
 
 class Ratio(NamedTuple):
@@ -121,6 +123,35 @@ def difference(one: Ratio, other: Ratio, weights: np.ndarray) -> Estimate:
     if np.count_nonzero(one.events != other.events) < FEWEST_UNEQUAL:
         return Estimate(interval.value, min(interval.low, 0.0), max(interval.high, 0.0))
     return interval
+
+
+def detectable(gap: Estimate, one: Ratio, other: Ratio, size: float = 1.0) -> float:
+    """Return the smallest difference that these scenarios could have shown; infinite if they could show none.
+
+    A true difference of k = 1.96 + 0.84 standard errors is shown four times in five, at 5 % (two-sided; Bloom,
+    "Minimum Detectable Effects", Evaluation Review 19(5), 1995). The standard error SE is that of the paired
+    difference, from its interval. Further events bring a variance of their own, as Poisson numbers do: D more, of
+    size s each, in an exposure of n add D s / n to SE^2, so D = k^2 s / 2n + sqrt((k^2 s / 2n)^2 + (k SE)^2). Where
+    nothing happened at all, that is 8 events or more: enough for `FEWEST_UNEQUAL`, too.
+
+    Args:
+        gap: Their difference, from `difference`.
+        one: The metric of one contender.
+        other: The same metric of the other contender.
+        size: s, where no scenario differs: of an event counted as 1, that; of seconds, how long an event takes.
+    """
+    scenarios, exposure = len(one.events), min(float(each.exposure.sum()) for each in (one, other))
+    if scenarios < FEWEST_UNEQUAL or not isfinite(gap.high - gap.low) or not exposure > 0:
+        return inf
+    quantile = float(ndtri((1 + CONFIDENCE) / 2))
+    k = quantile + float(ndtri(POWER))
+    smallest = k * (gap.high - gap.low) / (2 * quantile)
+    if not one.is_count:
+        return smallest
+    unequal = np.abs(one.events - other.events)
+    size = float(unequal[unequal > 0].mean()) if unequal.any() else size
+    own = k**2 * size / (2 * exposure)
+    return own + sqrt(own**2 + smallest**2)
 
 
 def mean_of_rows(values: np.ndarray, scenario: np.ndarray, weights: np.ndarray) -> Estimate:

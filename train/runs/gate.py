@@ -26,6 +26,11 @@ GATE_EPISODES = 2**41
 """The gate flies the episodes from this number on; see `rollout.TRAINING_EPISODES`."""
 
 
+def los_s(config: WorldConfig) -> float:
+    """Return how long a loss of separation is that grazes the zone, s: a quarter of its radius at cruise speed."""
+    return config.protected_zone_m / (4.0 * config.cruise_mps)
+
+
 class Margins(NamedTuple):
     """By how much a policy may be worse than its parent, with 95 % confidence, and still count as not worse.
 
@@ -33,14 +38,22 @@ class Margins(NamedTuple):
     toss a coin. So a policy is published if its whole interval is better than these.
 
     Attributes:
-        los_per_flight: LoS events per flight; 0.0025 is one more in twenty scenarios of 20 aircraft.
-        waypoint_rate: Fraction of the aircraft.
+        los_per_flight: LoS events per flight, and NMACs; 0.0025 is one more in twenty scenarios of 20 aircraft.
+        waypoint_rate: Fraction of the aircraft; also of those that make no progress, and of those that leave.
         extra_distance: Fraction of the straight way.
+        los_s_per_flight: Pair-seconds in LoS per flight: that many events, each as long as it takes to fly a
+            quarter of the protected zone's radius at cruise speed: 2.8 s in the reference world.
     """
 
     los_per_flight: float = 0.0025
     waypoint_rate: float = 0.005
     extra_distance: float = 0.005
+    los_s_per_flight: float = 0.0069
+
+    @classmethod
+    def of(cls, config: WorldConfig) -> "Margins":
+        """Return the margins in a world."""
+        return cls(los_s_per_flight=cls._field_defaults["los_per_flight"] * los_s(config))
 
 
 MARGINS = Margins()
@@ -64,6 +77,10 @@ class GateFlights(NamedTuple):
         steps: Agent-steps flown.
         path, proximity, predicted, speed, stall, pace, effort, leaving, outside: The terms of the objective, all
             aircraft, in m; see `objective.Costs`.
+        los_s: Pair-seconds in LoS.
+        nmac_events: Near mid-air collisions of pairs, re-entries counted again.
+        stalled: Aircraft that at some time made no progress towards their waypoint for 60 s.
+        left_sector: Aircraft that left the sector.
     """
 
     los_events: Tensor
@@ -83,6 +100,10 @@ class GateFlights(NamedTuple):
     effort: Tensor
     leaving: Tensor
     outside: Tensor
+    los_s: Tensor
+    nmac_events: Tensor
+    stalled: Tensor
+    left_sector: Tensor
 
     def objective(self) -> Tensor:
         """Return the objective of each scenario, (S,): metres of detour per agent-step."""
@@ -99,8 +120,12 @@ class GateFlights(NamedTuple):
             "objective_terms": {name: float(getattr(totals, name) / steps) for name in TERMS},
             "los_events": float(self.los_events.mean()),
             "los_per_flight_hour": float(totals.los_events / hours),
+            "time_in_los_s": float(self.los_s.mean()),
+            "nmac_events": float(self.nmac_events.mean()),
             "extra_distance": float(totals.detour_m / totals.straight_m.clamp_min(1.0)),
             "waypoint_rate": float(totals.at_waypoint / totals.aircraft),
+            "stalled_rate": float(totals.stalled / totals.aircraft),
+            "left_sector_rate": float(totals.left_sector / totals.aircraft),
             "mean_speed_mps": float(totals.flown_m / totals.flight_s.clamp_min(1.0)),
         }
 
@@ -171,10 +196,11 @@ def _fly(
     columns = {
         name: torch.from_numpy(getattr(figures, name))
         for name in GateFlights._fields
-        if name not in (*TERMS, "detour_m")
+        if name not in (*TERMS, "detour_m", "los_s")
     }
     return GateFlights(
         detour_m=torch.from_numpy(figures.flown_m - figures.progress_m),
+        los_s=torch.from_numpy(figures.los_steps * config.step_s),
         **columns,
         **dict(zip(TERMS, sums.cpu(), strict=True)),
     )
@@ -200,7 +226,8 @@ def judge(
     """Say whether a policy becomes the best.
 
     Three things are asked, of the paired differences to the parent, scenario by scenario:
-    not worse: the 95 % intervals of LoS events, waypoint rate and extra distance lie within the margins;
+    not worse: the 95 % intervals of LoS events, time in LoS, NMACs, waypoint rate, aircraft without progress,
+    aircraft that leave the sector, and extra distance lie within the margins: nobody wins by standing still;
     better: the 99 % interval of the objective lies below zero;
     and where several densities are flown, in none of them alone are there clearly more LoS events.
     Of the policies for which all of this holds, the one with the lowest objective is the best.
@@ -232,23 +259,32 @@ def judge(
 
 def _worse(policy: GateFlights, parent: GateFlights, margins: Margins) -> list[tuple[str, Estimate, float]]:
     """Return by how much a policy is worse than its parent, with intervals: name, estimate, margin."""
-    columns = (
-        ("the LoS rate", lambda flown: flown.los_events / flown.aircraft, 1.0),
-        ("the waypoint rate", lambda flown: flown.at_waypoint / flown.aircraft, -1.0),
-        ("the extra distance", _extra, 1.0),
+    per_aircraft = (
+        ("the LoS rate", "los_events", 1.0, margins.los_per_flight),
+        ("the time in LoS", "los_s", 1.0, margins.los_s_per_flight),
+        ("the NMAC rate", "nmac_events", 1.0, margins.los_per_flight),
+        ("the waypoint rate", "at_waypoint", -1.0, margins.waypoint_rate),
+        ("the share without progress", "stalled", 1.0, margins.waypoint_rate),
+        ("the share that leaves the sector", "left_sector", 1.0, margins.waypoint_rate),
     )
-    return [
-        (what, normal_interval((sign * (column(policy) - column(parent))).numpy()), margin)
-        for (what, column, sign), margin in zip(columns, margins, strict=True)
+    differences = [
+        (what, sign * (getattr(policy, name) / policy.aircraft - getattr(parent, name) / parent.aircraft), margin)
+        for what, name, sign, margin in per_aircraft
     ]
+    differences.append(("the extra distance", _extra(policy) - _extra(parent), margins.extra_distance))
+    return [(what, normal_interval(each.numpy()), margin) for what, each, margin in differences]
 
 
 def compare(policy: GateFlights, parent: GateFlights) -> dict[str, Any]:
     """Return a policy's figures and the intervals of the paired differences to the parent, as JSON."""
     quantities = {
         "los_events": policy.los_events - parent.los_events,
+        "time_in_los_s": policy.los_s - parent.los_s,
+        "nmac_events": policy.nmac_events - parent.nmac_events,
         "extra_distance": _extra(policy) - _extra(parent),
         "waypoint_rate": policy.at_waypoint / policy.aircraft - parent.at_waypoint / parent.aircraft,
+        "stalled_rate": policy.stalled / policy.aircraft - parent.stalled / parent.aircraft,
+        "left_sector_rate": policy.left_sector / policy.aircraft - parent.left_sector / parent.aircraft,
         "objective": policy.objective() - parent.objective(),
     }
     intervals = {name: list(normal_interval(each.numpy())[1:]) for name, each in quantities.items()}

@@ -25,7 +25,12 @@ BUDGET = Budget("steps", 100)
 def comparison_of(figures_of):
     """Return a function that makes a comparison of models out of their losses and LoS events, a value per seed."""
 
-    def make(losses: dict[str, list[float | None]], los: dict[str, list[int]], sharpness: float | None = 0.5):
+    def make(
+        losses: dict[str, list[float | None]],
+        los: dict[str, list[int]],
+        sharpness: float | None = 0.5,
+        missing: dict[str, float] | None = None,
+    ):
         seeds = tuple(range(len(next(iter(losses.values())))))
         variants = parse_variants(",".join(losses), "ego:intruders=4")
         plan = CompareConfig(variants, (BUDGET,), seeds=seeds, scenarios=40, bootstrap=400)
@@ -44,7 +49,8 @@ def comparison_of(figures_of):
             runs[training] = {**known, **speed, "sharpness": sharpness, "steps": 100, "trouble": trouble}
             if loss is not None:
                 events = hard + los[training.variant.model][training.seed]
-                flown[training] = _figures(figures_of, events)
+                arrived = 20.0 - (missing or {}).get(training.variant.model, 0.0)
+                flown[training] = _figures(figures_of, events, at_waypoint=arrived)
         references = {"none": _figures(figures_of, hard + 10), "mvp": _figures(figures_of, hard * 0)}
         data = {"path": "data", "content_hash": "0", "rows": 1}
         return Comparison(
@@ -54,10 +60,10 @@ def comparison_of(figures_of):
     return make
 
 
-def _figures(figures_of, events):
+def _figures(figures_of, events, at_waypoint=20.0):
     return figures_of(
-        40, los_events=events, conflicts=20.0, aircraft=20.0, straight_m=1000.0, flown_m=1010.0, progress_m=1000.0,
-        flight_s=100.0, steps=100.0,
+        40, los_events=events, conflicts=20.0, aircraft=20.0, at_waypoint=at_waypoint, straight_m=1000.0,
+        flown_m=1010.0, progress_m=1000.0, flight_s=100.0, steps=100.0,
     )  # fmt: skip
 
 
@@ -109,12 +115,26 @@ def test_ratios_of_losses_are_paired_by_seed(comparison_of):
 def test_los_needs_both_intervals(comparison_of):
     same = ([0.01] * 3, [0.01] * 3)
     (clear,) = _table(comparison_of, *same, los=((0, 0, 0), (2, 2, 2))).differences
-    assert clear.los[0] == pytest.approx((2.0, 2.0, 2.0))
+    assert clear.flown["los_events"][0] == pytest.approx((2.0, 2.0, 2.0))
     assert clear.los_verdict == "worse"
     (unclear,) = _table(comparison_of, *same, los=((0, 0, 0), (6, 0, 0))).differences
-    assert unclear.los[0].low > 0
-    assert unclear.los[1].low < 0 < unclear.los[1].high
+    over_scenarios, over_seeds_ = unclear.flown["los_events"]
+    assert over_scenarios.low > 0
+    assert over_seeds_.low < 0 < over_seeds_.high
     assert unclear.los_verdict == "not told apart"
+
+
+def test_fewer_losses_by_fewer_arrivals_are_not_safer(comparison_of):
+    losses = {"attention-additive": [0.01] * 3, "pairwise": [0.01] * 3}
+    los = {"attention-additive": [5, 5, 5], "pairwise": [0, 0, 0]}
+    lines = answer(tabulate(comparison_of(losses, los, missing={"pairwise": 20.0})))
+    (line,) = [each for each in lines if each.startswith("LoS events")]
+    assert line.endswith("(less, but not safer: see the arrivals).")
+    (line,) = [each for each in lines if each.startswith("Waypoint rate (points)")]
+    assert line.endswith("pairwise -100 [-100, -100] over scenarios, [-100, -100] over seeds (worse).")
+    lines = answer(tabulate(comparison_of(losses, los)))
+    assert lines[1].endswith("(better).")
+    assert lines[3].endswith("(not told apart; the scenarios could have shown 0.41).")
 
 
 def test_a_seed_that_met_nan_is_left_out_and_named(comparison_of):

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 from skyclone.evaluate.evaluation.config import Contender
@@ -8,12 +9,16 @@ def test_the_table_is_aligned_and_fits_the_screen(evaluated):
     text = render(evaluated[0])
     lines = text.splitlines()
     assert max(map(len, lines)) <= WIDTH
-    head, rows = lines[0], lines[1:5]
-    assert [row.split()[0] for row in rows] == ["none", "mvp", "clone", "tuned"]
-    for heading in ("LoS events", "IPR (%)", "extra distance (%)", "waypoint rate (%)"):
-        assert heading in head
-    starts = [{row.index("[", head.index(heading)) for row in rows} for heading in ("LoS events", "waypoint rate")]
-    assert all(len(start) == 1 for start in starts)
+    tables = (
+        ("LoS events", "time in LoS (s)", "NMAC events", "IPR (%)"),
+        ("waypoint rate (%)", "stalled (%)", "left the sector (%)", "extra distance (%)"),
+    )
+    for first, headings in zip((0, 6), tables, strict=True):
+        head, rows = lines[first], lines[first + 1 : first + 5]
+        assert [row.split()[0] for row in rows] == ["none", "mvp", "clone", "tuned"]
+        assert re.split("  +", head.strip()) == list(headings)
+        for heading in headings[:3]:
+            assert len({row.index("[", head.index(heading)) for row in rows if "[" in row}) == 1
     assert "6 scenarios of 6 aircraft" in text
     assert "seed 1000000" in text
 
@@ -44,3 +49,11 @@ def test_another_simulator_is_named(evaluated):
     assert "bluesky" not in render(evaluation)
     elsewhere = replace(evaluation, plan=replace(evaluation.plan, world=world))
     assert "seed 1000000, in bluesky)." in " ".join(render(elsewhere).split())
+
+
+def test_one_scenario_is_singular(evaluated):
+    plan = replace(evaluated[0].plan, scenarios=1)
+    text = " ".join(render(replace(evaluated[0], plan=plan)).split())
+    assert "1 scenario of 6 aircraft" in text
+    assert "One scenario is too few to tell" in text
+    assert "1 scenarios" not in text

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from skyclone.train.runs.confidence_intervals import (
     Estimate,
     Ratio,
+    detectable,
     difference,
     estimate,
     mean_of_rows,
@@ -186,3 +187,46 @@ def test_intervals_of_few_events_cover_the_truth():
             covered += found.low <= 0.04 <= found.high
     assert count > 990
     assert 0.91 <= covered / count <= 0.97
+
+
+# --- the smallest difference that could have been shown ---
+
+
+def test_what_is_detectable_by_hand():
+    gap, ones = Estimate(0.1, -0.1, 0.3), np.ones(100)
+    mean = Ratio(ones, ones)
+    assert detectable(gap, mean, mean) == pytest.approx(2.8016 * 0.2 / 1.95996, rel=1e-3)
+    # two counts differ by 1 in every other scenario: D = 2.8^2 / 200 + sqrt((2.8^2 / 200)^2 + (2.8 SE)^2)
+    one, other = _count(ones), _count(np.arange(100) % 2)
+    own = 2.8016**2 / 200
+    assert detectable(gap, one, other) == pytest.approx(own + math.hypot(own, 2.8016 * 0.2 / 1.95996), rel=1e-3)
+    # nothing at all, and no spread: 7.8 events are needed; of 10 s each, 78 s
+    none = _count(np.zeros(100))
+    assert detectable(Estimate(0, 0, 0), none, none) == pytest.approx(7.85 / 100, rel=1e-3)
+    seconds = _count([10.0] + [0.0] * 99)
+    assert detectable(Estimate(0, 0, 0), none, seconds) == pytest.approx(78.5 / 100, rel=1e-3)
+
+
+def test_too_few_scenarios_or_no_interval_detect_nothing():
+    five, hundred = _count(np.zeros(5)), _count(np.zeros(100))
+    assert detectable(Estimate(0, -0.1, 0.1), five, five) == math.inf
+    assert detectable(Estimate(0, math.nan, math.nan), hundred, hundred) == math.inf
+    nowhere = _count(np.zeros(100), np.zeros(100))
+    assert detectable(Estimate(0, -0.1, 0.1), nowhere, nowhere) == math.inf
+
+
+@pytest.mark.parametrize(("scenarios", "rate"), [(200, 0.8), (200, 0.02), (20, 1.5)])
+def test_what_is_detectable_is_shown_four_times_in_five_and_a_quarter_of_it_hardly_ever(scenarios, rate):
+    generator, weights = np.random.default_rng(0), resample(scenarios, 400, 1)
+
+    def pair(more):
+        return [_count(generator.poisson(each, scenarios)) for each in (rate + more, rate)]
+
+    def share_shown(more):
+        gaps = [difference(*pair(more), weights) for _ in range(150)]
+        return np.mean([not each.low <= 0 <= each.high for each in gaps])
+
+    pairs = [pair(0.0) for _ in range(20)]
+    smallest = np.median([detectable(difference(*each, weights), *each) for each in pairs])
+    assert share_shown(smallest) >= 0.72  # 0.8 up to three standard errors
+    assert share_shown(smallest / 4) <= 0.35

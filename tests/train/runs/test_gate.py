@@ -31,6 +31,7 @@ def flown(
     extra: Figures = 0.03,
     missing: Figures = 0.0,
     scenarios: int = 4,
+    **counts: Figures,
 ) -> GateFlights:
     """Flights of 20 aircraft a scenario, 100 steps and 1 km in all; one figure may stand for all scenarios."""
     nothing = torch.zeros(scenarios, dtype=torch.float64)
@@ -47,6 +48,7 @@ def flown(
         flown_m=column(9000.0),
         flight_s=column(1000.0),
         steps=column(STEPS),
+        **{name: column(counts.get(name, 0.0)) for name in ("los_s", "nmac_events", "stalled", "left_sector")},
         **{name: nothing for name in TERMS if name != "path"},
         path=STEPS * column(objective),
     )
@@ -69,6 +71,8 @@ def test_straight_flight_at_cruise_speed_has_no_extra_distance() -> None:
     assert figures["los_per_flight_hour"] == pytest.approx(
         float(result.los_events.sum() / result.flight_s.sum() * 3600)
     )
+    assert figures["stalled_rate"] == figures["left_sector_rate"] == 0.0
+    assert figures["time_in_los_s"] >= figures["los_events"] > 0.0  # steps of a second
     assert {name for name, term in figures["objective_terms"].items() if abs(term) > 1e-3} <= {
         "proximity",
         "predicted",
@@ -155,6 +159,24 @@ def test_the_objective_is_the_sum_of_its_terms() -> None:
         (flown(0.5, los=2.21), CLONE, False, "the LoS rate may be worse than the clone's: by up to 0.01"),
         (flown(0.5, missing=0.41), CLONE, False, "the waypoint rate may be worse than the clone's: by up to 0.02"),
         (flown(0.5, extra=0.061), CLONE, False, "the extra distance may be worse than the clone's: by up to 0.031"),
+        # who stands still loses no separation, and is not the best for it (0.01 NMACs and 0.0069 s a flight)
+        (flown(0.5, los=0.0, missing=20.0, stalled=20.0), CLONE, False, "the waypoint rate may be worse"),
+        (
+            flown(0.5, los=0.0, stalled=0.41),
+            CLONE,
+            False,
+            "the share without progress may be worse than the clone's",
+        ),
+        (flown(0.5, los=0.0, stalled=0.39), CLONE, True, "better than the clone"),
+        (flown(0.5, los=0.0, left_sector=0.41), CLONE, False, "the share that leaves the sector may be worse"),
+        (
+            flown(0.5, los=1.0, los_s=300.0),
+            CLONE,
+            False,
+            "the time in LoS may be worse than the clone's: by up to 15",
+        ),
+        (flown(0.5, los_s=0.13), CLONE, True, "better than the clone"),
+        (flown(0.5, nmac_events=0.21), CLONE, False, "the NMAC rate may be worse than the clone's: by up to 0.01"),
         # no better
         (flown(1.0), CLONE, False, "not clearly better than the clone: objective +0.00 [+0.00, +0.00] m"),
         (flown(1.5), CLONE, False, "not clearly better than the clone: objective +0.50"),
@@ -194,6 +216,8 @@ def test_one_loss_more_in_twenty_scenarios_is_let_pass_and_no_more() -> None:
     assert MARGINS.los_per_flight == pytest.approx(1 / (20 * AIRCRAFT))
     assert MARGINS.waypoint_rate <= 1 / 200
     assert MARGINS.extra_distance <= 1 / 200
+    assert Margins.of(WorldConfig()).los_s_per_flight == pytest.approx(MARGINS.los_s_per_flight, abs=1e-4)
+    assert Margins.of(WorldConfig(cruise_mps=4.5)) == pytest.approx((*MARGINS[:3], 2 * 0.0069), abs=1e-4)
 
 
 def test_in_no_density_clearly_more_losses_than_the_clone() -> None:
@@ -220,10 +244,12 @@ def test_what_is_published_is_within_the_margins_and_better_than_all_before() ->
         objective = clone.objective().numpy() + generator.normal(generator.uniform(-0.6, 0.1), 0.2, 8)
         los = np.maximum(clone.los_events.numpy() + generator.integers(-1, 2, 8), 0)
         extra, missing = 0.03 + generator.normal(0, 0.02, 8), generator.integers(0, 2, 8)
-        candidate = flown(objective, los, extra, missing, 8)
+        seconds = 0.05 * generator.poisson(1.0, 8)
+        candidate = flown(objective, los, extra, missing, 8, los_s=seconds)
         if gate.judge(candidate, best, clone, margins=margins).is_better:
             assert high((candidate.los_events - clone.los_events) / AIRCRAFT, 1.96) <= margins.los_per_flight
             assert high((clone.at_waypoint - candidate.at_waypoint) / AIRCRAFT, 1.96) <= margins.waypoint_rate
+            assert high((candidate.los_s - clone.los_s) / AIRCRAFT, 1.96) <= margins.los_s_per_flight
             assert high((candidate.detour_m - clone.detour_m) / 1000.0, 1.96) <= margins.extra_distance
             assert high(candidate.objective() - clone.objective(), 2.5758) < 0
             assert candidate.objective().mean() < best.objective().mean()
