@@ -11,6 +11,8 @@ from ..errors import RecordError
 
 FLYING, WAYPOINT, LEFT_SECTOR, TIME_LIMIT = 0, 1, 2, 3
 OUTCOMES = ("flying", "waypoint", "left_sector", "time_limit")
+TRUTH, PERCEIVED = "truth", "perceived"
+"""What a teacher's labels are made of: the stored state, which is the truth, or what its aircraft knew of that."""
 
 Table = dict[str, np.ndarray]
 """One 1-D array per column, all of one length, sorted by episode, step, aircraft."""
