@@ -86,7 +86,7 @@ def diagnose(
 
 
 _BLIND = (
-    " Part of it no network can learn: the labels are made of the truth, of which aircraft do not know all. Compare "
+    " Part of it no network can learn: labels are made of the truth, of which aircraft do not know all. Compare it "
     "with --labels perceived, or with --surveillance perfect."
 )
 

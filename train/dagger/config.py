@@ -79,7 +79,7 @@ class DaggerConfig(Config):
 
     def __post_init__(self) -> None:
         surveillance.parse(self.surveillance or surveillance.PERFECT)
-        spec.find(self.labels or TRUTH, "labels", (TRUTH, PERCEIVED))
+        spec.find(self.labels or TRUTH, "labels", dict.fromkeys((TRUTH, PERCEIVED)))
 
     def of_parent(self, meta: Mapping[str, Any]) -> tuple[str, str]:
         """Return surveillance and labels: those of the run or, where it says nothing, of its parent.

@@ -247,7 +247,7 @@ class Dagger:
         return int(cloning.train()["batches"])
 
     @property
-    def _perceiving(self) -> dict[str, str]:
+    def _perceiving(self) -> dict[str, Any]:
         """What aircraft know, and what labels are made of, as a `CloningConfig` says it."""
         return {"surveillance": self.world.surveillance, "labels": self.labels}
 
