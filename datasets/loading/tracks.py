@@ -80,8 +80,8 @@ class PerceivedRows(NamedTuple):
     """Some rows, each with what its aircraft knows, copied out: all that their observations need.
 
     Attributes:
-        relative: (M, N, 5) float32, of the intruders: d east, d north, v east, v north, |d|^2, which is infinite
-            where there is no track.
+        relative: (M, 5, N) float32, of the intruders: d east, d north, v east, v north, |d|^2, which is infinite
+            where there is no track, and the others 0.
         age_s: (M, N) float32, of the state each track was made of.
         state: (M, 4) float32, position and velocity, east and north, as the row's aircraft knows itself.
         own: (M, 4) float32, the `OWN` of the row.
@@ -110,8 +110,7 @@ class PerceivedRows(NamedTuple):
             self.own[:, 1],
             torch.ones_like(east, dtype=torch.bool),
         )
-        relative = self.relative.permute(2, 0, 1).contiguous()  # (5, M, N)
-        east, north, velocity_east, velocity_north, distance2 = relative.unbind(0)
+        east, north, velocity_east, velocity_north, distance2 = self.relative.unbind(1)
         return own, Pairs(east, north, velocity_east, velocity_north, distance2, torch.isfinite(distance2))
 
 
@@ -144,8 +143,6 @@ class Tracks:
     def pick(self, rows: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return `relative`, `age_s` and `state` of `PerceivedRows`.
 
-        As in flight they are calculated in float64 and rounded once.
-
         Args:
             rows: (M,).
             first: (M,) int32, the first state of the snapshot each row is in.
@@ -155,18 +152,18 @@ class Tracks:
         windows = self.place.as_strided((len(self.place) - aircraft + 1, aircraft), (1, 1))  # (S, N)
         age = self.age.index_select(0, rows).int()  # (M, N)
         is_track = age < self.ageing.none
-        heard = (windows.index_select(0, first) - age).masked_fill_(~is_track, 0)
-        others = self.estimates.index_select(0, heard.view(-1)).view(*age.shape, 4).double()
-        own = self.estimates.index_select(0, self.place.index_select(0, state))  # (M, 4)
-        age_s = age * self.ageing.step_s
+        place = self.place.index_select(0, state)  # (M,)
+        heard = torch.where(is_track, windows.index_select(0, first) - age, place.unsqueeze(-1))
+        others = self.estimates.index_select(0, heard.view(-1)).view(*age.shape, 4)
+        own = self.estimates.index_select(0, place)  # (M, 4)
+        age_s = (age * self.ageing.step_s).masked_fill_(~is_track, 0.0)
+        relative = torch.empty((len(age), 5, aircraft), device=age.device)
+        torch.sub(others.transpose(1, 2), own.unsqueeze(-1), out=relative[:, :4])
         if self.ageing.is_extrapolated:
-            others[..., :2] += age_s.double().unsqueeze(-1) * others[..., 2:]
-        others -= own.double().unsqueeze(1)
-        relative = torch.empty((*age.shape, 5), dtype=torch.float32, device=age.device)
-        relative[..., :4] = others.masked_fill_(~is_track.unsqueeze(-1), 0.0)
-        distance2 = others[..., :2].square().sum(-1)
-        relative[..., 4] = distance2.masked_fill_(~is_track, torch.inf)
-        return relative, age_s.float().masked_fill_(~is_track, 0.0), own
+            relative[:, :2] += age_s.unsqueeze(1) * others.transpose(1, 2)[:, 2:]
+        east, north = relative[:, 0], relative[:, 1]
+        relative[:, 4] = torch.addcmul(east * east, north, north).masked_fill_(~is_track, torch.inf)
+        return relative, age_s, own
 
 
 class TrackStore:
