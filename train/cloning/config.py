@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
 from math import cos, pi
@@ -255,4 +255,4 @@ def check_same(run: Path, config: CloningConfig, described: list[dict[str, Any]]
     """
     saved, datasets = load_config(run)
     data = config_file.same_datasets(datasets, described)
-    config_file.check_same(run, saved.to_json(), config.to_json(), data)
+    config_file.check_same(run, asdict(saved), asdict(config), data)

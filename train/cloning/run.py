@@ -160,7 +160,7 @@ class Cloning:
             f"{self.loader.rows:,} training rows, {self.heldout.rows:,} held out; {self.device}"
         )
         if self.config.knows_less:
-            self._say(f"Surveillance {self.config.surveillance}; labels of the {self.config.labels}")
+            self._say(f"Surveillance {self.config.surveillance}; labels: {self.config.labels}")
         self._began = time.perf_counter() - self.progress.elapsed_s
         threads = torch_threads(self.config.threads)
         with self.folder, threads, remembered() as interruption, self._logged() as log:

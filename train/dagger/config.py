@@ -1,6 +1,7 @@
 """What a DAgger run is to do: one frozen config, kept beside the result as `RUN/config.json`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -128,4 +129,4 @@ def check_same(run: Path, config: DaggerConfig, described: list[dict[str, Any]],
         **config_file.same_datasets(datasets, described),
         f"the weights of {started['path']}": (started["weights_sha256"], parent["weights_sha256"]),
     }
-    config_file.check_same(run, saved.to_json(), config.to_json(), sources)
+    config_file.check_same(run, asdict(saved), asdict(config), sources)
