@@ -97,7 +97,6 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
         "surveillance": {
             "default": None,
             "show_default": False,
-            "metavar": "NAME[:key=value...]",
             "help": f"{fields_of(CloningConfig)['surveillance'].description}  [default: that of the dataset]",
         },
     },
