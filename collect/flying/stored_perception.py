@@ -26,7 +26,6 @@ from ..airspace.world_config import WorldConfig
 from ..scenarios.registry import recorded_world, surveillance_keys
 from ..surveillance.config import Surveillance, parse
 from ..surveillance.perception import Perceived, Perception
-from ..teachers.registry import Teacher
 from ..teachers.registry import parse as parse_teacher
 from .flight import advise
 
@@ -80,7 +79,7 @@ class StoredPerception:
             np.full((len(rows.place), world.aircraft), ageing.none, ageing.dtype),
             np.zeros((len(rows.place), 2), np.float32) if self.labels == PERCEIVED else None,
         )
-        teacher = parse_teacher(manifest.teacher, world)
+        teacher = parse_teacher(manifest.teacher, world) if self.labels == PERCEIVED else None
         for here, slot, perception, perceived in _steps(table, rows, world, manifest.seed, self.quality):
             at = (slot, table["aircraft"][here])
             known.estimates[rows.place[here]] = perception.estimates[perception.place][at]
@@ -89,8 +88,9 @@ class StoredPerception:
                 before = perception.estimates[(perception.place - lag) % perception.kept]
                 known.estimates[rows.place[here[new]] - lag] = before[at][new]
             known.age[here] = _ages(perception, perceived, ageing.none)[at]
-            if known.action is not None:
-                known.action[here] = _labels(teacher, world, perceived)[at]
+            if known.action is not None and teacher is not None:
+                said = advise(teacher, world, perceived.traffic, perceived.pairs)
+                known.action[here] = said.action.numpy()[at]
         return known
 
 
@@ -205,8 +205,3 @@ def _ages(perception: Perception, perceived: Perceived, none: int) -> np.ndarray
         return age
     order = np.argsort(~is_flying, axis=-1, kind="stable")  # (B, N)
     return np.take_along_axis(age, order[:, None, :], axis=-1)
-
-
-def _labels(teacher: Teacher, world: WorldConfig, perceived: Perceived) -> np.ndarray:
-    """Return what the teacher says about what is known, (B, N, 2)."""
-    return advise(teacher, world, perceived.traffic, perceived.pairs).action.numpy()

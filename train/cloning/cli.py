@@ -142,4 +142,5 @@ def train(
         datasets = together.together(lambda: [open_dataset(path) for path in data])
         Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together).train()
         if together.is_first:
-            say(f"Next: skyclone evaluate {shlex.quote(str(out))}")
+            under = f" --surveillance {shlex.quote(config.surveillance)}" if config.knows_less else ""
+            say(f"Next: skyclone evaluate {shlex.quote(str(out))}{under}")

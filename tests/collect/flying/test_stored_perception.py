@@ -140,6 +140,11 @@ def test_episodes_do_not_depend_on_what_is_read_with_them(tmp_path: Path) -> Non
             np.testing.assert_allclose(part.estimates[part.place - lag], expected, rtol=0, atol=1e-4)
 
 
+def test_a_table_without_rows_knows_nothing() -> None:
+    known = StoredPerception("ads-b", "perceived")({name: v[:0] for name, v in straight().items()}, manifest())
+    assert (known.estimates.shape, known.age.shape) == ((0, 4), (0, 2))
+
+
 def test_what_cannot_be_flown_again_is_refused() -> None:
     perceive, table = StoredPerception("remote-id"), straight()
     with pytest.raises(DatasetError, match=r"expected aircraft below 2, as its world has, got 7"):
