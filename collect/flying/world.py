@@ -19,7 +19,7 @@ from ..airspace.objective import Change
 from ..airspace.reward import reward_named
 from ..airspace.sector import inner_radius, is_outside
 from ..airspace.world_config import WorldConfig
-from ..scenarios.registry import SURVEILLANCE_STREAM, stream_of
+from ..scenarios.registry import surveillance_keys
 from ..scenarios.start import Start, start_of
 from ..simulators import simulator_of
 from ..surveillance.config import parse
@@ -95,7 +95,9 @@ class World:
         self.look_around()
         quality = parse(config.surveillance)
         self.perception = (
-            None if quality is None else Perception(quality, config.step_s, self.traffic, self._keys(self.episodes))
+            None
+            if quality is None
+            else Perception(quality, config.step_s, self.traffic, surveillance_keys(seed, self.episodes))
         )
         self.simulator = simulator_of(config)
         self.simulator.lay_out(self.traffic)
@@ -149,11 +151,6 @@ class World:
         """
         traffic, pairs = traffic or self.traffic, pairs or self.pairs
         return (traffic, pairs) if self.perception is None else self.perception.perceive(traffic)[:2]
-
-    def _keys(self, episodes: Sequence[int]) -> np.ndarray:
-        """Return the keys of what aircraft of some episodes hear, (B, 2) int64."""
-        keys = [stream_of(self.seed, each, SURVEILLANCE_STREAM).generate_state(2) for each in episodes]
-        return np.array(keys, np.int64).reshape(len(keys), 2)
 
     @property
     def is_over(self) -> Tensor:
@@ -251,7 +248,7 @@ class World:
         if self.perception is not None:
             begun = self.traffic.of(index)
             self.perception.restart(
-                index.cpu().numpy(), self._keys(episodes), begun, np.zeros(len(slots), np.int64)
+                index.cpu().numpy(), surveillance_keys(self.seed, episodes), begun, np.zeros(len(slots), np.int64)
             )
         self.simulator.restart(index, traffic)
 
@@ -287,7 +284,7 @@ class World:
             self.itinerary.last_entry = int(entry_steps.max())
         self.look_around()
         if self.perception is not None:
-            keys, numbers = self._keys(episodes), self.steps.cpu().numpy()
+            keys, numbers = surveillance_keys(self.seed, episodes), self.steps.cpu().numpy()
             self.perception.restart(np.arange(len(keys)), keys, self.traffic, numbers)
 
     def keep(self, slots: Tensor) -> None:

@@ -4,7 +4,7 @@ A scenario is a function (generator, config, **parameters) -> Layout, registered
 and episode give the same layout in every run, batch and worker.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +54,12 @@ def generator_of(seed: int, episode: int, stream: int) -> np.random.Generator:
 def stream_of(seed: int, episode: int, stream: int) -> np.random.SeedSequence:
     """Return the seed of one stream of an episode."""
     return np.random.SeedSequence((seed, episode, stream))
+
+
+def surveillance_keys(seed: int, episodes: Sequence[int]) -> np.ndarray:
+    """Return the keys of what aircraft of some episodes hear, (B, 2) int64: each a function of seed and number."""
+    keys = [stream_of(seed, each, SURVEILLANCE_STREAM).generate_state(2) for each in episodes]
+    return np.array(keys, np.int64).reshape(len(keys), 2)
 
 
 def check(text: str) -> None:

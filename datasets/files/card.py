@@ -5,13 +5,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from ..traffic.record import columns_of
+from ..traffic.record import TRUTH, columns_of
 from .arithmetic import in_words
 from .atomic import publish
 from .manifest import Manifest
 from .storage import Folder
 
 CARD_NAME = "README.md"
+LABELS = TRUTH
+"""What the labels of every dataset are made of; those of what pilots knew are made as it is loaded."""
 
 
 def write_card(folder: Folder, manifest: Manifest, command: str) -> None:
@@ -62,9 +64,22 @@ def _making(manifest: Manifest, command: str) -> str:
         f"```\n{command or 'unknown command'}\n```\n\n"
         f"- scenario `{manifest.scenario}`, seed {manifest.seed}: episode e is a function of (seed, e)\n"
         f"- flown by {flown}\n"
+        f"{_knowing(manifest)}"
         f"- arithmetic: {_arithmetic(manifest)}\n"
         f"- skyclone {manifest.code or 'of unknown version'}; {packages or 'packages unknown'}\n"
         f"- the world: `{json.dumps(dict(manifest.world))}`"
+    )
+
+
+def _knowing(manifest: Manifest) -> str:
+    """Say what pilots knew and what labels are made of, where that is not the same; else nothing."""
+    surveillance = manifest.world.get("surveillance")
+    if surveillance is None:
+        return ""
+    return (
+        f"- surveillance `{surveillance}`: pilots flew by what they perceived; states, rewards and figures are the "
+        f"truth\n- labels: {LABELS}, the teacher's action in the state that is stored, of which its pilot did not "
+        "know all\n"
     )
 
 
@@ -188,6 +203,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
         "shards": len(manifest.shards),
         "shard_count": manifest.shard_count,
         "arithmetics": manifest.arithmetics,
+        "labels": LABELS,
         "bytes": size,
         "bytes_per_row": round(size / max(manifest.rows, 1), 2),
         "figures": manifest.figures,
@@ -205,6 +221,7 @@ def describe(manifest: Manifest, labels: str) -> str:
     data["aircraft"] = manifest.world.get("aircraft", "unknown")
     data["size"] = f"{data['bytes'] / 1e6:,.1f} MB, {data['bytes_per_row']} bytes a row"
     data["arithmetic"] = _arithmetic(manifest)
+    data["surveillance"] = manifest.world.get("surveillance", "perfect")
     data["shards"] = f"{len(manifest.shards)} of {manifest.shard_count}"
     for key in ("rows", "episodes"):
         data[key] = f"{data[key]:,}"
@@ -215,5 +232,16 @@ def describe(manifest: Manifest, labels: str) -> str:
 
 _TOLD = (
     *("rows", "episodes", "aircraft", "shards", "complete", "format", "size", "scenario"),
-    *("teacher", "pilot", "noise", "seed", "episodes_per_shard", "arithmetic", "code", "content_hash"),
+    *(
+        "teacher",
+        "labels",
+        "pilot",
+        "surveillance",
+        "noise",
+        "seed",
+        "episodes_per_shard",
+        "arithmetic",
+        "code",
+        "content_hash",
+    ),
 )

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import DatasetError
 from ..traffic.observation import Observation, observe
-from ..traffic.pairs import pairs_of_rows
 from ..traffic.view import View, scale_of
 from .mixture import Mixture, draw, times
 from .snapshots import Rows, Snapshots
 from .source import Source
 from .streaming import BUFFER_SHARDS, Schedule, Stream, deal
+from .tracks import Perceive, PerceivedRows
 
 
 class Batch(NamedTuple):
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     Attributes:
         observation: (M, 7), (M, K, F), (M, K).
         action: (M, 2) float32, the teacher's turn and speed change in action units: the label.
-        in_conflict: (M,) bool, True where the teacher acts on a conflict.
+        in_conflict: (M,) bool, True where the teacher acts on a conflict in the stored state.
     """
 
     observation: Observation
@@ -37,14 +37,14 @@ class Batch(NamedTuple):
     in_conflict: Tensor
 
 
-def assemble(rows: Rows, view: View) -> Batch:
+def assemble(rows: Rows | PerceivedRows, view: View) -> Batch:
     """Compute the batch of some rows.
 
     Args:
         rows: What was picked from snapshots.
         view: What is observed.
     """
-    own, pairs = pairs_of_rows(*rows.traffic())
+    own, pairs = rows.seen()
     return Batch(observe(own, pairs, view), rows.own[:, 2:], rows.in_conflict)
 
 
@@ -121,6 +121,7 @@ class Loader:
         *,
         stream: bool = False,
         buffer_shards: int = BUFFER_SHARDS,
+        perceive: Perceive | None = None,
         **options: Any,
     ) -> "Loader":
         """Return a loader over datasets, read into memory now or streamed.
@@ -132,13 +133,14 @@ class Loader:
             view: What is observed, as a `View`, or its text: then lengths and speeds are in units of the world's.
             stream: Keep in memory but some shards, and shuffle among those.
             buffer_shards: How many.
+            perceive: What aircraft know; None if that is all.
             **options: Those of `Loader`.
         """
         source: Snapshots | Stream
         if stream:
-            source = Stream.of(datasets, split, heldout, buffer_shards)
+            source = Stream.of(datasets, split, heldout, buffer_shards, perceive)
         else:
-            source = Snapshots.of(datasets, split, heldout)
+            source = Snapshots.of(datasets, split, heldout, perceive)
         if isinstance(view, str):
             view = View.parse(view, scale_of(datasets[0].manifest.world) if datasets else None)
         return cls(source, view, **options)
@@ -248,7 +250,7 @@ class _Flow(_Order):
     def __iter__(self) -> Iterator[Any]:
         batches = deal(self.source, self._schedule(self.epoch), self.batch_size, self.start_batch)
         for rows in islice(batches, len(self)):
-            yield tuple(self._own(column.numpy()) for column in rows)
+            yield type(rows), [self._own(column.numpy()) for column in rows]
 
     def _count(self) -> np.ndarray:
         """Return how many rows of each kind an epoch has, (2,) int64."""
@@ -266,7 +268,11 @@ class _Batches(Dataset[Batch]):
         self.store, self.view, self.device = store, view, device
 
     def __getitem__(self, rows: Any) -> Batch:
-        picked = Rows(*map(torch.from_numpy, rows)) if self.store is None else self.store.pick(rows)
+        if self.store is not None:
+            picked = self.store.pick(rows)
+        else:
+            kind, columns = rows
+            picked = kind(*map(torch.from_numpy, columns))
         return assemble(picked if self.device is None else picked.to(self.device), self.view)
 
 

@@ -3,7 +3,8 @@
 A snapshot is the traffic of one episode at one step. A row is one aircraft in one snapshot that somebody flies,
 with the teacher's action. States lie in the order of the traffic record, so a snapshot is a run of states: nothing
 is stored for aircraft that do not fly. Aircraft that hover have states, because others see them, and no rows.
-Observations are computed from snapshots when a batch is asked for.
+Observations are computed from snapshots when a batch is asked for. Where aircraft do not know all, tracks take the
+place of states (`tracks.py`).
 
 Notation: R rows, S >= R states, N aircraft at the most, M rows of a batch.
 """
@@ -20,9 +21,11 @@ from torch import Tensor
 from ..errors import DatasetError
 from ..files.piloted import is_piloted
 from ..traffic.counts import most_aircraft
+from ..traffic.pairs import Pairs, pairs_of_rows
 from ..traffic.record import Table
 from ..traffic.state import Traffic
 from .source import Source
+from .tracks import Known, Perceive, PerceivedRows, Tracks, TrackStore, ageing_of, most_estimates
 
 STATES = ("east_m", "north_m", "track_rad", "speed_mps")
 OWN = ("waypoint_east_m", "waypoint_north_m", "teacher_turn", "teacher_speed")
@@ -66,13 +69,18 @@ class Rows(NamedTuple):
         traffic = Traffic(east, north, track, speed, waypoint[:, 0], waypoint[:, 1], is_flying)
         return traffic, self.ownship.long()
 
+    def seen(self) -> tuple[Traffic, Pairs]:
+        """Return the ownships (M,) and their pairs (M, N)."""
+        return pairs_of_rows(*self.traffic())
+
 
 @dataclass(frozen=True)
 class Snapshots:
     """Traffic and labels of one or several datasets.
 
     Attributes:
-        states: (S + N - 1, 4) float32, the `STATES` of each aircraft; the last N - 1 are padding.
+        states: (S + N - 1, 4) float32, the `STATES` of each aircraft; the last N - 1 are padding. Where there are
+            tracks, none.
         own: (R, 4) float32, the `OWN` of each row.
         first: (R,) int32, the first state of the snapshot a row is in.
         count: (R,) int16, how many states are in that snapshot.
@@ -80,6 +88,7 @@ class Snapshots:
         aircraft: N.
         sizes: Rows of each dataset, which lie one behind the other.
         place: (R,) int32, which state is the row's own; None where nobody hovers, so that it is the row's number.
+        tracks: What is known of the states; None where that is all.
     """
 
     states: Tensor
@@ -90,6 +99,7 @@ class Snapshots:
     aircraft: int
     sizes: tuple[int, ...]
     place: Tensor | None = None
+    tracks: Tracks | None = None
 
     def __len__(self) -> int:
         """Return the number of rows R."""
@@ -103,29 +113,34 @@ class Snapshots:
     @property
     def bytes(self) -> int:
         """Size in memory."""
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+        own = sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+        return own + (self.tracks.bytes if self.tracks else 0)
 
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
-        return self.states.device
+        return self.own.device
 
     def to(self, device: torch.device | str) -> "Snapshots":
         """Return the same snapshots on a device; these themselves if they are there."""
         if self.device == torch.device(device):
             return self
         moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor | Tracks)
         }
         return replace(self, **moved)
 
-    def pick(self, rows: Tensor) -> Rows:
-        """Copy some rows and the snapshots they are in.
+    def pick(self, rows: Tensor) -> Rows | PerceivedRows:
+        """Copy some rows and the snapshots they are in, or what is known of these.
 
         Args:
             rows: (M,) int64 or int32, in any order, on the device of the snapshots.
         """
         first = self.first.index_select(0, rows)
+        state = rows.int() if self.place is None else self.place.index_select(0, rows)
+        own, in_conflict = self.own.index_select(0, rows), self.in_conflict.index_select(0, rows)
+        if self.tracks is not None:
+            return PerceivedRows(*self.tracks.pick(rows, first, state), own, in_conflict)
         # Every N states on end, as a view: one copy for each snapshot, whatever its number of aircraft.
         width = len(STATES) * self.aircraft
         states = len(self.states) - self.aircraft + 1
@@ -133,17 +148,25 @@ class Snapshots:
         return Rows(
             windows.index_select(0, first).view(len(rows), self.aircraft, len(STATES)),
             self.count.index_select(0, rows),
-            (rows.int() if self.place is None else self.place.index_select(0, rows)) - first,
-            self.own.index_select(0, rows),
-            self.in_conflict.index_select(0, rows),
+            state - first,
+            own,
+            in_conflict,
         )
 
     def traffic(self, rows: Tensor) -> tuple[Traffic, Tensor]:
         """Return the snapshots (M, N) some rows (M,) are in, and which aircraft of it each row is (M,)."""
-        return self.pick(rows).traffic()
+        picked = self.pick(rows)
+        assert isinstance(picked, Rows), "tracks hold no snapshots"
+        return picked.traffic()
 
     @classmethod
-    def of(cls, datasets: Source | Sequence[Source], split: str = "all", heldout: float = 0.1) -> "Snapshots":
+    def of(
+        cls,
+        datasets: Source | Sequence[Source],
+        split: str = "all",
+        heldout: float = 0.1,
+        perceive: Perceive | None = None,
+    ) -> "Snapshots":
         """Read datasets into memory, one behind the other.
 
         Args:
@@ -151,21 +174,27 @@ class Snapshots:
             split: `all`, `train` or `heldout`: whole episodes, chosen by hash, so that an episode stays on
                 its side in every dataset with the same seed.
             heldout: Fraction of the episodes that is held out.
+            perceive: What aircraft know; None if that is all.
 
         Raises:
-            DatasetError: A shard is damaged, or no episode falls into the split.
+            DatasetError: A shard is damaged, no episode falls into the split, or what is known cannot be told.
         """
         check_split(split)
         several = list(datasets) if isinstance(datasets, Sequence) else [datasets]
         most_rows = sum(dataset.rows for dataset in several)
         aircraft = max(aircraft_of(dataset) for dataset in several)
-        store, end, sizes = Store(most_rows, MOST_AIRCRAFT), Place(0, 0), []
+        ageing, room = ageing_of(several, perceive), None
+        if ageing is not None:
+            estimates = sum(most_estimates(each.rows, each.episodes, aircraft, ageing) for each in several)
+            room = TrackStore(ageing, most_rows, most_rows, estimates, aircraft)
+        store, end, sizes = Store(most_rows, MOST_AIRCRAFT, tracks=room), Place(0, 0), []
         for dataset in several:
             begin = end.row
             for table in dataset.tables():
                 chosen = choose(table, dataset.manifest.seed, split, heldout)
                 aircraft = max(aircraft, most_aircraft(chosen))
-                end = store.put(chosen, end)
+                known = perceive(chosen, dataset.manifest) if perceive else None
+                end = store.put(chosen, end, known)
             sizes.append(end.row - begin)
         if not end.row:
             raise empty_split(several, split, heldout)
@@ -216,10 +245,11 @@ def choose(table: Table, seed: int, split: str, heldout: float) -> Table:
 
 
 class Place(NamedTuple):
-    """A place in a store: which row, and which state; apart only where aircraft hover."""
+    """A place in a store: which row, and which state, apart only where aircraft hover; and which estimate."""
 
     row: int
     state: int
+    estimate: int = 0
 
 
 class Store:
@@ -229,17 +259,21 @@ class Store:
         rows: How many rows it takes.
         aircraft: The largest N it will be read with.
         states: How many states it takes; by default as many as rows.
+        tracks: Takes what is known of them, instead of them.
     """
 
-    def __init__(self, rows: int, aircraft: int, states: int | None = None) -> None:
+    def __init__(
+        self, rows: int, aircraft: int, states: int | None = None, tracks: TrackStore | None = None
+    ) -> None:
+        self.tracks = tracks
         self.states = _zeros(((rows if states is None else states) + aircraft - 1, len(STATES)), np.float32)
         self._place: Tensor | None = None
         self.own = _zeros((rows, len(OWN)), np.float32)
         self.first, self.count = _zeros((rows,), np.int32), _zeros((rows,), np.int16)
         self.in_conflict = _zeros((rows,), np.bool_)
 
-    def put(self, table: Table, at: Place) -> Place:
-        """Write a sorted table from a place on; return the place behind it."""
+    def put(self, table: Table, at: Place, known: Known | None = None) -> Place:
+        """Write a sorted table, and what is known in it, from a place on; return the place behind it."""
         states = len(table["episode"])
         if not states:
             return at
@@ -253,14 +287,20 @@ class Store:
         here = slice(at.row, at.row + rows)
         self.first.numpy()[here] = np.repeat(starts + at.state, counts)[which]
         self.count.numpy()[here] = np.repeat(counts, counts)[which]
-        for number, name in enumerate(STATES):
-            self.states.numpy()[at.state : at.state + states, number] = table[name]
         for number, name in enumerate(OWN):
             self.own.numpy()[here, number] = table[name][which]
+        end = at.estimate
+        if self.tracks is not None and known is not None:
+            end = self.tracks.put(known, which, *at)
+            if known.action is not None:
+                self.own.numpy()[here, 2:] = known.action[which]
+        else:
+            for number, name in enumerate(STATES):
+                self.states.numpy()[at.state : at.state + states, number] = table[name]
         self.in_conflict.numpy()[here] = (table["conflicts"] > 0)[which]
         if self._place is not None or at.row != at.state or rows != states:
             self._places().numpy()[here] = at.state + np.flatnonzero(is_row)
-        return Place(at.row + rows, at.state + states)
+        return Place(at.row + rows, at.state + states, end)
 
     def _places(self) -> Tensor:
         """Return the state of each row, (R,) int32: at first each row's own number."""
@@ -272,8 +312,11 @@ class Store:
         """Return what is before a place, sharing the memory."""
         columns = {name: getattr(self, name)[: end.row] for name in ("own", "first", "count", "in_conflict")}
         place = None if self._place is None else self._place[: end.row]
-        states = self.states[: end.state + aircraft - 1]
-        return Snapshots(states=states, aircraft=aircraft, sizes=sizes, place=place, **columns)
+        states = self.states[: 0 if self.tracks else end.state + aircraft - 1]
+        tracks = self.tracks and self.tracks.tracks(*end)
+        return Snapshots(
+            states=states, aircraft=aircraft, sizes=sizes, place=place, tracks=tracks or None, **columns
+        )
 
 
 def _zeros(shape: tuple[int, ...], dtype: type) -> Tensor:

@@ -25,6 +25,7 @@ from ..traffic.record import Table
 from .mixture import Mixture, draw, times
 from .snapshots import Place, Rows, Store, aircraft_of, check_split, choose, empty_split, is_chosen
 from .source import Source
+from .tracks import Known, Perceive, PerceivedRows, TrackStore, ageing_of, most_estimates
 
 BUFFER_SHARDS = 16
 _ORDER, _DRAW, _SLOT = range(3)  # what a random generator is for
@@ -44,6 +45,7 @@ class Stream:
         counts: (P, 2) int64, its rows in the split: free, in conflict.
         hovering: (P,) int64, how many states of hovering aircraft it has beside them, at most.
         aircraft: N.
+        perceive: What aircraft know; None if that is all.
     """
 
     datasets: tuple[Source, ...]
@@ -54,6 +56,7 @@ class Stream:
     counts: np.ndarray
     hovering: np.ndarray
     aircraft: int
+    perceive: Perceive | None = None
 
     @classmethod
     def of(
@@ -62,6 +65,7 @@ class Stream:
         split: str = "all",
         heldout: float = 0.1,
         buffer_shards: int = BUFFER_SHARDS,
+        perceive: Perceive | None = None,
     ) -> "Stream":
         """Count the rows, by what each shard says of itself; shards of before 2026-11-26 are read and counted.
 
@@ -72,6 +76,7 @@ class Stream:
             split: `all`, `train` or `heldout`, as for `Snapshots.of`.
             heldout: Fraction of the episodes held out.
             buffer_shards: How many shards may be in memory at once.
+            perceive: What aircraft know; None if that is all. It is asked whenever a shard is read.
 
         Raises:
             DatasetError: A shard is missing or cut, no episode falls into the split, or the buffer holds nothing.
@@ -95,7 +100,8 @@ class Stream:
         if not shards:
             raise empty_split(several, split, heldout)
         pieces, kinds, beside = (np.array(column, np.int64) for column in (shards, counts, hovering))
-        return cls(several, split, heldout, buffer_shards, pieces, kinds, beside, aircraft)
+        ageing_of(several, perceive)  # so that an error comes at once
+        return cls(several, split, heldout, buffer_shards, pieces, kinds, beside, aircraft, perceive)
 
     def __len__(self) -> int:
         """Return the number of rows in the split."""
@@ -124,6 +130,11 @@ class Stream:
                 f"{found}. Open the dataset again."
             )
         return table
+
+    def known(self, piece: int, table: Table) -> Known | None:
+        """Return what is known in a shard's table; None if that is all."""
+        manifest = self.datasets[self.shards[piece, 0]].manifest
+        return self.perceive(table, manifest) if self.perceive else None
 
 
 class Schedule:
@@ -202,15 +213,19 @@ class Buffer:
 
     def __init__(self, stream: Stream, schedule: Schedule) -> None:
         self._stream, self._schedule = stream, schedule
-        rows = stream.counts.sum(1)
-        self._room = Place(int(rows.max()), int((rows + stream.hovering).max()))
+        rows, ageing = stream.counts.sum(1), ageing_of(stream.datasets, stream.perceive)
+        states = int((rows + stream.hovering).max())
+        episodes = max(dataset.manifest.episodes_per_shard for dataset in stream.datasets)
+        estimates = most_estimates(states, episodes, stream.aircraft, ageing)
+        self._room = Place(int(rows.max()), states, estimates)
         cells = min(schedule.most_held, len(stream.shards))
-        self._end = Place(cells * self._room.row, cells * self._room.state)
+        self._end = Place(*(cells * each for each in self._room))
         if self._end.state >= 2**31:
             raise DatasetError(
                 f"expected a buffer of less than {2**31} rows, got {self._end.state}. Buffer fewer shards."
             )
-        self._store = Store(self._end.row, stream.aircraft, self._end.state)
+        tracks = TrackStore(ageing, *self._end, stream.aircraft) if ageing else None
+        self._store = Store(self._end.row, stream.aircraft, self._end.state, tracks)
         self._snapshots = self._store.snapshots(self._end, stream.aircraft, (self._end.row,))
         self._free = list(range(cells))[::-1]
         self._cells: dict[int, int] = {}  # piece: cell
@@ -232,15 +247,16 @@ class Buffer:
             self._schedule.random(_SLOT, slot).shuffle(rows)
         return rows
 
-    def pick(self, rows: np.ndarray) -> Rows:
+    def pick(self, rows: np.ndarray) -> Rows | PerceivedRows:
         """Copy rows out."""
         return self._snapshots.pick(torch.from_numpy(rows))
 
     def _read(self, piece: int) -> None:
         """Read a shard into a free cell and draw from it."""
         cell = self._free.pop()
-        at = Place(cell * self._room.row, cell * self._room.state)
-        rows = self._store.put(self._stream.table(piece), at).row - at.row
+        at = Place(*(cell * each for each in self._room))
+        table = self._stream.table(piece)
+        rows = self._store.put(table, at, self._stream.known(piece, table)).row - at.row
         if self._snapshots.place is None:
             self._snapshots = self._store.snapshots(self._end, self._stream.aircraft, (self._end.row,))
         drawn = np.arange(rows, dtype=np.int32)
@@ -252,7 +268,7 @@ class Buffer:
         self._cells[piece], self._drawn[piece] = cell, drawn + np.int32(at.row)
 
 
-def deal(stream: Stream, schedule: Schedule, batch_size: int, start_batch: int) -> Iterator[Rows]:
+def deal(stream: Stream, schedule: Schedule, batch_size: int, start_batch: int) -> Iterator[Rows | PerceivedRows]:
     """Yield an epoch's batches from one on; the last may be smaller.
 
     Raises:
@@ -262,7 +278,7 @@ def deal(stream: Stream, schedule: Schedule, batch_size: int, start_batch: int) 
         return
     buffer = Buffer(stream, schedule)
     first, skip = schedule.slot_of(start_batch * batch_size)
-    parts: list[Rows] = []
+    parts: list[Rows | PerceivedRows] = []
     lacking = batch_size
     for slot in range(first, schedule.slots):
         rows = buffer.rows(slot)[skip if slot == first else 0 :]
@@ -277,6 +293,6 @@ def deal(stream: Stream, schedule: Schedule, batch_size: int, start_batch: int) 
         yield _joined(parts)
 
 
-def _joined(parts: list[Rows]) -> Rows:
+def _joined(parts: list[Rows | PerceivedRows]) -> Rows | PerceivedRows:
     """Return several lots of rows as one."""
-    return parts[0] if len(parts) == 1 else Rows(*(torch.cat(column) for column in zip(*parts)))
+    return parts[0] if len(parts) == 1 else type(parts[0])(*(torch.cat(column) for column in zip(*parts)))

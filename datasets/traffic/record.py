@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ..errors import RecordError
 
 FLYING, WAYPOINT, LEFT_SECTOR, TIME_LIMIT = 0, 1, 2, 3
 OUTCOMES = ("flying", "waypoint", "left_sector", "time_limit")
+TRUTH: Final = "truth"
+PERCEIVED: Final = "perceived"
+"""What a teacher's labels are made of: the stored state, which is the truth, or what its aircraft knew of that."""
 
 Table = dict[str, np.ndarray]
 """One 1-D array per column, all of one length, sorted by episode, step, aircraft."""

@@ -28,6 +28,7 @@ import torch
 
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
+from skyclone.collect.flying.stored_perception import StoredPerception
 from skyclone.datasets import Loader, Snapshots, View, open_dataset
 from skyclone.datasets.loading.streaming import Stream
 from skyclone.datasets.traffic.record import Table
@@ -57,6 +58,16 @@ def in_memory(folder: Path) -> Batches:
 def streaming(folder: Path) -> Batches:
     """Yield from our loader, streaming."""
     return ours(folder, stream=True, buffer_shards=BUFFER)
+
+
+def perceived(folder: Path) -> Batches:
+    """Yield what aircraft would have perceived, all in memory."""
+    return ours(folder, perceive=StoredPerception("remote-id"))
+
+
+def perceived_streaming(folder: Path) -> Batches:
+    """Yield what aircraft would have perceived, streaming: found anew whenever a shard is read."""
+    return ours(folder, stream=True, buffer_shards=BUFFER, perceive=StoredPerception("remote-id"))
 
 
 def tensor(folder: Path) -> Batches:
@@ -107,6 +118,8 @@ def minari_episodes(folder: Path) -> Batches:
 CONTENDERS: dict[str, tuple[Callable[[Path], Batches], str]] = {
     "skyclone, in memory": (in_memory, "skyclone"),
     f"skyclone, streaming, {BUFFER} shards held": (streaming, "skyclone"),
+    "skyclone, remote-id, in memory": (perceived, "skyclone"),
+    f"skyclone, remote-id, streaming, {BUFFER} shards held": (perceived_streaming, "skyclone"),
     "tensor in memory, observations stored": (tensor, "torch"),
     "HF datasets, map-style": (hf_map, "datasets"),
     "HF datasets, streaming": (hf_streaming, "datasets"),

@@ -55,8 +55,8 @@ def read(
     measured = enough(pure or datasets, config.heldout, say)
     source: type[Snapshots] | type[Stream] = Stream if config.stream else Snapshots
     parts: list[Any] = [
-        source.of(datasets, "train", config.heldout),
-        source.of(measured, "heldout", config.heldout),
+        source.of(datasets, "train", config.heldout, perceive=config.perceive),
+        source.of(measured, "heldout", config.heldout, perceive=config.perceive),
     ]
     if device.type == "cuda":
         parts = settled(parts, device, say)

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.machine import processors
-from ...datasets.options import PLACE, chosen, options_of
+from ...datasets.options import PLACE, chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
-from .config import CloningConfig, load_config, recipes, where
+from .config import CloningConfig, load_config, recipes, surveillance_of, where
 
 _MODEL: str = fields_of(CloningConfig)["model"].default
 OF_RECIPES = ("observation", "epochs", "lr", "schedule", "optimizer", "conflict_weight")
@@ -89,7 +90,16 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
     "conflict_weight",
     "mix",
     "stream",
-    changes={name: _default_of_recipe(name) for name in OF_RECIPES},
+    "surveillance",
+    "labels",
+    changes={
+        **{name: _default_of_recipe(name) for name in OF_RECIPES},
+        "surveillance": {
+            "default": None,
+            "show_default": False,
+            "help": f"{fields_of(CloningConfig)['surveillance'].description}  [default: that of the dataset]",
+        },
+    },
 )
 @click.option(
     "--processes",
@@ -115,13 +125,15 @@ def train(
     from ..runs.processes import is_first, joined
     from .run import Cloning
 
-    config = CloningConfig.of(ctx.params["model"])
-    if resume and (out / CONFIG_NAME).exists():
+    config, is_begun = CloningConfig.of(ctx.params["model"]), resume and (out / CONFIG_NAME).exists()
+    if is_begun:
         config, described = load_config(out)
         data = data or where(described)
     config = chosen(ctx, config)
     if not data:
         raise click.UsageError("Missing option '--data'. Make a dataset with `skyclone collect --out DIR`.")
+    if not is_begun and "surveillance" not in given(ctx):
+        config = replace(config, surveillance=surveillance_of([open_dataset(path) for path in data]))
 
     count = processes or _processes(config, data, choose_device(device).type)
     if is_first():
@@ -130,4 +142,5 @@ def train(
         datasets = together.together(lambda: [open_dataset(path) for path in data])
         Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together).train()
         if together.is_first:
-            say(f"Next: skyclone evaluate {shlex.quote(str(out))}")
+            under = f" --surveillance {shlex.quote(config.surveillance)}" if config.knows_less else ""
+            say(f"Next: skyclone evaluate {shlex.quote(str(out))}{under}")

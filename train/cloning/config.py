@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
 from math import cos, pi
@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from ...collect.surveillance import config as surveillance
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.spec import comma_list
+from ...datasets.traffic.record import TRUTH
 from ...datasets.traffic.view import View, scale_of
 from ..runs import config_file
 
 if TYPE_CHECKING:
+    from ...collect.flying.stored_perception import StoredPerception
     from ...datasets.dataset import Dataset
     from ..networks import Network
 
@@ -44,7 +47,7 @@ class CloningConfig(Config):
     number of threads the result differs in the last bits.
     """
 
-    added = ("optimizer",)
+    added = ("optimizer", "surveillance", "labels")
 
     model: str = Field(default="attention-additive", description="Network, such as pairwise:width=96.")
     observation: Annotated[str, AfterValidator(View.canonical)] = Field(
@@ -85,6 +88,15 @@ class CloningConfig(Config):
     )
     mix: str = Field(default="", description="Share of each dataset in an epoch, such as 1,3.")
     stream: bool = Field(default=False, description="For data larger than memory: read it while training.")
+    surveillance: str = Field(
+        default=surveillance.PERFECT,
+        description="What aircraft know of each other: perfect, ads-b, remote-id, or noise, with :key=value.",
+    )
+    labels: Literal["truth", "perceived"] = Field(
+        default=TRUTH,
+        description="What the teacher's labels are made of: truth (the stored states), or perceived (what its "
+        "aircraft know of them).",
+    )
 
     @classmethod
     def of(cls, model: str) -> "CloningConfig":
@@ -102,11 +114,34 @@ class CloningConfig(Config):
         from .. import networks  # torch: only where something is trained
 
         networks.parse(self.model)
+        surveillance.parse(self.surveillance)
         if not all(0 < share <= MOST_WEIGHT for share in self.shares or ()):
             raise ConfigurationError(
                 f"expected a mix of shares above 0 and up to {MOST_WEIGHT:g}, got '{self.mix}'. "
                 "Leave out what has no share."
             )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; it says what labels are made of wherever that makes a difference."""
+        data = super().to_json()
+        return {**data, "labels": self.labels} if self.knows_less else data
+
+    @property
+    def knows_less(self) -> bool:
+        """Whether aircraft do not know all that is stored."""
+        return self.surveillance != surveillance.PERFECT
+
+    @property
+    def perceive(self) -> "StoredPerception | None":
+        """What finds out what they know; None if that is all."""
+        from ...collect.flying.stored_perception import StoredPerception  # torch
+
+        return StoredPerception(self.surveillance, self.labels) if self.knows_less else None
+
+    def world(self, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the world, as JSON, that is learned in: a dataset's, with the surveillance of the run."""
+        world = {key: value for key, value in recorded.items() if key != "surveillance"}
+        return {**world, "surveillance": self.surveillance} if self.knows_less else world
 
     def scaled(self, world: Mapping[str, Any]) -> "CloningConfig":
         """Return the same with an observation that says all numbers which a world, as JSON, gives it."""
@@ -161,9 +196,25 @@ def describe(datasets: "Sequence[Dataset]") -> list[dict[str, Any]]:
             "pilot": dataset.manifest.pilot,
             "noise": dataset.manifest.noise,
             "seed": dataset.manifest.seed,
+            **({} if (under := surveillance_of([dataset])) == surveillance.PERFECT else {"surveillance": under}),
         }
         for dataset in datasets
     ]
+
+
+def surveillance_of(datasets: "Sequence[Dataset]") -> str:
+    """Return the surveillance that datasets were collected under.
+
+    Raises:
+        ConfigurationError: Not all under the same.
+    """
+    found = sorted({str(each.manifest.world.get("surveillance", surveillance.PERFECT)) for each in datasets})
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"expected datasets collected under one surveillance, got {', '.join(found)}. Say under which one the "
+            f"network is to learn: --surveillance {found[0]}"
+        )
+    return found[0] if found else surveillance.PERFECT
 
 
 def where(described: list[dict[str, Any]]) -> tuple[Folder, ...]:
@@ -204,4 +255,4 @@ def check_same(run: Path, config: CloningConfig, described: list[dict[str, Any]]
     """
     saved, datasets = load_config(run)
     data = config_file.same_datasets(datasets, described)
-    config_file.check_same(run, saved.to_json(), config.to_json(), data)
+    config_file.check_same(run, asdict(saved), asdict(config), data)

@@ -40,7 +40,11 @@ def judge(best: Iteration | None, is_finite: bool, is_saved: bool) -> dict[str, 
 
 
 def diagnose(
-    history: Sequence[Iteration], seconds: Mapping[str, float], trouble: str | None = None, model: str = ""
+    history: Sequence[Iteration],
+    seconds: Mapping[str, float],
+    trouble: str | None = None,
+    model: str = "",
+    labels_know_more: bool = False,
 ) -> dict[str, str]:
     """Say in words what is wrong and what to try; empty if nothing is.
 
@@ -49,6 +53,7 @@ def diagnose(
         seconds: Where the time went, by name; see `Stopwatch`.
         trouble: What stopped the run if it met NaN or infinity.
         model: The network, as on the command line: what was tried is not advised.
+        labels_know_more: Whether labels are made of more than aircraft know.
 
     Returns:
         Sentences by trouble: `not finite`, `loss stays high`, `oscillates`, `all attention equal`, `slow`.
@@ -62,7 +67,7 @@ def diagnose(
         return found
     best = min(history, key=lambda each: each.heldout.mse)
     if best.heldout.mse >= LOSS_BAR:
-        found["loss stays high"] = _why_high(history, best, model)
+        found["loss stays high"] = _why_high(history, best, model) + _BLIND * labels_know_more
     if _oscillates([each.heldout.mse for each in history]):
         found["oscillates"] = (
             "the held-out loss rises and falls from iteration to iteration. "
@@ -78,6 +83,12 @@ def diagnose(
     if slow:
         found["slow"] = slow
     return found
+
+
+_BLIND = (
+    " Part of it no network can learn: labels are made of the truth, of which aircraft do not know all. Compare it "
+    "with --labels perceived, or with --surveillance perfect."
+)
 
 
 def _finer(model: str) -> str:

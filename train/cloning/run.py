@@ -20,6 +20,7 @@ from ...datasets.dataset import Dataset
 from ...datasets.errors import CheckpointError, ConfigurationError
 from ...datasets.files.atomic import publish
 from ...datasets.loading.loader import Batch
+from ...datasets.traffic.record import TRUTH
 from .. import checkpoint
 from ..networks import Network
 from ..runs.device import choose_device, torch_threads
@@ -119,7 +120,7 @@ class Cloning:
         self.network: Network = config.network().to(self.device)
         self._meta = {
             "stage": "clone",
-            "world": dict(datasets[0].manifest.world),
+            "world": config.world(datasets[0].manifest.world),
             "teacher": datasets[0].manifest.teacher,
             "datasets": described,
             "config": config.to_json(),
@@ -158,6 +159,8 @@ class Cloning:
             f"Stage 1 - {self.config.model} on {self.config.observation}, {count:,} parameters; "
             f"{self.loader.rows:,} training rows, {self.heldout.rows:,} held out; {self.device}"
         )
+        if self.config.knows_less:
+            self._say(f"Surveillance {self.config.surveillance}; labels: {self.config.labels}")
         self._began = time.perf_counter() - self.progress.elapsed_s
         threads = torch_threads(self.config.threads)
         with self.folder, threads, remembered() as interruption, self._logged() as log:
@@ -350,7 +353,9 @@ class Cloning:
         """Write the summary and the loss plot, and say how it went."""
         from . import plots  # pulls in matplotlib, which takes a second
 
-        summary = summarise(self.history, self.clock.seconds, self._is_saved(), trouble, self.config.model)
+        config, seconds = self.config, self.clock.seconds
+        knows_more = config.knows_less and config.labels == TRUTH
+        summary = summarise(self.history, seconds, self._is_saved(), trouble, config.model, knows_more)
         summary["processor_seconds"] = self.progress.processor_s
         self.folder.write_summary(summary)
         for name in PLOT_NAMES if self.history else ():

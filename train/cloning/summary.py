@@ -18,6 +18,7 @@ def summarise(
     is_saved: bool,
     trouble: str | None,
     model: str = "",
+    labels_know_more: bool = False,
 ) -> dict[str, Any]:
     """Return what `RUN/summary.json` holds; the figures are those of the best iteration.
 
@@ -27,6 +28,7 @@ def summarise(
         is_saved: Whether the best checkpoint is on disk and can be read.
         trouble: What stopped the run if it met NaN or infinity.
         model: The network, as on the command line.
+        labels_know_more: Whether labels are made of more than aircraft know.
     """
     best = best_of(history)
     figures = best.heldout if best else None
@@ -47,7 +49,7 @@ def summarise(
         "learning_seconds": learning,
         "seconds": dict(seconds),
         "criteria": judge(best, trouble is None, is_saved),
-        "diagnosis": diagnose(history, seconds, trouble, model),
+        "diagnosis": diagnose(history, seconds, trouble, model, labels_know_more),
     }
 
 

@@ -1,11 +1,16 @@
 """What a DAgger run is to do: one frozen config, kept beside the result as `RUN/config.json`."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from ...collect.surveillance import config as surveillance
+from ...datasets import spec
 from ...datasets.config import LARGEST_WHOLE, Config, config
+from ...datasets.traffic.record import PERCEIVED, TRUTH
 from ..cloning.config import MOST_WEIGHT, Schedule
 from ..runs import config_file
 
@@ -20,6 +25,8 @@ class DaggerConfig(Config):
 
     The original data are round 0; each round has the same share of the rows. The probe is never trained on.
     """
+
+    added = ("surveillance", "labels")
 
     rounds: int = Field(default=3, ge=1, le=MOST_ROUNDS, description="How often to fly, label and train.")
     episodes: int = Field(
@@ -60,6 +67,32 @@ class DaggerConfig(Config):
     control: bool = Field(
         default=False, description="Also train a control: as many steps, the original data alone."
     )
+    surveillance: str = Field(
+        default="",
+        description="What aircraft know of each other, in flight and in all data: perfect, remote-id, ...  "
+        "[default: as the clone]",
+    )
+    labels: str = Field(
+        default="",
+        description="What the teacher's labels are made of: truth, or perceived (what aircraft know).  "
+        "[default: as the clone's]",
+    )
+
+    def __post_init__(self) -> None:
+        surveillance.parse(self.surveillance or surveillance.PERFECT)
+        spec.find(self.labels or TRUTH, "labels", dict.fromkeys((TRUTH, PERCEIVED)))
+
+    def of_parent(self, meta: Mapping[str, Any]) -> tuple[str, str]:
+        """Return surveillance and labels: those of the run or, where it says nothing, of its parent.
+
+        Args:
+            meta: What the parent's checkpoint says about itself.
+        """
+        world, learned = meta.get("world") or {}, meta.get("config") or {}
+        return (
+            self.surveillance or world.get("surveillance", surveillance.PERFECT),
+            self.labels or learned.get("labels", TRUTH),
+        )
 
     def beta_of(self, number: int) -> float:
         """Return the share of the aircraft that the teacher flies in a round, from 1."""
@@ -96,4 +129,4 @@ def check_same(run: Path, config: DaggerConfig, described: list[dict[str, Any]],
         **config_file.same_datasets(datasets, described),
         f"the weights of {started['path']}": (started["weights_sha256"], parent["weights_sha256"]),
     }
-    config_file.check_same(run, saved.to_json(), config.to_json(), sources)
+    config_file.check_same(run, asdict(saved), asdict(config), sources)

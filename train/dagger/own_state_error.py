@@ -17,6 +17,7 @@ from ...datasets.dataset import Dataset
 from ...datasets.files.piloted import piloted
 from ...datasets.loading.loader import Loader
 from ...datasets.loading.snapshots import Snapshots
+from ...datasets.loading.tracks import Perceive
 from ...datasets.traffic.view import View
 from ..networks import Network
 from ..runs.confidence_intervals import Estimate, normal_interval
@@ -51,10 +52,17 @@ class Visited(NamedTuple):
 
 
 @torch.no_grad()
-def visit(network: Network, dataset: Dataset, view: View) -> Visited:
-    """Measure a network on all rows of a dataset that somebody flies."""
+def visit(network: Network, dataset: Dataset, view: View, perceive: Perceive | None = None) -> Visited:
+    """Measure a network on all rows of a dataset that somebody flies.
+
+    Args:
+        network: On the CPU.
+        dataset: All of it.
+        view: What the network observes.
+        perceive: What aircraft know; None if that is all.
+    """
     errors, in_conflict = [], []
-    for batch in Loader(Snapshots.of(dataset), view, _BATCH, shuffle=False):
+    for batch in Loader(Snapshots.of(dataset, perceive=perceive), view, _BATCH, shuffle=False):
         errors.append((network(batch.observation) - batch.action).square().mean(1).double())
         in_conflict.append(batch.in_conflict)
     error, conflict = torch.cat(errors), torch.cat(in_conflict).double()  # (R,)

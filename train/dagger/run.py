@@ -10,6 +10,7 @@ a control, `control/` is the same of a policy that has as many steps without the
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,7 +127,9 @@ class Dagger:
         if is_there:
             check_same(self.run, config, described, self.origin)
         self.view, self.spec = loaded.view, loaded.network.spec
-        self.world = scenarios.recorded_world(dict(datasets[0].manifest.world), datasets[0].path)
+        flown_in = scenarios.recorded_world(dict(datasets[0].manifest.world), datasets[0].path)
+        surveillance, self.labels = config.of_parent(loaded.meta)
+        self.world = replace(flown_in, surveillance=surveillance)
         self.teacher = datasets[0].manifest.teacher
         if warning := scale_warning(path, loaded.meta["world"], self.world):
             self._say(f"Warning: {warning}")
@@ -230,6 +233,7 @@ class Dagger:
             "seed": config.seed + number,
             "threads": config.threads,
             "conflict_weight": config.conflict_weight,
+            **self._perceiving,
         }
         cloning = Cloning(
             datasets,
@@ -241,6 +245,11 @@ class Dagger:
             parent=before.path,
         )
         return int(cloning.train()["batches"])
+
+    @property
+    def _perceiving(self) -> dict[str, Any]:
+        """What aircraft know, and what labels are made of, as a `CloningConfig` says it."""
+        return {"surveillance": self.world.surveillance, "labels": self.labels}
 
     def _mix(self, rounds: int) -> str:
         """Return the share of each dataset: the originals by their rows, the rounds alike."""
@@ -278,12 +287,15 @@ class Dagger:
         own = self._fly(folder / PROBE_NAME, "student", path, config.probe, config.seed_of(0))
         first = open_dataset(self.run / ROUNDS_NAME / "0" / PROBE_NAME)
         pure = flown_by_the_teacher(self.datasets) or self.datasets
-        rows = Loader.of(pure, "heldout", view=self.view, batch_size=HELDOUT_BATCH, shuffle=False)
+        perceive = CloningConfig(**self._perceiving).perceive
+        rows = Loader.of(
+            pure, "heldout", view=self.view, batch_size=HELDOUT_BATCH, shuffle=False, perceive=perceive
+        )
         with torch_threads(config.threads):
             figures = heldout.measure(policy.network, rows)
             parts = {
-                "visited": visit(policy.network, own, self.view)._asdict(),
-                "common": visit(policy.network, first, self.view)._asdict(),
+                "visited": visit(policy.network, own, self.view, perceive)._asdict(),
+                "common": visit(policy.network, first, self.view, perceive)._asdict(),
                 "flown": gate.fly_gate(policy.pilot, self.world, config.seed, config.gate_scenarios)._asdict(),
             }
         tensors = {f"{part}.{name}": column for part, columns in parts.items() for name, column in columns.items()}

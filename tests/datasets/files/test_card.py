@@ -46,6 +46,16 @@ def test_a_card_of_a_noisy_part_says_so(dataset: Dataset) -> None:
     assert "The teacher `mvp` flew by itself: these are its own figures." in card(dataset.manifest, "")
 
 
+def test_where_pilots_knew_less_than_their_teacher_it_says_so(dataset: Dataset) -> None:
+    heard = replace(dataset.manifest, world={**dataset.manifest.world, "surveillance": "remote-id"})
+    assert "surveillance `remote-id`: pilots flew by what they perceived" in card(heard, "")
+    assert "labels: truth, the teacher's action in the state that is stored" in card(heard, "")
+    assert "surveillance" not in card(dataset.manifest, "")
+    assert facts(heard)["labels"] == facts(dataset.manifest)["labels"] == "truth"
+    assert "surveillance         remote-id" in describe(heard, "")
+    assert "surveillance         perfect" in describe(dataset.manifest, "")
+
+
 def test_the_figures_are_worked_out_right(dataset: Dataset) -> None:
     entry = replace(dataset.manifest.shards[0], figures=FIGURES)
     text = safety_table(replace(dataset.manifest, shards=(entry,)))

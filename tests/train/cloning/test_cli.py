@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from skyclone.datasets import Dataset
+from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.collector.collector import collect
+from skyclone.collect.collector.config import CollectConfig
+from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.config import fields_of
 from skyclone.datasets.errors import CheckpointError, ConfigurationError, DatasetError, ObservationError
 from skyclone.datasets.files.storage import as_folder
 from skyclone.train.cloning import cli
 from skyclone.train.cloning.cli import OF_RECIPES, train
-from skyclone.train.cloning.config import CloningConfig, load_config, recipes
+from skyclone.train.cloning.config import CloningConfig, describe, load_config, recipes, surveillance_of
 
 SMALL = ("--model", "pairwise:width=8:hidden=8", "--observation", "ego:intruders=4", "--batch-size", 512)
 
@@ -48,6 +51,21 @@ def test_train_resume_and_more(small_dataset: Dataset, tmp_path: Path) -> None:
         different = invoke("--data", small_dataset.path, "--out", out, *SMALL, *extra, "--resume")
         assert isinstance(different.exception, CheckpointError)
         assert f"got {extra[1]}" in str(different.exception)
+
+
+def test_the_surveillance_is_that_of_the_dataset_or_the_one_typed(
+    small_dataset: Dataset, tmp_path: Path, trained: list[CloningConfig]
+) -> None:
+    heard = tmp_path / "heard"
+    collect(heard, CollectConfig(WorldConfig(aircraft=3, max_steps=5, surveillance="ads-b"), episodes=20))
+    assert surveillance_of([small_dataset]) == "perfect"
+    for typed, expected in ((), "ads-b"), (("--surveillance", "perfect"), "perfect"):
+        invoke("--data", heard, "--out", tmp_path / "run", *SMALL, *typed)
+        assert trained[-1].surveillance == expected
+    both = invoke("--data", heard, "--data", small_dataset.path, "--out", tmp_path / "run", *SMALL)
+    assert "collected under one surveillance, got ads-b, perfect" in str(both.exception)
+    described = describe([open_dataset(heard), small_dataset])
+    assert [each.get("surveillance") for each in described] == ["ads-b", None]
 
 
 # --- the recipe of the model ---

@@ -102,6 +102,8 @@ def test_what_is_no_network_has_no_recipe() -> None:
         ({"conflict_weight": 0.0}, "expected conflict_weight above 0 and up to"),
         ({"mix": "1,x"}, "expected a mix such as 1,3, got '1,x'"),
         ({"mix": "1,0"}, "expected a mix of shares above 0"),
+        ({"surveillance": "radar"}, "unknown surveillance 'radar'. There are: perfect, noise, ads-b, remote-id"),
+        ({"labels": "heard"}, "unknown labels 'heard'. There are: truth, perceived"),
     ],
 )
 def test_wrong_values(change: dict[str, Any], message: str) -> None:

@@ -164,6 +164,13 @@ def test_nobody_is_told_to_try_what_was_tried() -> None:
     assert "try a wider network" in diagnose(history, TIMES, model="thresholds:width=16")["loss stays high"]
 
 
+def test_where_labels_know_more_than_aircraft_the_loss_has_a_floor() -> None:
+    history = iterations(0.05, 0.0501, 0.0502, mse_conflict=0.4)
+    assert "no network can learn" in diagnose(history, TIMES, labels_know_more=True)["loss stays high"]
+    assert "no network can learn" not in diagnose(history, TIMES)["loss stays high"]
+    assert diagnose(iterations(0.005), TIMES, labels_know_more=True) == {}
+
+
 def test_a_network_without_attention_is_called_so() -> None:
     history = iterations(0.005, sharpness=None)
     assert diagnose(history, TIMES) == {}

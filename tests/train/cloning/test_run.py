@@ -19,12 +19,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
+from skyclone.collect.flying.stored_perception import StoredPerception
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
+from skyclone.datasets.loading.loader import Loader
 from skyclone.datasets.loading.snapshots import is_heldout
 from skyclone.train import checkpoint, load_policy
 from skyclone.train.cloning import run as cloning
 from skyclone.train.cloning.config import CloningConfig
+from skyclone.train.cloning.heldout import measure
 from skyclone.train.cloning.run import Cloning
 from skyclone.train.runs.run_folder import TrainingError
 
@@ -214,6 +217,7 @@ def test_killed_between_best_and_last(
     "change",
     [
         {"stream": True, "conflict_weight": 2.5, "mix": "1"},
+        {"stream": True, "surveillance": "noise:reception=0.5", "labels": "perceived"},
         {"model": "pairwise:width=16:hidden=16", "optimizer": "muon", "schedule": "cooldown", "lr": 0.01},
     ],
 )
@@ -356,6 +360,29 @@ def test_heldout_figures_are_on_episodes_of_the_pure_teacher(small_dataset: Data
     assert not any("pure teacher" in line for line in lines)
     Cloning([noisy], tmp_path / "c", CONFIG, say=lines.append)
     assert any("No dataset was flown by the pure teacher" in line for line in lines)
+
+
+def test_a_run_under_surveillance_learns_and_is_measured_by_what_is_perceived(
+    small_dataset: Dataset, tmp_path: Path, undisturbed: Path
+) -> None:
+    perceived = StoredPerception("remote-id", "perceived")
+    config = replace(CONFIG, surveillance="remote-id", labels="perceived")
+    lines: list[str] = []
+    summary = run(small_dataset, tmp_path / "run", config, say=lines.append)
+    assert "Surveillance remote-id; labels: perceived" in lines
+    loaded = checkpoint.load(tmp_path / "run")
+    assert loaded.meta["world"] == {**small_dataset.manifest.world, "surveillance": "remote-id"}
+    assert loaded.meta["config"]["labels"] == "perceived"
+    rows = Loader.of([small_dataset], "heldout", view=loaded.view, batch_size=4096, perceive=perceived)
+    assert measure(loaded.network, rows).mse == pytest.approx(summary["heldout_mse"], rel=1e-5)
+    truth = Loader.of([small_dataset], "heldout", view=loaded.view, batch_size=4096)
+    assert measure(loaded.network, truth).mse != pytest.approx(summary["heldout_mse"], rel=1e-3)
+    perfect = json.loads((undisturbed / "config.json").read_text())["config"]
+    assert not {"surveillance", "labels"} & set(perfect), "as before"
+    with pytest.raises(CheckpointError, match=r"begun with surveillance perfect \(got remote-id\); labels truth"):
+        run(small_dataset, undisturbed, config, resume=True)
+    run(small_dataset, tmp_path / "truth", replace(config, labels="truth", max_batches=2))
+    assert json.loads((tmp_path / "truth" / "config.json").read_text())["config"]["labels"] == "truth"
 
 
 def test_datasets_that_do_not_go_together(small_dataset: Dataset, tmp_path: Path) -> None:

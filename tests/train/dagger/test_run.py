@@ -333,3 +333,23 @@ def test_a_policy_of_another_scale_keeps_its_own(tmp_path: Path) -> None:
     run(tmp_path / "clone", open_dataset(tmp_path / "data"), tmp_path / "run", once, say=lines.append)
     assert load_policy(tmp_path / "run").view == view
     assert any("was trained with protected_zone_m 100, lookahead_s 15, " in line for line in lines)
+
+
+def test_under_surveillance_policies_perceive_and_labels_are_the_chosen_ones(
+    small_dataset: Dataset, tmp_path: Path
+) -> None:
+    learned = replace(CLONE, epochs=1, surveillance="remote-id", labels="perceived")
+    Cloning([small_dataset], tmp_path / "clone", learned, device="cpu", say=quiet).train()
+    config = replace(CONFIG, rounds=1, control=False)
+    run(tmp_path / "clone", small_dataset, tmp_path / "run", config)
+    meta = checkpoint.load(tmp_path / "run", "last").meta
+    assert (meta["world"]["surveillance"], meta["config"]["labels"]) == ("remote-id", "perceived"), "as the clone"
+    flown = open_dataset(tmp_path / "run/rounds/1/data")
+    assert flown.manifest.world["surveillance"] == "remote-id"
+    config = replace(config, surveillance="perfect", labels="truth")
+    run(tmp_path / "clone", small_dataset, tmp_path / "other", config)
+    assert checkpoint.load(tmp_path / "other", "last").meta["world"] == small_dataset.manifest.world
+    measured = [read_tensors(tmp_path / name / "rounds/0/measured.safetensors")[1] for name in ("run", "other")]
+    assert measured[0]["heldout"]["mse"] != measured[1]["heldout"]["mse"]
+    with pytest.raises(ConfigurationError, match=r"unknown labels 'heard'\. There are: truth, perceived"):
+        replace(config, labels="heard")
