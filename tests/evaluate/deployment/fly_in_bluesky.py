@@ -1,10 +1,10 @@
 """Fly a scenario in BlueSky, headless: python fly_in_bluesky.py WORKDIR SECONDS METHOD... A program of the tests.
 
 BlueSky is a process-wide singleton, so each test of the plugin runs this in a process of its own. A METHOD is
-commands, `;` between them. After a METHOD `NEWER`, a module of its own resumes navigation after the resolution, as in
-BlueSky after 1.1.1. One JSON object comes on the last line of stdout: for each METHOD the losses of separation, the
-pair-seconds in them, the smallest distance, when each drone arrived (within 0.01 NM of its destination, where it is
-deleted), and where everybody else is in the end.
+commands, `;` between them. After a METHOD `NEWER`, a module of its own resumes navigation once all is resolved, as
+in BlueSky after 1.1.1. One JSON object comes on the last line of stdout: for each METHOD the losses of separation,
+the pair-seconds in them, the smallest distance, when each drone arrived (within 0.01 NM of its destination, where it
+is deleted), and where everybody else is in the end.
 """
 
 import json
