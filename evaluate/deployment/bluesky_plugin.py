@@ -25,8 +25,8 @@ class SkyClone(asas.ConflictResolution):
     def __init__(self) -> None:
         super().__init__()
         self.said: set[str] = set()
-        with self.settrafarrays():
-            self.is_flown = np.array([], dtype=bool)
+        self.is_flown = self.active.copy()
+        self._ArrVars.append("is_flown")  # `settrafarrays` would create all arrays again, for the traffic there is
 
     def reset(self) -> None:
         """Forget what was said, and the policy: BlueSky forgets which resolution was selected as well."""

@@ -3,8 +3,8 @@
 BlueSky is a process-wide singleton, so each test of the plugin runs this in a process of its own. A METHOD is
 commands, `;` between them. After a METHOD `NEWER`, a module of its own resumes navigation once all is resolved, as
 in BlueSky after 1.1.1. One JSON object comes on the last line of stdout: for each METHOD the losses of separation,
-the pair-seconds in them, the smallest distance, when each drone arrived (within 0.01 NM of its destination, where it
-is deleted), and where everybody else is in the end.
+the pair-seconds in them, the smallest distance, when each drone arrived (within 0.01 NM of its destination, where
+it is deleted), and where everybody else is in the end.
 """
 
 import json
@@ -136,6 +136,7 @@ def _arrived(traf: Any) -> list[int]:
 def main(folder: str, seconds: int, methods: list[str]) -> dict[str, Any]:
     """Fly `own.scn` with each method."""
     bs, said = start(folder)
+    fly(bs, "RESO OFF", 1)  # commands take another step in the first flight of a BlueSky
     flown: dict[str, Any] = {}
     for method in methods:
         if method == "NEWER":
