@@ -147,6 +147,7 @@ def load(run: "string" = "") -> tuple[bool, str]:  # type: ignore[name-defined] 
             True,
             f"{deployment.name}: {deployment.scale}" if deployment else "No policy is loaded. SKYCLONE RUN.",
         )
+    SkyClone()  # the only one; BlueSky resets no resolution that it has not made yet
     try:
         SkyClone.deployment = require(run)
     except SkycloneError as error:

@@ -94,7 +94,8 @@ def fly(bs: Any, method: str, seconds: int, scenario: str = "own") -> dict[str, 
     for second in range(1, seconds + 1):
         for _ in range(steps):
             bs.sim.step()
-            pairs = {frozenset(pair) for pair in bs.traf.cd.lospairs}
+            present = set(bs.traf.id)  # where nobody is left, BlueSky detects no more
+            pairs = {frozenset(pair) for pair in bs.traf.cd.lospairs if present.issuperset(pair)}
             events, inside = events + len(pairs - inside), pairs
             in_los += len(pairs) / steps
         nearest = min(nearest, _nearest_m(bs.traf))

@@ -82,11 +82,11 @@ def test_reso_skyclone_flies_a_policy_and_leaves_the_others_alone(
     scenario = drone("D1", 0, -400, 0, 400) + drone("D2", 0, 400, 0, -400)
     scenario += "00:00:00.00>CRE KL1,B744,52.1,4.3,90,FL300,250\n00:00:00.00>CRE KL2,B744,52.2,4.3,90,FL300,250\n"
     unnamed, named = "RESO SKYCLONE", f"SKYCLONE {run};RESO SKYCLONE;SKYCLONE"
-    flown = fly(
-        tmp_path, scenario, 20, "RESO OFF", unnamed, f"SKYCLONE {tmp_path}/nowhere", named, "SKYCLONE;RESO SKYCLONE"
-    )
-    plain, without, wrong, with_run, later = flown.values()
-    assert "No policy is loaded. SKYCLONE RUN." in later["said"], "IC resets BlueSky, and forgets the policy"
+    missing, again = f"SKYCLONE {tmp_path}/nowhere", "SKYCLONE;RESO SKYCLONE"
+    flown = fly(tmp_path, scenario, 20, f"SKYCLONE {run}", "RESO OFF;SKYCLONE", unnamed, missing, named, again)
+    _, plain, without, wrong, with_run, later = flown.values()
+    for each in (plain, later):
+        assert "No policy is loaded. SKYCLONE RUN." in each["said"], "IC resets BlueSky, and forgets the policy"
 
     said = "\n".join(with_run["said"])
     assert "Selected SkyClone as CR method." in said
