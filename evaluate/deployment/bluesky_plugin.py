@@ -1,14 +1,14 @@
 """RESO SKYCLONE: a trained policy as a conflict resolution of BlueSky. Imported inside BlueSky, by its plugin.
 
-The policy flies each aircraft on its scale along the whole route, not only in conflict: to the active waypoint,
-or straight on where there is none. All others, and all altitudes, are left to the autopilot.
+The policy flies each aircraft on its scale that somebody is near to, long before BlueSky sees a conflict: to the
+active waypoint, or straight on where there is none. All others, and all altitudes, are left to the autopilot.
 """
 
 from typing import Any
 
 import numpy as np
 from bluesky import stack
-from bluesky.traffic.asas import ConflictResolution
+from bluesky.traffic import asas
 
 from ...datasets.errors import SkycloneError
 from .deployment import AirTraffic, Deployment, named, require
@@ -17,7 +17,7 @@ DEFAULT_RUN = "pretrained:tuned"
 _AHEAD_DEG = 0.1  # where an aircraft without a route flies: straight on, beyond any policy's scale
 
 
-class SkyClone(ConflictResolution):
+class SkyClone(asas.ConflictResolution):
     """The deployed policy; BlueSky knows it by the name of its class."""
 
     deployment: Deployment | None = None
@@ -25,32 +25,47 @@ class SkyClone(ConflictResolution):
     def __init__(self) -> None:
         super().__init__()
         self.said: set[str] = set()
+        self.is_flown = self.active.copy()
+        self._ArrVars.append("is_flown")  # `settrafarrays` would create all arrays again, for the traffic there is
 
     def reset(self) -> None:
-        """Forget what was said and where the sector was; the policy stays loaded."""
+        """Forget what was said, and the policy: BlueSky forgets which resolution was selected as well."""
         super().reset()
         self.said.clear()
-        if SkyClone.deployment is not None:
-            SkyClone.deployment.centre_deg = None
+        SkyClone.deployment = None
+
+    # BlueSky's `active` is written by others too: after 1.1.1, by whatever RESNAV names.
+
+    @property
+    def hdgactive(self) -> Any:
+        """Whose headings are the policy's, (N,) bool."""
+        return self.is_flown
+
+    @property
+    def tasactive(self) -> Any:
+        """Whose speeds are the policy's, (N,) bool."""
+        return self.is_flown
 
     @property
     def vsactive(self) -> Any:
         """Vertical speeds are left to the autopilot."""
-        return np.zeros_like(self.active)
+        return np.zeros_like(self.is_flown)
 
     @property
     def altactive(self) -> Any:
         """Altitudes are left to the autopilot."""
-        return np.zeros_like(self.active)
+        return np.zeros_like(self.is_flown)
 
     def update(self, conf: Any, ownship: Any, intruder: Any) -> None:
         """Decide what each aircraft flies until the next update; BlueSky calls this every ASAS interval."""
-        self.active[:] = False
+        self._resume_alone()
+        self.is_flown[:] = self.active[:] = False
         deployment = self._ready()
         if deployment is None or not ownship.ntraf:
             return
         orders = deployment.fly(air_traffic(conf, ownship, self.noresoac))
-        self.active[:] = orders.is_flown & ~self.resooffac
+        self.is_flown[:] = self.active[:] = orders.is_flown & ~self.resooffac
+        follow_legs(ownship, self.is_flown)
         self.trk, self.tas = orders.track_deg, orders.speed_mps
         self.alt, self.vs = ownship.selalt.copy(), np.zeros(ownship.ntraf)
         for reason, who in orders.reasons.items():
@@ -58,6 +73,13 @@ class SkyClone(ConflictResolution):
                 reason,
                 f"SKYCLONE: {int(who.sum())} aircraft left to the autopilot ({named(ownship.id, who)}): {reason}.",
             )
+
+    def _resume_alone(self) -> None:
+        """Switch off what leads back to the route after conflicts: policy and autopilot do so themselves."""
+        resuming = getattr(asas, "ResumeNavigation", None)  # after BlueSky 1.1.1, RESO selects one
+        if resuming is not None and resuming.selected() is not resuming:
+            resuming.select()
+            self._say("resuming", "SKYCLONE: RESNAV is off, because RESO SKYCLONE resumes navigation itself.")
 
     def _ready(self) -> Deployment | None:
         """Return the policy, the one that ships with the package if none was loaded."""
@@ -78,6 +100,15 @@ class SkyClone(ConflictResolution):
             stack.echo(text)
 
 
+def follow_legs(ownship: Any, is_flown: np.ndarray) -> None:
+    """Begin the leg of each flown aircraft where it is, as `DIRECT` does.
+
+    BlueSky takes a waypoint for passed when it lies abeam of the leg, along which who avoids somebody does not fly.
+    """
+    follows = is_flown & np.asarray(ownship.swlnav, bool)
+    ownship.actwp.curlegdir[follows] = ownship.ap.qdr2wp[follows]
+
+
 def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:
     """Return BlueSky's traffic: `conf` is its conflict detection, `ownship` its `traf`."""
     has_route = np.asarray(ownship.swlnav, bool)
@@ -89,6 +120,7 @@ def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:
         speed_mps=np.array(ownship.gs),
         altitude_m=np.array(ownship.alt),
         climb_mps=np.array(ownship.vs),
+        commanded_mps=np.asarray(ownship.ap.tas) + ownship.gs - ownship.tas,
         waypoint_latitude_deg=np.where(has_route, ownship.actwp.lat, ownship.lat + _AHEAD_DEG * np.cos(ahead)),
         waypoint_longitude_deg=np.where(
             has_route,
@@ -115,6 +147,7 @@ def load(run: "string" = "") -> tuple[bool, str]:  # type: ignore[name-defined] 
             True,
             f"{deployment.name}: {deployment.scale}" if deployment else "No policy is loaded. SKYCLONE RUN.",
         )
+    SkyClone()  # the only one; BlueSky resets no resolution that it has not made yet
     try:
         SkyClone.deployment = require(run)
     except SkycloneError as error:

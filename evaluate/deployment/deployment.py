@@ -1,12 +1,13 @@
 """Deployment: a trained policy flies aircraft given in degrees and metres, on the scale it was trained on.
 
-Aircraft outside its training (airliners, other protected zones, climbing ones) are left alone, with a reason.
+It flies in the plane, whatever they climb, and only those that somebody is near to: all others fly what their
+autopilots hold. Aircraft outside its training (airliners, other protected zones) are left alone, with a reason.
 
 Notation: N aircraft, M of them flown.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,8 +24,9 @@ from ...datasets.traffic.state import Traffic
 from ...train.policy import Policy, load_policy
 
 _ZONE_TOLERANCE = 0.02
-_LEVEL_MPS = 0.5
+_HOVER_MPS = 0.5
 _SPEED_TOLERANCE_MPS = 0.1
+_NEAR_LOOKAHEADS = 2.0  # intruders that could reach the protected zone within so many look-ahead times are near
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class AirTraffic:
         speed_mps: Over ground.
         altitude_m: Above sea level.
         climb_mps: Vertical speed.
+        commanded_mps: Speed over ground that its autopilot holds; 0 to hover.
         waypoint_latitude_deg: Of the waypoint it flies to.
         waypoint_longitude_deg: Of the waypoint it flies to.
         zone_m: Radius of its protected zone.
-        zone_height_m: Vertical separation; an aircraft farther above or below is no intruder.
+        zone_height_m: Vertical separation; an aircraft that stays farther above or below is no intruder.
         slowest_mps: Least speed it can fly.
         fastest_mps: Highest speed it can fly.
         is_avoided: (N,) bool, False for aircraft that are not avoided.
@@ -53,6 +56,7 @@ class AirTraffic:
     speed_mps: np.ndarray
     altitude_m: np.ndarray
     climb_mps: np.ndarray
+    commanded_mps: np.ndarray
     waypoint_latitude_deg: np.ndarray
     waypoint_longitude_deg: np.ndarray
     zone_m: np.ndarray
@@ -69,7 +73,7 @@ class Orders(NamedTuple):
         is_flown: (N,) bool, True where the policy flies.
         track_deg: (N,) in [0, 360).
         speed_mps: (N,).
-        reasons: Why others are left alone, and which (N,) bool.
+        reasons: Why others cannot be flown, and which (N,) bool. Who has nobody near is in none of them.
     """
 
     is_flown: np.ndarray
@@ -86,6 +90,10 @@ class Deployment:
     Args:
         policy: The policy.
         name: Where it comes from, for messages.
+
+    Attributes:
+        decide: What flies: a function of the flown aircraft (M,), the pairs (M, N) and nothing else that returns
+            actions (M, 2). It is the policy's own; assign another one to put something around it.
     """
 
     def __init__(self, policy: Policy, name: str) -> None:
@@ -93,6 +101,7 @@ class Deployment:
         saved = policy.meta.get("world")
         self.config = WorldConfig.from_json(saved) if saved else WorldConfig()
         self.centre_deg: tuple[float, float] | None = None
+        self.decide: Callable[[Traffic, Pairs], Any] = self._decide
 
     @classmethod
     def load(cls, run: str) -> "Deployment":
@@ -111,25 +120,39 @@ class Deployment:
         return (
             f"{config.cruise_mps:g} m/s cruise, up to {config.max_speed_mps:g} m/s, protected zone "
             f"{config.protected_zone_m:g} m (ZONER {config.protected_zone_m / NAUTICAL_MILE_M:.4f}), "
-            f"sectors of {config.sector_radius_m:g} m, level flight"
+            f"sectors of {config.sector_radius_m:g} m"
         )
 
     def fly(self, air: AirTraffic) -> Orders:
-        """Return what each aircraft flies until the next decision."""
-        reasons = self._reasons(air)
+        """Return what each aircraft flies until the next decision, never faster than it was commanded."""
+        config, reasons = self.config, self._reasons(air)
         is_flown = ~np.any(list(reasons.values()), axis=0)
         track, speed = air.track_deg % 360.0, air.speed_mps.copy()
-        rows = np.flatnonzero(is_flown)
-        if len(rows):
+        if is_flown.any():
+            rows = np.flatnonzero(is_flown)
             own, pairs = self._seen(air, rows)
-            view = self.policy.view
-            action = np.asarray(self.policy.act(observe(own, pairs, view)), np.float64)  # (M, 2)
-            config = self.config
+            is_near = self._is_near(air, rows, pairs)
+            is_flown[rows], rows = is_near.numpy(), rows[is_near.numpy()]
+        if is_flown.any():
+            action = self.decide(own.map(lambda each: each[is_near]), pairs.map(lambda each: each[is_near]))
+            action = np.asarray(action, np.float64)  # (M, 2)
             track[rows] = (track[rows] + np.degrees(action[:, 0] * config.turn_rad)) % 360.0
             low = np.maximum(air.slowest_mps[rows], config.min_speed_mps)
-            high = np.minimum(air.fastest_mps[rows], config.max_speed_mps)
-            speed[rows] = np.clip(speed[rows] + action[:, 1] * config.speed_change_mps, low, high)
+            high = np.minimum(np.minimum(air.fastest_mps, air.commanded_mps)[rows], config.max_speed_mps)
+            speed[rows] = np.clip(speed[rows] + action[:, 1] * config.speed_change_mps, low, np.maximum(low, high))
         return Orders(is_flown, track, speed, {reason: who for reason, who in reasons.items() if who.any()})
+
+    def _decide(self, own: Traffic, pairs: Pairs) -> torch.Tensor:
+        """Return the policy's actions, (M, 2)."""
+        action: torch.Tensor = self.policy.act(observe(own, pairs, self.policy.view))
+        return action
+
+    def _is_near(self, air: AirTraffic, rows: np.ndarray, pairs: Pairs) -> torch.Tensor:
+        """Return for whom (M,) an intruder could soon be within the protected zone, whichever way both turned."""
+        speed = np.maximum(air.speed_mps, air.commanded_mps)
+        soon_s = _NEAR_LOOKAHEADS * self.config.lookahead_s
+        (reach_m,) = _tensors(self.config.protected_zone_m + soon_s * (speed[rows, None] + speed[None]))
+        return (pairs.distance2_m2 < reach_m**2).any(1)
 
     def _reasons(self, air: AirTraffic) -> dict[str, np.ndarray]:
         """Return why aircraft are outside the policy's scale, and which, (N,) bool each; one reason each."""
@@ -141,9 +164,11 @@ class Deployment:
             f"of a type that cannot fly its cruise speed of {config.cruise_mps:g} m/s": (
                 (air.slowest_mps > config.cruise_mps) | (air.fastest_mps < config.cruise_mps)
             ),
-            f"with a protected zone other than the {zone:g} m it was trained for: set ZONER "
-            f"{zone / NAUTICAL_MILE_M:.4f}": np.abs(air.zone_m - zone) > _ZONE_TOLERANCE * zone,
-            "climbing or descending, while it flies on one level": np.abs(air.climb_mps) > _LEVEL_MPS,
+            f"with a protected zone other than the {zone:g} m it was trained for: ZONER "
+            f"{zone / NAUTICAL_MILE_M:.4f}, after CDMETHOD or ASAS, which undo it": (
+                np.abs(air.zone_m - zone) > _ZONE_TOLERANCE * zone
+            ),
+            "told to hover (0 kt): it stays, and is avoided": air.commanded_mps < _HOVER_MPS,
         }
         is_explained = np.zeros(len(air.speed_mps), bool)
         for reason, who in reasons.items():
@@ -170,12 +195,19 @@ class Deployment:
         d_east, d_north = _offset(latitude[rows, None], longitude[rows, None], latitude[None], longitude[None])
         velocity = speed * np.sin(track), speed * np.cos(track)
         d_velocity = [part[None] - part[rows, None] for part in velocity]
-        level = np.maximum(air.zone_height_m[rows, None], air.zone_height_m[None])
-        is_pair = np.abs(air.altitude_m[None] - air.altitude_m[rows, None]) < level
+        is_pair = _is_level(air, rows, self.config.lookahead_s)
         is_pair &= air.is_avoided[None] & (np.arange(len(speed))[None] != rows[:, None])
         distance2 = np.where(is_pair, d_east**2 + d_north**2, np.inf)
         around = (d_east, d_north, d_velocity[0], d_velocity[1], distance2)
         return Traffic(*_tensors(*own, flying)), Pairs(*_tensors(*around, is_pair))
+
+
+def _is_level(air: AirTraffic, rows: np.ndarray, lookahead_s: float) -> np.ndarray:
+    """Return who (M, N) is within the height of the zone now, or will be within the look-ahead time."""
+    above, climb = (each[None] - each[rows, None] for each in (air.altitude_m, air.climb_mps))
+    until_level_s = np.where(climb == 0, 0.0, -above / np.where(climb == 0, 1.0, climb))
+    nearest = above + climb * np.clip(until_level_s, 0.0, lookahead_s)
+    return np.abs(nearest) < np.maximum(air.zone_height_m[rows, None], air.zone_height_m[None])
 
 
 def named(callsigns: Sequence[str], is_marked: np.ndarray) -> str:

@@ -1,8 +1,10 @@
 """The plugin inside BlueSky itself: a .scn scenario, with and without RESO SKYCLONE."""
 
+import configparser
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from packaging.specifiers import SpecifierSet
 
 from skyclone.collect.simulators import bluesky_process
 from skyclone.datasets.errors import ConfigurationError
@@ -27,8 +30,16 @@ HEAD = """00:00:00.00>CDMETHOD STATEBASED
 """
 
 
-def drone(name: str, east: float, north: float, goal_east: float, goal_north: float) -> str:
-    """An M600 at 9 m/s with a destination, as two lines of a scenario around 52 N."""
+def drone(
+    name: str,
+    east: float,
+    north: float,
+    goal_east: float,
+    goal_north: float,
+    feet: float = 100,
+    knots: float = 17.5,
+) -> str:
+    """An M600 with a destination, as two lines of a scenario around 52 N."""
 
     def place(east: float, north: float) -> str:
         along = math.degrees(east / EARTH_M / math.cos(math.radians(52)))
@@ -36,9 +47,15 @@ def drone(name: str, east: float, north: float, goal_east: float, goal_north: fl
 
     track = math.degrees(math.atan2(goal_east - east, goal_north - north)) % 360
     return (
-        f"00:00:00.00>CRE {name},M600,{place(east, north)},{track:.4f},100,17.5\n"
+        f"00:00:00.00>CRE {name},M600,{place(east, north)},{track:.4f},{feet},{knots}\n"
         f"00:00:00.00>DEST {name} {place(goal_east, goal_north)}\n"
     )
+
+
+def through_one_point(drones: int) -> str:
+    """Return drones on a circle of 700 m, each with its destination opposite."""
+    places = [[700 * f(2 * math.pi * each / drones) for f in (math.sin, math.cos)] for each in range(drones)]
+    return "".join(drone(f"D{each}", *place, -place[0], -place[1]) for each, place in enumerate(places))
 
 
 def fly(folder: Path, scenario: str, seconds: int, *methods: str) -> dict[str, Any]:
@@ -65,8 +82,11 @@ def test_reso_skyclone_flies_a_policy_and_leaves_the_others_alone(
     scenario = drone("D1", 0, -400, 0, 400) + drone("D2", 0, 400, 0, -400)
     scenario += "00:00:00.00>CRE KL1,B744,52.1,4.3,90,FL300,250\n00:00:00.00>CRE KL2,B744,52.2,4.3,90,FL300,250\n"
     unnamed, named = "RESO SKYCLONE", f"SKYCLONE {run};RESO SKYCLONE;SKYCLONE"
-    flown = fly(tmp_path, scenario, 20, "RESO OFF", unnamed, f"SKYCLONE {tmp_path}/nowhere", named)
-    plain, without, wrong, with_run = flown.values()
+    missing, again = f"SKYCLONE {tmp_path}/nowhere", "SKYCLONE;RESO SKYCLONE"
+    flown = fly(tmp_path, scenario, 20, f"SKYCLONE {run}", "RESO OFF;SKYCLONE", unnamed, missing, named, again)
+    _, plain, without, wrong, with_run, later = flown.values()
+    for each in (plain, later):
+        assert "No policy is loaded. SKYCLONE RUN." in each["said"], "IC resets BlueSky, and forgets the policy"
 
     said = "\n".join(with_run["said"])
     assert "Selected SkyClone as CR method." in said
@@ -90,17 +110,51 @@ def test_reso_skyclone_flies_a_policy_and_leaves_the_others_alone(
 
 
 @pytest.mark.slow
+def test_autopilots_hold_what_they_are_told(tmp_path: Path) -> None:
+    """Pairs 20 km apart: descending, slow, one in front of a hovering drone; and two drones with nobody near."""
+    scenario = drone("A", 0, -550, 0, 550, feet=300) + drone("B", 0, 550, 0, -550, feet=300)
+    scenario += drone("S", 20_000, -150, 20_000, 300, knots=8) + drone("T", 20_000, 150, 20_000, -300, knots=8)
+    scenario += drone("F", 40_000, -550, 40_000, 550) + drone("H", 40_000, 0, 40_000, 0, knots=0)
+    scenario += (
+        drone("K", 60_000, 0, 60_000, 5000) + "00:00:00.00>SPD K 8\n" + drone("L", 80_000, 0, 80_000, 0, knots=0)
+    )
+    scenario = "".join(each for each in scenario.splitlines(True) if "DEST H" not in each and "DEST L" not in each)
+    flown = fly(tmp_path, scenario, 140, "RESO OFF", "SKYCLONE pretrained:clone;RESO SKYCLONE")
+    plain, resolved = flown.values()
+    assert plain["los"] == 3
+    assert resolved["los"] == 0
+    assert plain["arrived_s"].keys() == resolved["arrived_s"].keys() == set("ABFST")
+    place, fastest = {name: resolved["id"].index(name) for name in "HKL"}, resolved["fastest_mps"]
+    for column in ("lat", "lon", "alt", "trk", "gs"):
+        for name in "HKL":
+            assert resolved[column][place[name]] == plain[column][plain["id"].index(name)], "left to its autopilot"
+    assert all(fastest[name] < 8.2 * 1852 / 3600 for name in "ST"), "8 kt were commanded"
+    reason = "SKYCLONE: 2 aircraft left to the autopilot (H, L): told to hover (0 kt): it stays, and is avoided."
+    assert reason in resolved["said"]
+
+
+@pytest.mark.slow
 def test_fewer_losses_of_separation_with_it_than_without(tmp_path: Path) -> None:
-    """Eight drones through one point."""
-    scenario = ""
-    for number in range(8):
-        east, north = (700 * f(2 * math.pi * number / 8) for f in (math.sin, math.cos))
-        scenario += drone(f"D{number}", east, north, -east, -north)
-    flown = fly(tmp_path, scenario, 150, "RESO OFF", "SKYCLONE pretrained:clone;RESO SKYCLONE")
-    without, with_run = (each["los"] for each in flown.values())
-    print(f"LoS events of eight drones: {without} without, {with_run} with RESO SKYCLONE")
-    assert without == 28, "each pair once: they all meet in the middle"
-    assert with_run <= 0.25 * without
+    """Eight drones through one point, in the released BlueSky and in the order of calls of newer ones."""
+    method = "SKYCLONE pretrained:clone;RESO SKYCLONE"
+    flown = fly(tmp_path, through_one_point(8), 150, "RESO OFF", method, "NEWER", "RESO MVP", f"RESO MVP;{method}")
+    without, released, _, newer = flown.values()
+    print(f"LoS events of eight drones: {without['los']} without, {released['los']} with RESO SKYCLONE")
+    assert without["los"] == 28, "each pair once: they all meet in the middle"
+    assert released["los"] <= 2
+    off = "SKYCLONE: RESNAV is off, because RESO SKYCLONE resumes navigation itself."
+    assert [off in each["said"] for each in flown.values()] == [False, False, False, True]
+    for name in ("los", "arrived_s", "lat", "lon"):
+        assert newer[name] == released[name], "nothing resumes navigation twice"
+
+
+def test_only_versions_of_bluesky_that_were_flown_are_installed() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(Path(__file__).parents[3] / "setup.cfg")
+    name, versions = re.fullmatch(r"([a-z-]+)(.*)", settings["options.extras_require"]["bluesky"]).groups()  # type: ignore[union-attr]
+    assert name == "bluesky-simulator"
+    assert SpecifierSet(versions).contains(bluesky_process.bluesky_version())
+    assert not SpecifierSet(versions).contains("1.2")
 
 
 def test_installing(tmp_path: Path) -> None:

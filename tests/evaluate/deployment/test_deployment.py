@@ -13,7 +13,8 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.scenarios.registry import lay_out
 from skyclone.collect.scenarios.start import stack
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
-from skyclone.datasets.traffic.pairs import pairs_of
+from skyclone.datasets.traffic.pairs import Pairs, pairs_of
+from skyclone.datasets.traffic.state import Traffic
 from skyclone.evaluate.deployment.deployment import AirTraffic, Deployment, named, require
 from skyclone.train.policy import load_policy
 
@@ -29,7 +30,7 @@ def run(
 
 
 def air_of(east: list[float], north: list[float], place: tuple[float, float] = (52.0, 4.37)) -> AirTraffic:
-    """M600s at 9 m/s heading north-east, each with a waypoint 500 m north of it, on the plane at a place."""
+    """M600s at 9 m/s and told 18 m/s, heading north-east, each with a waypoint 500 m north of it, at a place."""
     latitude = place[0] + np.degrees(np.array(north) / EARTH_M)
     longitude = place[1] + np.degrees(np.array(east) / EARTH_M / math.cos(math.radians(place[0])))
     longitude = (longitude + 180) % 360 - 180
@@ -38,7 +39,7 @@ def air_of(east: list[float], north: list[float], place: tuple[float, float] = (
         return np.full(len(east), value)
 
     return AirTraffic(
-        latitude, longitude, all_of(45.0), all_of(9.0), all_of(30.0), all_of(0.0),
+        latitude, longitude, all_of(45.0), all_of(9.0), all_of(30.0), all_of(0.0), all_of(18.0),
         latitude + math.degrees(500 / EARTH_M), longitude,
         all_of(100.0), all_of(300.0), all_of(-18.0), all_of(18.0), np.ones(len(east), bool),
     )  # fmt: skip
@@ -75,8 +76,13 @@ def test_flies_as_in_its_own_world_anywhere_on_earth(run: Path, place: tuple[flo
         ("speed_mps", 128.0, "faster than the 18 m/s (35 kt) it was trained for"),
         ("slowest_mps", 60.0, "of a type that cannot fly its cruise speed of 9 m/s"),
         ("fastest_mps", 5.0, "of a type that cannot fly its cruise speed of 9 m/s"),
-        ("zone_m", 9260.0, "with a protected zone other than the 100 m it was trained for: set ZONER 0.0540"),
-        ("climb_mps", -3.0, "climbing or descending, while it flies on one level"),
+        (
+            "zone_m",
+            9260.0,
+            "with a protected zone other than the 100 m it was trained for: ZONER 0.0540, after CDMETHOD or ASAS, "
+            "which undo it",
+        ),
+        ("commanded_mps", 0.0, "told to hover (0 kt): it stays, and is avoided"),
     ],
 )
 def test_beyond_its_scale_it_leaves_an_aircraft_alone_and_says_why(
@@ -98,18 +104,90 @@ def test_one_reason_for_each_aircraft(run: Path) -> None:
     assert [why[:15] for why in orders.reasons] == ["faster than the"]
 
 
+def seen_by(deployment: Deployment, air: AirTraffic) -> Pairs:
+    """Fly straight on, and return the pairs that the flown aircraft saw."""
+    seen: list[Pairs] = []
+
+    def straight_on(own: Traffic, pairs: Pairs) -> torch.Tensor:
+        seen.append(pairs)
+        return torch.zeros(len(own.east_m), 2)
+
+    deployment.decide = straight_on
+    deployment.fly(air)
+    return seen[0]
+
+
 def test_who_flies_above_or_is_not_avoided_is_not_seen(run: Path) -> None:
     deployment = Deployment(load_policy(run), "clone")
-    deployment.centre_deg = (52.0, 4.37)
-    alone = deployment.fly(air_of([0], [0])).track_deg[0]
-    seen = deployment.fly(air_of([0, 110], [0, 30])).track_deg[0]
-    above = air_of([0, 110], [0, 30])
+    above, ignored = air_of([0, 110, 0], [0, 30, 200]), air_of([0, 110, 0], [0, 30, 200])
     above.altitude_m[1] += 301.0
-    ignored = air_of([0, 110], [0, 30])
     ignored.is_avoided[1] = False
-    assert seen != alone
+    assert seen_by(deployment, air_of([0, 110, 0], [0, 30, 200])).is_pair[0].tolist() == [False, True, True]
     for air in (above, ignored):
-        assert deployment.fly(air).track_deg[0] == pytest.approx(alone, abs=1e-4)
+        assert seen_by(deployment, air).is_pair[0].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("above_m", "climb_mps", "is_seen"),
+    [
+        (301.0, 0.0, False),  # the zone is 300 m high
+        (299.0, 5.0, True),  # on the way out
+        (340.0, -3.0, True),  # inside after 13.3 s
+        (340.0, -2.0, False),  # after 20 s: beyond the look-ahead time of 15 s
+        (-340.0, 3.0, True),
+        (340.0, 3.0, False),  # away
+        (2000.0, -200.0, True),  # through it within 15 s
+    ],
+)
+def test_who_climbs_or_descends_into_the_height_of_the_zone_is_seen(
+    run: Path, above_m: float, climb_mps: float, is_seen: bool
+) -> None:
+    air = air_of([0, 110, 0], [0, 30, 200])
+    air.altitude_m[1] += above_m
+    air.climb_mps[1] = climb_mps
+    assert seen_by(Deployment(load_policy(run), "clone"), air).is_pair[0, 1] == is_seen
+
+
+def test_it_flies_who_climbs_or_descends(run: Path) -> None:
+    air, level = air_of([0, 110], [0, 30]), air_of([0, 110], [0, 30])
+    air.climb_mps[:] = -5.0
+    deployment = Deployment(load_policy(run), "clone")
+    descending, flat = deployment.fly(air), deployment.fly(level)
+    assert descending.is_flown.all()
+    np.testing.assert_array_equal(descending.track_deg, flat.track_deg)
+
+
+def test_who_has_nobody_near_is_left_to_the_autopilot_without_a_word(run: Path) -> None:
+    """At 9 m/s each they could lose separation within 30 s from 100 + 540 m on; at 18 m/s each from 1180 m on."""
+    deployment = Deployment(load_policy(run), "clone")
+    for told, reach in ((9.0, 640.0), (18.0, 1180.0)):
+        for distance, is_flown in ((reach - 1, True), (reach + 1, False)):
+            air = air_of([0, distance], [0, 0])
+            air.commanded_mps[:] = told
+            orders = deployment.fly(air)
+            assert orders.is_flown.tolist() == [is_flown] * 2
+            assert orders.reasons == {}
+
+
+@pytest.mark.parametrize(("told_mps", "flown_mps"), [(4.0, 4.0), (9.5, 9.5), (18.0, 10.7), (30.0, 10.7)])
+def test_nobody_flies_faster_than_told(run: Path, told_mps: float, flown_mps: float) -> None:
+    air = air_of([0, 110], [0, 30])
+    air.commanded_mps[:] = told_mps
+    deployment = Deployment(load_policy(run), "clone")
+    deployment.decide = lambda own, pairs: torch.ones(2, 2)
+    assert deployment.fly(air).speed_mps == pytest.approx([flown_mps] * 2, abs=0.02)
+    deployment.decide = lambda own, pairs: -torch.ones(2, 2)
+    assert deployment.fly(air).speed_mps == pytest.approx([min(told_mps, 7.3)] * 2, abs=0.02), "slower is free"
+
+
+def test_something_around_the_policy_sees_what_it_sees(run: Path) -> None:
+    deployment = Deployment(load_policy(run), "clone")
+    policy, air = deployment.decide, air_of([0, 110, 9000], [0, 30, 0])
+    plain = deployment.fly(air)
+    deployment.decide = lambda own, pairs: -policy(own, pairs)
+    turned = deployment.fly(air)
+    assert plain.is_flown.tolist() == [True, True, False]
+    np.testing.assert_allclose((turned.track_deg + plain.track_deg) / 2, 45.0)
 
 
 def test_a_long_route_is_seen_in_its_direction(run: Path) -> None:
@@ -118,14 +196,14 @@ def test_a_long_route_is_seen_in_its_direction(run: Path) -> None:
     deployment.centre_deg = (52.0, 4.37)
 
     def track(to_go_m: float, out_m: float) -> float:
-        air = air_of([0], [out_m])
+        air = air_of([0, 300], [out_m, out_m])
         goal = air.latitude_deg + math.degrees(to_go_m / EARTH_M)
         return float(deployment.fly(replace(air, waypoint_latitude_deg=goal)).track_deg[0])
 
-    assert track(30_000, 0) == pytest.approx(track(935, 0), abs=1e-3)
-    assert track(30_000, 500) == pytest.approx(track(935, 0), abs=1e-3)
-    assert track(500, 30_000) == pytest.approx(track(500, 1.1 * 935), abs=1e-3)
-    assert track(500, 0) != pytest.approx(track(500, 935), abs=1e-3)
+    assert track(30_000, 0) == pytest.approx(track(935, 0), abs=2e-4)
+    assert track(30_000, 500) == pytest.approx(track(935, 0), abs=2e-4)
+    assert track(500, 30_000) == pytest.approx(track(500, 1.1 * 935), abs=2e-4)
+    assert track(500, 0) != pytest.approx(track(500, 935), abs=2e-4)
 
 
 def test_the_centre_is_the_middle_of_the_first_traffic_it_flies(run: Path) -> None:
@@ -148,7 +226,7 @@ def test_its_scale_is_that_of_its_world(make_run: Callable[..., Path], tmp_path:
     world = WorldConfig(protected_zone_m=50.0, cruise_mps=12.0)
     deployment = require(f" '{make_run(tmp_path / 'run', world=world.to_json())}' ")
     assert deployment.scale.startswith("12 m/s cruise, up to 18 m/s, protected zone 50 m (ZONER 0.0270)")
-    assert not deployment.fly(air_of([0], [0])).is_flown.any(), "100 m is not its zone"
+    assert not deployment.fly(air_of([0, 200], [0, 0])).is_flown.any(), "100 m is not its zone"
 
 
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
