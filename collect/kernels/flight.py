@@ -39,10 +39,11 @@ FIGURES = np.dtype(
             "straight_s",
             "stalled",
             "no_fly_steps",
+            "duration_steps",
         )
     ]
 )
-"""Sums of an episode, as in `flying.figures.Figures`."""
+"""Sums of an episode, as in `flying.sums.Figures`, and until which step anybody has flown."""
 
 
 class Flown(NamedTuple):
@@ -150,7 +151,8 @@ def fly(
             pairs, used = find(air, count, physics, rules, grid, start, near, pairs)
             if is_recording and step:
                 finish_rewards(air, count, physics, pairs, used, rows)
-            if piloted(air, count, starts.hovering[episode]) == 0 and not waiting(starts, episode, step, physics):
+            flown_by_pilots = piloted(air, count, starts.hovering[episode])
+            if flown_by_pilots == 0 and not waiting(starts, episode, step, physics):
                 episode, step, count = episode + 1, 0, 0
                 break
             advise(air, count, physics, rules, grid, start, near, around, pairs, used)
@@ -161,6 +163,8 @@ def fly(
                 rows = wider(rows, row_count + count)
             row_count = number_rows(air, count, row_count, nearest2_m2[episode])
             sums = figures[episode]
+            if flown_by_pilots:
+                sums["duration_steps"] = step + 1.0
             if len(no_fly):
                 sums["no_fly_steps"] += in_no_fly(air, count, no_fly)
             count = fly_step(air, count, episode, step, noise, way, physics, sums, rows, is_recording)

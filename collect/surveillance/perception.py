@@ -198,6 +198,10 @@ class Perception:
         self.last = Perceived(known, pairs, torch.from_numpy((age * step_s).astype(np.float32)).to(device))
         return self.last
 
+    def mute(self, is_silent: np.ndarray) -> None:
+        """Have some aircraft (B, N) broadcast nothing from now on."""
+        self.phases = np.where(is_silent, -1.0, self.phases)
+
     def keep(self, slots: np.ndarray) -> None:
         """Keep only some episodes, by their slots; one that is there twice goes on twice."""
         for name in ("keys", "phases", "steps", "heard", "was_flying"):

@@ -12,7 +12,7 @@ from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..metrics import formulas
 from ..rare.rates import Rates
-from . import mvp_front
+from . import mix, mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
 from .contenders import Loaded, warnings_about, word_on_the_compiler
@@ -40,6 +40,8 @@ class Evaluation:
         by_surveillance: The same by surveillance, in the order given.
         from_surveillance: Metrics under each other surveillance minus those under the first, paired by scenario.
         rare: Rates of rare events by contender; empty unless they were wanted.
+        by_equipage: Metrics of the aircraft that each contender flies, by contender, part (see `mix.parts_of`) and
+            metric; empty where contenders fly all.
     """
 
     plan: EvaluationConfig
@@ -58,6 +60,7 @@ class Evaluation:
         default_factory=dict, metadata={"later": True}
     )
     rare: dict[str, Rates] = field(default_factory=dict, metadata={"later": True})
+    by_equipage: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict, metadata={"later": True})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
@@ -75,7 +78,7 @@ class Evaluation:
                     which: {name: _json_of(estimates) for name, estimates in contenders.items()}
                     for which, contenders in getattr(self, key).items()
                 }
-                for key in ("by_aircraft", "by_surveillance", "from_surveillance")
+                for key in ("by_aircraft", "by_surveillance", "from_surveillance", "by_equipage")
             },
             "nearest_m": {
                 name: formulas.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
@@ -86,6 +89,7 @@ class Evaluation:
             "seed": plan.seed,
             "scenarios": plan.scenarios,
             "batch": plan.batch,
+            "mix": plan.mix,
             "bootstrap": plan.bootstrap,
             "confidence": confidence_intervals.CONFIDENCE,
             "runs": self.meta,
@@ -160,6 +164,13 @@ def evaluate(
         name: {other: _differences(ratios[name], ratios[other], weights) for other in others}
         for name, others in references(plan.contenders).items()
     }
+    by_equipage = {
+        name: {
+            part: {metric: confidence_intervals.estimate(ratio, weights) for metric, ratio in each.items()}
+            for part, each in mix.ratios_of(figures[name], figures[UNRESOLVED], plan.world, plan.shares).items()
+        }
+        for name in (estimates if plan.mix else ())
+    }
     runs = [contender.name for contender in plan.contenders if contender.is_run]
     found = mvp_front.find(ratios, runs, weights) if plan.front else None
     seconds["intervals"] = time.perf_counter() - start
@@ -176,6 +187,7 @@ def evaluate(
         meta={each.contender.name: each.meta for each in shown if each.policy},
         seconds=seconds,
         front=found,
+        by_equipage=by_equipage,
     )
 
 
