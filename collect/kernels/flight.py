@@ -151,8 +151,7 @@ def fly(
             pairs, used = find(air, count, physics, rules, grid, start, near, pairs)
             if is_recording and step:
                 finish_rewards(air, count, physics, pairs, used, rows)
-            flown_by_pilots = piloted(air, count, starts.hovering[episode])
-            if flown_by_pilots == 0 and not waiting(starts, episode, step, physics):
+            if piloted(air, count, starts.hovering[episode]) == 0 and not waiting(starts, episode, step, physics):
                 episode, step, count = episode + 1, 0, 0
                 break
             advise(air, count, physics, rules, grid, start, near, around, pairs, used)
@@ -163,8 +162,6 @@ def fly(
                 rows = wider(rows, row_count + count)
             row_count = number_rows(air, count, row_count, nearest2_m2[episode])
             sums = figures[episode]
-            if flown_by_pilots:
-                sums["duration_steps"] = step + 1.0
             if len(no_fly):
                 sums["no_fly_steps"] += in_no_fly(air, count, no_fly)
             count = fly_step(air, count, episode, step, noise, way, physics, sums, rows, is_recording)
@@ -315,6 +312,7 @@ def fly_slot(
     outcome = outcome_of(air, a, step + 1, is_last, way.corners, way.inner_m, physics)
     air[a]["reward"] = own_part(air, a, outcome, to_go_m)
     figures["steps"] += 1.0
+    figures["duration_steps"] = step + 1.0
     figures["flown_m"] += flown
     figures["progress_m"] += to_go_m - air[a]["to_go_m"]
     figures["progress_s"] += (to_go_m - air[a]["to_go_m"]) / air[a]["cruise_mps"]

@@ -12,7 +12,7 @@ from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..metrics import formulas
 from ..rare.rates import Rates
-from . import mix, mvp_front
+from . import equipage, mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
 from .contenders import Loaded, warnings_about, word_on_the_compiler
@@ -40,8 +40,8 @@ class Evaluation:
         by_surveillance: The same by surveillance, in the order given.
         from_surveillance: Metrics under each other surveillance minus those under the first, paired by scenario.
         rare: Rates of rare events by contender; empty unless they were wanted.
-        by_equipage: Metrics of the aircraft that each contender flies, by contender, part (see `mix.parts_of`) and
-            metric; empty where contenders fly all.
+        by_equipage: Metrics of the aircraft that each contender flies, by contender, part and metric, see `equipage`;
+            empty where contenders fly all.
     """
 
     plan: EvaluationConfig
@@ -165,10 +165,7 @@ def evaluate(
         for name, others in references(plan.contenders).items()
     }
     by_equipage = {
-        name: {
-            part: {metric: confidence_intervals.estimate(ratio, weights) for metric, ratio in each.items()}
-            for part, each in mix.ratios_of(figures[name], figures[UNRESOLVED], plan.world, plan.shares).items()
-        }
+        name: equipage.estimates_of(figures[name], figures[UNRESOLVED], plan.world, plan.shares, weights)
         for name in (estimates if plan.mix else ())
     }
     runs = [contender.name for contender in plan.contenders if contender.is_run]
