@@ -40,8 +40,8 @@ class Evaluation:
         by_surveillance: The same by surveillance, in the order given.
         from_surveillance: Metrics under each other surveillance minus those under the first, paired by scenario.
         rare: Rates of rare events by contender; empty unless they were wanted.
-        by_equipage: Metrics of the aircraft that each contender flies, by contender, part and metric, see `equipage`;
-            empty where contenders fly all.
+        by_equipage: Metrics of the aircraft that each contender flies, by contender, part and metric: see
+            `equipage`. Empty where contenders fly all.
     """
 
     plan: EvaluationConfig
