@@ -50,7 +50,7 @@ from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 )
 @click.option("--out", type=PLACE, help="Folder for evaluation.json, report.html, recording.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there.")
-@options_of(EvaluationConfig, "seed", "batch", "bootstrap", "device", "front", bounded=True)
+@options_of(EvaluationConfig, "seed", "batch", "bootstrap", "device", "front", "mix", bounded=True)
 @click.option(
     "--workers",
     type=WORKERS,
@@ -93,7 +93,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
     is_rare = options.pop("rare")
     plans = _prepare(**options)
     if is_rare:
-        check_rare(plans[0].world, plans[0].scenarios)
+        check_rare(plans[0].world, plans[0].scenarios, plans[0].mix)
     for plan in plans:
         check_engine(engine, plan)
         plan.weigh((workers or 1) if engine == "local" else None, say, is_rare and plan is plans[0])

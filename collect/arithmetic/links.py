@@ -18,7 +18,7 @@ BEFORE = 2**15
 """Added to steps in counters: messages from before an episode have negative ones."""
 NEVER = -(2**31)
 """The step of a message that was never received."""
-_POSITION, _VELOCITY, _LINK, _SENDER = 1, 2, 3, 4  # third number of the counter
+_POSITION, _VELOCITY, _LINK, _SENDER, _OUTAGE = 1, 2, 3, 4, 5  # third number of the counter
 _WORD = 2.3283064365386963e-10  # 2^-32
 _HALF_WORD = 1.52587890625e-05  # 2^-16
 
@@ -47,6 +47,51 @@ def next_errors(keys: np.ndarray, steps: np.ndarray, before: np.ndarray, kept: f
             made[b, j, 2] = kept * before[b, j, 2] + fresh * rate_east
             made[b, j, 3] = kept * before[b, j, 3] + fresh * rate_north
     return made
+
+
+@entry
+def dead_reckon(
+    keys: np.ndarray,
+    steps: np.ndarray,
+    is_there: np.ndarray,
+    is_lost: np.ndarray,
+    errors: np.ndarray,
+    with_gnss: np.ndarray,
+    loss: float,
+    recovery: float,
+    step_s: float,
+    growth_mps: float,
+) -> None:
+    """Let aircraft lose GNSS and find it again, and those without it drift, by one step.
+
+    Without it e_v' = e_v + growth n, n standard normal, and e_p' = e_p + dt (e_v + e_v') / 2: the velocity's error
+    is a random walk, and the position's its integral.
+
+    Args:
+        keys, steps: (B, 2) and (B,) int64, of which step.
+        is_there: (B, N) bool; who is not has GNSS.
+        is_lost: (B, N) bool, changed in place: who is without GNSS.
+        errors: (B, N, 4) changed in place: of position in m and velocity in m/s, east and north.
+        with_gnss: (B, N, 4) what these are with GNSS.
+        loss: Probability that GNSS is lost in a step,
+        recovery: and found again.
+        step_s: Duration of a step.
+        growth_mps: Standard deviation of what the velocity's error changes by in a step, along each axis.
+    """
+    for b in range(errors.shape[0]):
+        key, key_2, counter = int(keys[b, 0]), int(keys[b, 1]), int(steps[b]) + BEFORE
+        for j in range(errors.shape[1]):
+            unit = philox(counter, j, _OUTAGE, 0, key, key_2)[0] * _WORD  # in [0, 1)
+            is_lost[b, j] = is_there[b, j] and (unit >= recovery if is_lost[b, j] else unit < loss)
+            if not is_lost[b, j]:
+                for k in range(4):
+                    errors[b, j, k] = with_gnss[b, j, k]
+                continue
+            normals = normals_of(philox(counter, j, _OUTAGE, 1, key, key_2))
+            for k in range(2):
+                before = errors[b, j, 2 + k]
+                errors[b, j, 2 + k] = before + growth_mps * normals[k]
+                errors[b, j, k] += 0.5 * step_s * (before + errors[b, j, 2 + k])
 
 
 @entry

@@ -26,6 +26,7 @@ class Encounters(NamedTuple):
     conflict_steps: np.ndarray
     severity: np.ndarray
     nmac_events: np.ndarray
+    first_los_step: np.ndarray
 
 
 class Seen(NamedTuple):
@@ -57,11 +58,14 @@ def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
         episodes: E.
     """
     episode, step, own, intruder, distance2, scale = seen
+    first_los_step = np.full(episodes, np.inf)
     zone = config.protected_zone_m
     pair = (episode * config.aircraft + own) * config.aircraft + intruder
     key = pair * (config.max_steps + 2) + step  # neighbours in time, and only they, differ by 1
     order = np.argsort(key, kind="stable")
-    key, pair, episode, distance2, scale = (each[order] for each in (key, pair, episode, distance2, scale))
+    key, pair, episode, step, distance2, scale = (
+        each[order] for each in (key, pair, episode, step, distance2, scale)
+    )
     nmac = np.minimum(config.nmac_m, zone * scale)
     is_nmac = distance2 < nmac * nmac
     distance2 = distance2 / (scale * scale)  # in units of the world's R, for LoS and how deep it is
@@ -74,6 +78,7 @@ def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
     begun_nmac = np.diff(key[is_nmac], prepend=-2) != 1
     first, first_los = np.diff(pair, prepend=-1) != 0, np.diff(pair[is_los], prepend=-1) != 0
     los_episode = episode[is_los]
+    np.minimum.at(first_los_step, los_episode, step[is_los])
     depth = (zone - np.sqrt(distance2[is_los])) / zone
     deepest = np.maximum.reduceat(depth, np.flatnonzero(first_los)) if len(depth) else depth
     return Encounters(
@@ -85,10 +90,11 @@ def encounters_of(seen: Seen, config: WorldConfig, episodes: int) -> Encounters:
         conflict_steps=count(episode),
         severity=np.bincount(los_episode[first_los], deepest, minlength=episodes),
         nmac_events=count(episode[is_nmac][begun_nmac]),
+        first_los_step=first_los_step,
     )
 
 
 def sums_of(parts: Sequence[Encounters]) -> dict[str, float]:
     """Return the sums over all episodes of some batches, of what datasets keep."""
-    kept = (name for name in Encounters._fields if name != "nmac_events")
+    kept = (name for name in Encounters._fields if name not in ("nmac_events", "first_los_step"))
     return {name: fsum(np.concatenate([getattr(part, name) for part in parts])) for name in kept}

@@ -30,6 +30,7 @@ class Safety(NamedTuple):
         severity: Sum over the merged losses of (R - smallest distance of the pair) / R.
         flight_s: Aircraft-seconds flown.
         nmac_events: Near mid-air collisions, re-entries counted again.
+        first_los_step: Number of the state in which separation was first lost, from 0; infinite if it never was.
     """
 
     conflicts: Tensor
@@ -42,6 +43,7 @@ class Safety(NamedTuple):
     severity: Tensor
     flight_s: Tensor
     nmac_events: Tensor
+    first_los_step: Tensor
 
 
 class EventCounter:
@@ -61,6 +63,8 @@ class EventCounter:
         self._was_conflict = self._was_los = self._was_nmac = nothing
         self._ever_conflict, self._los = [nothing], [(nothing, torch.zeros(0, device=device))]
         self._least2_of_episode = torch.full((episodes,), torch.inf, device=device)
+        self._states = 0  # counted so far
+        self._first_los_step = torch.full((episodes,), torch.inf, dtype=torch.float64, device=device)
         self._sums = torch.zeros((6, episodes), dtype=torch.int64, device=device)
 
     def count(self, traffic: Traffic, pairs: Pairs, slots: Tensor | None = None) -> None:
@@ -92,6 +96,8 @@ class EventCounter:
         self._ever_conflict.append(pair[has_begun])
         self._los.append((los_pair, relative2[is_los]))
         self._count_nmac(los_pair, los_episode, distance2[is_los])
+        self._first_los_step[los_episode] = self._first_los_step[los_episode].clamp_max(self._states)
+        self._states += 1
         least2 = pairs.nearest2_m2()
         if traffic.is_hovering is not None:
             least2 = least2.masked_fill(~traffic.is_piloted, torch.inf)
@@ -128,6 +134,7 @@ class EventCounter:
             severity=self._per_episode(lost, ((zone - least) / zone).clamp_min(0.0)) / 2,
             flight_s=events[4] * self.config.step_s,
             nmac_events=events[5] / 2,
+            first_los_step=self._first_los_step,
         )
 
     def _per_episode(self, pair: Tensor, depth: Tensor) -> Tensor:

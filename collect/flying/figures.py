@@ -4,12 +4,13 @@ Notation: S scenarios (episodes), B episodes flown at once, B' those still flyin
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ...datasets.traffic.record import LEFT_SECTOR, TIME_LIMIT, WAYPOINT
+from ...datasets.traffic.record import FLYING, LEFT_SECTOR, TIME_LIMIT, WAYPOINT
 from ...datasets.traffic.state import Traffic
 from ..airspace.distances import distance_flown, distance_to_go
 from ..airspace.fleet import limits_of
@@ -18,90 +19,24 @@ from ..airspace.world_config import WorldConfig
 from ..arithmetic.identity import of_torch
 from ..kernels.flight import FIGURES, Flown
 from ..scenarios.start import Start
+from ..surveillance.perception import Perceived
 from ..teachers.rules import Rules
 from . import compiled
 from .compiled import encountered, fly_chunks, fly_compiled, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
 from .itinerary import Itinerary
+from .mixed import Mix, between
 from .progress import Progress
+from .sums import PAIR_EVENTS, columns_of_groups
+from .sums import Figures as Figures
+from .sums import join as join
 from .world import World
 
 _AT_ONCE = 4096  # aircraft in torch at the most where there are many, but one episode at the least: as in the cache
 
 ScenariosDone = Callable[[int], object]
 """Called with how many more scenarios are done."""
-
-
-def _nothing() -> np.ndarray:
-    """Return what a column is in an archive that is older than it."""
-    return np.zeros(0)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Sums per scenario, each (S,) float64; metrics are ratios of their totals.
-
-    Attributes:
-        aircraft: Aircraft at the start.
-        conflicts: Conflict events of pairs, re-entries counted again.
-        conflicts_merged: Pairs that were ever in conflict.
-        los_events: Losses of separation of pairs, re-entries counted again.
-        los_merged: Pairs that ever lost separation.
-        conflict_steps: Pair-steps in conflict.
-        los_steps: Pair-steps in loss of separation.
-        depth: Sum over the pairs that lost separation of (R - smallest distance) / R.
-        least_m: Smallest distance of any pair; infinite if there was none.
-        steps: Aircraft-steps flown.
-        flight_s: Aircraft-seconds flown.
-        flown_m: Distance flown.
-        progress_m: Distance to the waypoint at the start minus that at the end of the flight.
-        straight_m: Distance from the start to the edge of the waypoint's radius.
-        at_waypoint: Aircraft that reached their waypoint.
-        left_sector: Aircraft that left the sector.
-        time_limit: Aircraft that ran into the time limit.
-        effort: Sum over aircraft-steps of the mean of |turn| and |speed change| in action units.
-        nearest_m: (S, N) smallest distance of each aircraft to any other; infinite where there was none.
-        stalled: Aircraft that at some time came no nearer to their waypoint for `STALL_S`; see `Progress`.
-        progress_s: As `progress_m`, at each one's cruise speed.
-        straight_s: As `straight_m`, at each one's cruise speed.
-        no_fly_steps: Aircraft-steps inside a no-fly polygon.
-        nmac_events: Near mid-air collisions of pairs, re-entries counted again.
-    """
-
-    aircraft: np.ndarray
-    conflicts: np.ndarray
-    conflicts_merged: np.ndarray
-    los_events: np.ndarray
-    los_merged: np.ndarray
-    conflict_steps: np.ndarray
-    los_steps: np.ndarray
-    depth: np.ndarray
-    least_m: np.ndarray
-    steps: np.ndarray
-    flight_s: np.ndarray
-    flown_m: np.ndarray
-    progress_m: np.ndarray
-    straight_m: np.ndarray
-    at_waypoint: np.ndarray
-    left_sector: np.ndarray
-    time_limit: np.ndarray
-    effort: np.ndarray
-    nearest_m: np.ndarray
-    stalled: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
-    progress_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
-    straight_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
-    no_fly_steps: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
-    nmac_events: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
-
-    def __len__(self) -> int:
-        """Return S."""
-        return len(self.aircraft)
-
-
-def join(parts: Sequence[Figures]) -> Figures:
-    """Return the figures of several batches as those of one."""
-    return Figures(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Figures)))
 
 
 class FigureCounter:
@@ -119,17 +54,18 @@ class FigureCounter:
         self._events = EventCounter(config, episodes, device)
         straight = (distance_to_go(start) + self._itinerary.way_m(start) - config.waypoint_radius_m).clamp_min(0.0)
         self._straight_m, self._has_flown = straight.double(), start.is_piloted.clone()
-        self._sums = torch.zeros((9, episodes), dtype=torch.float64, device=device)
+        self._sums = torch.zeros((12, episodes), dtype=torch.float64, device=device)
         self._progress = Progress(config, start)
         self._cruise_mps = limits_of(config, start).cruise_mps
         self._nearest_m = torch.full_like(start.east_m, torch.inf)
 
-    def count(self, step: Step, after: Traffic) -> None:
+    def count(self, step: Step, after: Traffic, perceived: Perceived | None = None) -> None:
         """Add one step.
 
         Args:
             step: The step; `B'` episodes of the batch.
             after: (B', N) where it led, ended aircraft where their flight ended.
+            perceived: What was known in it; None where all is.
         """
         slots, before, outcome = step.slots, step.traffic, step.result.outcome
         self._events.count(before, step.pairs, slots)
@@ -142,6 +78,12 @@ class FigureCounter:
         before_m, after_m = distance_to_go(before), distance_to_go(after)
         progress_m = (before_m - after_m) * who
         self._progress.count(slots, who, before_m, after_m)
+        last = step.steps + who.any(-1).long()
+        self._sums[9, slots] = torch.where(who.any(-1), last.double(), self._sums[9, slots])
+        if perceived is not None:
+            is_track = perceived.pairs.is_pair
+            self._sums[10, slots] += (perceived.age_s * is_track).sum((-2, -1), dtype=torch.float64)
+            self._sums[11, slots] += is_track.sum((-2, -1), dtype=torch.float64)
         sums = [
             who,
             distance_flown(before, after, self.config) * who,
@@ -157,10 +99,16 @@ class FigureCounter:
         for row, values in enumerate(sums):
             self._sums[row, slots] += values.sum(-1, dtype=torch.float64)
 
+    @property
+    def duration_s(self) -> Tensor:
+        """Until when anybody has flown so far, (B,) float64 seconds."""
+        return self._sums[9] * self.config.step_s
+
     def result(self) -> Figures:
         """Return the figures so far."""
         safety = self._events.result()
-        steps, flown, progress, effort, at_waypoint, left_sector, time_limit, progress_s, no_fly = self._sums
+        steps, flown, progress, effort, at_waypoint, left_sector, time_limit, progress_s, no_fly = self._sums[:9]
+        _, track_age_s, track_steps = self._sums[9:]
         columns = {
             "aircraft": self._has_flown.sum(-1).double(),
             "conflicts": safety.conflicts,
@@ -186,8 +134,68 @@ class FigureCounter:
             "effort": effort,
             "nearest_m": self._nearest_m.double(),
             "nmac_events": safety.nmac_events,
+            "first_los_s": torch.minimum(safety.first_los_step * self.config.step_s, self.duration_s),
+            "track_age_s": track_age_s,
+            "track_steps": track_steps,
         }
         return Figures(**{name: column.cpu().numpy() for name, column in columns.items()})
+
+
+class GroupCounter:
+    """Adds up the steps of one batch of episodes for the first group of a mix.
+
+    Args:
+        config: The world.
+        start: (B, N) traffic at the start.
+        itinerary: Who enters when, by which waypoints.
+        number: (B, N) the group of each aircraft.
+        groups: G.
+    """
+
+    def __init__(
+        self, config: WorldConfig, start: Traffic, itinerary: Itinerary, number: Tensor, groups: int
+    ) -> None:
+        self._number = number
+        self._own = FigureCounter(config, _of(start, number == 0), itinerary)
+        self._others = [EventCounter(config, len(number), number.device) for _ in range(groups - 1)]
+
+    def count(self, step: Step, after: Traffic) -> None:
+        """Add one step; arguments as for `FigureCounter.count`."""
+        number = self._number[step.slots]
+        is_own = number == 0
+        result = step.result._replace(outcome=step.result.outcome.masked_fill(~is_own, FLYING))
+        pairs = between(step.pairs, number, 0, 0)
+        self._own.count(step._replace(traffic=_of(step.traffic, is_own), pairs=pairs, result=result), after)
+        for place, counter in enumerate(self._others, start=1):
+            counter.count(step.traffic, between(step.pairs, number, 0, place), step.slots)
+
+    def result(self) -> np.ndarray:
+        """Return `Figures.groups`."""
+        own = self._own.result()
+        parts = [own]
+        for counter in self._others:
+            safety = counter.result()
+            events = {name: getattr(safety, name).cpu().numpy() for name in PAIR_EVENTS if name != "depth"}
+            first_los_s = safety.first_los_step.cpu().numpy() * self._own.config.step_s
+            parts.append(
+                replace(
+                    own,
+                    **events,
+                    depth=safety.severity.cpu().numpy(),
+                    least_m=safety.least_m.cpu().numpy(),
+                    first_los_s=np.minimum(first_los_s, self._own.duration_s.cpu().numpy()),
+                )
+            )
+        return np.stack(
+            [np.stack([getattr(part, name) for name in columns_of_groups()], axis=-1) for part in parts], axis=1
+        )
+
+
+def _of(traffic: Traffic, is_in: Tensor) -> Traffic:
+    """Return traffic in which only some aircraft (B, N) fly."""
+    made = traffic.map(lambda tensor: tensor)
+    made.is_flying = traffic.is_flying & is_in
+    return made
 
 
 def fly_scenarios(
@@ -250,16 +258,22 @@ def _fly_in_torch(
 ) -> Figures:
     """Fly some scenarios by the world in torch."""
     world = World(config, seed, episodes, device, start=start)
-    counter = FigureCounter(config, world.traffic, world.itinerary)
+    counter, by_group = FigureCounter(config, world.traffic, world.itinerary), None
+    if isinstance(pilot, Mix):
+        pilot = pilot.in_world(world)
+        by_group = GroupCounter(config, world.traffic, world.itinerary, pilot.number, len(pilot.groups))
     flying = len(world.episodes)
     for step in fly(world, pilot):
-        counter.count(step, world.after)
+        counter.count(step, world.after, None if world.perception is None else world.perception.last)
+        if by_group is not None:
+            by_group.count(step, world.after)
         if progress and len(step.slots) < flying:
             progress(flying - len(step.slots))
             flying = len(step.slots)
     if progress:
         progress(flying)
-    return counter.result()
+    figures = counter.result()
+    return figures if by_group is None else replace(figures, groups=by_group.result())
 
 
 def rules_of_pilot(pilot: Pilot, config: WorldConfig) -> Rules | None:
@@ -291,7 +305,12 @@ def _figures_of(flown: Flown, config: WorldConfig) -> Figures:
     sums = {name: flown.figures[name].copy() for name in FIGURES.names or ()}
     encounters = encountered(flown, config)._asdict()
     nearest_m = np.sqrt(flown.nearest2_m2)
+    first_los_step = np.minimum(encounters.pop("first_los_step"), sums.pop("duration_steps"))
+    nothing = np.zeros(len(nearest_m))
     return Figures(
+        first_los_s=first_los_step * config.step_s,
+        track_age_s=nothing,
+        track_steps=nothing,
         depth=encounters.pop("severity"),
         least_m=nearest_m.min(axis=1),
         flight_s=sums["steps"] * config.step_s,

@@ -43,11 +43,13 @@ class Step(NamedTuple):
 def fly(world: World, pilot: Pilot) -> Iterator[Step]:
     """Fly a batch until every episode is over, yielding each step; finished episodes drop out.
 
-    A pilot with a `resolution` (see `simulators.Resolution`) has the simulator resolve conflicts itself.
+    A pilot with a `resolution` (see `simulators.Resolution`) has the simulator resolve conflicts itself. One with
+    `in_world` (see `mixed.Mix`) is asked for the pilot of this world.
 
     Raises:
         FlightError: The pilot asks for an action that is NaN or infinite.
     """
+    pilot = pilot.in_world(world) if hasattr(pilot, "in_world") else pilot
     world.simulator.resolve_with(getattr(pilot, "resolution", None))
     slots = torch.arange(len(world.episodes), device=world.device)
     while True:

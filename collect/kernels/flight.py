@@ -39,10 +39,11 @@ FIGURES = np.dtype(
             "straight_s",
             "stalled",
             "no_fly_steps",
+            "duration_steps",
         )
     ]
 )
-"""Sums of an episode, as in `flying.figures.Figures`."""
+"""Sums of an episode, as in `flying.sums.Figures`, and until which step anybody has flown."""
 
 
 class Flown(NamedTuple):
@@ -311,6 +312,7 @@ def fly_slot(
     outcome = outcome_of(air, a, step + 1, is_last, way.corners, way.inner_m, physics)
     air[a]["reward"] = own_part(air, a, outcome, to_go_m)
     figures["steps"] += 1.0
+    figures["duration_steps"] = step + 1.0
     figures["flown_m"] += flown
     figures["progress_m"] += to_go_m - air[a]["to_go_m"]
     figures["progress_s"] += (to_go_m - air[a]["to_go_m"]) / air[a]["cruise_mps"]

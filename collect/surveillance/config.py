@@ -39,6 +39,16 @@ class Surveillance(Config):
     error_s: float = Field(
         default=0.0, ge=0, description="Time over which navigation errors are correlated; 0: anew at each step."
     )
+    outages_per_h: float = Field(
+        default=0.0, ge=0, description="How often an aircraft loses GNSS, per hour with it."
+    )
+    outage_s: float = Field(default=30.0, gt=0, description="Mean time until it is found again, a step at least.")
+    drift_mps: float = Field(
+        default=0.1,
+        ge=0,
+        description="Error of the velocity that one second without GNSS adds: standard deviation along each axis. "
+        "It grows with the square root of time.",
+    )
     interval_s: float = Field(default=0.0, ge=0, description="Time between broadcasts; 0: one at each step.")
     latency_s: float = Field(default=0.0, ge=0, description="Mean time from a state to its reception.")
     latency_spread_s: float = Field(

@@ -20,6 +20,7 @@ from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..arithmetic.links import NEVER, listen, next_errors, senders, tracks
 from .config import Surveillance
+from .outages import Outages
 
 MOST = 1000
 """Up to this many aircraft: each link is kept."""
@@ -51,6 +52,8 @@ class Perception:
 
     Attributes:
         keys: See above. Other keys from some step on give other messages from then on.
+        outages: Who is without GNSS; None where nobody ever is.
+        last: What `perceive` returned last; None before.
 
     Raises:
         ConfigurationError: Too many aircraft, or steps to be kept.
@@ -73,6 +76,8 @@ class Perception:
         self.estimates = np.zeros((self.kept, episodes, aircraft, 4), np.float32)
         self.heard = np.full((episodes, aircraft, aircraft), NEVER, np.int64)
         self.was_flying = np.zeros((episodes, aircraft), bool)
+        self.outages = Outages(surveillance, step_s, (episodes, aircraft)) if surveillance.outages_per_h else None
+        self.last: Perceived | None = None
         everywhere = np.arange(episodes)
         self.restart(everywhere, keys, traffic, np.zeros(episodes, np.int64))
 
@@ -108,6 +113,8 @@ class Perception:
             at = (self.place - lag) % self.kept
             self.drawn[at, slots] = errors
             self.estimates[at, slots] = self._before(state, lag) + self._scale * errors
+        if self.outages is not None:
+            self.outages.restart(slots, self._scale * errors)
         self.heard[slots] = NEVER
         self.was_flying[slots] = traffic.is_flying.cpu().numpy()
 
@@ -117,7 +124,10 @@ class Perception:
         self.steps = steps.cpu().numpy().copy()
         state, is_flying = _state_of(traffic), traffic.is_flying.cpu().numpy()
         self.drawn[self.place] = next_errors(self.keys, self.steps, before, self._correlation)
-        self.estimates[self.place] = state + self._scale * self.drawn[self.place]
+        errors = self._scale * self.drawn[self.place]
+        if self.outages is not None:
+            errors = self.outages.advance(self.keys, self.steps, is_flying & self.was_flying, errors)
+        self.estimates[self.place] = state + errors
         has_entered = is_flying & ~self.was_flying
         if has_entered.any():
             for lag in range(1, self.kept):
@@ -185,17 +195,26 @@ class Perception:
             None,
             scale,
         )
-        return Perceived(known, pairs, torch.from_numpy((age * step_s).astype(np.float32)).to(device))
+        self.last = Perceived(known, pairs, torch.from_numpy((age * step_s).astype(np.float32)).to(device))
+        return self.last
+
+    def mute(self, is_silent: np.ndarray) -> None:
+        """Have some aircraft (B, N) broadcast nothing from now on."""
+        self.phases = np.where(is_silent, -1.0, self.phases)
 
     def keep(self, slots: np.ndarray) -> None:
         """Keep only some episodes, by their slots; one that is there twice goes on twice."""
         for name in ("keys", "phases", "steps", "heard", "was_flying"):
             setattr(self, name, getattr(self, name)[slots])
         self.drawn, self.estimates = self.drawn[:, slots], self.estimates[:, slots]
+        if self.outages is not None:
+            self.outages.keep(slots)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state, to be saved; `restore` takes it back."""
         state = {name: torch.from_numpy(getattr(self, name).copy()) for name in _KEPT_IN_FILES}
+        if self.outages is not None:
+            state |= self.outages.tensors()
         return {**state, "place": torch.tensor(self.place)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -203,6 +222,8 @@ class Perception:
         for name in _KEPT_IN_FILES:
             setattr(self, name, tensors[name].cpu().numpy().copy())
         self.place = int(tensors["place"])
+        if self.outages is not None:
+            self.outages.restore(tensors)
 
 
 def _state_of(traffic: Traffic) -> np.ndarray:

@@ -15,6 +15,8 @@ from ...datasets import effort
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError
 from ...datasets.spec import comma_list
+from .shares import Share
+from .shares import parse as parse_shares
 
 UNRESOLVED = "none"
 """The teacher that resolves nothing: the DEP needs it flown whatever the contenders."""
@@ -46,6 +48,8 @@ class Contender:
 class EvaluationConfig(Config):
     """What is evaluated. How scenarios are grouped does not depend on the workers."""
 
+    added = ("mix",)
+
     contenders: tuple[Contender, ...] = Field(description="In the order of the table.")
     world: WorldConfig = Field(
         default_factory=WorldConfig, description="The world, its scenario and number of aircraft included."
@@ -59,10 +63,16 @@ class EvaluationConfig(Config):
         default=False,
         description=f"Fly {len(FAMILY) - 1} settings of MVP too, and hold each RUN against the best of them.",
     )
+    mix: str = Field(
+        default="",
+        description="Who flies which share of the aircraft, such as 0.8=self,0.1=mvp,0.1=silent; self is each "
+        "contender, silent flies straight and transmits nothing.  [default: contenders fly all]",
+    )
 
     def __post_init__(self) -> None:
         from ...collect import scenarios, simulators  # torch: only where something is flown
 
+        parse_shares(self.mix)
         simulators.check(self.world.simulator)
         there = scenarios.count_of(self.world.scenario)
         if there is not None and self.scenarios > there:
@@ -71,6 +81,11 @@ class EvaluationConfig(Config):
                 f"{self.scenarios}: flying them again would only make the intervals too narrow."
             )
         scenarios.lay_out(self.world, self.seed, 0)  # says at once if the aircraft do not fit
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """Who flies which share of the aircraft, `self` first; none where contenders fly all."""
+        return parse_shares(self.mix)
 
     @property
     def flown(self) -> tuple[Contender, ...]:
@@ -100,7 +115,7 @@ class EvaluationConfig(Config):
         resamples = 2.0 * self.scenarios * self.bootstrap * 8
         rows = effort.rows_of(self.scenarios, world.aircraft, world.flight_steps)
         networks = len(self.flown)
-        if world.is_compiled:
+        if world.is_compiled and not self.mix:
             networks = sum(contender.is_run for contender in self.flown)
         rules = len(self.flown) - networks
         flown_s = rows * (networks / effort.FLOWN_BY_NETWORK + rules / effort.FLOWN_BY_RULE)

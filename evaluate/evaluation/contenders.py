@@ -1,7 +1,7 @@
 """Contenders: teachers and trained policies, each flying every aircraft of a scenario."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,9 @@ from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ...train.policy import Policy, load_policy
 from ...train.tensor_file import weights_hash
+from . import mix
 from .config import UNRESOLVED, Contender, EvaluationConfig
+from .shares import SELF, SILENT
 
 BLUESKY_MVP = "bluesky-mvp"
 """The baseline that leaves resolving to BlueSky's own MVP."""
@@ -37,11 +39,13 @@ class Loaded:
         contender: Who.
         pilot: Its pilot.
         policy: Its policy, if it is a trained one.
+        beside: Who flies which share of the aircraft where it does not fly all, see `mix.identity_of`.
     """
 
     contender: Contender
     pilot: Pilot
     policy: Policy | None = field(default=None)
+    beside: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -61,10 +65,12 @@ class Loaded:
 
         Also by which arithmetic it flies here: only that of teachers is the same on every processor.
         """
+        beside = {"mix": self.beside} if self.beside else {}
         if self.policy is None:
-            return {"teacher": self.contender.name, "arithmetic": self.arithmetic}
+            return {"teacher": self.contender.name, "arithmetic": self.arithmetic, **beside}
         network = self.policy.network
         return {
+            **beside,
             "arithmetic": self.arithmetic,
             "weights_sha256": weights_hash(network.state_dict()),
             "network": network.spec,
@@ -93,7 +99,23 @@ def load_all(config: EvaluationConfig) -> dict[str, Loaded]:
     Raises:
         SkycloneError: One of them is unknown, missing or damaged.
     """
-    return {contender.name: load(contender, config.world, config.device) for contender in config.flown}
+    loaded = {contender.name: load(contender, config.world, config.device) for contender in config.flown}
+    if not config.mix:
+        return loaded
+    others = {name: _other(name, config) for _, name in config.shares if name != SELF}
+    pilots = {name: each.pilot for name, each in others.items()}
+    beside = mix.identity_of(config.shares, {name: each.identity for name, each in others.items()})
+    return {
+        name: replace(each, pilot=mix.among(each.pilot, config.shares, pilots), beside=beside)
+        for name, each in loaded.items()
+    }
+
+
+def _other(name: str, config: EvaluationConfig) -> Loaded:
+    """Make somebody ready to fly a share of the aircraft beside each contender."""
+    name = UNRESOLVED if name == SILENT else name
+    is_teacher = name.partition(":")[0] in (*teachers.names(), BLUESKY_MVP)
+    return load(Contender(name, not is_teacher), config.world, config.device)
 
 
 @dataclass(frozen=True)

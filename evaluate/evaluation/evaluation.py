@@ -15,7 +15,7 @@ from ...train.runs.gate import los_s
 from ..metrics import formulas
 from ..metrics.formulas import Basis
 from ..rare.rates import Rates
-from . import mvp_front
+from . import equipage, mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
 from .contenders import Loaded, warnings_about, word_on_the_compiler
@@ -43,6 +43,8 @@ class Evaluation:
         by_surveillance: The same by surveillance, in the order given.
         from_surveillance: Metrics under each other surveillance minus those under the first, paired by scenario.
         rare: Rates of rare events by contender; empty unless they were wanted.
+        by_equipage: Metrics of the aircraft that each contender flies, by contender, part and metric: see
+            `equipage`. Empty where contenders fly all.
     """
 
     plan: EvaluationConfig
@@ -61,6 +63,7 @@ class Evaluation:
         default_factory=dict, metadata={"later": True}
     )
     rare: dict[str, Rates] = field(default_factory=dict, metadata={"later": True})
+    by_equipage: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict, metadata={"later": True})
 
     def detectable(self, name: str, reference: str) -> dict[str, float]:
         """Return the smallest difference that the scenarios could have shown, by metric; infinite for none.
@@ -100,7 +103,7 @@ class Evaluation:
                     which: {name: _json_of(estimates) for name, estimates in contenders.items()}
                     for which, contenders in getattr(self, key).items()
                 }
-                for key in ("by_aircraft", "by_surveillance", "from_surveillance")
+                for key in ("by_aircraft", "by_surveillance", "from_surveillance", "by_equipage")
             },
             "nearest_m": {
                 name: formulas.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
@@ -111,6 +114,7 @@ class Evaluation:
             "seed": plan.seed,
             "scenarios": plan.scenarios,
             "batch": plan.batch,
+            "mix": plan.mix,
             "bootstrap": plan.bootstrap,
             "confidence": confidence_intervals.CONFIDENCE,
             "runs": self.meta,
@@ -220,9 +224,15 @@ def from_figures(
         name: {other: _differences(ratios[name], ratios[other], weights) for other in others}
         for name, others in references(plan.contenders).items()
     }
+    by_equipage = {
+        name: equipage.estimates_of(figures[name], figures[UNRESOLVED], plan.world, plan.shares, weights)
+        for name in (estimates if plan.mix else ())
+    }
     runs = [contender.name for contender in plan.contenders if contender.is_run]
     front = mvp_front.find(ratios, runs, weights) if plan.front else None
-    return Evaluation(plan, figures, estimates, differences, warnings, meta, seconds, front)
+    return Evaluation(
+        plan, figures, estimates, differences, warnings, meta, seconds, front, by_equipage=by_equipage
+    )
 
 
 def side_by_side(evaluations: Sequence[Evaluation]) -> Evaluation:

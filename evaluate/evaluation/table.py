@@ -1,18 +1,24 @@
 """The table on the screen."""
 
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from textwrap import wrap
 
 from ...collect.simulators import is_embedded
 from ...collect.surveillance.config import PERFECT
+from ...train.runs.confidence_intervals import Estimate
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import NOTHING, counted, with_interval
 from .evaluation import Evaluation
+from .shares import SELF
 from .verdict import judge
 
 SAFETY = ("los_events", "time_in_los_s", "nmac_events", "ipr")
 WAY = ("waypoint_rate", "stalled_rate", "left_sector_rate", "extra_distance")
 """Two tables, one below the other: who stands still loses no separation, and does not arrive."""
 BY_SURVEILLANCE = ("los_events", "time_in_los_s", "waypoint_rate")
+BY_EQUIPAGE = ("los_events", "nmac_events", "extra_distance")
+EQUIPAGE_TITLE = f"The aircraft that each contender flies ({SELF}), and their pairs with each group of the mix"
 WIDTH = 100
 _GAP = "  "
 _NAME = 24  # characters of a contender or a surveillance, where both stand in a line
@@ -30,7 +36,7 @@ def render(evaluation: Evaluation) -> str:
         lines += ["", *(_GAP.join([name.ljust(width), *cells]).rstrip() for name, *cells in rows)]
     del lines[0]
     verdict = judge(evaluation)
-    lines += by_surveillance(evaluation)
+    lines += by_equipage(evaluation) + by_surveillance(evaluation)
     lines += ["", *wrap(conditions(evaluation), WIDTH), *wrap(verdict.headline, WIDTH)]
     for text in verdict.details:
         lines += wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
@@ -42,15 +48,52 @@ def by_surveillance(evaluation: Evaluation) -> list[str]:
     found, names = evaluation.by_surveillance, evaluation.plan.short_names
     if not found:
         return []
-    rows = [(name, text) for name in names for text in found]
-    columns = [["", *(shortened(names[name], _NAME) for name, _ in rows)]]
-    columns.append(["", *(shortened(text, _NAME) for _, text in rows)])
-    for metric in map(METRICS.__getitem__, BY_SURVEILLANCE):
-        cells = (with_interval(found[text][name][metric.name], metric) for name, text in rows)
-        columns.append([metric.heading, *(" ".join(cell).strip() for cell in cells)])
-    widths = [max(map(len, column)) for column in columns]
-    lines = zip(*([cell.ljust(wide) for cell in column] for column, wide in zip(columns, widths, strict=True)))
-    return ["", "By surveillance", *(_GAP.join(cells).rstrip() for cells in lines)]
+    return [
+        "",
+        "By surveillance",
+        *_padded(_rows(names, found, BY_SURVEILLANCE, lambda name, text: found[text][name])),
+    ]
+
+
+def by_equipage(evaluation: Evaluation) -> list[str]:
+    """Return the lines of a table of the aircraft each contender flies, where it does not fly all; none else."""
+    rows = rows_by_equipage(evaluation)
+    return ["", EQUIPAGE_TITLE, *_padded(rows)] if rows else []
+
+
+def rows_by_equipage(evaluation: Evaluation) -> list[list[str]]:
+    """Return that table cell by cell, the headings first; empty where contenders fly all."""
+    found, names = evaluation.by_equipage, evaluation.plan.short_names
+    if not found:
+        return []
+    parts = next(iter(found.values()))
+    return _rows(names, parts, BY_EQUIPAGE, lambda name, part: found[name][part])
+
+
+def _rows(
+    names: dict[str, str],
+    conditions: Iterable[str],
+    metrics: Sequence[str],
+    of: Callable[[str, str], dict[str, Estimate]],
+) -> list[list[str]]:
+    """Return a table with a row for each contender, as its name is shown, and condition, headings first."""
+    shown = [METRICS[metric] for metric in metrics]
+    rows = [["", "", *(metric.heading for metric in shown)]]
+    for name, condition in product(names, list(conditions)):
+        found = (of(name, condition).get(metric.name) for metric in shown)
+        cells = (
+            NOTHING if each is None else " ".join(with_interval(each, metric)).strip()
+            for each, metric in zip(found, shown, strict=True)
+        )
+        rows.append([names[name], condition, *cells])
+    return rows
+
+
+def _padded(rows: list[list[str]]) -> list[str]:
+    """Return the lines of a table whose first two columns are names."""
+    rows = [[*(shortened(cell, _NAME) for cell in row[:2]), *row[2:]] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def conditions(evaluation: Evaluation) -> str:
@@ -60,6 +103,8 @@ def conditions(evaluation: Evaluation) -> str:
     where = "" if is_embedded(world) else f", in {world.simulator}"
     if world.surveillance != PERFECT:
         where += f", surveillance {world.surveillance}"
+    if plan.mix:
+        where += f", mix {plan.mix}"
     return (
         f"[low, high]: 95 % intervals. {counted(plan.scenarios, 'scenario')} of {world.aircraft} aircraft, "
         f"the same for all ({world.scenario}, seed {plan.seed}{where})."

@@ -177,6 +177,18 @@ def risk_ratio(flown: Basis) -> Ratio:
     return Ratio(flown.figures.los_events, flown.unresolved.los_events, is_count=True)
 
 
+@_metric("time to first LoS", "s", "more")
+def time_to_first_los_s(flown: Basis) -> Ratio:
+    """Mean time from a scenario's start until separation is first lost, with scenarios in which it never is.
+
+    sum(time until the first LoS, or the end of the last flight without one) / scenarios with a LoS: total time on
+    test per failure, the maximum likelihood of the mean under a constant rate with censoring (Epstein, Sobel, "Life
+    Testing", JASA 48(263), 1953). No figure where separation is never lost.
+    """
+    has_lost = (flown.figures.los_events > 0).astype(np.float64)
+    return Ratio(_known(flown.figures.first_los_s, flown), has_lost)
+
+
 @_metric("severity", "%", "less")
 def severity(flown: Basis) -> Ratio:
     """How deep losses of separation are: 0 % grazes the protected zone, 100 % is a collision.
@@ -330,6 +342,17 @@ def action_effort(flown: Basis) -> Ratio:
     Own definition.
     """
     return Ratio(flown.figures.effort, flown.figures.steps)
+
+
+@_metric("age of information", "s", "less")
+def age_of_information_s(flown: Basis) -> Ratio:
+    """Mean age of what aircraft know of each other, over their tracks and time.
+
+    sum over steps and tracks of (now - time of the state the track was made of) / track-steps (Kaul, Yates,
+    Gruteser, "Real-Time Status: How Often Should One Update?", INFOCOM 2012). Whom an aircraft has no track of does
+    not count; no figure under perfect surveillance.
+    """
+    return Ratio(_known(flown.figures.track_age_s, flown), _known(flown.figures.track_steps, flown))
 
 
 def nearest_percentiles(nearest_m: np.ndarray) -> dict[str, float | None]:

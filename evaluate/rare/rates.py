@@ -66,13 +66,18 @@ class Rates:
         return {**plain, **estimates}
 
 
-def check(world: WorldConfig, trajectories: int) -> None:
+def check(world: WorldConfig, trajectories: int, mix: str = "") -> None:
     """Check that rates can be estimated.
 
     Raises:
-        ConfigurationError: Not in this world, or there are too few trajectories.
+        ConfigurationError: Not in this world, not of a mix, or there are too few trajectories.
     """
     encounters.check(world)
+    if mix:
+        raise ConfigurationError(
+            f"--rare: expected contenders that fly all aircraft, got --mix {mix}: who flies whom is not among what "
+            "is split over. Leave one of them out."
+        )
     if trajectories < FEWEST:
         raise ConfigurationError(
             f"--rare: expected {FEWEST} trajectories or more in a replication, got --scenarios {trajectories}."

@@ -20,7 +20,7 @@ from ...train.runs.confidence_intervals import Estimate
 from ..attention.masking import LEAST_CHANGE_MPS
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.mvp_front import COSTS, LOSSES
-from ..evaluation.table import conditions
+from ..evaluation.table import EQUIPAGE_TITLE, conditions, rows_by_equipage
 from ..evaluation.verdict import against_front, judge, shown
 from ..metrics.formulas import METRICS, Metric
 from ..metrics.numerals import NOTHING, counted, number, with_interval
@@ -61,6 +61,7 @@ def render(report: Report) -> bytes:
             conditions=conditions(evaluation),
             beside_front=_beside_front(evaluation),
             **_rare(evaluation),
+            equipage_rows=rows_by_equipage(evaluation),
             facts=_facts(report),
             main=[name for name in MAIN if name in known],
             others=[name for name in known if name not in MAIN],
@@ -95,6 +96,7 @@ def environment() -> Environment:
         COSTS=COSTS,
         LOSSES=LOSSES,
         NOTHING=NOTHING,
+        EQUIPAGE_TITLE=EQUIPAGE_TITLE,
         NAN=nan,
         LEAST_CHANGE_MPS=LEAST_CHANGE_MPS,
         plots=plots,

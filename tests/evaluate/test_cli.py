@@ -100,6 +100,28 @@ def test_rare_events(tmp_path):
     assert "expected 20 trajectories or more" in str(refused.exception)
 
 
+def test_a_mix(tmp_path):
+    arguments = ("--baselines", "none,mvp", "--scenarios", 4, "--bootstrap", 100, "--aircraft", 10)
+    mix = ("--mix", "0.8=self,0.2=silent")
+    result = _run(*arguments, *mix, "--surveillance", "perfect,remote-id", "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "mvp   self-silent" in result.stdout
+    data = json.loads((tmp_path / "evaluation.json").read_text())
+    assert data["mix"] == "0.8=self,0.2=silent"
+    assert list(data["by_equipage"]["mvp"]) == ["self", "self-self", "self-silent"]
+    assert data["by_surveillance"]["perfect"] == data["contenders"]
+    html = (tmp_path / "report.html").read_text()
+    assert "By equipage" in html
+    assert "0.8=self,0.2=silent" in html
+    again = _run(*arguments, *mix, "--surveillance", "perfect,remote-id", "--out", tmp_path)
+    assert again.stderr.count("8 of 8 scenarios had been flown before") == 2
+    assert json.loads((tmp_path / "evaluation.json").read_text())["by_equipage"] == data["by_equipage"]
+    refused = _run(*arguments, *mix, "--rare")
+    assert "expected contenders that fly all aircraft, got --mix 0.8=self,0.2=silent" in str(refused.exception)
+    refused = _run(*arguments, "--mix", "0.8=self")
+    assert "expected a share of self, who is evaluated, and one of somebody else" in str(refused.exception)
+
+
 def test_several_densities(tmp_path):
     arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--json"]
     found = _run(*arguments, "--aircraft", "5,3,5", "--out", tmp_path)

@@ -52,6 +52,12 @@ def test_near_mid_air_collisions(traffic_of):
     assert counted(at_gaps(traffic_of, [150, 12, 9, 12]), small)["nmac_events"] == 1  # never more than R
 
 
+def test_when_separation_is_first_lost(traffic_of):
+    assert counted(at_gaps(traffic_of, [150, 120, 90, 120, 80]), FAST)["first_los_step"] == 2
+    assert counted(at_gaps(traffic_of, [90, 120]), FAST)["first_los_step"] == 0
+    assert counted(at_gaps(traffic_of, [101, 100, 250]), FAST)["first_los_step"] == math.inf
+
+
 def test_no_event(traffic_of):
     found = counted(at_gaps(traffic_of, [101, 100, 250]), FAST)  # exactly R is no loss
     assert found["los_events"] == found["conflicts"] == found["severity"] == found["los_merged"] == 0

@@ -65,6 +65,34 @@ def test_near_mid_air_collisions_by_kernels_and_by_torch():
     assert by_kernels.nmac_events.sum() == pytest.approx(in_torch.nmac_events.sum(), abs=1)  # float32 at the edge
 
 
+def test_the_time_to_the_first_loss_by_kernels_and_by_torch():
+    config = WorldConfig(aircraft=12)
+    pilot = TeacherPilot(teachers.make("none", config), config)
+    by_kernels = fly_scenarios(pilot, config, 1, range(10))
+    in_torch = fly_scenarios(lambda traffic, pairs: pilot(traffic, pairs), config, 1, range(10))
+    assert by_kernels.first_los_s == pytest.approx(in_torch.first_los_s, abs=1)  # float32 at the edge
+    has_lost = by_kernels.los_events > 0
+    assert has_lost.any()
+    alone = WorldConfig(aircraft=1)
+    flown = fly_scenarios(TeacherPilot(teachers.make("none", alone), alone), alone, 1, range(3))
+    assert flown.first_los_s.tolist() == flown.flight_s.tolist()  # never: until its flight ends
+
+
+def test_the_age_of_information_is_that_of_the_tracks():
+    # a message a step, received with p: mean age (1 - p) / p steps
+    config = WorldConfig(aircraft=12, surveillance="noise:reception=0.5:drop_s=60")
+    pilot = TeacherPilot(teachers.make("none", config), config)
+    figures = fly_scenarios(pilot, config, 1, range(6))
+    assert figures.track_age_s.sum() / figures.track_steps.sum() == pytest.approx(1.0, rel=0.05)
+    perfect = WorldConfig(aircraft=12)
+    assert not fly_scenarios(pilot_in(perfect), perfect, 1, range(2)).track_steps.any()
+
+
+def pilot_in(config: WorldConfig) -> TeacherPilot:
+    """A pilot that flies straight."""
+    return TeacherPilot(teachers.make("none", config), config)
+
+
 def test_batches_do_not_matter():
     config = WorldConfig(aircraft=6)
     every_other_turns = torch.tensor([[0.1, 0.0], [0.0, -0.2]] * 3)  # whatever they see: no rounding is amplified

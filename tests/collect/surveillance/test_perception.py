@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skyclone.collect.surveillance.config import Surveillance
+from skyclone.collect.surveillance.config import PRESETS, Surveillance
 from skyclone.collect.surveillance.perception import Perception
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.traffic.pairs import pairs_of
@@ -67,6 +67,29 @@ def test_the_age_of_information_is_geometric(reception: float) -> None:
     assert ages.mean() == pytest.approx((1 - reception) / reception, rel=0.03)
     for age in range(4):
         assert (ages == age).mean() == pytest.approx(reception * (1 - reception) ** age, abs=0.01)
+
+
+@pytest.mark.parametrize("reception", [0.4, 0.8])
+def test_the_mean_age_is_the_published_one_of_an_erasure_channel(reception: float) -> None:
+    # Yates, Najm, Soljanin, Zhong 2017 (arXiv 1704.04155): updates of one symbol, sent one after another, each
+    # lost with 1 - p. By renewals the age is T + E[X^2] / 2 E[X] = 1/p + 1/2 symbols in the time average, T = 1
+    # for the way of an update and X, geometric, between two that arrive. Looking once a symbol misses 1/2.
+    ages = ages_of(flown(Surveillance(reception=reception, latency_s=1.0, drop_s=100.0)))
+    assert ages.mean() + 0.5 == pytest.approx(1 / reception + 0.5, rel=0.03)
+
+
+def test_the_update_interval_of_the_adsb_masps() -> None:
+    # Table 3.4.3.3.1.1a (within 3 NM): an update within 3 s in 95 % of the cases, within 6 s in 99 %. With a
+    # message each 0.5 s, P(none within t) = (1 - p)^(t / 0.5): p = 1 - 0.05^(1/6), and the second follows
+    least = 1.0 - 0.05 ** (1 / 6)
+    ages = ages_of(flown(Surveillance(reception=least, drop_s=60.0), step_s=0.5, steps=400))
+    assert (ages >= 3.0).mean() == pytest.approx(0.05, abs=0.01)
+    assert (ages >= 6.0).mean() < 0.01
+    preset = PRESETS["ads-b"]
+    within_3_nm = preset.reception * np.exp(-((3 * 1852.0 / preset.range_m) ** 2))
+    assert within_3_nm > least
+    ages = ages_of(flown(preset, step_s=0.5, steps=200))
+    assert (ages > 3.0).mean() < 0.05
 
 
 def test_the_age_at_an_interval() -> None:

@@ -34,6 +34,9 @@ MADE_UP = {
     "stalled": [1, 1],
     "no_fly_steps": [6, 0],
     "nmac_events": [1, 0],
+    "first_los_s": [20, 150],
+    "track_age_s": [30, 10],
+    "track_steps": [20, 30],
 }
 ON_PAPER = {
     "los_events": 1.0,
@@ -45,6 +48,7 @@ ON_PAPER = {
     "los_per_flight_hour": 2 / (360 / 3600),
     "nmac_events": 0.5,
     "risk_ratio": 2 / 8,
+    "time_to_first_los_s": 170 / 2,
     "severity": 0.25,
     "min_separation_m": 90.0,
     "time_in_los_s": 3.0,
@@ -58,6 +62,7 @@ ON_PAPER = {
     "stalled_rate": 2 / 8,
     "time_in_no_fly_s": 3.0,
     "mean_speed_mps": 3240 / 360,
+    "age_of_information_s": 40 / 50,
     "action_effort": 0.1,
 }
 

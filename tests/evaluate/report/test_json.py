@@ -26,6 +26,7 @@ SECTION = PAGE[: PAGE.index("## The archive")]
 RARE = Rates(
     Estimate(1e-5, 5e-6, 2e-5), Estimate(0.0, nan, nan), 50, 0, [100.0, 15.24], 200, 10, 3e7, 60.0, 2e10, nan
 )
+MIX = "0.7=self,0.3=none"
 ESTIMATE = {"value", "low", "high"}
 
 
@@ -54,7 +55,7 @@ def result(tmp_path_factory):
         found = []
         for world in (*worlds, replace(worlds[0], surveillance="remote-id")):
             contenders = tuple(name_all([run], "none,mvp"))
-            plan = EvaluationConfig(contenders, world, 2, bootstrap=100, front=world is worlds[0])
+            plan = EvaluationConfig(contenders, world, 2, bootstrap=100, front=world is worlds[0], mix=MIX)
             loaded = load_all(plan)
             found.append((evaluate(plan, loaded), loaded))
         evaluation = replace(side_by_side([each for each, _ in found]), rare={run: RARE})
@@ -65,6 +66,7 @@ def result(tmp_path_factory):
 def _names(run: str) -> dict[str, str]:
     """Return what the page writes for a key that is a name, by the key's place."""
     names = {run: "NAME", "none": "NAME", "mvp": "NAME", "3": "AIRCRAFT", "2": "AIRCRAFT"}
+    names |= dict.fromkeys(("self", "self-self", "self-none"), "PART")
     names |= {"perfect": "SURVEILLANCE", "remote-id": "SURVEILLANCE"}
     names |= dict.fromkeys(METRICS, "METRIC") | dict.fromkeys(map(str, PERCENTILES), "PERCENTILE")
     names |= dict.fromkeys(("by_distance", "by_tcpa", "by_dcpa"), "PROFILE")
@@ -137,4 +139,5 @@ def test_what_depends_on_the_options_may_be_missing_or_empty(evaluated):
     data = output.describe(evaluated[0])
     assert data["front"] is None
     assert data["by_aircraft"] == data["by_surveillance"] == data["from_surveillance"] == {}
+    assert data["by_equipage"] == {}
     assert {"attention", "command"}.isdisjoint(data)
