@@ -241,7 +241,7 @@ def test_gymnasiums_statistics_of_one_flight():
 
 
 def test_a_slot_waits_for_its_ownship_and_is_cut_off_where_it_never_enters(monkeypatch):
-    """Only one flies, and it enters after 5 s; or waits for one that hovers there until it is too late, after 9 s."""
+    """Only one flies, and it enters after 5 s; or waits for one that hovers there until the end."""
     square = 1000.0 * np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
     for hover_m, steps in ((500.0, 5), (0.0, None)):
         layout = Layout(
