@@ -1,4 +1,4 @@
-"""Stock libraries take a thousand steps in the environments, by the code of docs/integrations.md as it stands there."""
+"""Stock libraries take a thousand steps in the environments, by the code of docs/integrations.md as it stands."""
 
 import importlib.util
 import os
@@ -35,7 +35,7 @@ def network(outputs):
 
 actor, critic, log_std = network(2), network(1), nn.Parameter(torch.zeros(2))
 optimizer = torch.optim.Adam([*actor.parameters(), *critic.parameters(), log_std], lr=3e-4, eps=1e-5)
-horizon, returns, steps = 64, [], 0
+horizon, returns, steps = 160, [], 0
 next_obs, next_done = torch.tensor(envs.reset(seed=1)[0]), torch.zeros(envs.num_envs)
 for iteration in range(2):
     rows = []
