@@ -82,7 +82,7 @@ CHECKS = {
     ],
     "RLlib": [
         "assert result['env_runners']['num_env_steps_sampled_lifetime'] >= 1_000\n"
-        "assert result['learners']['pilot']['total_loss'] == result['learners']['pilot']['total_loss']"
+        "assert abs(result['learners']['pilot']['total_loss']) < float('inf')"
     ],
     "CleanRL": [CLEANRL],
     "SuperSuit": ["assert observation.shape == (10, 31) and reward.any()"],
