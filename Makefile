@@ -55,9 +55,11 @@ $(VENV)/.developer: $(VENV)/.installed
 	@touch $@
 
 # d3rlpy pins a gymnasium of its own (1.0.0) and works with ours: without its dependencies, which follow by hand.
+# So does RLlib (1.2.2): of `ray[rllib]` by hand what Ray itself does not need (dm-tree, lz4, ormsgpack).
 $(VENV)/.slow: $(VENV)/.developer
-	@echo "Installing what only slow tests need into $(VENV): Ray and d3rlpy" >&2
+	@echo "Installing what only slow tests need into $(VENV): Ray, d3rlpy, Stable-Baselines3, TorchRL, SuperSuit" >&2
 	@$(PIP) -e '.[ray]' structlog colorama dataclasses-json scikit-learn gym_notices
+	@$(PIP) stable-baselines3 torchrl supersuit dm-tree lz4 ormsgpack
 	@$(PIP) --no-deps d3rlpy==2.8.1 gym==0.26.2
 	@touch $@
 
@@ -163,10 +165,11 @@ test-numeric: $(VENV)/.developer  ## the numeric tests again, as processors with
 test-signals: $(VENV)/.developer  ## the tests that press Ctrl-C again, as a background job of a script
 	trap '' INT; $(PYTEST) -m 'signals and not slow'
 
-# Beside Stable-Baselines3 and imitation, which want an older Gymnasium than we have: in an environment of their own.
-BESIDE := training finetuning
+# Beside imitation, which wants an older Stable-Baselines3 (2.2) and Gymnasium (0.29) than we have: in an environment of
+# its own.
+BESIDE := training
 $(VENV)-bench/.installed: $(VENV)/.developer
-	@echo "Installing into $(VENV)-bench: Stable-Baselines3 and imitation, beside skyclone" >&2
+	@echo "Installing into $(VENV)-bench: imitation, beside skyclone" >&2
 	@$(PYTHON) -m venv $(VENV)-bench
 	@$(subst $(BIN),$(VENV)-bench/bin,$(PIP)) torch numba pydantic scipy pyarrow h5py click filelock tqdm safetensors jinja2 \
 		tensorboard
@@ -174,7 +177,7 @@ $(VENV)-bench/.installed: $(VENV)/.developer
 	@$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-bench: $(VENV)/.developer $(VENV)-bench/.installed  ## speed, as ratios in one run, beside BlueSky, SB3 and imitation
+bench: $(VENV)/.slow $(VENV)-bench/.installed  ## speed, as ratios in one run, beside BlueSky, SB3 and imitation
 	for each in $(BESIDE); do OMP_NUM_THREADS=1 $(VENV)-bench/bin/python tests/benchmarks/bench_$$each.py || exit 1; done
 	for bench in $(filter-out $(BESIDE:%=bench_%.py),$(notdir $(wildcard tests/benchmarks/bench_*.py))); do \
 		OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/$$bench || exit 1; done

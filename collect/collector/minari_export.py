@@ -30,7 +30,8 @@ from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View, scale_of
 from ..airspace.dynamics import advance
 from ..airspace.world_config import WorldConfig
-from ..environments.ownship import environment_spec, flat_space, flatten
+from ..environments.flat import flat_space, flatten
+from ..environments.ownship import environment_spec
 
 _SPARE = 32 * 2**20  # bytes that have to be free: what HDF5 holds back until it closes a file
 _STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")

@@ -30,21 +30,14 @@ class Flown(NamedTuple):
     """The result of one step of a batch, as NumPy arrays.
 
     Attributes:
-        aircraft_reward: (B, N) float32.
-        outcome: (B, N) int8, see `datasets.record.OUTCOMES`.
+        reward: (B,) float64.
         terminated: (B,) bool, the last aircraft reached its waypoint or left the sector.
         truncated: (B,) bool, the time limit ended the last flights.
     """
 
-    aircraft_reward: np.ndarray
-    outcome: np.ndarray
+    reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
-
-    @property
-    def reward(self) -> np.ndarray:
-        """Sum over the aircraft, (B,) float64."""
-        return self.aircraft_reward.sum(axis=1, dtype=np.float64)
 
 
 class EpisodeBatch:
@@ -79,6 +72,7 @@ class EpisodeBatch:
         reward_named(self.config.reward)
         self._world: World | None = None
         self._is_cut = torch.zeros(0)
+        self._aircraft_reward = self._outcome = np.zeros(0)
 
     @property
     def world(self) -> World:
@@ -94,6 +88,8 @@ class EpisodeBatch:
             seed = fallback_seed if seed is None else seed
             self._world = World(self.config, seed, self.first, self.device, sight)
             self._is_cut = torch.zeros_like(self._world.traffic.is_flying)
+            self._aircraft_reward = np.zeros(self._is_cut.shape, np.float32)
+            self._outcome = np.zeros(self._is_cut.shape, np.int8)
         else:
             self.restart(np.ones(len(self.first), bool))
 
@@ -102,6 +98,8 @@ class EpisodeBatch:
         slots = np.flatnonzero(is_chosen).tolist()
         self.world.restart(slots, [self.world.episodes[slot] + self.every for slot in slots])
         self._is_cut[slots] = False
+        self._aircraft_reward, self._outcome = self._aircraft_reward.copy(), self._outcome.copy()
+        self._aircraft_reward[slots] = self._outcome[slots] = 0
 
     def step(self, actions: Any) -> Flown:
         """Fly one step with actions (B, N, 2).
@@ -119,16 +117,19 @@ class EpisodeBatch:
         was_over = self.world.is_over  # an episode ends only once
         result = self.world.step(torch.from_numpy(given).to(self.device))
         self._is_cut = result.truncated
+        self._aircraft_reward, self._outcome = result.reward.cpu().numpy(), result.outcome.cpu().numpy()
         ends, is_cut = self.world.is_over & ~was_over, result.truncated.any(-1)
         return Flown(
-            result.reward.cpu().numpy(),
-            result.outcome.cpu().numpy(),
+            self._aircraft_reward.sum(axis=1, dtype=np.float64),
             (ends & ~is_cut).cpu().numpy(),
             (ends & is_cut).cpu().numpy(),
         )
 
     def look(self) -> tuple[Arrays, Arrays]:
-        """Observe the present state: the observation, and `teacher_action` (B, N, 2) float32 for it.
+        """Observe the present state: the observation, and its infos, which are the same after a reset and a step.
+
+        Infos: `episode_number` (B,) int64; `aircraft_reward` (B, N) float32 and `outcome` (B, N) int8, a code of
+        `OUTCOMES`, of the last step, both 0 after a reset; `teacher_action` (B, N, 2) float32 for the state.
 
         Aircraft see what they perceive; the teacher sees the state as it is.
 
@@ -149,10 +150,15 @@ class EpisodeBatch:
             "is_present": (seen.is_present & flying).cpu().numpy(),
             "is_flying": traffic.is_piloted.cpu().numpy().copy(),
         }
-        if self._teacher is None:
-            return observation, {}
-        advice = advise(self._teacher, self.config, traffic, pairs).action * flying
-        return observation, {"teacher_action": advice.cpu().numpy()}
+        infos = {
+            "episode_number": np.array(self.world.episodes, np.int64),
+            "aircraft_reward": self._aircraft_reward,
+            "outcome": self._outcome,
+        }
+        if self._teacher is not None:
+            advice = advise(self._teacher, self.config, traffic, pairs).action * flying
+            infos["teacher_action"] = advice.cpu().numpy()
+        return observation, infos
 
 
 def observation_space(config: WorldConfig, view: View, leading: tuple[int, ...] = ()) -> spaces.Dict:

@@ -14,7 +14,8 @@ from gymnasium.vector.utils import batch_space
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.view import View
 from ..airspace.world_config import WorldConfig
-from .episodes import Arrays, EpisodeBatch, Flown, observation_space
+from .autoreset import Slots, Steps, mode_named
+from .episodes import Arrays, EpisodeBatch, observation_space
 
 
 def _episode_space(episodes: EpisodeBatch) -> spaces.Dict:
@@ -30,21 +31,22 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
     Observation (per sub-environment): ownship (N, 7), intruders (N, K, F), is_present (N, K), is_flying (N,).
     Action: (N, 2) turn and speed change in [-1, 1]. Reward: sum over the aircraft. Terminated when the last
     aircraft reached its waypoint or left the sector; truncated at the time limit.
-    Infos: `teacher_action` (B, N, 2) for the returned observation; after a step `aircraft_reward` (B, N)
-    and `outcome` (B, N) codes of `datasets.record.OUTCOMES`. As usual, `_name` marks the slots that have it.
+    Infos, all arrays: `teacher_action` (B, N, 2) for the returned observation, `episode_number` (B,), and of the
+    last step `aircraft_reward` (B, N) and `outcome` (B, N), 0 after a reset and as long as an aircraft flies: the
+    names are `OUTCOMES`. As usual, `_name` marks the slots that have it.
 
     Args:
         num_envs: B.
         config: The world, or its text such as `enroute:aircraft=40`; the reference world by default.
         view: What aircraft see.
         teacher: Its actions are in the infos; None saves the time.
-        autoreset_mode: `NEXT_STEP` (default: the step after an episode's end ignores the action and starts the
-            next), `SAME_STEP` (the last observation is in `infos["final_obs"]`) or `DISABLED` (the caller resets
-            with `options={"reset_mask": mask}`).
+        autoreset_mode: `NEXT_STEP` (Gymnasium's default, and ours: the step after an episode's end ignores the
+            action and starts the next), `SAME_STEP` (the last observation is in `infos["final_obs"]`) or `DISABLED`
+            (the caller resets with `options={"reset_mask": mask}`).
         device: Where it is computed.
 
     Raises:
-        ConfigurationError: Unknown scenario, reward or teacher.
+        ConfigurationError: Unknown scenario, reward, teacher or mode.
         ObservationError: Unknown view.
     """
 
@@ -61,13 +63,13 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
             raise ConfigurationError(f"expected 1 or more environments, got num_envs={num_envs}")
         self.episodes = EpisodeBatch(config, view, teacher, range(num_envs), num_envs, device)
         self.num_envs = num_envs
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = mode_named(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = _episode_space(self.episodes)
         self.single_action_space = spaces.Box(-1.0, 1.0, (self.episodes.config.aircraft, 2), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._has_ended = np.zeros(num_envs, bool)
+        self._slots = Slots(self.episodes, num_envs, self.autoreset_mode)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -82,77 +84,16 @@ class SectorVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
             ConfigurationError: The mask is no (B,) bool array, or a seed is given with it.
         """
         super().reset(seed=seed)
-        mask = (options or {}).get("reset_mask")
-        if mask is None:
-            self.episodes.reset(seed, self.np_random_seed or 0)
-            self._has_ended[:] = False
-            mask = np.ones(self.num_envs, bool)
-        else:
-            self._check_mask(mask, seed)
-            self.episodes.restart(mask)
-            self._has_ended &= ~mask
-        observation, infos = self.episodes.look()
-        return observation, _masked(infos, mask)
+        return self._slots.reset(seed, self.np_random_seed or 0, options)
 
-    def _check_mask(self, mask: Any, seed: int | None) -> None:
-        """Raise unless the mask names slots to reset."""
-        is_mask = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,)
-        if not is_mask or seed is not None:
-            raise ConfigurationError(
-                f"expected options['reset_mask'] to be a bool array of shape ({self.num_envs},) and no seed beside "
-                f"it (all slots share one), got seed={seed} and {mask!r}"
-            )
-
-    def step(self, actions: np.ndarray) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> Steps:
         """Fly one step with actions (B, N, 2).
 
         Raises:
             ConfigurationError: Actions of another shape or not finite; a slot that has ended was not reset
                 (with `DISABLED` only).
         """
-        if self.autoreset_mode is AutoresetMode.DISABLED and self._has_ended.any():
-            raise ConfigurationError(
-                f"expected a reset of slots {np.flatnonzero(self._has_ended).tolist()}, whose episodes are over, "
-                "got step(). Call reset(options={'reset_mask': mask})."
-            )
-        flown = self.episodes.step(actions)
-        has_started, infos = self._has_ended, {}  # slots that ended one step earlier flew nothing in this one
-        is_over = flown.terminated | flown.truncated
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP and has_started.any():
-            self.episodes.restart(has_started)
-        elif self.autoreset_mode is AutoresetMode.SAME_STEP and is_over.any():
-            has_started, infos = is_over, self._final(flown, is_over)
-            self.episodes.restart(is_over)
-        observation, present = self.episodes.look()
-        infos |= _masked(present, np.ones(self.num_envs, bool)) | _masked(_rewards(flown), ~has_started)
-        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
-        self._has_ended = np.zeros_like(is_over) if same_step else is_over
-        return observation, flown.reward, flown.terminated, flown.truncated, infos
-
-    def _final(self, flown: Flown, is_over: np.ndarray) -> dict[str, Any]:
-        """Return the last observation and infos of the episodes that are over, in Gymnasium's layout."""
-        observation, present = self.episodes.look()
-        final = np.full(self.num_envs, None, dtype=object)
-        for slot in np.flatnonzero(is_over):
-            final[slot] = {name: values[slot] for name, values in observation.items()}
-        infos = {"final_obs": final, "final_info": _masked(present | _rewards(flown), is_over)}
-        return infos | {"_final_obs": is_over.copy(), "_final_info": is_over.copy()}
-
-
-def _rewards(flown: Flown) -> Arrays:
-    """Return the infos that only a flown step has."""
-    return {"aircraft_reward": flown.aircraft_reward, "outcome": flown.outcome}
-
-
-def _masked(infos: Arrays, mask: np.ndarray) -> dict[str, Any]:
-    """Add to each array `_name`, which slots have it, and zero the others; return nothing where no slot has it."""
-    if not mask.any():
-        return {}
-    result: dict[str, Any] = {}
-    for name, values in infos.items():
-        chosen = mask.reshape(-1, *([1] * (values.ndim - 1)))
-        result[name], result[f"_{name}"] = values * chosen, mask.copy()
-    return result
+        return self._slots.step(actions)
 
 
 class SectorEnv(gymnasium.Env[Arrays, np.ndarray]):
@@ -200,7 +141,6 @@ class SectorEnv(gymnasium.Env[Arrays, np.ndarray]):
         """
         flown = self.episodes.step(np.asarray(action)[None])
         observation, infos = self.episodes.look()
-        infos |= _rewards(flown)
         ended = bool(flown.terminated[0]), bool(flown.truncated[0])
         return _only(observation), float(flown.reward[0]), *ended, _only(infos)
 

@@ -20,9 +20,17 @@ from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
 
-LAYOUT_STREAM, NOISE_STREAM, WIND_STREAM, FLEET_STREAM, SURVEILLANCE_STREAM, MIX_STREAM = range(6)
+(
+    LAYOUT_STREAM,
+    NOISE_STREAM,
+    WIND_STREAM,
+    FLEET_STREAM,
+    SURVEILLANCE_STREAM,
+    MIX_STREAM,
+    OWNSHIP_STREAM,
+) = range(7)
 """The independent random streams of an episode: its layout, the pilot's noise, gusts, the types of its aircraft,
-what they hear of each other, who flies them."""
+what they hear of each other, who flies them, which of them an environment gives to its user."""
 REFERENCE = WorldConfig()
 _MOST_STEPS = 32_000
 

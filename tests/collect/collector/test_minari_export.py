@@ -196,6 +196,7 @@ def test_a_bad_view_is_an_error_before_anything_is_written(dataset: Dataset, roo
 D3RLPY = """
 import sys
 import d3rlpy, minari, numpy as np
+from skyclone.collect.environments import OUTCOMES
 
 read = minari.load_dataset(sys.argv[1])
 flights = list(read.iterate_episodes())
@@ -216,7 +217,7 @@ while not ended:
     observation, reward, terminated, truncated, infos = env.step(cloning.predict(observation[None])[0])
     ended = terminated or truncated
 actions = np.concatenate([flight.actions for flight in flights])
-print("RESULT", losses[-1][1]["loss"], actions.var(axis=0).mean(), infos["outcome"])
+print("RESULT", losses[-1][1]["loss"], actions.var(axis=0).mean(), OUTCOMES[infos["outcome"]])
 """
 
 

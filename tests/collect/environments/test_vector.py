@@ -22,7 +22,7 @@ from skyclone.collect.scenarios.registry import Layout
 from skyclone.collect.teachers.registry import make, parse
 from skyclone.datasets.errors import ConfigurationError, ObservationError
 from skyclone.datasets.traffic.observation import observe_all
-from skyclone.datasets.traffic.record import TIME_LIMIT, WAYPOINT
+from skyclone.datasets.traffic.record import FLYING, TIME_LIMIT, WAYPOINT
 from skyclone.datasets.traffic.view import View
 
 SMALL = WorldConfig(aircraft=4)
@@ -122,10 +122,10 @@ def test_agents_enter_where_their_aircraft_do_and_time_goes_on_to_the_first(monk
         observations, rewards, terminated, truncated, infos = env.step(dict.fromkeys(env.agents, np.zeros(2)))
         given = [set(each) for each in (observations, rewards, terminated, truncated, infos)]
         assert all(each == set(acting) | set(env.agents) for each in given)
-        assert [agent for agent in acting if infos[agent]["outcome"] == "waypoint"] == [
+        assert [agent for agent in acting if infos[agent]["outcome"] == WAYPOINT] == [
             agent for agent in acting if terminated[agent]
         ]
-        assert all("outcome" not in infos[agent] and rewards[agent] == 0 for agent in set(env.agents) - set(acting))
+        assert all(infos[agent]["outcome"] == rewards[agent] == 0 for agent in set(env.agents) - set(acting))
         flown.append(env.agents)
     assert flown == [["aircraft_0"]] * 2 + [["aircraft_0", "aircraft_1"]] + [["aircraft_1"]] * 4 + [
         ["aircraft_2"]
@@ -345,7 +345,8 @@ def test_next_step_ignores_the_action_that_starts_an_episode(soon_there):
     assert same(observation, first)  # this scenario is always the same
     assert not reward.any()
     assert not (terminated | truncated).any()
-    assert set(infos) == {"teacher_action", "_teacher_action"}
+    assert not infos["outcome"].any()
+    assert infos["episode_number"].tolist() == [2, 3]
     assert envs.episodes.world.episodes == [2, 3]
 
 
@@ -359,7 +360,9 @@ def test_same_step_keeps_the_last_observation_in_the_infos(soon_there):
     assert same(observation, first)
     assert not infos["final_obs"][0]["is_flying"].any()
     assert infos["final_info"]["outcome"].tolist() == [[0, 0, WAYPOINT]] * 2
-    assert "outcome" not in infos
+    assert infos["final_info"]["episode_number"].tolist() == [0, 1]
+    assert not infos["outcome"].any()
+    assert infos["episode_number"].tolist() == [2, 3]
     assert infos["_final_obs"].all()
 
 
@@ -420,7 +423,7 @@ def test_agents_see_and_get_what_the_batch_says():
         assert set(rewards) == set(seen) == set(infos) == set(before)
         gone = {agent for agent in before if terminated[agent] or truncated[agent]}
         assert agents.agents == [agent for agent in before if agent not in gone]
-        assert {infos[agent]["outcome"] for agent in gone} <= {"waypoint", "left_sector", "time_limit"}
+        assert all((infos[agent]["outcome"] != FLYING) == (agent in gone) for agent in before)
     assert over or cut
     assert agents.step({}) == ({}, {}, {}, {}, {})
 
@@ -441,10 +444,10 @@ def test_agents_truncated_by_the_time_limit():
     pytest.importorskip("pettingzoo")
     env = environments.SectorParallelEnv(WorldConfig(aircraft=2, max_steps=1), teacher=None)
     _, infos = env.reset(seed=0)
-    assert infos == {"aircraft_0": {}, "aircraft_1": {}}
+    assert infos == {agent: {"episode_number": 0, "outcome": FLYING} for agent in env.agents}
     seen, _, terminated, truncated, infos = env.step(dict.fromkeys(env.agents, np.zeros(2)))
     assert (set(terminated.values()), set(truncated.values())) == ({False}, {True})
-    assert infos["aircraft_1"] == {"outcome": "time_limit"}
+    assert infos["aircraft_1"] == {"episode_number": 0, "outcome": TIME_LIMIT}
     assert seen["aircraft_0"]["is_present"].all()
     assert env.agents == []
 
