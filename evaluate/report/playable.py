@@ -15,7 +15,7 @@ PLAYED = (
     "thresholds", "pairwise", "attention-additive", "attention-dot", "attention-context", "transformer",
 )  # fmt: skip
 """The networks that the page can run: those with attention."""
-MOST_WEIGHTS = 200_000
+MOST_WEIGHTS = 100_000
 """Of a network in the page, which takes 5.3 bytes for each: what ships has 40,000."""
 
 
@@ -47,6 +47,11 @@ class Network(NamedTuple):
     view: dict[str, Any]
     shapes: dict[str, list[int]]
     weights: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights, before base64."""
+        return 3 * len(self.weights) // 4
 
 
 def network_of(policy: Policy | None) -> Network | None:

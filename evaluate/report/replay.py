@@ -20,13 +20,13 @@ from ...collect.airspace.world_config import WorldConfig
 from ...collect.scenarios.registry import lay_out
 from ...collect.scenarios.start import Start, start_of
 from ..evaluation.contenders import Loaded
-from .camera import GONE, Camera, Film, Frame
+from .camera import GONE, Camera, Frame
 from .playable import Network, Rule, network_of, rule_of
 
 VERSION = 1
 """Of the replay's form."""
 MOST_BYTES = 6 * 2**20
-"""Of all flights, before base64 makes them a third longer: where there are more, only every n-th step is kept."""
+"""Of all flights and weights, before base64 makes them a third longer: of more, only every n-th step is kept."""
 NO_TRACK = -128
 """The offset of an aircraft that an ownship has no track of; offsets are int8."""
 
@@ -189,7 +189,9 @@ def record(
         speed_mps += float(start.winds_mps.norm(dim=-1).max())
     camera = Camera(config, unit, speed_mps, asked)
     films = [camera.film(each, seed, episodes, device) for each in loaded]
-    every = max(1, ceil(sum(film.nbytes for film in films) / most_bytes))
+    networks = [network_of(each.policy) for each in loaded]
+    room = max(most_bytes // 2, most_bytes - sum(network.nbytes for network in networks if network))
+    every = max(1, ceil(sum(film.nbytes for film in films) / room))
     offset_m = max(1.0, max(film.farthest_off_m for film in films) / -(NO_TRACK + 1))
     return Replay(
         VERSION,
@@ -203,7 +205,15 @@ def record(
         config.aircraft,
         teacher,
         [_scenario(config, seed, episode, start, row, every) for row, episode in enumerate(episodes)],
-        [_filmed(each, film, every, config.aircraft, offset_m) for each, film in zip(loaded, films, strict=True)],
+        [
+            Filmed(
+                film.name,
+                [_coded(frames[::every], config.aircraft, offset_m) for frames in film.frames],
+                network,
+                rule_of(getattr(each.pilot, "teacher", None)),
+            )
+            for each, film, network in zip(loaded, films, networks, strict=True)
+        ],
         config.lookahead_s,
         rule_of(asked),
         offset_m,
@@ -225,16 +235,6 @@ def _scenario(config: WorldConfig, seed: int, episode: int, start: Start, row: i
         [] if traffic.zone_scale is None else traffic.zone_scale[row].double().numpy().round(4).tolist(),
         limits if traffic.kind is None else [limits[kind] for kind in traffic.kind[row].tolist()],
         [] if start.winds_mps is None else start.winds_mps[row, ::every].double().numpy().round(3).tolist(),
-    )
-
-
-def _filmed(loaded: Loaded, film: Film, every: int, aircraft: int, offset_m: float) -> Filmed:
-    """Return a contender and its flights as text."""
-    return Filmed(
-        film.name,
-        [_coded(frames[::every], aircraft, offset_m) for frames in film.frames],
-        network_of(loaded.policy),
-        rule_of(getattr(loaded.pilot, "teacher", None)),
     )
 
 

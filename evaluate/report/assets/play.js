@@ -67,29 +67,32 @@ function heaviest({ weights, numbers }) {
   return found.sort((one, two) => Math.max(...two.weights) - Math.max(...one.weights)).slice(0, LOOKS);
 }
 
-// Dragging: pointer events of a canvas. on: { at(x, y), choose(aircraft), drag(aircraft, x, y) }; a press that does not
-// move chooses. A finger that lands on an aircraft does not scroll the page.
+// Dragging: pointer events of a canvas. on: { at(x, y): an aircraft, placeOf(aircraft): its x and y, isChosen(),
+// choose(aircraft), drag(aircraft, x, y) }; a press that does not move chooses. A finger drags aircraft only once an
+// ownship is chosen: before, it scrolls the page.
 function listenToDrags(canvas, on) {
   const placeOf = (event) => {
     const box = canvas.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
+    return [event.clientX - box.left - canvas.clientLeft, event.clientY - box.top - canvas.clientTop];
   };
   let held = null;
   canvas.addEventListener("touchstart", (event) => {
-    if (event.touches.length === 1 && on.at(...placeOf(event.touches[0])) >= 0) event.preventDefault();
+    const isOn = event.touches.length === 1 && on.at(...placeOf(event.touches[0])) >= 0;
+    if (isOn && on.isChosen()) event.preventDefault();
   }, { passive: false });
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    const [x, y] = placeOf(event);
-    held = { aircraft: on.at(x, y), x, y, isDragged: false };
+    const [x, y] = placeOf(event), aircraft = on.at(x, y);
+    const isLoose = aircraft >= 0 && (event.pointerType !== "touch" || on.isChosen());
+    held = { aircraft, isLoose, x, y, from: on.placeOf(aircraft), isDragged: false };
     canvas.closest("section").focus({ preventScroll: true });
   });
   canvas.addEventListener("pointermove", (event) => {
     const [x, y] = placeOf(event);
-    if (!held || held.aircraft < 0 || (!held.isDragged && Math.hypot(x - held.x, y - held.y) < 4)) return;
+    if (!held?.isLoose || (!held.isDragged && Math.hypot(x - held.x, y - held.y) < 4)) return;
     if (!held.isDragged) canvas.setPointerCapture(event.pointerId);
     held.isDragged = true;
-    on.drag(held.aircraft, x, y);
+    on.drag(held.aircraft, held.from.x + x - held.x, held.from.y + y - held.y);
   });
   canvas.addEventListener("pointerup", () => {
     if (held && !held.isDragged) on.choose(held.aircraft);

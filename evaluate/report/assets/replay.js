@@ -179,6 +179,8 @@ class Replay {
       const { picture } = panel;
       listenToDrags(picture.canvas, {
         at: (x, y) => picture.aircraftAt(x, y),
+        placeOf: (aircraft) => picture.seen.find((place) => place.aircraft === aircraft),
+        isChosen: () => this.aircraft >= 0,
         choose: (aircraft) => this.choose(aircraft === this.aircraft ? -1 : aircraft),
         drag: (aircraft, x, y) => this.move([panel], aircraft, () => [picture.east(x), picture.north(y)]),
       });

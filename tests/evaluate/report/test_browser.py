@@ -23,6 +23,7 @@ from skyclone.evaluate.report import replay
 from skyclone.evaluate.report.archive import decode, encode
 from skyclone.evaluate.report.camera import DECISION, GONE
 from skyclone.evaluate.report.content import Report
+from skyclone.evaluate.report.output import write_again
 from skyclone.evaluate.report.page import render
 
 N = 6  # aircraft
@@ -324,14 +325,16 @@ def test_the_next_conflict_is_found(page, report):
     assert _clock(page) == next(iter(begins))
 
 
+def _side(page: Any) -> float:
+    return float(page.locator(".picture").first.evaluate("each => each.clientWidth"))
+
+
 def _centre_of(page: Any, flight: replay.Flight, aircraft: int, panel: int = 1) -> tuple[int, int]:
     frame = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, N, 2)[0]
     box = page.locator(".picture").nth(panel).bounding_box()
-    scale = box["width"] / 32768
-    x, y = (float(part) * scale for part in frame[aircraft])
-    return round(box["x"] + box["width"] / 2 + x), round(
-        box["y"] + box["width"] / 2 - y
-    )  # a mouse has whole pixels
+    x, y = (float(part) * _side(page) / 32768 for part in frame[aircraft])
+    middle = box["width"] / 2
+    return round(box["x"] + middle + x), round(box["y"] + middle - y)  # a mouse has whole pixels
 
 
 def _drag(page: Any, start: tuple[float, float], by: tuple[float, float]) -> None:
@@ -360,12 +363,10 @@ def test_a_dragged_aircraft_changes_what_policy_and_mvp_do(page, report):
     assert "moved by hand" not in page.locator(".status").nth(0).inner_text()
     assert _data(page)["ownship"] == "4"  # the one that was chosen, not the one that was dragged
 
-    world, box = report.evaluation.plan.world, page.locator(".picture").nth(1).bounding_box()
+    world, metres = report.evaluation.plan.world, report.replay.unit_m * 32768 / _side(page)
     traffic = World(world, report.evaluation.plan.seed, [0]).traffic
-    metres = report.replay.unit_m * 32768 / box["width"]
-    moved = (start_at[0] + halfway[0], start_at[1] + halfway[1])
-    traffic.east_m[0, 2] = (moved[0] - box["x"] - box["width"] / 2) * metres
-    traffic.north_m[0, 2] = -(moved[1] - box["y"] - box["width"] / 2) * metres
+    traffic.east_m[0, 2] += halfway[0] * metres
+    traffic.north_m[0, 2] -= halfway[1] * metres
     wanted = advise(teachers.make("mvp", world), world, traffic, pairs_of(traffic)).action[0, 4, 0] * 45
     turns = [re.fullmatch(r"([\d.]+)° (left|right)", text) for text in _decisions(page)[::2]]
     angles = [float(turn[1]) * (-1 if turn[2] == "left" else 1) if turn else 0.0 for turn in turns]
@@ -458,6 +459,41 @@ def test_each_aircraft_has_a_zone_of_its_own(browser, tmp_path):
         page.close()
     assert pixels[0] != pixels[1]
     assert losses[0] == evaluation.figures["none"].los_events[0] > losses[1]
+
+
+def test_an_archive_from_before_aircraft_could_be_moved(browser, folder):
+    """Its flights are shown as they were; nothing can be moved."""
+    write_again(folder, folder / "report.html")
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((folder / "report.html").as_uri())
+    page.focus("#replay")
+    page.keyboard.press("o")
+    before = _pixels(page)
+    page.keyboard.press("d")
+    assert _pixels(page) == before
+    assert page.is_disabled("#replay-back")
+    assert "Drag" not in page.locator("#replay p").first.inner_text()
+    page.close()
+    assert said == []
+
+
+def test_a_finger_drags_only_once_an_ownship_is_chosen(browser, address, report):
+    context = browser.new_context(viewport={"width": 400, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(address)
+    page.locator(".picture").nth(0).scroll_into_view_if_needed()
+    x, y = _centre_of(page, _flight(report, 1), 3, panel=0)
+    touch = """([x, y, kind]) => document.querySelector(".picture").dispatchEvent(new PointerEvent(kind, {
+        clientX: x, clientY: y, pointerType: "touch", pointerId: 1, button: 0, bubbles: true }))"""
+    page.evaluate("() => { Element.prototype.setPointerCapture = () => {}; }")  # of events that are made up
+    for is_chosen in (False, True):
+        for kind, away in (("pointerdown", 0), ("pointermove", 40), ("pointerup", 40)):
+            page.evaluate(touch, [x + away, y + away, kind])
+        assert page.is_disabled("#replay-back") != is_chosen
+        page.select_option("#replay-ownship", "3")
+    context.close()
 
 
 def test_in_a_narrow_window_nothing_overflows(open_page):
