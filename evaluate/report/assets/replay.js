@@ -173,7 +173,11 @@ class Replay {
     this.conflict.addEventListener("click", () => this.goToConflict());
     this.zoom.addEventListener("change", () => this.render());
     this.ghosts?.addEventListener("change", () => this.render());
-    this.back.addEventListener("click", () => { this.putBack(); this.render(); });
+    this.back.addEventListener("click", () => {
+      this.putBack();
+      this.section.focus({ preventScroll: true }); // a button that is disabled would take the keys with it
+      this.render();
+    });
     for (const panel of this.panels) {
       panel.select.addEventListener("change", () => this.begin());
       const { picture } = panel;
