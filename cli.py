@@ -26,6 +26,7 @@ COMMANDS = {
     "finetune": ("skyclone.train.finetuning.cli", "finetune", "Fine-tune a clone online."),
     "evaluate": ("skyclone.evaluate.cli", "evaluate", "Compare policies and teachers, with intervals."),
     "report": ("skyclone.evaluate.report.cli", "report", "Make an evaluation's report again, without flying."),
+    "gallery": ("skyclone.evaluate.report.cli", "gallery", "Make a page over all reports in a folder."),
     "compare": ("skyclone.evaluate.comparison.cli", "compare", "Train variants alike, and put them in one table."),
     "export": ("skyclone.evaluate.deployment.cli", "export", "Write a policy as ONNX, checked against torch."),
     "plugin": ("skyclone.evaluate.deployment.cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),

@@ -118,6 +118,7 @@ TRIALS = {
         "evaluate {place}/run --out {out} --scenarios 9 --aircraft 4 --batch 3 --bootstrap 100", evaluation
     ),
     "report": Trial("report {place}/report --out {out}/report.html", one_file),
+    "report animation": Trial("report {place}/report --animation {out}/replay.gif", one_file),
     "compare": Trial(
         "compare --data {place}/data --out {out} --models pairwise:width=8:hidden=8,deepsets:width=8:hidden=8 "
         "--observation ego:intruders=2 --seeds 2 --steps 20 --seconds 0 --batch-size 64 --scenarios 3 "

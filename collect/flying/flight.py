@@ -30,6 +30,7 @@ class Step(NamedTuple):
         pairs: (B', N, N) or (B', N, J) of that state.
         action: (B', N, 2) what was flown; not what the pilot asked for where the simulator resolves itself.
         result: What it brought.
+        known: That traffic and its pairs as the pilot knew them; None where it knew them as they are.
     """
 
     slots: Tensor
@@ -38,6 +39,7 @@ class Step(NamedTuple):
     pairs: Pairs
     action: Tensor
     result: StepResult
+    known: tuple[Traffic, Pairs] | None = None
 
 
 def fly(world: World, pilot: Pilot) -> Iterator[Step]:
@@ -62,11 +64,13 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
             world.keep(kept)
             slots = slots[kept]
         steps, traffic, pairs = world.steps, world.traffic, world.pairs
-        action = world.held(pilot(*world.perceive()))
+        known = world.perceive()
+        action = world.held(pilot(*known))
         if not torch.isfinite(action).all():
             _refuse(action, world)
         result = world.step(action)
-        yield Step(slots, steps, traffic, pairs, world.simulator.flown(action), result)
+        perceived = None if world.perception is None else known
+        yield Step(slots, steps, traffic, pairs, world.simulator.flown(action), result, perceived)
 
 
 def _refuse(action: Tensor, world: World) -> None:

@@ -32,6 +32,7 @@ class Moment(NamedTuple):
         traffic: (B', N) before the action.
         pairs: (B', N, N) or (B', N, J) of that state.
         action: (B', N, 2) what was flown.
+        known: That traffic and its pairs as the pilot knew them; None where it knew them as they are.
     """
 
     slots: Tensor
@@ -39,6 +40,7 @@ class Moment(NamedTuple):
     traffic: Traffic
     pairs: Pairs
     action: Tensor
+    known: tuple[Traffic, Pairs] | None = None
 
 
 def watch(
@@ -48,7 +50,7 @@ def watch(
     rules = rules_of_pilot(pilot, config)
     if rules is None:
         for step in fly(World(config, seed, episodes, device), pilot):
-            yield Moment(step.slots, step.steps, step.traffic, step.pairs, step.action)
+            yield Moment(step.slots, step.steps, step.traffic, step.pairs, step.action, step.known)
         return
     first = 0
     for chunk, flown in fly_chunks(config, rules, seed, episodes):

@@ -17,10 +17,8 @@ def profiles(figures: Attention, name: str) -> tuple[str, str, str]:
     """Draw weight against distance, against tcpa and against dcpa."""
     return (
         _profile(figures.by_distance, f"{name}-distance", "distance to the intruder (m)"),
-        _profile(figures.by_tcpa, f"{name}-tcpa", "tcpa of intruders that will pass within R (s)"),
-        _profile(
-            figures.by_dcpa, f"{name}-dcpa", "dcpa of intruders that will pass within the look-ahead time (m)"
-        ),
+        _profile(figures.by_tcpa, f"{name}-tcpa", "tcpa of those that will pass within R (s)"),
+        _profile(figures.by_dcpa, f"{name}-dcpa", "dcpa of those passing within the look-ahead (m)"),
     )
 
 
@@ -62,7 +60,7 @@ def largest_change(figures: Attention, name: str) -> str:
         _Series(title, [_percent(choice.largest) for choice in _choices(each).values()]) for title, each in found
     ]
     chance = 100 * found[0][1].chance
-    label = "masking it changes the velocity most (% of rows)"
+    label = "changes the velocity most (% of rows)"
     return _dots(list(_choices(found[0][1])), series, label, f"{name}-largest", chance)
 
 

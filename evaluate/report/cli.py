@@ -1,4 +1,4 @@
-"""The command `skyclone report`: it makes a report again from the archive of an evaluation."""
+"""The commands `skyclone report` and `skyclone gallery`: they make pages from the archives of evaluations."""
 
 from pathlib import Path
 
@@ -11,13 +11,33 @@ from ...datasets.options import PLACE
 @click.command("report")
 @click.argument("folder", metavar="DIR", type=PLACE)
 @click.option("--out", type=PLACE, help="The report's file.  [default: DIR/report.html]")
-def report(folder: Path, out: Path | None) -> None:
+@click.option("--animation", type=PLACE, help="Write 10 s of the replay here instead, as a GIF.")
+@click.option("--picture", type=PLACE, help="Write its busiest moment here instead, as a PNG.")
+def report(folder: Path, out: Path | None, animation: Path | None, picture: Path | None) -> None:
     """Make the report and its replay again from what `skyclone evaluate --out DIR` left; nothing is flown.
 
     Neither the policies nor the scenarios' files are needed for it, only DIR/recording.json.
     """
     from . import output
 
+    for path, ending in ((animation, ".gif"), (picture, ".png")):
+        if path is not None:
+            output.draw(folder, path, ending)
+            say(f"Replay: {path}")
+    if out is None and (animation or picture):
+        return
     path = out or folder / output.REPORT_NAME
     output.write_again(folder, path)
     say(f"Report: {path}")
+
+
+@click.command("gallery")
+@click.argument("folder", metavar="DIR", type=PLACE)
+def gallery(folder: Path) -> None:
+    """Write DIR/index.html, a page over all reports below a folder: titles, headline figures, a picture of each."""
+    from .gallery import write
+
+    path, left_out = write(folder)
+    for line in left_out:
+        say(f"Left out: {line}")
+    say(f"Gallery: {path}")

@@ -134,3 +134,30 @@ def write_again(folder: Path, path: Path) -> None:
         ) from error
     check_folder(path.parent)
     publish(path, data)
+
+
+def draw(folder: Path, path: Path, ending: str) -> None:
+    """Draw the replay in an evaluation's folder.
+
+    Args:
+        folder: Where `skyclone evaluate --out` has written.
+        path: Where to.
+        ending: What its name ends on: `.gif` for an animation, `.png` for a picture.
+
+    Raises:
+        ArchiveError: There is no archive, it is damaged, or has no replay.
+        ConfigurationError: The file has another ending, is a folder's, or cannot be written.
+    """
+    from .animation import MARK, animation, picture
+
+    if path.suffix.lower() != ending or path.is_dir():
+        kind = "a folder" if path.is_dir() else "another name"
+        raise ConfigurationError(f"expected a file that ends on {ending}, got {kind}: {path}")
+    check_ours(path, MARK, "a drawing of a replay")
+    report = archive.read(folder)
+    if report.replay is None:
+        raise archive.ArchiveError(f"{folder / archive.NAME}: expected a replay to draw, there is none in it.")
+    make = animation if ending == ".gif" else picture
+    data = make(report.replay, report.evaluation.plan.short_names)
+    check_folder(path.parent)
+    publish(path, data)

@@ -25,7 +25,7 @@ from ..evaluation.verdict import against_front, judge, shown
 from ..metrics.formulas import METRICS, Metric
 from ..metrics.numerals import NOTHING, counted, number, with_interval
 from ..rare.rates import notes_on, rows_of
-from . import attention_plots, plots
+from . import attention_plots, learning_curves, plots
 from .archive import encode
 from .content import Report
 from .plot_style import mark, marks_of
@@ -38,7 +38,9 @@ MAIN = (
 CONTRADICTIONS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UndefinedError)
 """What `render` raises if the parts of a report contradict each other: names that are no contender's, cut lists."""
 _ASSETS = Path(__file__).parent / "assets"
-_SCRIPTS = ("flight.js", "picture.js", "strip.js", "replay.js")
+_SCRIPTS = (
+    "flight.js", "observation.js", "mvp.js", "networks.js", "play.js", "picture.js", "strip.js", "replay.js",
+)  # fmt: skip
 
 
 def render(report: Report) -> bytes:
@@ -102,6 +104,7 @@ def environment() -> Environment:
         plots=plots,
         attention_plots=attention_plots,
         mark=mark,
+        caption=learning_curves.caption,
         counted=counted,
         is_shown=shown,
         isfinite=isfinite,
@@ -164,7 +167,7 @@ def _definition(metric: Metric) -> dict[str, str]:
 
 
 def _replayed(report: Report) -> dict[str, Any]:
-    """Return what the replay's controls list: the contenders, those shown first, and the number of aircraft."""
+    """Return what the replay's controls need: contenders, those shown first, aircraft, whether ghosts."""
     if report.replay is None:
         return {}
     names = [contender.name for contender in report.replay.contenders]
@@ -175,4 +178,5 @@ def _replayed(report: Report) -> dict[str, Any]:
         "contenders": names,
         "shown": list(dict.fromkeys((reference, subject))),
         "aircraft": max(len(each.waypoints_m) for each in report.replay.scenarios),
+        "has_ghosts": any(flight.ghosts for each in report.replay.contenders for flight in each.flights),
     }

@@ -6,7 +6,7 @@ from math import isfinite
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ...train.runs.confidence_intervals import Estimate
 from ..evaluation.config import UNRESOLVED
@@ -15,7 +15,7 @@ from ..evaluation.mvp_front import LOSSES, members_on_front
 from ..evaluation.table import shortened
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import scaled
-from .learning_curves import Curve
+from .learning_curves import Curve, shows_raw, smoothed, window_of
 from .plot_style import CARD, GRID, INK, MUTED, SETTINGS, add_legend, arms, mark, marks_of, new_axes, to_svg
 
 
@@ -135,7 +135,7 @@ def _label_members(axes: Axes, members: Sequence[tuple[str, float, float]]) -> N
         if abs(place[0] - last[0]) < 70 and abs(place[1] - last[1]) < 14:
             continue
         text = name.removeprefix("mvp:").replace("margin=", "").replace(":lookahead_s=", " / ")
-        axes.annotate(f"{text} s", (x, y), (4, 4), textcoords="offset points", fontsize=7.5, color=MUTED)
+        axes.annotate(f"{text} s", (x, y), (4, 4), textcoords="offset points", fontsize=9, color=MUTED)
         last = place
 
 
@@ -175,7 +175,7 @@ def nearest(evaluation: Evaluation) -> str:
             )  # fmt: skip
         axes.set_xlim(0, 4 * zone)
         axes.set_ylim(0, 100)
-        axes.text(zone * 0.5, 97, "LoS", ha="center", va="top", fontsize=9, color=MUTED)
+        axes.text(zone * 0.5, 97, "LoS", ha="center", va="top", fontsize=10, color=MUTED)
         axes.set_xlabel("smallest distance to any other aircraft (m)")
         axes.set_ylabel("aircraft that came nearer (%)")
         add_legend(figure, axes)
@@ -205,7 +205,7 @@ def differences(evaluation: Evaluation, name: str, label: str) -> str:
             )  # fmt: skip
             text = f"{_label(names[subject])} minus {_label(names[reference])}"
             axes.text(
-                0.0, -row + 0.32, text, transform=axes.get_yaxis_transform(), fontsize=9,
+                0.0, -row + 0.32, text, transform=axes.get_yaxis_transform(), fontsize=10,
                 bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1.0},
             )  # fmt: skip
         axes.set_ylim(-len(rows) + 0.5, 0.75)
@@ -221,8 +221,10 @@ def learning(curves: Sequence[Curve], name: str) -> str:
         figure, axes = new_axes()
         for index, curve in enumerate(curves):
             look = mark(index)
+            if window_of(curve) > 1 and shows_raw(curves):
+                axes.plot(curve.x, curve.y, color=look.colour, linewidth=0.6, alpha=0.25)
             axes.plot(
-                curve.x, curve.y, color=look.colour, linestyle=look.dashes, linewidth=1.6, label=curve.name,
+                curve.x, smoothed(curve), color=look.colour, linestyle=look.dashes, linewidth=1.6, label=curve.name,
                 marker=look.marker, markersize=4, markevery=max(len(curve.x) // 10, 1),
             )  # fmt: skip
         if len(curves) > 1 and all(min(curve.y) > 0 for curve in curves):
@@ -230,9 +232,23 @@ def learning(curves: Sequence[Curve], name: str) -> str:
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
+        else:
+            _leave_out_outliers(axes, curves)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlabel(curves[0].x_label)
         axes.set_ylabel(curves[0].y_label)
         if len(curves) > 1:
             add_legend(figure, axes)
         return to_svg(figure, name)
+
+
+def _leave_out_outliers(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Scale the axis to 94 % of what is smoothed, and a quarter beyond: single iterations may lie outside."""
+    if all(window_of(curve) == 1 for curve in curves):
+        return
+    drawn = [value for curve in curves for value in smoothed(curve)]
+    least, most = np.quantile(drawn, (0.03, 0.97)).tolist()
+    beyond = 0.25 * (most - least)
+    if beyond > 0:
+        axes.set_ylim(least - min(beyond, least + 0.2 * beyond) if least >= 0 else least - beyond, most + beyond)

@@ -2,48 +2,33 @@
 
 Its form: `docs/evaluation-json.md`. It is kept in the archive and in the page, where `assets/flight.js` reads it.
 
-Notation: B' episodes still flying, N aircraft, M rows (an ownship in a step), K intruders seen, H heads, k of the
-intruders kept.
+Notation: N aircraft, M rows (an ownship in a step), H heads, k of the intruders kept, g of those whose places as
+perceived are kept.
 """
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from math import ceil, pi
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...collect import teachers
-from ...collect.airspace.conflicts import find, that_count
-from ...collect.airspace.neighbours import complete_for
+from ...collect.airspace.fleet import fastest_mps, types_of
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.flying.flight import advise
-from ...collect.flying.watching import Moment, watch
-from ...collect.scenarios.layout import Layout
 from ...collect.scenarios.registry import lay_out
-from ...collect.teachers.registry import Teacher
-from ...datasets.traffic.observation import nearest, observe
-from ...train.policy import Policy
+from ...collect.scenarios.start import Start, start_of
 from ..evaluation.contenders import Loaded
+from .camera import GONE, Camera, Frame
+from .playable import Network, Rule, network_of, rule_of
 
 VERSION = 1
 """Of the replay's form."""
-GONE = -32768
-"""The position of an aircraft that does not fly; positions are int16."""
-NO_INTRUDER = 65535
-"""Fills up where fewer intruders were seen than are kept."""
-KEPT = 8
-"""Intruders kept per ownship, those that a head weighs most."""
 MOST_BYTES = 6 * 2**20
-"""Of all flights, before base64 makes them a third longer: where there are more, only every n-th step is kept."""
-_CONFLICT_BYTES = 8
-DECISION = np.dtype(
-    [("track", "<u2"), ("speed", "u1"), ("turn", "i1"), ("change", "i1"), ("mvp_turn", "i1"), ("mvp_change", "i1")]
-)
-"""One ownship in one step: its state, the action it flew, and MVP's."""
+"""Of all flights and weights, before base64 makes them a third longer: of more, only every n-th step is kept."""
+NO_TRACK = -128
+"""The offset of an aircraft that an ownship has no track of; offsets are int8."""
 
 
 class Attention(NamedTuple):
@@ -62,6 +47,21 @@ class Attention(NamedTuple):
     weights: str
 
 
+class Ghosts(NamedTuple):
+    """Where ownships take the aircraft around them to be.
+
+    Attributes:
+        kept: g.
+        intruders: base64 of uint16 (M, g), the nearest first, `NO_INTRUDER` where there are fewer.
+        offsets: base64 of int8 (M, g, 2), east and north in `Replay.offset_m`, from where each is, as seen from the
+            ownship, to where the ownship takes it to be; `NO_TRACK` for one that it does not know of.
+    """
+
+    kept: int
+    intruders: str
+    offsets: str
+
+
 class Flight(NamedTuple):
     """One contender in one scenario, T steps; rows are the flying aircraft of each step, step by step.
 
@@ -74,6 +74,7 @@ class Flight(NamedTuple):
         attention: None for a contender without.
         conflicts: Pairs i < j per step, coded (step * N + i) * N + j.
         legs: Who flies to the next waypoint of its route from a step on, coded step * N + i.
+        ghosts: None where everyone knows everything.
     """
 
     steps: int
@@ -82,13 +83,23 @@ class Flight(NamedTuple):
     attention: Attention | None
     conflicts: list[int]
     legs: list[int] = []  # noqa: RUF012 (nobody changes it)
+    ghosts: Ghosts | None = None
 
 
 class Filmed(NamedTuple):
-    """A contender's name and its flights, one per scenario."""
+    """A contender.
+
+    Attributes:
+        name: Its name.
+        flights: One per scenario.
+        network: What the page decides with when aircraft are moved; None for one that has none, or none it can run.
+        rule: The same for a teacher.
+    """
 
     name: str
     flights: list[Flight]
+    network: Network | None = None
+    rule: Rule | None = None
 
 
 class Scenario(NamedTuple):
@@ -101,6 +112,9 @@ class Scenario(NamedTuple):
         routes_m: Of each aircraft the waypoints after the first; empty where nobody has any.
         hovers: Numbers of the aircraft that hover.
         no_fly_m: Corners of each polygon that nobody should enter.
+        zone_scales: The protected zone of each aircraft in units of `Replay.zone_m`; empty where all have the same.
+        limits_mps: Cruise, lowest and highest airspeed of each aircraft; only one row where all have the same.
+        winds_mps: The wind towards east and north in each step; empty where there is none.
     """
 
     number: int
@@ -109,6 +123,9 @@ class Scenario(NamedTuple):
     routes_m: list[list[list[float]]] = []  # noqa: RUF012 (nobody changes it)
     hovers: list[int] = []  # noqa: RUF012
     no_fly_m: list[list[list[float]]] = []  # noqa: RUF012
+    zone_scales: list[float] = []  # noqa: RUF012
+    limits_mps: list[list[float]] = []  # noqa: RUF012
+    winds_mps: list[list[float]] = []  # noqa: RUF012
 
 
 class Replay(NamedTuple):
@@ -127,6 +144,9 @@ class Replay(NamedTuple):
         mvp: The teacher that was asked what it would have done.
         scenarios: The scenarios.
         contenders: The contenders.
+        lookahead_s: The world's.
+        mvp_rule: How that teacher decides.
+        offset_m: What 1 stands for in the offset of a ghost.
     """
 
     version: int
@@ -141,41 +161,9 @@ class Replay(NamedTuple):
     mvp: str
     scenarios: list[Scenario]
     contenders: list[Filmed]
-
-
-class _Frame(NamedTuple):
-    """One step of one episode; M are its flying aircraft, in order."""
-
-    positions: np.ndarray  # (N, 2) <i2
-    decisions: np.ndarray  # (M,) DECISION
-    intruders: np.ndarray  # (M, k) <u2
-    weights: np.ndarray  # (M, H, k) u1
-    conflicts: list[int]  # pairs i < j, coded i * N + j
-    legs: np.ndarray  # (N,) how many waypoints of its route each has been given after the first
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes, about: a conflict is written in digits."""
-        arrays = (self.positions, self.decisions, self.intruders, self.weights)
-        return sum(array.nbytes for array in arrays) + _CONFLICT_BYTES * len(self.conflicts)
-
-    def emptied(self) -> "_Frame":
-        """Return a frame of the same form in which nobody flies."""
-        gone = np.full_like(self.positions, GONE)
-        return _Frame(gone, self.decisions[:0], self.intruders[:0], self.weights[:0], [], self.legs)
-
-
-@dataclass(frozen=True)
-class _Film:
-    """The frames of one contender's scenarios."""
-
-    name: str
-    frames: list[list[_Frame]] = field(default_factory=list)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all frames."""
-        return sum(frame.nbytes for frames in self.frames for frame in frames)
+    lookahead_s: float = 0.0
+    mvp_rule: Rule | None = None
+    offset_m: float = 1.0
 
 
 def record(
@@ -190,33 +178,53 @@ def record(
 
     What MVP would have done is asked of the first `mvp` among the contenders, else of `mvp` as it is by default.
     """
-    layouts = [lay_out(config, seed, episode) for episode in episodes]
-    reach = max(float(np.abs(part).max()) for lay in layouts for part in (lay.corners_m, lay.position_m))
+    start = start_of(config, seed, episodes)
+    reach = max(float(part.abs().max()) for part in (start.corners_m, start.traffic.east_m, start.traffic.north_m))
     unit = 2.0 * (reach + 2 * config.outside_m) / -GONE  # the page shows half of what int16 can hold
     names = [each.contender.name for each in loaded]
     teacher = next((name for name in names if name.partition(":")[0] == "mvp"), "mvp")
-    camera = _Camera(config, unit, teachers.parse(teacher, config))
+    asked = teachers.parse(teacher, config)
+    speed_mps = fastest_mps(config)
+    if start.winds_mps is not None:
+        speed_mps += float(start.winds_mps.norm(dim=-1).max())
+    camera = Camera(config, unit, speed_mps, asked)
     films = [camera.film(each, seed, episodes, device) for each in loaded]
-    every = max(1, ceil(sum(film.nbytes for film in films) / most_bytes))
+    networks = [network_of(each.policy) for each in loaded]
+    room = max(most_bytes // 2, most_bytes - sum(network.nbytes for network in networks if network))
+    every = max(1, ceil(sum(film.nbytes for film in films) / room))
+    offset_m = max(1.0, max(film.farthest_off_m for film in films) / -(NO_TRACK + 1))
     return Replay(
         VERSION,
         config.protected_zone_m,
         config.step_s * every,
         unit,
-        config.max_speed_mps,
+        speed_mps,
         config.min_speed_mps,
         config.turn_rad,
         config.speed_change_mps,
         config.aircraft,
         teacher,
-        [_scenario(episode, layout) for episode, layout in zip(episodes, layouts, strict=True)],
-        [Filmed(film.name, [_coded(frames[::every], config.aircraft) for frames in film.frames]) for film in films],
+        [_scenario(config, seed, episode, start, row, every) for row, episode in enumerate(episodes)],
+        [
+            Filmed(
+                film.name,
+                [_coded(frames[::every], config.aircraft, offset_m) for frames in film.frames],
+                network,
+                rule_of(getattr(each.pilot, "teacher", None)),
+            )
+            for each, film, network in zip(loaded, films, networks, strict=True)
+        ],
+        config.lookahead_s,
+        rule_of(asked),
+        offset_m,
     )
 
 
-def _scenario(episode: int, layout: Layout) -> Scenario:
-    """Return how a scenario is laid out."""
+def _scenario(config: WorldConfig, seed: int, episode: int, start: Start, row: int, every: int) -> Scenario:
+    """Return how a scenario is laid out, which is a row of the start."""
+    layout, traffic = lay_out(config, seed, episode), start.traffic
     routes, hovers = layout.routes_m or (), layout.hovers
+    limits = [[each.cruise_mps, each.min_speed_mps, each.max_speed_mps] for each in types_of(config)]
     return Scenario(
         episode,
         layout.corners_m.round(1).tolist(),
@@ -224,125 +232,13 @@ def _scenario(episode: int, layout: Layout) -> Scenario:
         [np.round(route, 1).tolist() for route in routes],
         [] if hovers is None else np.flatnonzero(hovers).tolist(),
         [np.round(polygon, 1).tolist() for polygon in layout.no_fly_m],
+        [] if traffic.zone_scale is None else traffic.zone_scale[row].double().numpy().round(4).tolist(),
+        limits if traffic.kind is None else [limits[kind] for kind in traffic.kind[row].tolist()],
+        [] if start.winds_mps is None else start.winds_mps[row, ::every].double().numpy().round(3).tolist(),
     )
 
 
-@dataclass(frozen=True)
-class _Camera:
-    """Films contenders.
-
-    Attributes:
-        config: The world.
-        unit_m: Of the positions.
-        teacher: The MVP that is asked what it would have done.
-    """
-
-    config: WorldConfig
-    unit_m: float
-    teacher: Teacher
-
-    def film(self, loaded: Loaded, seed: int, episodes: Sequence[int], device: str | torch.device) -> _Film:
-        """Fly and film one contender's scenarios, as its figures were flown."""
-        film = _Film(loaded.contender.name, [[] for _ in episodes])
-        legs, last = _Legs(len(episodes), self.config.aircraft), [0] * len(episodes)
-        for step in watch(loaded.pilot, self.config, seed, episodes, device):
-            flying = step.traffic.is_flying
-            decisions = self._decisions(step)
-            intruders, weights = _looks(loaded.policy, step)
-            ends = flying.sum(-1).cumsum(0).tolist()
-            positions = self._positions(step)
-            conflicts, leg = self._conflicts(step), legs.count(step)
-            is_flown = step.traffic.is_piloted.any(-1).tolist()
-            numbers = zip(step.slots.tolist(), step.steps.tolist(), [0, *ends], ends)
-            for row, (slot, number, start, end) in enumerate(numbers):
-                part, frames = slice(start, end), film.frames[slot]
-                rows = (decisions[part], intruders[part], weights[part])
-                frame = _Frame(positions[row], *rows, conflicts.get(row, []), leg[row])
-                frames += [frame.emptied()] * (number - len(frames))  # until somebody enters
-                frames.append(frame)
-                last[slot] = number + 1 if is_flown[row] else last[slot]
-        for frames, count in zip(film.frames, last):
-            del frames[count:]  # nobody flies any more; some may hover
-        return film
-
-    def _positions(self, step: Moment) -> np.ndarray:
-        """Return the positions (B', N, 2) int16."""
-        traffic = step.traffic
-        place = torch.stack((traffic.east_m, traffic.north_m), -1) / self.unit_m
-        rounded = place.round().clamp(GONE + 1, -GONE - 1).masked_fill(~traffic.is_flying.unsqueeze(-1), GONE)
-        return rounded.to(torch.int16).cpu().numpy().astype("<i2")
-
-    def _decisions(self, step: Moment) -> np.ndarray:
-        """Return state and actions of the flying aircraft, (M,) DECISION."""
-        traffic, flying = step.traffic, step.traffic.is_flying
-        advised = advise(self.teacher, self.config, traffic, step.pairs).action
-        rows = np.zeros(int(flying.sum()), DECISION)
-        rows["track"] = _numbers(traffic.track_rad[flying].remainder(2 * pi) * (65536 / (2 * pi))) % 65536
-        rows["speed"] = _numbers(traffic.speed_mps[flying] * (255 / self.config.max_speed_mps)).clip(0, 255)
-        for action, names in ((step.action, ("turn", "change")), (advised, ("mvp_turn", "mvp_change"))):
-            for column, name in enumerate(names):
-                rows[name] = _numbers(action[flying][:, column].clamp(-1.0, 1.0) * 127)
-        return rows
-
-    def _conflicts(self, step: Moment) -> dict[int, list[int]]:
-        """Return the pairs i < j in conflict by row of the step, coded i * N + j."""
-        found = that_count(find(step.pairs, self.config.protected_zone_m, self.config.lookahead_s), step.traffic)
-        pairs = torch.stack((found.episode, found.ownship, found.intruder), dim=-1)
-        conflicts: dict[int, list[int]] = {}
-        for row, one, other in pairs[found.ownship < found.intruder].tolist():
-            conflicts.setdefault(row, []).append(one * self.config.aircraft + other)
-        return conflicts
-
-
-class _Legs:
-    """Counts the waypoints that the aircraft of some episodes have been given after their first.
-
-    Args:
-        episodes: How many.
-        aircraft: N.
-    """
-
-    def __init__(self, episodes: int, aircraft: int) -> None:
-        self._waypoint, self._leg = np.full((episodes, aircraft, 2), np.nan), np.zeros((episodes, aircraft), int)
-
-    def count(self, step: Moment) -> np.ndarray:
-        """Return how many there are by a step, (B', N)."""
-        slots, traffic = step.slots.cpu().numpy(), step.traffic
-        now = torch.stack((traffic.waypoint_east_m, traffic.waypoint_north_m), -1).double().cpu().numpy()
-        before, is_flying = self._waypoint[slots], traffic.is_flying.cpu().numpy()
-        self._leg[slots] += is_flying & ~np.isnan(before[..., 0]) & (now != before).any(-1)
-        self._waypoint[slots] = np.where(is_flying[..., None], now, before)
-        return self._leg[slots]
-
-
-def _numbers(tensor: Tensor) -> np.ndarray:
-    """Return a tensor rounded to whole numbers."""
-    return tensor.round().to(torch.int64).cpu().numpy()
-
-
-def _looks(policy: Policy | None, step: Moment) -> tuple[np.ndarray, np.ndarray]:
-    """Return who is looked at (M, k) uint16, heaviest first, and the weights (M, H, k) uint8; H = 0 without any."""
-    flying = step.traffic.is_flying
-    rows = int(flying.sum())
-    if policy is None:
-        return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
-    own = step.traffic.map(lambda tensor: tensor[flying])  # (M,)
-    pairs = complete_for(step.pairs, step.traffic, policy.view)
-    around = pairs.map(lambda tensor: tensor[flying])  # (M, N) or (M, J)
-    observation = observe(own, around, policy.view)
-    weights = policy.attention(observation)  # (M, H, K)
-    if not weights.shape[1]:
-        return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
-    is_absent = ~observation.is_present
-    places = nearest(around.distance2_m2, weights.shape[-1])  # (M, K)
-    order = around.number_of(places).masked_fill(is_absent, NO_INTRUDER)
-    most = weights.amax(1).masked_fill(is_absent, -1.0)
-    kept = most.topk(min(KEPT, most.shape[-1]), dim=-1).indices  # (M, k)
-    heaviest = weights.gather(-1, kept.unsqueeze(1).expand(-1, weights.shape[1], -1))
-    return _numbers(order.gather(-1, kept)).astype("<u2"), _numbers(heaviest * 255).astype("u1")
-
-
-def _coded(frames: Sequence[_Frame], aircraft: int) -> Flight:
+def _coded(frames: Sequence[Frame], aircraft: int, offset_m: float) -> Flight:
     """Return a flight as text."""
     heads, kept = frames[0].weights.shape[1:]
     intruders, weights = (_base64(getattr(frame, name) for frame in frames) for name in ("intruders", "weights"))
@@ -354,10 +250,20 @@ def _coded(frames: Sequence[_Frame], aircraft: int) -> Flight:
         Attention(heads, kept, intruders, weights) if heads else None,
         [step * pairs + pair for step, frame in enumerate(frames) for pair in frame.conflicts],
         _leg_codes(frames),
+        _ghosts(frames, offset_m),
     )
 
 
-def _leg_codes(frames: Sequence[_Frame]) -> list[int]:
+def _ghosts(frames: Sequence[Frame], offset_m: float) -> Ghosts | None:
+    """Return where the ownships of a flight take others to be; None where everyone knows everything."""
+    kept = frames[0].near.shape[1]
+    if not kept:
+        return None
+    offsets = (np.nan_to_num((frame.offsets_m / offset_m).round(), nan=NO_TRACK) for frame in frames)
+    return Ghosts(kept, _base64(frame.near for frame in frames), _base64(each.astype("i1") for each in offsets))
+
+
+def _leg_codes(frames: Sequence[Frame]) -> list[int]:
     """Return who flies to the next waypoint from which step on, coded step * N + i."""
     legs = np.stack([frame.legs for frame in frames])
     grown = np.diff(legs, axis=0, prepend=np.zeros_like(legs[:1]))

@@ -1,5 +1,5 @@
 // A recorded flight, decoded. How it is coded: docs/evaluation-json.md; everything is little-endian.
-const GONE = -32768, NO_INTRUDER = 65535, DECISION_BYTES = 7, CALM_S = 10;
+const GONE = -32768, NO_INTRUDER = 65535, NO_TRACK = -128, DECISION_BYTES = 7, CALM_S = 10;
 
 function viewOf(text) {
   const raw = atob(text), bytes = new Uint8Array(raw.length);
@@ -8,8 +8,8 @@ function viewOf(text) {
 }
 
 class Flight {
-  constructor(recorded, replay) {
-    this.replay = replay;
+  constructor(recorded, replay, layout) {
+    Object.assign(this, { replay, layout, scales: layout.zone_scales ?? [] });
     this.steps = recorded.steps;
     this.count = replay.aircraft;
     this.decisions = viewOf(recorded.decisions);
@@ -23,7 +23,13 @@ class Flight {
     this.kept = attention ? attention.kept : 0;
     this.intruders = attention && viewOf(attention.intruders);
     this.weights = attention && viewOf(attention.weights);
+    const { ghosts } = recorded;
+    this.near = ghosts &&
+      { kept: ghosts.kept, intruders: viewOf(ghosts.intruders), offsets: viewOf(ghosts.offsets) };
   }
+
+  // The protected zone of an aircraft in units of the world's; of a pair it is the larger one.
+  scale(aircraft) { return this.scales[aircraft] ?? 1; }
 
   // East and north in m, NaN for who does not fly; `rows`: where an ownship's decision in a step stands, -1 for none.
   readPositions(view) {
@@ -50,23 +56,22 @@ class Flight {
 
   // Per step the pairs within the protected zone, all of them in conflict, and how many such events have begun by then.
   findLosses() {
-    const { count, east, north } = this, zone2 = this.replay.zone_m ** 2;
+    const { count } = this;
     this.losses = [];
     this.events = [];
     let before = new Set(), events = 0;
     for (let step = 0; step < this.steps; step++) {
-      const now = new Set(), pairs = [], start = step * count;
-      for (const [i, j] of this.conflicts[step]) {
-        const dx = east[start + i] - east[start + j], dy = north[start + i] - north[start + j];
-        if (!(dx * dx + dy * dy < zone2)) continue;
-        now.add(i * count + j);
-        pairs.push([i, j]);
-        if (!before.has(i * count + j)) events++;
-      }
+      const pairs = this.lossesAmong(this.conflicts[step], step), now = new Set(pairs.map(([i, j]) => i * count + j));
+      for (const pair of now) if (!before.has(pair)) events++;
       before = now;
       this.losses.push(pairs);
       this.events.push(events);
     }
+  }
+
+  lossesAmong(pairs, step) {
+    const zone = (i, j) => this.replay.zone_m * Math.max(this.scale(i), this.scale(j));
+    return pairs.filter(([i, j]) => this.distance(step, i, j) < zone(i, j));
   }
 
   // Per aircraft the steps from which on it flies to the next waypoint of its route, and its first step (Infinity: never).
@@ -80,8 +85,8 @@ class Flight {
   }
 
   // The waypoints that an aircraft has yet to reach, the one it flies to first.
-  ahead(layout, step, aircraft) {
-    const leg = this.turns[aircraft].filter((turn) => turn <= step).length;
+  ahead(step, aircraft) {
+    const { layout } = this, leg = this.turns[aircraft].filter((turn) => turn <= step).length;
     return [layout.waypoints_m[aircraft], ...(layout.routes_m[aircraft] ?? [])].slice(leg);
   }
 
@@ -100,19 +105,44 @@ class Flight {
       this.north[start + one] - this.north[start + other]);
   }
 
-  // State of an ownship, what it flew and what MVP would have done; tracks in rad clockwise from north.
+  speed(step, aircraft) {
+    const row = this.rows[step * this.count + aircraft];
+    return this.decisions.getUint8(row * DECISION_BYTES + 2) / 255 * this.replay.speed_mps;
+  }
+
+  // An aircraft as `observe` and MVP take it; older archives lack its limits and the wind.
+  state(step, aircraft) {
+    const { layout, replay } = this, at = step * this.count + aircraft;
+    return {
+      number: aircraft, east: this.east[at], north: this.north[at],
+      track: this.track(step, aircraft), speed: this.speed(step, aircraft), scale: this.scale(aircraft),
+      waypoint: this.ahead(step, aircraft)[0], wind: layout.winds_mps?.[step] ?? [0, 0],
+      limits: layout.limits_mps?.[aircraft] ?? layout.limits_mps?.[0] ?? [NaN, replay.least_speed_mps,
+        replay.speed_mps],
+    };
+  }
+
+  // What an ownship flew and what MVP would have done; tracks in rad clockwise from north.
   decision(step, aircraft) {
     const row = step < this.steps ? this.rows[step * this.count + aircraft] : -1;
     if (row < 0) return null;
-    const { replay, decisions } = this, start = row * DECISION_BYTES, track = this.track(step, aircraft);
-    const speed = decisions.getUint8(start + 2) / 255 * replay.speed_mps;
-    const action = (place) => {
-      const turn = decisions.getInt8(place) / 127 * replay.turn_rad;
-      const change = decisions.getInt8(place + 1) / 127 * replay.change_mps;
-      const target = Math.max(replay.least_speed_mps, Math.min(replay.speed_mps, speed + change));
-      return { turn, change: target - speed, track: track + turn, speed: target };
-    };
-    return { track, speed, flown: action(start + 3), mvp: action(start + 5) };
+    const start = row * DECISION_BYTES, own = this.state(step, aircraft);
+    const action = (place) => [this.decisions.getInt8(place) / 127, this.decisions.getInt8(place + 1) / 127];
+    return { flown: moveOf(own, action(start + 3), this.replay), mvp: moveOf(own, action(start + 5), this.replay) };
+  }
+
+  // Where an ownship takes the aircraft around it to be, the nearest first: [{ intruder, offset: [east, north] in m,
+  // null for one that it has no track of }]; none where everyone knows everything.
+  ghosts(step, aircraft) {
+    const row = this.near && step < this.steps ? this.rows[step * this.count + aircraft] : -1, found = [];
+    for (let place = 0; row >= 0 && place < this.near.kept; place++) {
+      const at = 2 * (row * this.near.kept + place), intruder = this.near.intruders.getUint16(at, true);
+      if (intruder === NO_INTRUDER) continue;
+      const [east, north] = [this.near.offsets.getInt8(at), this.near.offsets.getInt8(at + 1)];
+      const scale = this.replay.offset_m;
+      found.push({ intruder, offset: east === NO_TRACK ? null : [east * scale, north * scale] });
+    }
+    return found;
   }
 
   // Whom an ownship looks at, heaviest first: [{ intruder, weights: one per head }].

@@ -40,7 +40,7 @@ class Picture {
     this.pen.setTransform(density, 0, 0, density, 0, 0);
   }
 
-  // view: { flight, layout, time, ownship (-1 for none), hidden (a Set of heads), isZoomed, palette }
+  // view: { flight, layout, time, ownship (-1 for none), hidden (a Set of heads), isZoomed, hasGhosts, palette }
   draw(view) {
     const { flight, time, ownship, palette } = view, { pen } = this;
     if (!this.side) this.resize();
@@ -48,7 +48,8 @@ class Picture {
     const step = Math.min(Math.floor(time), flight.steps - 1), isOver = time >= flight.steps;
     const places = isOver ? new Map() : this.places(flight, step, time - step);
     const own = places.get(ownship);
-    this.aim(flight, view.isZoomed && own);
+    const centre = own && flight.still ? this.places(flight.still, step, 0).get(ownship) : own; // still while dragged
+    this.aim(flight, view.isZoomed && centre);
     for (const place of places.values()) { place.x = this.x(place.east); place.y = this.y(place.north); }
     this.seen = [...places.values()].filter((place) => this.isInside(place));
 
@@ -61,18 +62,19 @@ class Picture {
     for (const each of against) marked.add(each);
 
     const hovers = (aircraft) => view.layout.hovers.includes(aircraft);
-    const ahead = (aircraft) => flight.ahead(view.layout, step, aircraft);
+    const ahead = (aircraft) => flight.ahead(step, aircraft);
     this.drawNoFly(view.layout.no_fly_m, palette);
     this.drawSector(view.layout.corners_m, palette);
     this.drawTrails(flight, step, palette);
     const isClear = ({ aircraft }) => !own || marked.has(aircraft) || lost.has(aircraft);
     for (const [alpha, part] of [[0.5, this.seen.filter((each) => !isClear(each))], [1, this.seen.filter(isClear)]]) {
       pen.globalAlpha = alpha;
-      const flown = [...places.values()].filter((each) => (isClear(each) ? 1 : 0.5) === alpha && !hovers(each.aircraft));
+      const isFlownHere = (each) => (isClear(each) ? 1 : 0.5) === alpha && !hovers(each.aircraft);
+      const flown = [...places.values()].filter(isFlownHere);
       if (!this.isCrowded) this.drawWaypoints(flown.map((each) => ahead(each.aircraft)[0]), palette);
       for (const isLost of [false, true]) {
         const these = part.filter((each) => lost.has(each.aircraft) === isLost);
-        this.drawZones(these, isLost, palette);
+        this.drawZones(these, isLost, flight, palette);
         this.drawAircraft(these.filter((each) => !hovers(each.aircraft)), isLost, palette);
         this.drawHovering(these.filter((each) => hovers(each.aircraft)), isLost, palette);
       }
@@ -86,13 +88,14 @@ class Picture {
       const route = isFlown ? ahead(ownship) : [];
       if (this.isCrowded) this.drawWaypoints(route.slice(0, 1), palette);
       this.drawWaypoints(route.slice(1), palette);
-      this.drawOwnship(own, route, palette);
+      this.drawOwnship(own, route, flight, palette);
     }
+    const decision = isFlown ? flight.decision(step, ownship) : null;
+    const ghosts = own && view.hasGhosts ? this.drawGhosts(flight.ghosts(step, ownship), places, palette) : 0;
     if (isFlown) {
       lines = this.drawLooks(own, shown, places, view);
-      const decision = flight.decision(step, ownship);
       this.drawArrow(own, decision.mvp, palette, false);
-      this.drawArrow(own, decision.flown, palette, true);
+      if (decision.flown) this.drawArrow(own, decision.flown, palette, true);
     }
     if (own) {
       for (const aircraft of this.isCrowded ? [ownship] : marked) {
@@ -100,7 +103,8 @@ class Picture {
         if (places.has(aircraft)) this.drawNumber(places.get(aircraft), aircraft + sign, palette);
       }
     }
-    Object.assign(this.canvas.dataset, { step, ownship: own ? ownship : "", lines, arrows: isFlown ? 2 : 0 });
+    const arrows = isFlown ? (decision.flown ? 2 : 1) : 0;
+    Object.assign(this.canvas.dataset, { step, ownship: own ? ownship : "", lines, ghosts, arrows });
   }
 
   // Between two steps an aircraft is drawn on the line between its positions.
@@ -129,6 +133,8 @@ class Picture {
     [this.middleEast, this.middleNorth] = centre ? [centre.east, centre.north] : [0, 0];
   }
 
+  east(x) { return this.middleEast + (x - this.side / 2) / this.scale; }
+  north(y) { return this.middleNorth - (y - this.side / 2) / this.scale; }
   x(east) { return this.side / 2 + (east - this.middleEast) * this.scale; }
   y(north) { return this.side / 2 - (north - this.middleNorth) * this.scale; }
 
@@ -192,12 +198,15 @@ class Picture {
     pen.stroke();
   }
 
-  // A circle that the aircraft itself would hide is left out.
-  drawZones(places, isLost, palette) {
-    const { pen, size } = this, alpha = pen.globalAlpha, radius = this.zone / 2;
-    if (!isLost && radius <= 6 * size) return;
+  // To each aircraft its own; a circle that the aircraft itself would hide is left out.
+  drawZones(places, isLost, flight, palette) {
+    const { pen, size } = this, alpha = pen.globalAlpha;
     pen.beginPath();
-    for (const { x, y } of places) { pen.moveTo(x + radius, y); pen.arc(x, y, radius, 0, 2 * Math.PI); }
+    for (const { x, y, aircraft } of places) {
+      const radius = this.zone * flight.scale(aircraft) / 2;
+      if (!isLost && radius <= 6 * size) continue;
+      pen.moveTo(x + radius, y); pen.arc(x, y, radius, 0, 2 * Math.PI);
+    }
     pen.strokeStyle = palette[isLost ? "--los" : "--muted"]; pen.lineWidth = isLost ? 2 : 0.8;
     if (isLost) { pen.globalAlpha = 0.25; pen.fillStyle = palette["--los"]; pen.fill(); pen.globalAlpha = alpha; }
     pen.stroke();
@@ -241,7 +250,7 @@ class Picture {
   }
 
   // The whole protected zone, a conspicuous ring, and the straight lines along the waypoints ahead.
-  drawOwnship(own, route, palette) {
+  drawOwnship(own, route, flight, palette) {
     const { pen } = this;
     pen.strokeStyle = palette["--ink"];
     pen.lineWidth = 1; pen.setLineDash([1, 4]);
@@ -249,9 +258,34 @@ class Picture {
     for (const [east, north] of route) pen.lineTo(this.x(east), this.y(north));
     pen.stroke();
     pen.setLineDash([6, 3]);
-    pen.beginPath(); pen.arc(own.x, own.y, this.zone, 0, 2 * Math.PI); pen.stroke();
+    pen.beginPath(); pen.arc(own.x, own.y, this.zone * flight.scale(own.aircraft), 0, 2 * Math.PI); pen.stroke();
     pen.setLineDash([]); pen.lineWidth = 2.5;
     pen.beginPath(); pen.arc(own.x, own.y, 12, 0, 2 * Math.PI); pen.stroke();
+  }
+
+  // Where the ownship takes the others to be: diamonds, a line from each to where it is; a question mark beside one
+  // that it has no track of. Returns how many are drawn.
+  drawGhosts(ghosts, places, palette) {
+    const { pen, size } = this, half = Math.max(3, 6 * size);
+    let drawn = 0;
+    pen.strokeStyle = palette["--c3"]; pen.fillStyle = palette["--c3"]; pen.lineWidth = 1.5;
+    pen.font = "bold 13px system-ui, sans-serif"; pen.textAlign = "center"; pen.textBaseline = "middle";
+    for (const { intruder, offset } of ghosts) {
+      const at = places.get(intruder);
+      if (!at) continue;
+      drawn++;
+      pen.globalAlpha = 0.75;
+      if (!offset) { pen.fillText("?", at.x - 11, at.y + 10); continue; }
+      const x = at.x + offset[0] * this.scale, y = at.y - offset[1] * this.scale;
+      pen.beginPath();
+      pen.moveTo(x, y - half);
+      for (const [dx, dy] of [[half, 0], [0, half], [-half, 0]]) pen.lineTo(x + dx, y + dy);
+      pen.closePath();
+      pen.moveTo(at.x, at.y); pen.lineTo(x, y);
+      pen.stroke();
+    }
+    pen.globalAlpha = 1;
+    return drawn;
   }
 
   // A line per head and intruder, side by side, the head's number on it; returns how many there are.

@@ -14,24 +14,36 @@ class Panel {
     this.heads = find(".heads");
     this.decisions = find(".decisions tbody");
     this.looks = find(".looks");
-    this.flights = new Map();
-    this.shown = "";
+    Object.assign(this, { flights: new Map(), deciders: new Map(), played: null, shown: "" });
   }
 
   flight(scenario) {
-    const contender = this.replay.contenders[this.select.selectedIndex];
-    const recorded = contender.flights[scenario];
-    if (!this.flights.has(recorded)) this.flights.set(recorded, new Flight(recorded, this.replay));
+    const { replay } = this, recorded = this.contender.flights[scenario];
+    if (!this.flights.has(recorded)) this.flights.set(recorded, new Flight(recorded, replay, replay.scenarios[scenario]));
     return this.flights.get(recorded);
   }
 
+  get contender() { return this.replay.contenders[this.select.selectedIndex]; }
+
+  // Put an aircraft elsewhere in a step, until `putBack`.
+  move(scenario, step, aircraft, place) {
+    const still = this.flight(scenario), { contender } = this;
+    if (!this.deciders.has(contender)) this.deciders.set(contender, deciderOf(contender, this.replay));
+    const moved = new Map([...(this.played?.moved ?? []), [aircraft, place]]);
+    this.played = playedFrom(still, step, moved, this.deciders.get(contender));
+  }
+
+  putBack() { this.played = null; }
+
   draw(view) {
-    this.picture.draw(view);
+    const { flight } = view;
+    this.picture.draw({ ...view, flight: this.played ?? flight });
     this.strip.draw(view);
-    const step = Math.min(Math.floor(view.time), view.flight.steps), { ownship, flight } = view;
-    const shown = [step, ownship, this.select.selectedIndex, ...view.hidden].join();
-    if (shown === this.shown && this.last === flight) return;
-    [this.shown, this.last] = [shown, flight];
+    view = { ...view, flight: this.played ?? flight };
+    const step = Math.min(Math.floor(view.time), flight.steps);
+    const shown = [step, view.ownship, this.select.selectedIndex, ...view.hidden].join();
+    if (shown === this.shown && this.last === view.flight) return;
+    [this.shown, this.last] = [shown, view.flight];
     this.show(step, view);
   }
 
@@ -45,7 +57,7 @@ class Panel {
     const pairs = flight.conflicts[step]?.length;
     this.status.textContent = isOver ? `all have ended; ${events} LoS in all`
       : `${flying} flying, ${others}${pairs} ${pairs === 1 ? "pair" : "pairs"} in conflict, ` +
-        `${flight.losses[step].length} LoS now, ${events} so far`;
+        `${flight.losses[step].length} LoS now, ${flight.still ? "moved by hand" : `${events} so far`}`;
     this.ownship.hidden = ownship < 0;
     if (ownship < 0) return;
     const isFlown = !hovers(ownship), decision = isFlown ? flight.decision(step, ownship) : null;
@@ -53,11 +65,12 @@ class Panel {
       : first[ownship] === Infinity ? `Aircraft ${ownship} never enters here.`
       : first[ownship] > step ? `Aircraft ${ownship} enters at ${Math.round(first[ownship] * this.replay.step_s)} s.`
       : !decision ? `Aircraft ${ownship} has ended its flight here.`
+      : !decision.flown ? `Aircraft ${ownship}. This page cannot run this contender: only MVP's move is shown.`
       : flight.heads ? `Aircraft ${ownship} looks at:`
         : `Aircraft ${ownship}. This contender has no attention to show.`;
     this.heads.style.visibility = isFlown ? "" : "hidden"; // nothing jumps
     this.showHeads(flight.heads, hidden, toggle);
-    const cells = decision ? [decision.flown, decision.mvp].map((each) => [inTurn(each.turn), inSpeed(each)]) : [];
+    const cells = decision ? [decision.flown, decision.mvp].map((each) => each && [inTurn(each.turn), inSpeed(each)]) : [];
     for (const [number, row] of [...this.decisions.rows].entries()) {
       [...row.cells].slice(1).forEach((cell, column) => { cell.textContent = cells[number]?.[column] ?? "–"; });
     }
@@ -114,8 +127,8 @@ function inTurn(angle) {
   return degrees ? `${degrees.toFixed(1)}° ${angle < 0 ? "left" : "right"}` : "straight on";
 }
 
-function inSpeed({ change, speed }) {
-  return `${signed(change, 1)} to ${speed.toFixed(1)}`;
+function inSpeed({ change, airspeed }) {
+  return `${signed(change, 1)} to ${airspeed.toFixed(1)}`;
 }
 
 function fill(row, texts) {
@@ -142,7 +155,7 @@ class Replay {
     const byId = (name) => document.getElementById("replay-" + name);
     Object.assign(this, { section, replay, hidden: new Set(), aircraft: -1 });
     Object.assign(this, { time: 0, steps: 0, last: 0, isPlaying: false });
-    for (const name of ["play", "scrub", "clock", "speed", "scenario", "ownship", "conflict", "zoom"]) {
+    for (const name of ["play", "scrub", "clock", "speed", "scenario", "ownship", "conflict", "zoom", "back", "ghosts"]) {
       this[name] = byId(name);
     }
     const seek = (time) => this.seek(time);
@@ -159,12 +172,21 @@ class Replay {
     this.ownship.addEventListener("change", () => this.choose(Number(this.ownship.value)));
     this.conflict.addEventListener("click", () => this.goToConflict());
     this.zoom.addEventListener("change", () => this.render());
+    this.ghosts?.addEventListener("change", () => this.render());
+    this.back.addEventListener("click", () => {
+      this.putBack();
+      this.section.focus({ preventScroll: true }); // a button that is disabled would take the keys with it
+      this.render();
+    });
     for (const panel of this.panels) {
       panel.select.addEventListener("change", () => this.begin());
-      panel.picture.canvas.addEventListener("click", (event) => {
-        const box = panel.picture.canvas.getBoundingClientRect();
-        const found = panel.picture.aircraftAt(event.clientX - box.left, event.clientY - box.top);
-        this.choose(found === this.aircraft ? -1 : found);
+      const { picture } = panel;
+      listenToDrags(picture.canvas, {
+        at: (x, y) => picture.aircraftAt(x, y),
+        placeOf: (aircraft) => picture.seen.find((place) => place.aircraft === aircraft),
+        isChosen: () => this.aircraft >= 0,
+        choose: (aircraft) => this.choose(aircraft === this.aircraft ? -1 : aircraft),
+        drag: (aircraft, x, y) => this.move([panel], aircraft, () => [picture.east(x), picture.north(y)]),
       });
     }
     this.section.addEventListener("keydown", (event) => this.press(event));
@@ -194,12 +216,19 @@ class Replay {
       o: () => this.chooseNext(1),
       O: () => this.chooseNext(-1),
       c: () => this.goToConflict(),
+      b: () => { this.putBack(); this.render(); },
+      g: () => { if (this.ghosts) this.ghosts.checked = !this.ghosts.checked; this.render(); },
+      w: () => this.push(0, stride),
+      a: () => this.push(-stride, 0),
+      s: () => this.push(0, -stride),
+      d: () => this.push(stride, 0),
       z: () => { this.zoom.checked = !this.zoom.checked; this.render(); },
       "+": () => this.changeSpeed(1),
       "-": () => this.changeSpeed(-1),
     };
     const head = "123456789".indexOf(event.key);
-    const action = actions[event.key] ?? (head >= 0 ? () => this.toggleHead(head) : null);
+    const pushed = "WASD".includes(event.key) ? actions[event.key.toLowerCase()] : null; // with Shift
+    const action = actions[event.key] ?? pushed ?? (head >= 0 ? () => this.toggleHead(head) : null);
     if (!action) return;
     event.preventDefault();
     action();
@@ -209,7 +238,32 @@ class Replay {
     return this.panels.map((panel) => panel.flight(this.scenario.selectedIndex));
   }
 
+  // Put an aircraft elsewhere in some panels, in the step that is shown: place(its present state) => [east, north].
+  move(panels, aircraft, place) {
+    if (!this.replay.mvp_rule) return; // an archive from before aircraft could be moved
+    const scenario = this.scenario.selectedIndex, step = Math.floor(this.time);
+    this.isPlaying = false;
+    this.time = step;
+    for (const panel of panels) {
+      const flight = panel.played ?? panel.flight(scenario);
+      if (flight.flies(step, aircraft)) panel.move(scenario, step, aircraft, place(flight.state(step, aircraft)));
+    }
+    if (this.aircraft < 0) this.aircraft = aircraft;
+    this.render();
+  }
+
+  // Move the ownship some times 10 m.
+  push(right, up) {
+    if (this.aircraft < 0) return;
+    this.move(this.panels, this.aircraft, ({ east, north }) => [east + 10 * right, north + 10 * up]);
+  }
+
+  putBack() {
+    for (const panel of this.panels) panel.putBack();
+  }
+
   begin() {
+    this.putBack();
     this.steps = Math.max(...this.flights().map((flight) => flight.steps));
     this.scrub.max = String(this.steps);
     this.time = Math.min(this.time, this.steps);
@@ -219,6 +273,7 @@ class Replay {
   toggle() {
     this.isPlaying = !this.isPlaying;
     if (this.isPlaying) {
+      this.putBack();
       if (this.time >= this.steps) this.time = 0;
       this.last = performance.now();
       requestAnimationFrame((now) => this.tick(now));
@@ -236,6 +291,7 @@ class Replay {
   }
 
   seek(time) {
+    this.putBack();
     this.time = Math.max(0, Math.min(this.steps, time));
     this.render();
   }
@@ -280,13 +336,15 @@ class Replay {
   render() {
     const { time, steps, hidden, palette, aircraft: ownship } = this, number = this.scenario.selectedIndex;
     const layout = this.replay.scenarios[number];
-    const isZoomed = this.zoom.checked, toggle = (head) => this.toggleHead(head);
+    const isZoomed = this.zoom.checked, hasGhosts = this.ghosts?.checked ?? false;
+    const toggle = (head) => this.toggleHead(head);
     const most = Math.max(4, ...this.flights().map((flight) => flight.mostConflicts));
     for (const panel of this.panels) {
       const flight = panel.flight(number);
-      panel.draw({ flight, layout, time, steps, most, ownship, hidden, isZoomed, palette, toggle });
+      panel.draw({ flight, layout, time, steps, most, ownship, hidden, isZoomed, hasGhosts, palette, toggle });
     }
     this.scrub.value = String(time);
+    this.back.disabled = this.panels.every((panel) => !panel.played);
     this.clock.textContent = `${Math.floor(time * this.replay.step_s)} s`;
     const label = this.isPlaying ? "Pause" : "Play";
     if (this.play.textContent !== label) this.play.textContent = label;

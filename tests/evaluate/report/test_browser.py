@@ -3,33 +3,31 @@
 import base64
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.flight import advise
+from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.layout import Layout
+from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.evaluation.evaluation import evaluate
 from skyclone.evaluate.report import replay
 from skyclone.evaluate.report.archive import decode, encode
+from skyclone.evaluate.report.camera import DECISION, GONE
 from skyclone.evaluate.report.content import Report
+from skyclone.evaluate.report.output import write_again
 from skyclone.evaluate.report.page import render
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra 'dev')")
 
 N = 6  # aircraft
 NAME = '<img src=x onerror=alert(1)>&"'
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run",
-]  # fmt: skip
 OVERFLOWING = """() => [...document.querySelectorAll("body *")]
     .filter((each) => each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".scroll, pre, svg"))
     .map((each) => each.tagName)"""
@@ -50,17 +48,6 @@ def address(report: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_bytes(render(report))
     return path.as_uri()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """One Chromium for all tests."""
-    if CHROMIUM is None:
-        pytest.skip("the browser tests need Chromium: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -182,7 +169,7 @@ def test_it_switches_scenario_and_contender(page, report):
     page.locator(".replay-panel select").nth(1).select_option("none")
     flight = _flight(report, 0, 1)
     frames = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, N, 2)
-    flying = int((frames[9, :, 0] != replay.GONE).sum())
+    flying = int((frames[9, :, 0] != GONE).sum())
     conflicts = sum(code // (N * N) == 9 for code in flight.conflicts)
     assert (
         page.locator(".status")
@@ -208,13 +195,14 @@ def test_an_ownship_shows_its_attention_beside_what_mvp_would_have_done(page, re
         2
     ]  # aircraft 2, step 0
     intruders = np.frombuffer(base64.b64decode(flight.attention.intruders), "<u2").reshape(-1, 4)[2]
-    assert _data(page) == {"step": "0", "ownship": "2", "lines": str((weights / 255 >= 0.02).sum()), "arrows": "2"}
+    lines = str((weights / 255 >= 0.02).sum())
+    assert _data(page) == {"step": "0", "ownship": "2", "lines": lines, "ghosts": "0", "arrows": "2"}
     rows = page.locator(".replay-panel").nth(1).locator(".looks tbody tr")
     for place, intruder in enumerate(intruders):
         cells = rows.nth(place).locator("td").all_inner_texts()
         assert cells[0].split(",")[0] == str(intruder)
         assert cells[2:] == [f"{round(weight / 2.55)} %" for weight in weights[:, place].tolist()]
-    decision = np.frombuffer(base64.b64decode(flight.decisions), replay.DECISION)[2]
+    decision = np.frombuffer(base64.b64decode(flight.decisions), DECISION)[2]
     table = page.locator(".replay-panel").nth(1).locator(".decisions")
     for row, name in enumerate(("turn", "mvp_turn")):
         turn = float(decision[name]) / 127 * 45
@@ -225,7 +213,7 @@ def test_an_ownship_shows_its_attention_beside_what_mvp_would_have_done(page, re
 
 def test_one_without_attention_shows_the_arrows_only(page):
     page.select_option("#replay-ownship", "2")
-    assert _data(page, 0) | {"step": "0"} == {"step": "0", "ownship": "2", "lines": "0", "arrows": "2"}
+    assert _data(page, 0) == {"step": "0", "ownship": "2", "lines": "0", "ghosts": "0", "arrows": "2"}
     assert "no attention to show" in page.locator(".note").nth(0).inner_text()
     decisions = page.locator(".decisions").nth(0).locator("tbody tr")
     assert decisions.nth(0).locator("td").all_inner_texts() == decisions.nth(1).locator("td").all_inner_texts()
@@ -337,6 +325,177 @@ def test_the_next_conflict_is_found(page, report):
     assert _clock(page) == next(iter(begins))
 
 
+def _side(page: Any) -> float:
+    return float(page.locator(".picture").first.evaluate("each => each.clientWidth"))
+
+
+def _centre_of(page: Any, flight: replay.Flight, aircraft: int, panel: int = 1) -> tuple[int, int]:
+    frame = np.frombuffer(base64.b64decode(flight.positions), "<i2").reshape(flight.steps, N, 2)[0]
+    box = page.locator(".picture").nth(panel).bounding_box()
+    x, y = (float(part) * _side(page) / 32768 for part in frame[aircraft])
+    middle = box["width"] / 2
+    return round(box["x"] + middle + x), round(box["y"] + middle - y)  # a mouse has whole pixels
+
+
+def _drag(page: Any, start: tuple[float, float], by: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(start[0] + by[0], start[1] + by[1], steps=3)
+
+
+def _decisions(page: Any, panel: int = 1) -> list[str]:
+    return page.locator(".decisions").nth(panel).locator("tbody td").all_inner_texts()
+
+
+def test_a_dragged_aircraft_changes_what_policy_and_mvp_do(page, report):
+    """By as much as the policy and MVP say of that traffic in Python."""
+    page.locator("#replay").scroll_into_view_if_needed()
+    before, recorded = _pixels(page), _flight(report, 3)
+    start_at, other = _centre_of(page, recorded, 2), _centre_of(page, recorded, 4)
+    halfway = tuple(round(0.6 * (there - here)) for here, there in zip(start_at, other, strict=True))
+    page.select_option("#replay-ownship", "4")
+    unmoved = _decisions(page)
+    _drag(page, start_at, halfway)
+    while_held = _decisions(page)
+    page.mouse.up()
+    assert while_held == _decisions(page) != unmoved
+    assert "moved by hand" in page.locator(".status").nth(1).inner_text()
+    assert "moved by hand" not in page.locator(".status").nth(0).inner_text()
+    assert _data(page)["ownship"] == "4"  # the one that was chosen, not the one that was dragged
+
+    world, metres = report.evaluation.plan.world, report.replay.unit_m * 32768 / _side(page)
+    traffic = World(world, report.evaluation.plan.seed, [0]).traffic
+    traffic.east_m[0, 2] += halfway[0] * metres
+    traffic.north_m[0, 2] -= halfway[1] * metres
+    wanted = advise(teachers.make("mvp", world), world, traffic, pairs_of(traffic)).action[0, 4, 0] * 45
+    turns = [re.fullmatch(r"([\d.]+)° (left|right)", text) for text in _decisions(page)[::2]]
+    angles = [float(turn[1]) * (-1 if turn[2] == "left" else 1) if turn else 0.0 for turn in turns]
+    assert angles[1] == pytest.approx(wanted.item(), abs=0.3)  # what is kept of speed and track is rounded
+    page.click("#replay-back")
+    assert page.is_disabled("#replay-back")
+    assert _decisions(page) == unmoved
+    page.keyboard.press("Escape")
+    assert _pixels(page) == before
+
+
+def test_an_aircraft_is_moved_by_keys_and_put_back_when_time_goes_on(page):
+    page.keyboard.press("d")
+    assert page.is_disabled("#replay-back")  # there is no ownship
+    page.keyboard.press("o")
+    before = _pixels(page)
+    for key in ("d", "w", "Shift+D"):
+        page.keyboard.press(key)
+    assert _pixels(page) != before
+    for panel in (0, 1):
+        assert "moved by hand" in page.locator(".status").nth(panel).inner_text()
+    for key in ("a", "s", "Shift+A"):
+        page.keyboard.press(key)
+    assert "moved by hand" in page.locator(".status").nth(1).inner_text()
+    page.keyboard.press("b")
+    assert _pixels(page) == before
+    page.keyboard.press("s")
+    page.keyboard.press("ArrowRight")
+    assert page.is_disabled("#replay-back")
+    assert "moved by hand" not in page.locator(".status").nth(1).inner_text()
+
+
+def test_what_was_recorded_is_what_the_page_computes(page, report):
+    """An aircraft that is put back exactly where it was by hand decides as it did: up to how states are kept."""
+    for ownship in range(N):
+        page.select_option("#replay-ownship", str(ownship))
+        recorded = _decisions(page)
+        for key in ("w", "s"):
+            page.keyboard.press(key)
+        for text, other in zip(recorded, _decisions(page), strict=True):
+            numbers = [float(re.search(r"[−+]?[\d.]+|$", each)[0].replace("−", "-") or 0) for each in (text, other)]
+            assert abs(numbers[0] - numbers[1]) < 0.6, (text, other)
+        page.keyboard.press("b")
+
+
+def test_what_an_ownship_perceives_is_shown(browser, tmp_path):
+    world = WorldConfig(aircraft=8, max_steps=20, surveillance="noise:position_m=20:reception=0.2:drop_s=2")
+    plan = EvaluationConfig(tuple(name_all([], "none,mvp")), world, scenarios=1, bootstrap=100)
+    loaded = load_all(plan)
+    flights = replay.record(list(loaded.values()), world, plan.seed, [0])
+    path = tmp_path / "report.html"
+    path.write_bytes(render(Report(evaluate(plan, loaded), replay=flights)))
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    page.focus("#replay")
+    page.locator("#replay-scrub").fill("6")
+    assert _data(page)["ghosts"] == "0"
+    page.keyboard.press("o")
+    assert _data(page)["ghosts"] == "7"
+    seen = _pixels(page)
+    page.keyboard.press("g")
+    assert not page.is_checked("#replay-ghosts")
+    assert _data(page)["ghosts"] == "0"
+    assert _pixels(page) != seen
+    assert "a question mark" in page.locator(".legend").inner_text()
+    page.close()
+    assert said == []
+
+
+def test_each_aircraft_has_a_zone_of_its_own(browser, tmp_path):
+    fleet = "m600=0.5,wing(protected_zone_m=300)=0.5"
+    world = WorldConfig(aircraft=8, max_steps=60, fleet=fleet)
+    plan = EvaluationConfig(tuple(name_all([], "none")), world, scenarios=1, bootstrap=100)
+    loaded = load_all(plan)
+    evaluation = evaluate(plan, loaded)
+    flights = replay.record(list(loaded.values()), world, plan.seed, [0])
+    alike = flights._replace(scenarios=[flights.scenarios[0]._replace(zone_scales=[])])
+    pixels, losses = [], []
+    for name, shown in (("own", flights), ("alike", alike)):
+        path = tmp_path / f"{name}.html"
+        path.write_bytes(render(Report(evaluation, replay=shown)))
+        page = browser.new_page(viewport={"width": 900, "height": 900})
+        page.goto(path.as_uri())
+        page.focus("#replay")
+        pixels.append(_pixels(page, 0))
+        page.keyboard.press("End")
+        losses.append(int(re.search(r"(\d+) LoS in all", page.locator(".status").first.inner_text()).group(1)))
+        page.close()
+    assert pixels[0] != pixels[1]
+    assert losses[0] == evaluation.figures["none"].los_events[0] > losses[1]
+
+
+def test_an_archive_from_before_aircraft_could_be_moved(browser, folder):
+    """Its flights are shown as they were; nothing can be moved."""
+    write_again(folder, folder / "report.html")
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((folder / "report.html").as_uri())
+    page.focus("#replay")
+    page.keyboard.press("o")
+    before = _pixels(page)
+    page.keyboard.press("d")
+    assert _pixels(page) == before
+    assert page.is_disabled("#replay-back")
+    assert "Drag" not in page.locator("#replay p").first.inner_text()
+    page.close()
+    assert said == []
+
+
+def test_a_finger_drags_only_once_an_ownship_is_chosen(browser, address, report):
+    context = browser.new_context(viewport={"width": 400, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(address)
+    page.locator(".picture").nth(0).scroll_into_view_if_needed()
+    x, y = _centre_of(page, _flight(report, 1), 3, panel=0)
+    touch = """([x, y, kind]) => document.querySelector(".picture").dispatchEvent(new PointerEvent(kind, {
+        clientX: x, clientY: y, pointerType: "touch", pointerId: 1, button: 0, bubbles: true }))"""
+    page.evaluate("() => { Element.prototype.setPointerCapture = () => {}; }")  # of events that are made up
+    for is_chosen in (False, True):
+        for kind, away in (("pointerdown", 0), ("pointermove", 40), ("pointerup", 40)):
+            page.evaluate(touch, [x + away, y + away, kind])
+        assert page.is_disabled("#replay-back") != is_chosen
+        page.select_option("#replay-ownship", "3")
+    context.close()
+
+
 def test_in_a_narrow_window_nothing_overflows(open_page):
     page = open_page(360, 740)
     page.focus("#replay")
@@ -379,8 +538,17 @@ def test_sixty_aircraft_are_drawn_smoothly(browser, tmp_path):
             return performance.now() - start;
         }).sort((a, b) => a - b)"""
     )
+    moved = page.evaluate(
+        """() => Array.from({ length: 100 }, (_, i) => {
+            const event = new KeyboardEvent("keydown", { key: "wasd"[i % 4], bubbles: true });
+            const start = performance.now();
+            document.getElementById("replay").dispatchEvent(event);
+            return performance.now() - start;
+        }).sort((a, b) => a - b)"""
+    )
     page.close()
     assert costs[100] < 8, "half of what a frame has at 60 frames/s"
+    assert moved[50] < 16, "a frame at 60 frames/s, for both panels"
 
 
 def test_traffic_that_goes_on_is_shown(browser, tmp_path, monkeypatch):
@@ -415,7 +583,7 @@ def test_traffic_that_goes_on_is_shown(browser, tmp_path, monkeypatch):
     assert _data(page, 0)["arrows"] == "0"
     page.select_option("#replay-ownship", "2")
     assert note.inner_text() == "Aircraft 2 hovers: nobody flies it."
-    assert _data(page, 0) == {"step": "0", "ownship": "2", "lines": "0", "arrows": "0"}
+    assert _data(page, 0) == {"step": "0", "ownship": "2", "lines": "0", "ghosts": "0", "arrows": "0"}
     page.keyboard.press("Escape")
     page.keyboard.press("Shift+O")  # the last one that somebody flies now
     assert _data(page, 0)["ownship"] == "0"

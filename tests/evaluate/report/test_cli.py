@@ -46,3 +46,17 @@ def test_a_folder_without_an_archive(tmp_path):
     with pytest.raises(ArchiveError, match=r"there is none. Evaluate again: skyclone evaluate"):
         _call(report, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_replay_is_drawn_instead(folder, tmp_path):
+    picture, animation = tmp_path / "deep" / "one.png", tmp_path / "ten.gif"
+    assert "Replay:" in _call(report, folder, "--picture", picture, "--animation", animation).stderr
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert animation.read_bytes()[:6] == b"GIF89a"
+    assert not (folder / "report.html").exists()
+    _call(report, folder, "--picture", picture)  # over itself
+    with pytest.raises(ConfigurationError, match=r"expected a file that ends on \.gif, got another name"):
+        _call(report, folder, "--animation", tmp_path / "ten.png")
+    picture.write_bytes(b"\x89PNG of somebody else")
+    with pytest.raises(ConfigurationError, match="expected no file or a drawing of a replay"):
+        _call(report, folder, "--picture", picture)

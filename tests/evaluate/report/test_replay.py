@@ -22,7 +22,8 @@ from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.report import replay as replay_module
-from skyclone.evaluate.report.replay import DECISION, GONE, KEPT, NO_INTRUDER, record
+from skyclone.evaluate.report.camera import DECISION, GHOSTS, GONE, KEPT, NO_INTRUDER
+from skyclone.evaluate.report.replay import NO_TRACK, record
 
 
 def _array(text, kind, *shape):
@@ -39,7 +40,7 @@ def test_a_flight_is_recorded_step_by_step(evaluated, replay):
     evaluation, loaded = evaluated
     count = evaluation.plan.world.aircraft
     assert [each.name for each in replay.contenders] == list(loaded)
-    for name, flights in replay.contenders:
+    for name, flights, *_ in replay.contenders:
         assert len(flights) == 2
         for number, flight in enumerate(flights):
             is_flying = _array(flight.positions, "<i2", flight.steps, count, 2)[..., 0] != GONE
@@ -261,3 +262,65 @@ def test_two_that_hover_side_by_side_are_in_no_conflict(monkeypatch):
     flight = record([load_all(plan)["none"]], config, 0, [0]).contenders[0].flights[0]
     assert all(2 in divmod(code % 16, 4) for code in flight.conflicts)
     assert flight.conflicts
+
+
+def test_what_each_perceives_is_kept(make_run, tmp_path):
+    """Held against the flight once more: where the twelve nearest are taken to be, and who is not known of."""
+    run = str(make_run(tmp_path / "run"))
+    quality = "noise:position_m=8:latency_s=1:reception=0.4:drop_s=2"
+    world = WorldConfig(aircraft=15, max_steps=12, surveillance=quality)
+    plan = EvaluationConfig(tuple(name_all([run], "mvp")), world, scenarios=1)
+    loaded = load_all(plan)
+    replay = record([loaded["mvp"], loaded[run]], world, plan.seed, [0])
+    assert replay.offset_m == 1.0
+    missing = 0
+    for filmed in replay.contenders:
+        flight = filmed.flights[0]
+        assert flight.ghosts.kept == GHOSTS
+        near = iter(_array(flight.ghosts.intruders, "<u2", -1, GHOSTS).tolist())
+        offsets = iter(_array(flight.ghosts.offsets, "i1", -1, GHOSTS, 2).tolist())
+        for step in fly(World(world, plan.seed, [0]), loaded[filmed.name].pilot):
+            known, true = step.known[1], step.pairs
+            for own in step.traffic.is_flying[0].nonzero().squeeze(-1).tolist():
+                numbers = next(near)
+                assert numbers == true.distance2_m2[0, own].argsort()[:GHOSTS].tolist()
+                for number, offset in zip(numbers, next(offsets), strict=True):
+                    at = (0, own, number)
+                    assert (offset[0] != NO_TRACK) == known.is_pair[at]
+                    missing += offset[0] == NO_TRACK
+                    if known.is_pair[at]:
+                        off = [
+                            float(known.east_m[at] - true.east_m[at]),
+                            float(known.north_m[at] - true.north_m[at]),
+                        ]
+                        assert offset == pytest.approx(off, abs=0.51)
+        assert next(near, None) is None
+    assert missing > 100
+
+
+def test_with_what_it_knows_mvp_does_what_mvp_would_have_done():
+    world = WorldConfig(aircraft=8, max_steps=20, surveillance="remote-id")
+    plan = EvaluationConfig(tuple(name_all([], "mvp")), world, scenarios=1)
+    flight = record([load_all(plan)["mvp"]], world, plan.seed, [0]).contenders[0].flights[0]
+    rows = _array(flight.decisions, DECISION, -1)
+    np.testing.assert_array_equal(rows["turn"], rows["mvp_turn"])
+    np.testing.assert_array_equal(rows["change"], rows["mvp_change"])
+
+
+def test_who_knows_everything_has_no_ghosts(replay):
+    assert all(flight.ghosts is None for each in replay.contenders for flight in each.flights)
+
+
+def test_zones_limits_and_wind_are_kept():
+    fleet = "m600=0.5,wing(cruise_mps=20;protected_zone_m=150)=0.5"
+    world = WorldConfig(aircraft=6, max_steps=5, fleet=fleet, wind_east_mps=4.0, gust_mps=1.0)
+    plan = EvaluationConfig(tuple(name_all([], "mvp")), world, scenarios=1)
+    replay = record([load_all(plan)["mvp"]], world, plan.seed, [0])
+    (scenario,), begin = replay.scenarios, start.start_of(world, plan.seed, [0])
+    assert sorted(set(scenario.zone_scales)) == [1.0, 1.5]
+    assert scenario.zone_scales == begin.traffic.zone_scale[0].tolist()
+    assert [row[0] == 20.0 for row in scenario.limits_mps] == [scale == 1.5 for scale in scenario.zone_scales]
+    np.testing.assert_allclose(scenario.winds_mps, begin.winds_mps[0].numpy(), atol=0.001)
+    rows = _array(replay.contenders[0].flights[0].decisions, DECISION, -1)
+    speeds = rows["speed"][:6] * replay.speed_mps / 255  # over ground, in wind: perhaps above any airspeed
+    np.testing.assert_allclose(speeds, begin.traffic.speed_mps[0].numpy(), atol=0.08)
