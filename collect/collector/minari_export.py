@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ...datasets.dataset import Dataset
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.atomic import hold, is_abandoned, is_temporary, locked, temporary_name
 from ...datasets.files.piloted import is_piloted
+from ...datasets.provenance import Part, origin_of
 from ...datasets.traffic.observation import observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
@@ -209,7 +210,7 @@ def _write(
         }
     )
     for table in dataset.tables():
-        storage.update_episodes(_with_space(_flights(table, config, view, manifest.seed), folder))
+        storage.update_episodes(_with_space(_flights(table, config, view, manifest.seed, manifest.parts), folder))
         progress(len(table["episode"]))
 
 
@@ -232,7 +233,7 @@ def _recipe(dataset: Dataset) -> dict[str, Any]:
     return {name: getattr(dataset.manifest, name) for name in names}
 
 
-def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterator[Any]:
+def _flights(table: Table, config: WorldConfig, view: View, seed: int, parts: Sequence[Part]) -> Iterator[Any]:
     """Yield the flights of a shard as Minari's buffers, in order of episode and aircraft."""
     from minari.data_collector import EpisodeBuffer
 
@@ -240,13 +241,14 @@ def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterat
     for start, stop in zip(starts, [*starts[1:], len(table["episode"])], strict=True):
         rows = {name: values[start:stop] for name, values in table.items()}
         observations, aircraft = observe_flights(rows, config, view)
+        own_seed, episode = origin_of(int(rows["episode"][0]), seed, parts)
         for number in np.unique(aircraft):
             here = rows["aircraft"] == number
             outcome = rows["outcome"][here]
             labels = np.stack([rows["teacher_turn"][here], rows["teacher_speed"][here]], axis=1)
             yield EpisodeBuffer(
-                seed=seed,
-                options={"episode": int(rows["episode"][0]), "aircraft": int(number)},
+                seed=own_seed,
+                options={"episode": episode, "aircraft": int(number)},
                 observations=observations[aircraft == number],
                 actions=np.stack([rows["pilot_turn"][here], rows["pilot_speed"][here]], axis=1),
                 rewards=rows["reward"][here],

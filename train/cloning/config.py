@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.storage import Folder, as_folder
+from ...datasets.provenance import seeds_of
 from ...datasets.spec import comma_list
 from ...datasets.traffic.view import View, scale_of
 from ..runs import config_file
@@ -161,9 +162,16 @@ def describe(datasets: "Sequence[Dataset]") -> list[dict[str, Any]]:
             "pilot": dataset.manifest.pilot,
             "noise": dataset.manifest.noise,
             "seed": dataset.manifest.seed,
+            **_seeds(dataset),
         }
         for dataset in datasets
     ]
+
+
+def _seeds(dataset: "Dataset") -> dict[str, list[int]]:
+    """Return the seeds of a dataset that was merged or selected, by name; of others `seed` says it."""
+    manifest = dataset.manifest
+    return {"seeds": sorted(seeds_of(manifest.seed, manifest.parts))} if manifest.parts else {}
 
 
 def where(described: list[dict[str, Any]]) -> tuple[Folder, ...]:
