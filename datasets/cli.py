@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from .console import printable, say
 from .files.arithmetic import OtherArithmetic
 from .files.manifest import SUFFIXES
 from .files.storage import Folder, as_folder
+from .options import PLACE
 
 
 @click.group("datasets")
@@ -209,3 +211,39 @@ def export_minari(ctx: click.Context, folder: Folder, dataset_id: str, observati
     with tqdm(total=dataset.rows, unit=" rows", unit_scale=True, desc="Exporting", file=sys.stderr) as bar:
         path = ctx.obj["export_minari"](dataset, dataset_id, observation, lambda rows: bar.update(rows) and None)
     say(f"{path}: {dataset.rows:,} rows. Load it: minari.load_dataset({dataset_id!r})")
+
+
+@datasets.command(
+    epilog="Examples: skyclone datasets export data/mvp data/lerobot --to lerobot --observation ego:intruders=8 | "
+    "skyclone datasets export data/mvp data/agents --to tensordict"
+)
+@_FOLDER
+@click.argument("out", metavar="OUT", type=PLACE)
+@click.option(
+    "--to",
+    type=click.Choice(["lerobot", "tensordict"]),
+    required=True,
+    help="lerobot: format v3.0, one of its episodes for each flight. tensordict: TorchRL's layout, with an axis of "
+    "agents and a mask.",
+)
+@click.option(
+    "--observation", default="seed", show_default=True, help="What the aircraft observe: NAME[:key=value...]."
+)
+@click.pass_context
+def export(ctx: click.Context, folder: Folder, out: Path, to: str, observation: str) -> None:
+    """Export the dataset in DIR to OUT for LeRobot, or for multi-agent learning with TorchRL.
+
+    OUT gets its name when all is written. For Minari, see `skyclone datasets export-minari`.
+    """
+    from tqdm import tqdm
+
+    from .dataset import open_dataset
+
+    dataset = open_dataset(folder)
+    with tqdm(total=dataset.rows, unit=" rows", unit_scale=True, desc="Exporting", file=sys.stderr) as bar:
+        count = ctx.obj["export"](to, dataset, out, observation, lambda rows: bar.update(rows) and None)
+    what, how = {
+        "lerobot": ("flights", f"LeRobotDataset('skyclone/{out.name}', root={str(out)!r})"),
+        "tensordict": ("frames", f"tensordict.TensorDict.load_memmap({str(out)!r})"),
+    }[to]
+    say(f"{out}: {count:,} {what} of {dataset.rows:,} rows. Load it: {how}")

@@ -15,6 +15,7 @@ from .traffic.counts import Counts
 from .traffic.record import Table
 
 if TYPE_CHECKING:
+    from .loading.flights import FlightRows
     from .loading.loader import Loader
 
 
@@ -91,6 +92,16 @@ class Dataset:
         from .loading.loader import Loader  # torch takes seconds to import
 
         return Loader.of([self], **options)
+
+    def flights(self, **options: Any) -> "Iterator[FlightRows]":
+        """Yield the flights of all aircraft with rewards and returns, for offline reinforcement learning.
+
+        Args:
+            **options: Those of `flights`: `view`, `discount`.
+        """
+        from .loading.flights import flights
+
+        return flights(self, **options)
 
     def verify(self) -> list[Problem]:
         """Check every byte of every shard and look for files that do not belong; return what is wrong."""

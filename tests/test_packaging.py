@@ -38,6 +38,7 @@ collect.kernels
 collect.flying
 collect.environments
 collect.collector collect.ownship_environment
+collect.exports
 collect.cli
 collect
 train.tensor_file train.networks

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,17 @@ import torch
 
 from ...datasets.dataset import Dataset
 from ...datasets.errors import ConfigurationError, DatasetError
-from ...datasets.files.atomic import hold, is_abandoned, is_temporary, locked, temporary_name
+from ...datasets.files.atomic import unfinished_folder
 from ...datasets.files.piloted import is_piloted
 from ...datasets.provenance import Part, origin_of
-from ...datasets.traffic.observation import observe
+from ...datasets.traffic.observation import flatten, observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
 from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View, scale_of
 from ..airspace.dynamics import advance
 from ..airspace.world_config import WorldConfig
-from ..environments.ownship import environment_spec, flat_space, flatten
+from ..environments.ownship import environment_spec, flat_space
 
 _SPARE = 32 * 2**20  # bytes that have to be free: what HDF5 holds back until it closes a file
 _STATES = ("east_m", "north_m", "track_rad", "speed_mps", "waypoint_east_m", "waypoint_north_m")
@@ -71,7 +70,8 @@ def export_minari(
             return final
         raise _taken(dataset_id, root)
     config = WorldConfig.from_json(dict(dataset.manifest.world))
-    with _temporary_folder(root) as folder:
+    with unfinished_folder(root) as folder:
+        (folder / "data").mkdir()
         _write(dataset, dataset_id, config, view, folder / "data", progress)
         for path in sorted((folder / "data").iterdir()):
             with open(path, "r+b") as file:  # Windows flushes no file that is only read
@@ -147,29 +147,7 @@ def _make_namespace(dataset_id: str) -> None:
         create_namespace(namespace)
 
 
-@contextmanager
-def _temporary_folder(root: Path) -> Iterator[Path]:
-    """Make a folder in a hidden one, to be renamed; remove the hidden one, also those that dead processes left.
-
-    A hidden folder is in use while the lock of the file in it is held.
-    """
-    with locked(root):
-        for path in root.iterdir():
-            is_ours = is_temporary(path.name) and path.is_dir() and not path.is_symlink()
-            if is_ours and (not (path / _LOCK).exists() or is_abandoned(path / _LOCK)):
-                shutil.rmtree(path, ignore_errors=True)
-        hidden = root / temporary_name()
-        (hidden / "new" / "data").mkdir(parents=True)
-        lock = open(hidden / _LOCK, "xb")  # noqa: SIM115 (closed below)
-        hold(lock)
-    try:
-        yield hidden / "new"
-    finally:
-        lock.close()
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
-_LOCK, _FOLDER = "lock", "MINARI_DATASETS_PATH"
+_FOLDER = "MINARI_DATASETS_PATH"
 
 
 def _write(

@@ -17,7 +17,7 @@ from gymnasium.envs.registration import EnvSpec
 from torch import Tensor
 
 from ...datasets.errors import ConfigurationError
-from ...datasets.traffic.observation import Observation, observe
+from ...datasets.traffic.observation import flatten, observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, OUTCOMES, TIME_LIMIT
 from ...datasets.traffic.view import View, scale_of
@@ -32,11 +32,6 @@ from .episodes import observation_space
 
 ENVIRONMENT_ID = "skyclone/Ownship-v0"
 ENTRY_POINT = "skyclone.collect.environments:OwnshipEnv"
-
-
-def flatten(observation: Observation) -> Tensor:
-    """Return (M, 7 + K F + K) float32: ownship, intruders, mask."""
-    return torch.cat([part.flatten(1).float() for part in observation], dim=1)
 
 
 def flat_space(config: WorldConfig, view: View) -> spaces.Box:

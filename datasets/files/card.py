@@ -96,27 +96,26 @@ def safety_table(manifest: Manifest) -> str:
         return "No figures were recorded."
     hours, flown = figures["flight_s"] / 3600, _flown_rows(manifest)
     lines = ["| figure | in all | per episode | per flight hour |", "|---|---|---|---|"]
-    for key, name in _COUNTED.items():
-        if key not in manifest.figures and manifest.parts:
-            continue  # counts of pairs are of whole shards, and cannot be divided
+    has_pairs = "conflicts" in manifest.figures or not manifest.parts  # counts of pairs are of whole shards
+    if not has_pairs:
+        lines = ["Conflicts and losses of separation of pairs are counted per shard of the source, not here.", ""]
+    for key, name in _COUNTED.items() if has_pairs else ():
         value = figures[key]
         lines.append(f"| {name} | {value:,.0f} | {_ratio(value, figures['episodes'])} | {_ratio(value, hours)} |")
     flights = figures["waypoint"] + figures["left_sector"] + figures["time_limit"]
     resolved = figures["conflicts"] - figures["los_events"]
     lines += [
-        "",
+        *([""] if has_pairs else []),
         f"- flight hours: {hours:,.1f}; flights: {flights:,.0f}; "
         f"{_share(figures['waypoint'], flights)} reached the waypoint, {_share(figures['left_sector'], flights)} "
         f"left the sector, {_share(figures['time_limit'], flights)} ran into the time limit",
         f"- rows in which the teacher acts on a conflict: {_share(figures['rows_in_conflict'], flown)}",
     ]
-    if "conflicts" in manifest.figures or not manifest.parts:
+    if has_pairs:
         lines += [
             f"- conflicts that did not become a loss of separation (IPR): {_ratio(resolved, figures['conflicts'])}",
             f"- mean severity of a loss (depth / radius): {_ratio(figures['severity'], figures['los_merged'])}",
         ]
-    else:
-        lines.append("- conflicts and losses of separation of pairs: counted per shard of the source, not here")
     if flown < manifest.rows:
         lines.append(
             f"- {manifest.rows - flown:,} rows are of hovering aircraft, which nobody flies: not counted above"

@@ -10,12 +10,12 @@ from gymnasium.utils.env_checker import check_env
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.airspace.worlds import parse
 from skyclone.collect.environments import SectorEnv, register_environments
-from skyclone.collect.environments.ownship import OwnshipEnv, environment_spec, flat_space, flatten
+from skyclone.collect.environments.ownship import OwnshipEnv, environment_spec, flat_space
 from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios import start
 from skyclone.collect.scenarios.registry import Layout
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.datasets.traffic.observation import Observation
+from skyclone.datasets.traffic.observation import Observation, flatten
 from skyclone.datasets.traffic.view import View
 
 SHORT = WorldConfig(aircraft=3, scenario="random-n:low=1", max_steps=40)
