@@ -56,8 +56,8 @@ $(VENV)/.developer: $(VENV)/.installed
 
 # d3rlpy pins a gymnasium of its own (1.0.0) and works with ours: without its dependencies, which follow by hand.
 $(VENV)/.slow: $(VENV)/.developer
-	@echo "Installing what only slow tests need into $(VENV): Ray and d3rlpy" >&2
-	@$(PIP) -e '.[ray]' structlog colorama dataclasses-json scikit-learn gym_notices
+	@echo "Installing what only slow tests need into $(VENV): Ray, d3rlpy, tensordict, fastparquet" >&2
+	@$(PIP) -e '.[ray,tensordict]' fastparquet structlog colorama dataclasses-json scikit-learn gym_notices
 	@$(PIP) --no-deps d3rlpy==2.8.1 gym==0.26.2
 	@touch $@
 

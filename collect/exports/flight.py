@@ -148,7 +148,7 @@ def _tracks(rows: Mapping[str, np.ndarray], config: WorldConfig, plane: Plane) -
             tracks,
             states["speed_mps"],
             plane.places(points[:-1], steered)[1],
-            np.clip(speed, limits[kind].min_speed_mps, limits[kind].max_speed_mps),  # type: ignore[arg-type]
+            np.clip(speed, limits[kind].min_speed_mps, limits[kind].max_speed_mps),
         )
 
 

@@ -61,7 +61,8 @@ def export_lerobot(
     fps = _frames_per_second(dataset)
     per_shard = dataset.manifest.episodes_per_shard
     task = f"fly to the waypoint and keep separation: scenario {dataset.manifest.scenario}"
-    totals, features, counts = _Totals(), {}, [0, 0]  # of flights, of frames
+    totals, counts = _Totals(), [0, 0]  # of flights, of frames
+    features: dict[str, Any] = {}
     with publish_folder(folder) as unfinished:
         for shard, several in groupby(flights(dataset, view), lambda flight: flight.episode // per_shard):
             parts, rows = [], []

@@ -84,7 +84,7 @@ def _tensordict() -> Any:
     except ImportError as error:
         raise ConfigurationError(
             f"Exporting a TensorDict needs the package '{error.name}', which is not installed. Install it: "
-            "pip install tensordict"
+            "pip install 'skyclone[tensordict]'"
         ) from None
     return TensorDict
 
@@ -99,8 +99,8 @@ def _as_tensordict(kind: Any, frames: Frames) -> Any:
     """Return frames as a TensorDict whose agents have an axis of their own."""
     count, aircraft = frames["agents", "mask"].shape
     made = kind({}, [count])
-    for key in (("agents",), ("next", "agents")):
-        made[key] = kind({}, [count, aircraft])
+    made["agents"] = kind({}, [count, aircraft])
+    made["next", "agents"] = kind({}, [count, aircraft])
     for key, values in frames.items():
         made[key] = torch.from_numpy(values)
     return made
