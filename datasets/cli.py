@@ -104,7 +104,7 @@ _OUT = click.option("--out", type=as_folder, metavar="NEW", required=True, help=
 @click.option(
     "--outcome", type=click.Choice(_ENDS), multiple=True, help="Some aircraft has ended so; short for NAME > 0."
 )
-@click.option("--aircraft", type=click.IntRange(1), help="So many aircraft; short for aircraft = N.")
+@click.option("--aircraft", type=click.IntRange(1, 32_000), help="So many aircraft; short for aircraft = N.")
 def select(
     folder: Folder,
     out: Folder,

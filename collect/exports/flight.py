@@ -3,6 +3,7 @@
 Notation: R rows of an episode, N aircraft, T moments of one of them.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,8 @@ class Place:
             latitude, longitude = (float(part) for part in text.split(","))
         except ValueError:
             latitude = longitude = float("nan")
+        if not math.isfinite(altitude_m):
+            raise ConfigurationError(f"expected an altitude that is a number, got {altitude_m}.")
         if not (abs(latitude) <= _MOST_LATITUDE_DEG and abs(longitude) <= 180.0):
             raise ConfigurationError(
                 f"expected a place LATITUDE,LONGITUDE, in degrees, within {_MOST_LATITUDE_DEG:g} of the equator, "

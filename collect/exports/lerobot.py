@@ -21,7 +21,7 @@ from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import publish_folder
 from ...datasets.loading.flights import FlightRows, flights
 from ...datasets.traffic.view import View, scale_of
-from .origin import origin_of_export
+from .origin import count_of, origin_of, write_origin
 
 VERSION = "v3.0"
 _FILES_OF_A_CHUNK = 1000
@@ -50,7 +50,7 @@ def export_lerobot(
         progress: Receives the rows of each flight written.
 
     Returns:
-        How many flights, which are its episodes.
+        How many flights, which are its episodes. Where the folder is just this export already, nothing is written.
 
     Raises:
         ConfigurationError: A second is no whole number of the world's steps, or the name is taken.
@@ -58,29 +58,37 @@ def export_lerobot(
         OSError: It cannot be written.
     """
     view = View.parse(view, scale_of(dataset.manifest.world)) if isinstance(view, str) else view
-    fps = _frames_per_second(dataset)
+    fps, origin = _frames_per_second(dataset), origin_of(dataset, view, f"lerobot {VERSION}")
+    if (there := count_of(folder, origin)) is not None:
+        return there
+    with publish_folder(folder) as unfinished:
+        count = _write(dataset, view, unfinished, fps, progress)
+        write_origin(unfinished, origin, count)
+    return count
+
+
+def _write(dataset: Dataset, view: View, folder: Path, fps: int, progress: Callable[[int], None]) -> int:
+    """Write all flights; return how many there are."""
     per_shard = dataset.manifest.episodes_per_shard
     task = f"fly to the waypoint and keep separation: scenario {dataset.manifest.scenario}"
     totals, counts = _Totals(), [0, 0]  # of flights, of frames
     features: dict[str, Any] = {}
-    with publish_folder(folder) as unfinished:
-        for shard, several in groupby(flights(dataset, view), lambda flight: flight.episode // per_shard):
-            parts, rows = [], []
-            for flight in several:
-                columns = _columns(flight, counts[0], counts[1], fps)
-                features = features or _features(columns)
-                totals.add(columns)
-                rows.append(_episode(flight, columns, shard, task))
-                parts.append(columns)
-                counts = [counts[0] + 1, counts[1] + len(columns["index"])]
-                progress(len(columns["index"]))
-            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            _write(unfinished / _place(_DATA, shard), pa.table({n: _array(v) for n, v in joined.items()}))
-            _write(unfinished / _place(_EPISODES, shard), pa.Table.from_pylist(rows))
-        _write(unfinished / "meta" / "tasks.parquet", _tasks(task))
-        _write_json(unfinished / "meta" / "info.json", _info(features, fps, *counts))
-        _write_json(unfinished / "meta" / "stats.json", totals.stats())
-        _write_json(unfinished / "skyclone.json", origin_of_export(dataset, view))
+    for shard, several in groupby(flights(dataset, view), lambda flight: flight.episode // per_shard):
+        parts, rows = [], []
+        for flight in several:
+            columns = _columns(flight, counts[0], counts[1], fps)
+            features = features or _features(columns)
+            totals.add(columns)
+            rows.append(_episode(flight, columns, shard, task))
+            parts.append(columns)
+            counts = [counts[0] + 1, counts[1] + len(columns["index"])]
+            progress(len(columns["index"]))
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        _write_table(folder / _place(_DATA, shard), pa.table({n: _array(v) for n, v in joined.items()}))
+        _write_table(folder / _place(_EPISODES, shard), pa.Table.from_pylist(rows))
+    _write_table(folder / "meta" / "tasks.parquet", _tasks(task))
+    _write_json(folder / "meta" / "info.json", _info(features, fps, *counts))
+    _write_json(folder / "meta" / "stats.json", totals.stats())
     return counts[0]
 
 
@@ -225,7 +233,7 @@ def _place(pattern: str, shard: int) -> str:
     return pattern.format(chunk_index=chunk, file_index=file)
 
 
-def _write(path: Path, table: pa.Table) -> None:
+def _write_table(path: Path, table: pa.Table) -> None:
     """Write a table."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="snappy")

@@ -6,7 +6,6 @@ A frame is one step of one episode; `("next", "done")` ends episodes, as TorchRL
 Notation: F frames, N aircraft, D = 7 + K F' + K numbers that one observes, R rows of an episode, T of its steps.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
 from ...datasets.traffic.view import View, scale_of
 from ..airspace.world_config import WorldConfig
 from ..collector.minari_export import observe_flights
-from .origin import origin_of_export
+from .origin import count_of, origin_of, write_origin
 
 Frames = dict[tuple[str, ...], np.ndarray]
 """Arrays (T, ...) by their place in the TensorDict."""
@@ -48,7 +47,7 @@ def export_tensordict(
         progress: Receives the rows of each shard written.
 
     Returns:
-        F.
+        F. Where the folder is just this export already, nothing is written.
 
     Raises:
         ConfigurationError: `tensordict` is not installed, or the name is taken.
@@ -57,23 +56,31 @@ def export_tensordict(
     """
     kind = _tensordict()
     view = View.parse(view, scale_of(dataset.manifest.world)) if isinstance(view, str) else view
-    config = WorldConfig.from_json(dict(dataset.manifest.world))
+    origin = origin_of(dataset, view, "tensordict")
+    if (there := count_of(folder, origin)) is not None:
+        return there
     with publish_folder(folder) as unfinished:
-        count = sum(len(np.unique(_frame_of(table))) for table in dataset.tables())
-        whole: Any = None
-        first = 0
-        for table in dataset.tables():
-            edges = np.flatnonzero(np.diff(table["episode"])) + 1
-            for start, stop in zip([0, *edges], [*edges, len(table["episode"])], strict=True):
-                frames = frames_of({name: values[start:stop] for name, values in table.items()}, config, view)
-                part = _as_tensordict(kind, frames)
-                if whole is None:
-                    whole = part[:1].expand(count).memmap_like(unfinished)  # nothing is written yet
-                whole[first : first + len(part)] = part
-                first += len(part)
-            progress(len(table["episode"]))
-        about = json.dumps(origin_of_export(dataset, view), indent=1).encode() + b"\n"
-        (unfinished / "skyclone.json").write_bytes(about)
+        count = _write(dataset, view, unfinished, kind, progress)
+        write_origin(unfinished, origin, count)
+    return count
+
+
+def _write(dataset: Dataset, view: View, folder: Path, kind: Any, progress: Callable[[int], None]) -> int:
+    """Write all frames; return how many there are."""
+    config = WorldConfig.from_json(dict(dataset.manifest.world))
+    count = sum(len(np.unique(_frame_of(table))) for table in dataset.tables())
+    whole: Any = None
+    first = 0
+    for table in dataset.tables():
+        edges = np.flatnonzero(np.diff(table["episode"])) + 1
+        for start, stop in zip([0, *edges], [*edges, len(table["episode"])], strict=True):
+            frames = frames_of({name: values[start:stop] for name, values in table.items()}, config, view)
+            part = _as_tensordict(kind, frames)
+            if whole is None:
+                whole = part[:1].expand(count).memmap_like(folder)  # nothing is written yet
+            whole[first : first + len(part)] = part
+            first += len(part)
+        progress(len(table["episode"]))
     return count
 
 

@@ -4,6 +4,7 @@ Each aircraft is created where it starts, moved at every step to where it was, a
 that were flown for; so what BlueSky integrates in between is flown by its own autopilot, and no error adds up.
 """
 
+from ...datasets.console import printable
 from ..airspace.units import FOOT_M, KNOT_MPS, NAUTICAL_MILE_M
 from ..scenarios.scn.atmosphere import calibrated_of_true
 from .flight import Flight, Track
@@ -15,7 +16,7 @@ MARK = b"# skyclone flight"
 def encode(flight: Flight) -> bytes:
     """Return the file. Winds are not in it: speeds over ground are flown as airspeeds."""
     lines = [
-        MARK.decode() + f": {flight.title}",
+        MARK.decode() + f": {' '.join(printable(flight.title).split())}",  # of one line, whatever is in it
         "# CASMACHTHR 0: no speed is a Mach number; RESO OFF: what was flown is flown",
         *(f"{_stamp(0.0)}>{command}" for command in ("CASMACHTHR 0", "RESO OFF")),
         f"{_stamp(0.0)}>ZONER {flight.zone_m / NAUTICAL_MILE_M:.6f}",

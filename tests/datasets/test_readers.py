@@ -63,7 +63,8 @@ def test_duckdb_makes_a_histogram_of_the_labels(dataset: Dataset) -> None:
 def test_fastparquet_reads_them(dataset: Dataset) -> None:
     fastparquet = pytest.importorskip("fastparquet", reason="fastparquet is not installed")
     path = dataset.path / "shards" / dataset.manifest.shard_name(0)
-    frame, table = fastparquet.ParquetFile(str(path)).to_pandas(), dataset.table(0)
+    with open(path, "rb") as file:  # of a name it leaves the file open
+        frame, table = fastparquet.ParquetFile(file).to_pandas(), dataset.table(0)
     for name, values in table.items():
         np.testing.assert_array_equal(frame[name].to_numpy(), values, err_msg=name)
 

@@ -120,22 +120,22 @@ rr.log_file_from_path(sys.argv[1])
 """
 
 
-def run(code: str, *arguments: str) -> str:
-    """Run a program with a library that is installed beside us."""
+def run(code: str, folder: Path, *arguments: str) -> str:
+    """Run a program with a library that is installed beside us, elsewhere: our `datasets` is not Hugging Face's."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, *arguments],
-        capture_output=True, text=True, check=False, timeout=300, env=environment,
+        capture_output=True, text=True, check=False, timeout=300, env=environment, cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 @pytest.mark.slow
-def test_lerobot_opens_it(exported: Path, dataset: Dataset) -> None:
+def test_lerobot_opens_it(exported: Path, dataset: Dataset, tmp_path: Path) -> None:
     if importlib.util.find_spec("lerobot") is None:
         pytest.skip("lerobot is not installed")
-    result = run(LEROBOT, str(exported)).split("RESULT ")[1].split()
+    result = run(LEROBOT, tmp_path, str(exported)).split("RESULT ")[1].split()
     assert result[:3] == ["15", str(dataset.rows), "1"]
     assert result[3:] == ["2", str(STATE), "2", "3", "fly_to_the_waypoint_and_keep_separation", "2"]
 
@@ -144,5 +144,5 @@ def test_lerobot_opens_it(exported: Path, dataset: Dataset) -> None:
 def test_rerun_opens_it(exported: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("rerun") is None:
         pytest.skip("rerun-sdk is not installed")
-    run(RERUN, str(exported), str(tmp_path / "out.rrd"))
+    run(RERUN, tmp_path, str(exported), str(tmp_path / "out.rrd"))
     assert (tmp_path / "out.rrd").stat().st_size > 10_000

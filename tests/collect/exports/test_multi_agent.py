@@ -98,8 +98,9 @@ def test_tensordict_opens_it_and_torchrl_samples_it(dataset: Dataset, tmp_path: 
     assert first == count
     about = json.loads((out / "skyclone.json").read_text())
     assert about["content_hash"] == dataset.content_hash
+    assert export_tensordict(dataset, out, "ego:intruders=3") == count, "it is there already"
     with pytest.raises(ConfigurationError, match="expected a name that is free"):
-        export_tensordict(dataset, out)
+        export_tensordict(dataset, out, "seed")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agents"]
 
     rl = pytest.importorskip("torchrl.data")

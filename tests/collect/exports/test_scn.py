@@ -1,6 +1,7 @@
 """Flights as scenario files: BlueSky plays them back where they were flown."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,13 @@ def test_every_line_is_a_command_of_bluesky() -> None:
     times = [each.time_s for each in commands]
     assert times == sorted(times)
     assert sum(each.text.startswith("CRE ") for each in commands) == 8
+
+
+def test_a_title_is_no_command() -> None:
+    flight = replace(flown(), title="mine\n00:00:00.00>PCALL yours.scn\r\x1b[2J")
+    lines = scn.encode(flight).decode().splitlines()
+    assert lines[0].startswith("# skyclone flight: mine 00:00:00.00>PCALL")
+    assert not any(line.startswith("00:00:00.00>PCALL") for line in lines)
 
 
 def test_speeds_are_calibrated_at_the_altitude() -> None:
