@@ -57,8 +57,8 @@ $(VENV)/.developer: $(VENV)/.installed
 # d3rlpy pins a gymnasium of its own (1.0.0) and works with ours: without its dependencies, which follow by hand.
 # So does RLlib (1.2.2): of `ray[rllib]` by hand what Ray itself does not need (dm-tree, lz4, ormsgpack).
 $(VENV)/.slow: $(VENV)/.developer
-	@echo "Installing what only slow tests need into $(VENV): Ray, d3rlpy, Stable-Baselines3, TorchRL, SuperSuit" >&2
-	@$(PIP) -e '.[ray]' structlog colorama dataclasses-json scikit-learn gym_notices
+	@echo "Installing what only slow tests need into $(VENV): Ray, d3rlpy, Stable-Baselines3, TorchRL, SuperSuit, ..." >&2
+	@$(PIP) -e '.[ray,tensordict]' fastparquet structlog colorama dataclasses-json scikit-learn gym_notices
 	@$(PIP) stable-baselines3 torchrl supersuit dm-tree lz4 ormsgpack
 	@$(PIP) --no-deps d3rlpy==2.8.1 gym==0.26.2
 	@touch $@

@@ -20,7 +20,7 @@ from .datasets.errors import SkycloneError
 COMMANDS = {
     "collect": ("skyclone.collect.cli", "collect", "Fly the teacher and write a dataset."),
     "worlds": ("skyclone.collect.cli", "worlds", "List the worlds there are, or print one as TOML."),
-    "datasets": ("skyclone.datasets.cli", "datasets", "Look at datasets, check and convert them."),
+    "datasets": ("skyclone.datasets.cli", "datasets", "Look at datasets; check, convert, select, merge, export."),
     "train": ("skyclone.train.cloning.cli", "train", "Clone the teacher: fit a network to a dataset."),
     "dagger": ("skyclone.train.dagger.cli", "dagger", "Fly the clone, label what it meets, train on (DAgger)."),
     "finetune": ("skyclone.train.finetuning.cli", "finetune", "Fine-tune a clone online."),
@@ -29,6 +29,11 @@ COMMANDS = {
     "gallery": ("skyclone.evaluate.report.cli", "gallery", "Make a page over all reports in a folder."),
     "compare": ("skyclone.evaluate.comparison.cli", "compare", "Train variants alike, and put them in one table."),
     "export": ("skyclone.evaluate.deployment.cli", "export", "Write a policy as ONNX, checked against torch."),
+    "export-flight": (
+        "skyclone.evaluate.report.cli",
+        "export_flight",
+        "Write a flown episode for BlueSky, Cesium or traffic.",
+    ),
     "plugin": ("skyclone.evaluate.deployment.cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }
@@ -66,6 +71,13 @@ def export_minari(*arguments: Any) -> Any:
     return import_module("skyclone.collect.collector.minari_export").export_minari(*arguments)
 
 
+def export_dataset(to: str, *arguments: Any) -> Any:
+    """Export a dataset for another library; handed down as `export_minari` is."""
+    name = {"lerobot": "lerobot.export_lerobot", "tensordict": "multi_agent.export_tensordict"}[to]
+    module, _, function = name.partition(".")
+    return getattr(import_module(f"skyclone.collect.exports.{module}"), function)(*arguments)
+
+
 @click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="skyclone")
 @click.pass_context
@@ -75,7 +87,7 @@ def skyclone(ctx: click.Context) -> None:
     Collect once, train many: `collect` writes a dataset, `train` fits networks to it, `finetune` improves
     them online, `evaluate` says with intervals whether the result is safer and shorter than the teacher.
     """
-    ctx.obj = {"load_pilot": load_pilot, "export_minari": export_minari}
+    ctx.obj = {"load_pilot": load_pilot, "export_minari": export_minari, "export": export_dataset}
 
 
 def main(arguments: list[str] | None = None) -> None:

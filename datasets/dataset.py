@@ -8,13 +8,14 @@ import numpy as np
 
 from .errors import DatasetError
 from .files.manifest import SHARD_FOLDER, Manifest, load_manifest
-from .files.shards import REMEDY, read_counts, read_shard
+from .files.shards import read_counts, read_shard, remedy
 from .files.storage import Folder, RemoteFolder, as_folder, sizes
 from .files.verification import Problem, verify
 from .traffic.counts import Counts
 from .traffic.record import Table
 
 if TYPE_CHECKING:
+    from .loading.flights import FlightRows
     from .loading.loader import Loader
 
 
@@ -92,9 +93,22 @@ class Dataset:
 
         return Loader.of([self], **options)
 
+    def flights(self, **options: Any) -> "Iterator[FlightRows]":
+        """Yield the flights of all aircraft with rewards and returns, for offline reinforcement learning.
+
+        Args:
+            **options: Those of `flights`: `view`, `discount`.
+        """
+        from .loading.flights import flights
+
+        return flights(self, **options)
+
     def verify(self) -> list[Problem]:
         """Check every byte of every shard and look for files that do not belong; return what is wrong."""
         return verify(self.path, self.manifest)
+
+
+_CONTINUE = "Run the `skyclone collect` command that began it again; it continues."
 
 
 def open_dataset(path: "str | os.PathLike[str] | RemoteFolder", allow_incomplete: bool = False) -> Dataset:
@@ -114,13 +128,15 @@ def open_dataset(path: "str | os.PathLike[str] | RemoteFolder", allow_incomplete
     if not manifest.complete:
         raise DatasetError(
             f"{folder} is incomplete: expected {manifest.shard_count} shards, got {len(manifest.shards)}. "
-            "Run the `skyclone collect` command that began it again; it continues."
+            + (remedy(manifest) if manifest.parts else _CONTINUE)
         )
     found = sizes(folder / SHARD_FOLDER)
     for entry in manifest.shards:
         size = found.get(entry.name, -1)
         if size < 0:
-            raise DatasetError(f"{folder}: shard {entry.name} is missing. {REMEDY}")
+            raise DatasetError(f"{folder}: shard {entry.name} is missing. {remedy(manifest)}")
         if size != entry.bytes:
-            raise DatasetError(f"{folder}: shard {entry.name}: expected {entry.bytes} bytes, got {size}. {REMEDY}")
+            raise DatasetError(
+                f"{folder}: shard {entry.name}: expected {entry.bytes} bytes, got {size}. {remedy(manifest)}"
+            )
     return Dataset(folder, manifest)

@@ -1,12 +1,18 @@
-"""Where a result comes from: the version and the source of this code, and the packages below it."""
+"""Where a result comes from: the code and the packages that made it, and the datasets whose episodes are in it."""
 
 import ast
 import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from .errors import DatasetError
+from .numbers import count_of, numbers_of
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("torch", "numpy", "pyarrow", "h5py")
@@ -83,6 +89,95 @@ def _installed() -> tuple[tuple[str, str], ...]:
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that shape a dataset."""
     return dict(_installed())
+
+
+@dataclass(frozen=True)
+class Part:
+    """Episodes that `datasets select` or `merge` took from a dataset into another one, where they have new numbers.
+
+    Attributes:
+        path: Where that dataset lay.
+        content_hash: Its content hash.
+        selection: The options that chose the episodes; "" for all.
+        episodes: Their numbers in that dataset, ascending, such as `0-99,120`.
+        recipe: What made that dataset: its world, scenario, teacher, ..., and its own parts if it had any.
+    """
+
+    path: str
+    content_hash: str
+    selection: str
+    episodes: str
+    recipe: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for key in ("path", "content_hash", "selection", "episodes"):
+            if not isinstance(getattr(self, key), str):
+                raise DatasetError(f"{key} of a part: expected text, got {getattr(self, key)!r}")
+        if not isinstance(self.recipe, Mapping) or type(self.recipe.get("seed")) is not int:
+            raise DatasetError(f"recipe of a part: expected an object with a seed, got {self.recipe!r}")
+        count_of(self.episodes)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the rows: all but where the dataset lay."""
+        return {key: value for key, value in asdict(self).items() if key != "path"}
+
+    @property
+    def in_words(self) -> str:
+        """Which episodes of which dataset these are."""
+        shown = self.episodes if len(self.episodes) <= _LONGEST else self.episodes[:_LONGEST] + "..."
+        chosen = f", chosen by {self.selection}" if self.selection else ""
+        return f"episodes {shown} of {self.path} (content hash {self.content_hash[:12]}){chosen}"
+
+
+_LONGEST = 60  # characters of a list of episodes that are shown
+
+
+def parts_from_json(data: Any) -> tuple[Part, ...]:
+    """Read the parts of a manifest.
+
+    Raises:
+        DatasetError: They are none.
+    """
+    names = {each.name for each in fields(Part)}
+    if not isinstance(data, list) or not all(isinstance(each, dict) and set(each) == names for each in data):
+        raise DatasetError(f"parts: expected a list of objects with {', '.join(sorted(names))}, got others")
+    return tuple(Part(**each) for each in data)
+
+
+def seeds_of(seed: int, parts: Sequence[Part]) -> set[int]:
+    """Return the seeds that fix the episodes of a dataset: its own, or those of its parts."""
+    inner = (seeds_of(part.recipe["seed"], parts_from_json(part.recipe.get("parts", []))) for part in parts)
+    return set().union(*inner) if parts else {seed}
+
+
+def origin_of(episode: int, seed: int, parts: Sequence[Part]) -> tuple[int, int]:
+    """Return the seed and the number that fix an episode of a dataset with this seed and these parts."""
+    first = 0
+    for part in parts:
+        count = count_of(part.episodes)
+        if episode < first + count:
+            number = int(numbers_of(part.episodes, 2**31)[episode - first])
+            return origin_of(number, part.recipe["seed"], parts_from_json(part.recipe.get("parts", [])))
+        first += count
+    return seed, episode
+
+
+def other_parts(found: Sequence[Part], wanted: Sequence[Part]) -> str:
+    """Return what to say where a folder has other parts than wanted; "" where it has the same."""
+    if [part.identity for part in found] == [part.identity for part in wanted]:
+        return ""
+    there = "; ".join(part.in_words for part in found)
+    if not wanted:
+        return (
+            "holds what `skyclone datasets select` or `merge` took from other datasets, which cannot be collected "
+            f"again: {there}. Nothing was changed. Collect into another folder. The command in its README.md makes "
+            "missing and damaged shards again, from their source"
+        )
+    now = "; ".join(part.in_words for part in wanted)
+    return f"holds another dataset: {there or 'one that was collected'} there, {now} now. Nothing was changed. " + (
+        "Name another folder"
+    )
 
 
 def _git(*arguments: str) -> str:

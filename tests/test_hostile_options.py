@@ -31,6 +31,10 @@ CHEAP = {
     "datasets verify": ["data"],
     "datasets convert": ["data", "new", "--format", "hdf5"],
     "datasets export-minari": ["data", "skyclone/new-v0"],
+    "datasets select": ["data", "--out", "new", "--episodes", "0-3"],
+    "datasets merge": ["data", "other", "--out", "new"],
+    "datasets export": ["data", "new", "--to", "lerobot"],
+    "export-flight": ["data", "--episode", "0", "--place", "52.31,4.76", "--scn", "new.scn"],
     "train": ["--data", "data", "--out", "new", "--model", "pairwise:width=8:hidden=8"],
     "dagger": ["--from", "run", "--data", "data", "--out", "new"],
     "finetune": ["--from", "run", "--out", "new"],
@@ -104,6 +108,9 @@ SPECS = {
     "simulator": ("bluesky:simdt_s=", "embedded:"),
     "reward": ("detour:path=", "detour:path=2:margin=", "seed:"),
     "shards": ("0:", ":"),
+    "where": ("los > ", "los >= 0", "reward <"),
+    "episodes": ("0-", "0,", "1,"),
+    "place": ("52,", "1,2,"),
     "mix": ("1,",),
 }
 """What stands before a value in an option that is a text with parts."""
@@ -130,6 +137,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small dataset and a small network."""
     folder: Path = tmp_path_factory.mktemp("place")
     collect(folder / "data", CollectConfig(world=WorldConfig(aircraft=3, max_steps=10), episodes=24))
+    collect(folder / "other", CollectConfig(world=WorldConfig(aircraft=3, max_steps=10), episodes=2, seed=1))
     view = View.parse("ego:intruders=2")
     (folder / "run").mkdir()
     checkpoint.save(folder / "run" / "best", networks.make("pairwise", view, width=8, hidden=8), view, {})

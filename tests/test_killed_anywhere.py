@@ -81,6 +81,14 @@ def one_file(out: Path) -> Any:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def files(out: Path) -> Any:
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in out.rglob("*")
+        if path.is_file()
+    }
+
+
 def minari(out: Path) -> Any:
     import h5py
 
@@ -103,6 +111,10 @@ TRIALS = {
     "collect hdf5": Trial(f"{COLLECT} --out {{out}} --format hdf5", dataset),
     "datasets convert": Trial("datasets convert {place}/data {out} --format hdf5", dataset),
     "datasets export-minari": Trial("datasets export-minari {place}/data skyclone/test-v0", minari),
+    "datasets select": Trial("datasets select {place}/data --out {out} --episodes 1-22 --where rows>1", dataset),
+    "datasets merge": Trial("datasets merge {place}/data {place}/other --out {out}", dataset),
+    "datasets export": Trial("datasets export {place}/data {out}/new --to lerobot", files),
+    "export-flight": Trial("export-flight {place}/data --episode 9 --place 52,4 --scn {out}/new.scn", one_file),
     "train": Trial(f"{TRAIN} --epochs 3 --batch-size 128 --resume", weights, is_run=True),
     "finetune": Trial(f"{FINETUNE} --steps 400 --horizon 8 --warmup 1 --gate-every 3", weights, is_run=True),
     "finetune analytic": Trial(
@@ -145,6 +157,7 @@ class Bench:
         self.known: dict[str, tuple[Any, float, int]] = {}
         world = WorldConfig(aircraft=4, max_steps=60, scenario="random-n")
         collect(place / "data", CollectConfig(world=world, episodes=24, episodes_per_shard=4))
+        collect(place / "other", CollectConfig(world=world, seed=1, episodes=6, episodes_per_shard=4))
         self.do(f"{TRAIN} --epochs 1".format(place=place, out=place / "run"))
         self.do(f"evaluate {place}/run --out {place}/report --scenarios 2 --aircraft 4 --bootstrap 100")
 

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ("datasets", "collect", "train", "evaluate")
 
 ORDER = """
-datasets.errors datasets.provenance datasets.machine
+datasets.errors datasets.machine
+datasets.numbers
+datasets.provenance
 datasets.config datasets.console
 datasets.spec
 datasets.options
@@ -25,7 +27,7 @@ datasets.files
 datasets.effort
 datasets.loading
 datasets.dataset
-datasets.conversion datasets.labels
+datasets.conversion datasets.labels datasets.selection
 datasets.cli
 datasets
 collect.arithmetic
@@ -36,6 +38,7 @@ collect.kernels
 collect.flying
 collect.environments
 collect.collector collect.ownship_environment
+collect.exports
 collect.cli
 collect
 train.tensor_file train.networks

@@ -11,8 +11,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,17 @@ import torch
 
 from ...datasets.dataset import Dataset
 from ...datasets.errors import ConfigurationError, DatasetError
-from ...datasets.files.atomic import hold, is_abandoned, is_temporary, locked, temporary_name
+from ...datasets.files.atomic import unfinished_folder
 from ...datasets.files.piloted import is_piloted
-from ...datasets.traffic.observation import observe
+from ...datasets.provenance import Part, origin_of
+from ...datasets.traffic.observation import flatten, observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, TIME_LIMIT, Table
 from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View, scale_of
 from ..airspace.dynamics import advance
 from ..airspace.world_config import WorldConfig
-from ..environments.flat import flat_space, flatten
+from ..environments.flat import flat_space
 from ..environments.ownship import environment_spec
 
 _SPARE = 32 * 2**20  # bytes that have to be free: what HDF5 holds back until it closes a file
@@ -71,7 +71,8 @@ def export_minari(
             return final
         raise _taken(dataset_id, root)
     config = WorldConfig.from_json(dict(dataset.manifest.world))
-    with _temporary_folder(root) as folder:
+    with unfinished_folder(root) as folder:
+        (folder / "data").mkdir()
         _write(dataset, dataset_id, config, view, folder / "data", progress)
         for path in sorted((folder / "data").iterdir()):
             with open(path, "r+b") as file:  # Windows flushes no file that is only read
@@ -147,29 +148,7 @@ def _make_namespace(dataset_id: str) -> None:
         create_namespace(namespace)
 
 
-@contextmanager
-def _temporary_folder(root: Path) -> Iterator[Path]:
-    """Make a folder in a hidden one, to be renamed; remove the hidden one, also those that dead processes left.
-
-    A hidden folder is in use while the lock of the file in it is held.
-    """
-    with locked(root):
-        for path in root.iterdir():
-            is_ours = is_temporary(path.name) and path.is_dir() and not path.is_symlink()
-            if is_ours and (not (path / _LOCK).exists() or is_abandoned(path / _LOCK)):
-                shutil.rmtree(path, ignore_errors=True)
-        hidden = root / temporary_name()
-        (hidden / "new" / "data").mkdir(parents=True)
-        lock = open(hidden / _LOCK, "xb")  # noqa: SIM115 (closed below)
-        hold(lock)
-    try:
-        yield hidden / "new"
-    finally:
-        lock.close()
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
-_LOCK, _FOLDER = "lock", "MINARI_DATASETS_PATH"
+_FOLDER = "MINARI_DATASETS_PATH"
 
 
 def _write(
@@ -210,7 +189,7 @@ def _write(
         }
     )
     for table in dataset.tables():
-        storage.update_episodes(_with_space(_flights(table, config, view, manifest.seed), folder))
+        storage.update_episodes(_with_space(_flights(table, config, view, manifest.seed, manifest.parts), folder))
         progress(len(table["episode"]))
 
 
@@ -233,7 +212,7 @@ def _recipe(dataset: Dataset) -> dict[str, Any]:
     return {name: getattr(dataset.manifest, name) for name in names}
 
 
-def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterator[Any]:
+def _flights(table: Table, config: WorldConfig, view: View, seed: int, parts: Sequence[Part]) -> Iterator[Any]:
     """Yield the flights of a shard as Minari's buffers, in order of episode and aircraft."""
     from minari.data_collector import EpisodeBuffer
 
@@ -241,13 +220,14 @@ def _flights(table: Table, config: WorldConfig, view: View, seed: int) -> Iterat
     for start, stop in zip(starts, [*starts[1:], len(table["episode"])], strict=True):
         rows = {name: values[start:stop] for name, values in table.items()}
         observations, aircraft = observe_flights(rows, config, view)
+        own_seed, episode = origin_of(int(rows["episode"][0]), seed, parts)
         for number in np.unique(aircraft):
             here = rows["aircraft"] == number
             outcome = rows["outcome"][here]
             labels = np.stack([rows["teacher_turn"][here], rows["teacher_speed"][here]], axis=1)
             yield EpisodeBuffer(
-                seed=seed,
-                options={"episode": int(rows["episode"][0]), "aircraft": int(number)},
+                seed=own_seed,
+                options={"episode": episode, "aircraft": int(number)},
                 observations=observations[aircraft == number],
                 actions=np.stack([rows["pilot_turn"][here], rows["pilot_speed"][here]], axis=1),
                 rewards=rows["reward"][here],

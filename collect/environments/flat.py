@@ -4,21 +4,13 @@ Notation: M ownships, K intruders seen, nearest first, F features per intruder; 
 """
 
 import numpy as np
-import torch
 from gymnasium import spaces
-from torch import Tensor
 
-from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.view import View
 from ..airspace.world_config import WorldConfig
 from .episodes import Arrays, observation_space
 
 PARTS = ("ownship", "intruders", "is_present")
-
-
-def flatten(observation: Observation) -> Tensor:
-    """Return (M, W) float32: ownship, intruders, mask (1 = a real intruder, 0 = padding)."""
-    return torch.cat([part.flatten(1).float() for part in observation], dim=1)
 
 
 def flatten_arrays(observation: Arrays) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...datasets.errors import ConfigurationError
-from ...datasets.traffic.observation import observe
+from ...datasets.traffic.observation import flatten, observe
 from ...datasets.traffic.pairs import pairs_of_rows
 from ...datasets.traffic.record import FLYING, TIME_LIMIT
 from ...datasets.traffic.view import View
@@ -22,7 +22,6 @@ from ..flying.world import World
 from ..scenarios.registry import OWNSHIP_STREAM, check, generator_of
 from ..teachers.registry import parse
 from .episodes import Arrays, Flown
-from .flat import flatten
 
 
 class OwnshipBatch:

@@ -10,6 +10,7 @@ writers take from each other is put back by `DatasetWriter.finish`.
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -23,6 +24,7 @@ from .storage import Folder, RemoteFolder
 
 _TEMPORARY = re.compile(r"\.skyclone-[0-9a-f]{16}\.tmp")
 _LOCK = ".skyclone.lock"
+_IN_USE = "lock"  # in a hidden folder
 Guard = Callable[[], AbstractContextManager[None]]
 
 
@@ -128,6 +130,54 @@ def check_ours(path: Path, mark: bytes, what: str) -> None:
         f"{path}: expected no file or {what} that skyclone wrote, got {found}. It is left as it is. Choose another "
         "name, or move it away."
     )
+
+
+@contextmanager
+def unfinished_folder(root: Path) -> Iterator[Path]:
+    """Make a folder in a hidden one below `root`, to be renamed; remove the hidden one, also dead processes'.
+
+    A hidden folder is in use while the lock of the file in it is held.
+    """
+    with locked(root):
+        for path in root.iterdir():
+            is_ours = is_temporary(path.name) and path.is_dir() and not path.is_symlink()
+            if is_ours and (not (path / _IN_USE).exists() or is_abandoned(path / _IN_USE)):
+                shutil.rmtree(path, ignore_errors=True)
+        hidden = root / temporary_name()
+        (hidden / "new").mkdir(parents=True)
+        lock = open(hidden / _IN_USE, "xb")  # noqa: SIM115 (closed below)
+        hold(lock)
+    try:
+        yield hidden / "new"
+    finally:
+        lock.close()
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextmanager
+def publish_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that gets its name when all in it is written; broken off, the name stays free.
+
+    Args:
+        path: Its name; free, or that of an empty folder.
+
+    Raises:
+        ConfigurationError: The name is taken.
+        OSError: It cannot be made.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ConfigurationError(f"{path}: expected a name that is free, got one that is taken. Choose another.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished_folder(path.parent) as folder:
+        yield folder
+        for each in folder.rglob("*"):
+            if each.is_file():
+                with open(each, "r+b") as file:  # Windows flushes no file that is only read
+                    os.fsync(file.fileno())
+        if path.exists():
+            path.rmdir()
+        os.rename(folder, path)
+        _flush_folder(path.parent)
 
 
 @contextmanager

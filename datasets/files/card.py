@@ -60,9 +60,13 @@ def _making(manifest: Manifest, command: str) -> str:
     if manifest.noise:
         flown += f", with Gaussian noise of {manifest.noise:g} (action units) on the flown action"
     packages = ", ".join(f"{name} {version}" for name, version in manifest.packages.items())
+    origin = [f"- {part.in_words}" for part in manifest.parts] or [
+        f"- scenario `{manifest.scenario}`, seed {manifest.seed}: episode e is a function of (seed, e)"
+    ]
+    if manifest.parts:
+        origin.append("- they are numbered from 0 on here; `parts` in dataset.json keeps what made each of them")
     return (
-        f"```\n{command or 'unknown command'}\n```\n\n"
-        f"- scenario `{manifest.scenario}`, seed {manifest.seed}: episode e is a function of (seed, e)\n"
+        f"```\n{command or 'unknown command'}\n```\n\n" + "\n".join(origin) + "\n"
         f"- flown by {flown}\n"
         f"{_knowing(manifest)}"
         f"- arithmetic: {_arithmetic(manifest)}\n"
@@ -107,20 +111,26 @@ def safety_table(manifest: Manifest) -> str:
         return "No figures were recorded."
     hours, flown = figures["flight_s"] / 3600, _flown_rows(manifest)
     lines = ["| figure | in all | per episode | per flight hour |", "|---|---|---|---|"]
-    for key, name in _COUNTED.items():
+    has_pairs = "conflicts" in manifest.figures or not manifest.parts  # counts of pairs are of whole shards
+    if not has_pairs:
+        lines = ["Conflicts and losses of separation of pairs are counted per shard of the source, not here.", ""]
+    for key, name in _COUNTED.items() if has_pairs else ():
         value = figures[key]
         lines.append(f"| {name} | {value:,.0f} | {_ratio(value, figures['episodes'])} | {_ratio(value, hours)} |")
     flights = figures["waypoint"] + figures["left_sector"] + figures["time_limit"]
     resolved = figures["conflicts"] - figures["los_events"]
     lines += [
-        "",
+        *([""] if has_pairs else []),
         f"- flight hours: {hours:,.1f}; flights: {flights:,.0f}; "
         f"{_share(figures['waypoint'], flights)} reached the waypoint, {_share(figures['left_sector'], flights)} "
         f"left the sector, {_share(figures['time_limit'], flights)} ran into the time limit",
-        f"- conflicts that did not become a loss of separation (IPR): {_ratio(resolved, figures['conflicts'])}",
-        f"- mean severity of a loss (depth / radius): {_ratio(figures['severity'], figures['los_merged'])}",
         f"- rows in which the teacher acts on a conflict: {_share(figures['rows_in_conflict'], flown)}",
     ]
+    if has_pairs:
+        lines += [
+            f"- conflicts that did not become a loss of separation (IPR): {_ratio(resolved, figures['conflicts'])}",
+            f"- mean severity of a loss (depth / radius): {_ratio(figures['severity'], figures['los_merged'])}",
+        ]
     if flown < manifest.rows:
         lines.append(
             f"- {manifest.rows - flown:,} rows are of hovering aircraft, which nobody flies: not counted above"
@@ -226,6 +236,7 @@ def describe(manifest: Manifest, labels: str) -> str:
     for key in ("rows", "episodes"):
         data[key] = f"{data[key]:,}"
     lines = [f"{key.replace('_', ' '):20} {data[key]}" for key in _TOLD]
+    lines += [f"{'taken from':20} {part.in_words}" for part in manifest.parts]
     whose = _whose(manifest).replace("`", "")
     return "\n".join([*lines, "", whose, "", safety_table(manifest), "", labels])
 

@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import DatasetError
+from ..numbers import count_of
+from ..provenance import Part, other_parts, parts_from_json
 from ..traffic.record import columns_of
 from .arithmetic import UNKNOWN, in_words
 from .atomic import publish
@@ -91,6 +93,7 @@ class Manifest:
         arithmetic: What its rows depend on besides: `portable-1` (nothing), or torch and the processor's vector
             extension.
         format_version: Version of this file and of the shards.
+        parts: Where its episodes were taken from, in order; empty where they were flown for it.
     """
 
     format: str
@@ -107,6 +110,7 @@ class Manifest:
     packages: Mapping[str, str] = field(default_factory=dict)
     arithmetic: str = UNKNOWN
     format_version: int = FORMAT_VERSION
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         _check_version(self.format_version)
@@ -123,6 +127,8 @@ class Manifest:
         _check_integer("seed", self.seed, 0, 2**63 - 1)
         _check_integer("episodes", self.episodes, 1)
         _check_integer("episodes_per_shard", self.episodes_per_shard, 1)
+        if self.parts and (found := sum(count_of(part.episodes) for part in self.parts)) != self.episodes:
+            raise DatasetError(f"parts: expected {self.episodes} episodes in all, got {found}")
         self._check_shards()
 
     def _check_shards(self) -> None:
@@ -169,8 +175,12 @@ class Manifest:
     @property
     def recipe_hash(self) -> str:
         """Hash of everything that decides the rows, written into each shard so that it knows where it belongs."""
-        recipe = {key: getattr(self, key) for key in RECIPE}
-        return hash_of(recipe)
+        return hash_of({**self.recipe, **({"parts": [part.identity for part in self.parts]} if self.parts else {})})
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Everything but its parts that decides the rows."""
+        return {key: getattr(self, key) for key in RECIPE}
 
     @property
     def figures(self) -> dict[str, float]:
@@ -227,6 +237,9 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
         data = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "shards"}
+        data |= {"parts": [asdict(part) for part in self.parts]}
+        if not self.parts:
+            del data["parts"]  # as in those of before there were any
         data["columns"] = [asdict(column) for column in columns_of(self.world)]
         data.update({key: getattr(self, key) for key in _DERIVED})
         data["shards"] = [_entry_to_json(entry) for entry in self.shards]
@@ -241,7 +254,7 @@ class Manifest:
         """
         if isinstance(data, dict):
             _check_version(data.get("format_version", FORMAT_VERSION))  # first: another one has other keys
-            data = {"arithmetic": UNKNOWN, **data}  # not in those of before 2026-11-26
+            data = {"arithmetic": UNKNOWN, "parts": [], **data}  # not in those of before 2026-11-26
         own = [each.name for each in fields(cls)]
         _check_keys("the manifest", data, [*own, "columns", *_DERIVED])
         world = data["world"] if isinstance(data["world"], dict) else {}
@@ -253,7 +266,8 @@ class Manifest:
             entry = {"arithmetic": "", **entry} if isinstance(entry, dict) else entry
             _check_keys("a shard's entry", entry, [each.name for each in fields(ShardEntry)])
         shards = tuple(ShardEntry(**entry) for entry in data["shards"])
-        manifest = cls(**{**{key: data[key] for key in own}, "shards": shards})
+        parts = parts_from_json(data["parts"])
+        manifest = cls(**{**{key: data[key] for key in own}, "shards": shards, "parts": parts})
         for key in _DERIVED:
             if data[key] != getattr(manifest, key) or type(data[key]) is not type(getattr(manifest, key)):
                 raise DatasetError(
@@ -315,6 +329,8 @@ def check_same(folder: Folder, found: Manifest, wanted: Manifest) -> None:
         found: What is there.
         wanted: What is to be there.
     """
+    if others := other_parts(found.parts, wanted.parts):
+        raise DatasetError(f"{folder} {others}.")
     differences = []
     for key in ("format", *RECIPE):
         old, new = getattr(found, key), getattr(wanted, key)

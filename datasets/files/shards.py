@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Damage, DatasetError, RecordError, ShardError
+from ..provenance import parts_from_json
 from ..traffic.counts import Counts, counts_of, figures_of_rows, most_aircraft
 from ..traffic.record import Table, check_table, columns_of, content_hash
 from . import hdf5, parquet
@@ -90,7 +91,9 @@ def _head(folder: Folder) -> Manifest:
         head, is_found, _ = read(folder / MANIFEST_NAME, _BYTES_OF_HEAD).partition(b',\n "shards": [')
         data = parse_json(head + b"}", "the manifest", DatasetError)
         if is_found:
-            return Manifest(**{each.name: data[each.name] for each in fields(Manifest) if each.name != "shards"})
+            parts = parts_from_json(data.pop("parts", []))
+            names = [each.name for each in fields(Manifest) if each.name not in ("shards", "parts")]
+            return Manifest(**{name: data[name] for name in names}, parts=parts)
     except (DatasetError, KeyError, OSError):
         pass
     return load_manifest(folder)  # says what is wrong
@@ -110,11 +113,11 @@ def read_shard(folder: Folder, manifest: Manifest, index: int) -> Table:
     """
     name = manifest.shard_name(index)
     if manifest.entry(index) is None:
-        raise DatasetError(f"{folder}: shard {name} is not there yet. {REMEDY}")
+        raise DatasetError(f"{folder}: shard {name} is not there yet. {remedy(manifest)}")
     try:
         table, stamp = _read(folder, manifest, index)
     except (DatasetError, RecordError) as error:
-        raise DatasetError(f"{folder / SHARD_FOLDER / name}: {error}. {REMEDY}") from None
+        raise DatasetError(f"{folder / SHARD_FOLDER / name}: {error}. {remedy(manifest)}") from None
     if stamp.recipe != manifest.recipe_hash:
         raise DatasetError(
             f"{folder / MANIFEST_NAME}: its world, scenario, teacher, pilot, noise or seed is not the one that "
@@ -211,7 +214,11 @@ def most_rows(manifest: Manifest, index: int) -> int:
     return most
 
 
-REMEDY = "The same `skyclone collect` command makes missing and damaged shards again."
+def remedy(manifest: Manifest) -> str:
+    """Return how missing and damaged shards are made again."""
+    if manifest.parts:
+        return "The command in its README.md makes missing and damaged shards again, from their source."
+    return "The same `skyclone collect` command makes missing and damaged shards again."
 
 
 def check_bytes(folder: Folder, entry: ShardEntry) -> bytes:

@@ -42,6 +42,11 @@ class Observation(NamedTuple):
         )
 
 
+def flatten(observation: Observation) -> Tensor:
+    """Return (M, 7 + K F + K) float32 of M rows: ownship, intruders, mask."""
+    return torch.cat([part.flatten(1).float() for part in observation], dim=1)
+
+
 def observe_all(traffic: Traffic, view: View, pairs: Pairs | None = None) -> Observation:
     """Observe (B, N) traffic from every aircraft: (B, N, 7), (B, N, K, F), (B, N, K).
 

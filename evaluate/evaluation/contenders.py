@@ -191,4 +191,6 @@ def word_on_the_compiler(loaded: Iterable[Loaded]) -> list[str]:
 def _seeds_in(meta: dict[str, Any]) -> set[int]:
     """Return the seeds of a policy's datasets. Fine-tuning flies episodes numbered beyond any evaluation's."""
     entries = [entry for entry in meta.get("datasets") or [] if isinstance(entry, dict)]
-    return {entry["seed"] for entry in entries if isinstance(entry.get("seed"), int)}
+    inner = [entry["seeds"] for entry in entries if isinstance(entry.get("seeds"), list)]
+    seeds = [entry.get("seed") for entry in entries] + [seed for each in inner for seed in each]
+    return {seed for seed in seeds if isinstance(seed, int)}

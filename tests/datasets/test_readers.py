@@ -60,6 +60,15 @@ def test_duckdb_makes_a_histogram_of_the_labels(dataset: Dataset) -> None:
     assert {(bool(flag), round(turn * 5)): rows for flag, turn, rows in found} == expected
 
 
+def test_fastparquet_reads_them(dataset: Dataset) -> None:
+    fastparquet = pytest.importorskip("fastparquet", reason="fastparquet is not installed")
+    path = dataset.path / "shards" / dataset.manifest.shard_name(0)
+    with open(path, "rb") as file:  # of a name it leaves the file open
+        frame, table = fastparquet.ParquetFile(file).to_pandas(), dataset.table(0)
+    for name, values in table.items():
+        np.testing.assert_array_equal(frame[name].to_numpy(), values, err_msg=name)
+
+
 def run(beginning: str, dataset: Dataset) -> Any:
     """Run the snippet of `docs/datasets.md` that begins so, on a dataset; return its last expression."""
     text = (ROOT / "docs" / "datasets.md").read_text().replace("data/mvp", str(dataset.path))

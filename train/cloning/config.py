@@ -15,6 +15,7 @@ from ...collect.surveillance import config as surveillance
 from ...datasets.config import Config, config
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.storage import Folder, as_folder
+from ...datasets.provenance import seeds_of
 from ...datasets.spec import comma_list
 from ...datasets.traffic.record import TRUTH
 from ...datasets.traffic.view import View, scale_of
@@ -197,6 +198,7 @@ def describe(datasets: "Sequence[Dataset]") -> list[dict[str, Any]]:
             "noise": dataset.manifest.noise,
             "seed": dataset.manifest.seed,
             **({} if (under := surveillance_of([dataset])) == surveillance.PERFECT else {"surveillance": under}),
+            **_seeds(dataset),
         }
         for dataset in datasets
     ]
@@ -215,6 +217,12 @@ def surveillance_of(datasets: "Sequence[Dataset]") -> str:
             f"network is to learn: --surveillance {found[0]}"
         )
     return found[0] if found else surveillance.PERFECT
+
+
+def _seeds(dataset: "Dataset") -> dict[str, list[int]]:
+    """Return the seeds of a dataset that was merged or selected, by name; of others `seed` says it."""
+    manifest = dataset.manifest
+    return {"seeds": sorted(seeds_of(manifest.seed, manifest.parts))} if manifest.parts else {}
 
 
 def where(described: list[dict[str, Any]]) -> tuple[Folder, ...]:

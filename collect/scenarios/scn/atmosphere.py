@@ -1,4 +1,4 @@
-"""True airspeed from calibrated airspeed or a Mach number, in the International Standard Atmosphere up to 22 km.
+"""True airspeed from a calibrated one or a Mach number, and back, in the Standard Atmosphere up to 22 km.
 
 ISO 2533:1975; compressible pitot equations as in Hoekstra and Ellerbroek (2016), BlueSky's own.
 """
@@ -27,6 +27,14 @@ def true_of_calibrated(calibrated_mps: float, altitude_m: float) -> float:
     impact = _SEA_PA * ((1.0 + _SEA_KGPM3 * calibrated_mps**2 / (7.0 * _SEA_PA)) ** 3.5 - 1.0)
     true = math.sqrt(7.0 * pressure / density * ((1.0 + impact / pressure) ** (2.0 / 7.0) - 1.0))
     return math.copysign(true, calibrated_mps) if calibrated_mps else 0.0
+
+
+def calibrated_of_true(true_mps: float, altitude_m: float) -> float:
+    """Return the calibrated airspeed (m/s) of a true one."""
+    pressure, density, _ = air(altitude_m)
+    impact = pressure * ((1.0 + density * true_mps**2 / (7.0 * pressure)) ** 3.5 - 1.0)
+    squared = 7.0 * _SEA_PA / _SEA_KGPM3 * ((1.0 + impact / _SEA_PA) ** (2.0 / 7.0) - 1.0)
+    return math.copysign(math.sqrt(squared), true_mps) if true_mps else 0.0
 
 
 def true_of_mach(mach: float, altitude_m: float) -> float:

@@ -1,0 +1,1 @@
+"""Flights and datasets in the formats of other programs."""
