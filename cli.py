@@ -30,7 +30,7 @@ COMMANDS = {
     "compare": ("skyclone.evaluate.comparison.cli", "compare", "Train variants alike, and put them in one table."),
     "export": ("skyclone.evaluate.deployment.cli", "export", "Write a policy as ONNX, checked against torch."),
     "export-flight": (
-        "skyclone.evaluate.report.cli",
+        "skyclone.evaluate.flights.cli",
         "export_flight",
         "Write a flown episode for BlueSky, Cesium or traffic.",
     ),

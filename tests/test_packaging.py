@@ -52,6 +52,7 @@ evaluate.metrics
 evaluate.rare
 evaluate.attention evaluate.evaluation evaluate.deployment
 evaluate.report evaluate.bluesky_resolution
+evaluate.flights
 evaluate.comparison
 evaluate.cli
 evaluate

@@ -1,6 +1,7 @@
 """Fixtures of the evaluation's tests: hand-made steps and figures, small runs, one small evaluation."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from skyclone.datasets.traffic.view import View
 from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import Loaded, load_all
 from skyclone.evaluate.evaluation.evaluation import Evaluation, evaluate
+from skyclone.evaluate.report import content
+from skyclone.evaluate.report.content import Report
+from skyclone.evaluate.report.learning_curves import Curve
 from skyclone.train import checkpoint, networks
 
 
@@ -60,3 +64,16 @@ def evaluated(
 
 
 __all__ = ["step_of", "traffic_of"]
+
+
+@pytest.fixture(scope="session")
+def report(evaluated: tuple[Evaluation, dict[str, Loaded]]) -> Report:
+    """The report on `evaluated`: two scenarios for the attention and the replay, learning curves of one run."""
+    evaluation, loaded = evaluated
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(content, "WATCHED_SCENARIOS", 2)
+        patched.setattr(content, "REPLAYED_SCENARIOS", 2)
+        made = content.gather(evaluation, loaded, "skyclone evaluate a b", "2030-01-01 12:00 UTC")
+    run = next(iter(made.attention))
+    curves = {run: {"imitation": [Curve("training", [1.0, 2.0], [0.5, 0.1], "iteration", "loss")]}}
+    return replace(made, curves=curves, code="skyclone 0.0.1; torch 1.0")

@@ -16,7 +16,7 @@ WORK = (
     "skyclone.datasets.selection.assembly._write",
     "skyclone.collect.exports.lerobot._write",
     "skyclone.collect.exports.multi_agent._write",
-    "skyclone.evaluate.report.flown.write",
+    "skyclone.evaluate.flights.flown.write",
     "skyclone.train.cloning.run.Cloning.train",
     "skyclone.train.dagger.run.Dagger.train",
     "skyclone.train.finetuning.run.Finetuning.train",

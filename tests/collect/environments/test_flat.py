@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.environments.flat import flat_space, flatten, flatten_arrays
-from skyclone.datasets.traffic.observation import Observation
+from skyclone.collect.environments.flat import flat_space, flatten_arrays
+from skyclone.datasets.traffic.observation import Observation, flatten
 from skyclone.datasets.traffic.view import View
 
 

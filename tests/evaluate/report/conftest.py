@@ -1,37 +1,20 @@
-"""One report with everything in it, for all tests of the report."""
+"""The page of a report with everything in it, and a browser, for all tests of the report."""
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from skyclone.evaluate.evaluation.contenders import Loaded
-from skyclone.evaluate.evaluation.evaluation import Evaluation
-from skyclone.evaluate.report import archive, content, page
+from skyclone.evaluate.report import archive, page
 from skyclone.evaluate.report.content import Report
-from skyclone.evaluate.report.learning_curves import Curve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def report(evaluated: tuple[Evaluation, dict[str, Loaded]]) -> Report:
-    """The report on `evaluated`: two scenarios for the attention and the replay, learning curves of one run."""
-    evaluation, loaded = evaluated
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(content, "WATCHED_SCENARIOS", 2)
-        patched.setattr(content, "REPLAYED_SCENARIOS", 2)
-        made = content.gather(evaluation, loaded, "skyclone evaluate a b", "2030-01-01 12:00 UTC")
-    run = next(iter(made.attention))
-    curves = {run: {"imitation": [Curve("training", [1.0, 2.0], [0.5, 0.1], "iteration", "loss")]}}
-    return replace(made, curves=curves, code="skyclone 0.0.1; torch 1.0")
 
 
 @pytest.fixture(scope="session")

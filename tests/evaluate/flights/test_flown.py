@@ -17,8 +17,9 @@ from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.exports.flight import Place
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
-from skyclone.evaluate.report import archive, flown
-from skyclone.evaluate.report.cli import export_flight
+from skyclone.evaluate.flights import flown
+from skyclone.evaluate.flights.cli import export_flight
+from skyclone.evaluate.report import archive
 from skyclone.evaluate.report.content import Report
 
 HERE = Place(52.31, 4.76)

@@ -25,9 +25,9 @@ from ...datasets.files.manifest import MANIFEST_NAME
 from ...datasets.files.storage import Folder
 from ...datasets.traffic.record import Table
 from ..evaluation.contenders import load
-from . import archive
-from .content import Report
-from .replay import GONE
+from ..report import archive
+from ..report.content import Report
+from ..report.replay import GONE
 
 FORMATS: dict[str, Callable[[Flight], bytes]] = {
     "scn": scn.encode,

@@ -1,0 +1,1 @@
+"""Flights for other programs."""
