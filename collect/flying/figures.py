@@ -4,7 +4,7 @@ Notation: S scenarios (episodes), B episodes flown at once, B' those still flyin
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..kernels.flight import FIGURES, Flown
 from ..scenarios.start import Start
 from ..teachers.rules import Rules
 from . import compiled
+from .assurance import Assured
 from .compiled import encountered, fly_chunks, fly_compiled, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
@@ -67,6 +68,7 @@ class Figures:
         straight_s: As `straight_m`, at each one's cruise speed.
         no_fly_steps: Aircraft-steps inside a no-fly polygon.
         nmac_events: Near mid-air collisions of pairs, re-entries counted again.
+        assurance: (S, 6) what a monitor counted, see `assurance.Assured.counts`; empty where there was none.
     """
 
     aircraft: np.ndarray
@@ -93,6 +95,7 @@ class Figures:
     straight_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
     no_fly_steps: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
     nmac_events: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    assurance: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
 
     def __len__(self) -> int:
         """Return S."""
@@ -259,6 +262,8 @@ def _fly_in_torch(
             flying = len(step.slots)
     if progress:
         progress(flying)
+    if isinstance(pilot, Assured):
+        return replace(counter.result(), assurance=pilot.counts.cpu().numpy())
     return counter.result()
 
 
