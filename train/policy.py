@@ -80,7 +80,7 @@ class Policy:
 
         Only flying aircraft are observed, all of them in one batch.
         """
-        return self._fly(traffic, self._observe(traffic, pairs))
+        return self._fly(traffic, self.observe(traffic, pairs))
 
     __call__ = pilot
 
@@ -96,14 +96,14 @@ class Policy:
 
     def judged(self, traffic: Traffic, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
         """Return the actions of `pilot`, and whose observation lies outside the envelope, (B, N) bool, if it is known."""
-        observation = self._observe(traffic, pairs)
+        observation = self.observe(traffic, pairs)
         if self.envelope is None:
             return self._fly(traffic, observation), None
         is_outside = torch.zeros_like(traffic.is_flying)
         is_outside[traffic.is_piloted] = self.envelope.is_outside(observation)
         return self._fly(traffic, observation), is_outside
 
-    def _observe(self, traffic: Traffic, pairs: Pairs) -> Observation:
+    def observe(self, traffic: Traffic, pairs: Pairs) -> Observation:
         """Observe from all M aircraft that are flown."""
         flying = traffic.is_piloted  # (B, N)
         own = traffic.map(lambda tensor: tensor[flying])  # (M,)

@@ -177,7 +177,9 @@ class Assured:
         self._held_s = torch.zeros_like(traffic.east_m)
         self._strikes = torch.zeros_like(self.reason)
         self._slots = torch.arange(len(self.reason), device=self.reason.device)
-        self.counts = torch.zeros((len(self.reason), 2 * len(REASONS)), dtype=torch.float64, device=self.reason.device)
+        self.counts = torch.zeros(
+            (len(self.reason), 2 * len(REASONS)), dtype=torch.float64, device=self.reason.device
+        )
 
     def keep(self, slots: Tensor) -> None:
         """Go on with some of the episodes only, (B',) int64."""

@@ -66,7 +66,11 @@ class Envelope:
         """
         names = ("low", "high", "nearest")
         is_one = isinstance(data, Mapping) and set(data) == set(names)
-        if not is_one or not all(_are_numbers(data[name]) for name in names) or len(data["low"]) != len(data["high"]):
+        if (
+            not is_one
+            or not all(_are_numbers(data[name]) for name in names)
+            or len(data["low"]) != len(data["high"])
+        ):
             raise ObservationError(
                 f"expected an envelope, low, high and nearest with numbers, got {str(data)[:80]}. Take the "
                 "checkpoint from a backup, or train again."

@@ -12,7 +12,7 @@ from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
 from ..metrics import formulas
 from ..rare.rates import Rates
-from . import mvp_front
+from . import assured, mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
 from .contenders import Loaded, warnings_about, word_on_the_compiler
@@ -79,6 +79,11 @@ class Evaluation:
             },
             "nearest_m": {
                 name: formulas.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
+            },
+            "assurance": {
+                name: found
+                for name in self.estimates
+                if (found := assured.describe(self.figures[name], plan.world)) is not None
             },
             "rare": {name: rates.to_json() for name, rates in self.rare.items()},
             "world": plan.world.to_json(),

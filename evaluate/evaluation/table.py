@@ -6,6 +6,7 @@ from ...collect.simulators import is_embedded
 from ...collect.surveillance.config import PERFECT
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import NOTHING, counted, with_interval
+from . import assured
 from .evaluation import Evaluation
 from .verdict import judge
 
@@ -48,15 +49,17 @@ def by_surveillance(evaluation: Evaluation) -> list[str]:
 
 
 def conditions(evaluation: Evaluation) -> str:
-    """Return what the figures rest on, in a line."""
+    """Return what the figures rest on, and what monitors did, in a line."""
     plan = evaluation.plan
     world = plan.world
     where = "" if is_embedded(world) else f", in {world.simulator}"
     if world.surveillance != PERFECT:
         where += f", surveillance {world.surveillance}"
+    monitors = (assured.sentence(name, evaluation.figures[key], world) for key, name in plan.short_names.items())
+    rest = "".join(f" {each}" for each in monitors if each)
     return (
         f"[low, high]: 95 % intervals. {counted(plan.scenarios, 'scenario')} of {world.aircraft} aircraft, "
-        f"the same for all ({world.scenario}, seed {plan.seed}{where})."
+        f"the same for all ({world.scenario}, seed {plan.seed}{where}).{rest}"
     )
 
 
