@@ -24,8 +24,8 @@ FORMAT_VERSION = 1
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 META_KEYS = ("stage", "world", "teacher", "datasets", "config", "metrics", "parent", "envelope")
 """What a trainer records about itself: the stage (`clone` or `finetune`), the world and teacher it learned in
-(JSON), the datasets (path and content hash each), its configuration, its figures, the checkpoint it started from, and
-the envelope of its observations."""
+(JSON), the datasets (path and content hash each), its configuration, its figures, the checkpoint it started from,
+and the envelope of its observations (see `runs.envelope`; null where it is not known)."""
 
 _KEYS = ("format_version", "weights_sha256", "network", "observation", "code", "packages", *META_KEYS)
 _LATER = ("envelope",)  # older checkpoints have none

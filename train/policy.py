@@ -95,7 +95,7 @@ class Policy:
         return None if data is None else Envelope.from_json(data)
 
     def judged(self, traffic: Traffic, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
-        """Return the actions of `pilot`, and whose observation lies outside the envelope, (B, N) bool, if it is known."""
+        """Return the actions of `pilot`, and whose observation lies outside the envelope, (B, N) bool; or None."""
         observation = self.observe(traffic, pairs)
         if self.envelope is None:
             return self._fly(traffic, observation), None

@@ -1,7 +1,7 @@
 """Runtime assurance: a monitor around any pilot, which hands aircraft to a fallback that can be argued about.
 
-The Simplex pattern (Sha, Using simplicity to control complexity, IEEE Software 18(4), 2001; ASTM F3269). An aircraft is
-handed over when
+The Simplex pattern (Sha, Using simplicity to control complexity, IEEE Software 18(4), 2001; ASTM F3269). An
+aircraft is handed over when
 
 - it has lost separation, and what the pilot commands does not open it;
 - it has made no progress towards its waypoint for a while;
@@ -10,9 +10,9 @@ handed over when
 It is handed back when none of this holds, nobody is within the fallback's zone, and a while has passed. Who made no
 progress twice on its way to a waypoint stays with the fallback until it is there.
 
-The fallback is MVP with a margin. Several aircraft that all give way can circle around one waypoint for ever; so one that
-makes no progress under it either no longer gives way to aircraft of higher numbers. Of those that are stuck the lowest
-number then goes straight on, and all others avoid it as before.
+The fallback is MVP with a margin. Several aircraft that all give way can circle around one waypoint for ever. So
+one that makes no progress under it either no longer gives way to aircraft of higher numbers: of those that are
+stuck the lowest number goes straight on, and all others avoid it as before.
 
 Notation: S episodes of a batch, B of them still flown, N aircraft.
 """
@@ -43,8 +43,8 @@ STRIKES = 2
 """Who made no progress so many times stays with the fallback until its waypoint."""
 
 Judged = Callable[[Traffic, Pairs], tuple[Tensor, Tensor | None]]
-"""Returns the actions (B, N, 2) of a pilot, and whose observation lies outside its envelope, (B, N) bool; None where no
-envelope is known."""
+"""Returns the actions (B, N, 2) of a pilot, and whose observation lies outside its envelope, (B, N) bool; None
+where no envelope is known."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class AssuranceConfig:
 
     Attributes:
         margin: Factor on the protected zone that the fallback keeps.
-        patience_s: Who comes no nearer to its waypoint in this time, by a tenth of its way at cruise speed, makes no
-            progress.
+        patience_s: Who comes no nearer to its waypoint in this time, by a tenth of its way at cruise speed, makes
+            no progress.
         hold_s: How long the fallback keeps an aircraft at least.
     """
 
@@ -65,7 +65,7 @@ class AssuranceConfig:
     def __post_init__(self) -> None:
         if not (1.0 <= self.margin < 100 and 0 < self.patience_s < 10_000 and 0 <= self.hold_s < 10_000):
             raise ConfigurationError(
-                f"rta: expected margin of at least 1 and below 100, patience_s above 0 and hold_s of at least 0, both "
+                "rta: expected margin from 1 to below 100, patience_s above 0 and hold_s of at least 0, both "
                 f"below 10,000, got {self.margin}, {self.patience_s} and {self.hold_s}. Example: "
                 "pretrained:tuned@rta:margin=1.2"
             )
@@ -159,8 +159,8 @@ class Assured:
         config: The world.
         assurance: The monitor's numbers.
         reason: (B, N) int8, why the fallback flies each aircraft; 0 where the pilot does.
-        counts: (S, 6) float64 of the present batch: aircraft-steps flown by the fallback for each of `REASONS`, then
-            how often aircraft were handed over.
+        counts: (S, 6) float64 of the present batch: aircraft-steps flown by the fallback for each of `REASONS`,
+            then how often aircraft were handed over.
     """
 
     pilot: Judged
@@ -236,17 +236,19 @@ class Assured:
 def closing(traffic: Traffic, pairs: Pairs, action: Tensor, config: WorldConfig) -> Tensor:
     """Return who has lost separation and does not open it by its action (B, N, 2), (B, N) bool.
 
-    With d the way to the intruder, v its velocity and u the ownship's, both over ground, it opens at (v - u).d / |d|.
+    With d the way to the intruder, v its velocity and u the one that the ownship asks for, the distance grows by
+    (v - u).d / |d|.
     """
     has_lost = pairs.has_lost(config.protected_zone_m) & pairs.is_pair
     found = torch.zeros_like(traffic.is_flying)
     episode, own, place = has_lost.nonzero(as_tuple=True)
     if not len(episode):
         return found
-    one = traffic.of((episode, own))
+    one = traffic.map(lambda tensor: tensor[episode, own])  # (P,)
     turn, change = action[episode, own].clamp(-1.0, 1.0).unbind(-1)
     limits = limits_of(config, one)
-    speed = (one.speed_mps + config.speed_change_mps * change).clamp(limits.min_speed_mps, limits.max_speed_mps)
+    wanted = one.speed_mps + config.speed_change_mps * change
+    speed = torch.clamp(wanted, limits.min_speed_mps, limits.max_speed_mps)  # type: ignore[arg-type]
     track = one.track_rad + config.turn_rad * turn
     at = (episode, own, place)
     east, north = pairs.east_m[at], pairs.north_m[at]

@@ -8,6 +8,8 @@ Notation: M rows, K intruders, O features of the ownship.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from math import inf
 from typing import Any
 
 import torch
@@ -29,7 +31,7 @@ class Envelope:
     Attributes:
         low: (O,) of the ownship's features.
         high: (O,)
-        nearest: (K,) least distance of the k-th nearest intruder; infinite bounds are left out at the end.
+        nearest: (K,) least distance of the k-th nearest intruder; more were not seen, and have no bound.
     """
 
     low: tuple[float, ...]
@@ -50,7 +52,7 @@ class Envelope:
         return Envelope(
             tuple(map(min, self.low, other.low)),
             tuple(map(max, self.high, other.high)),
-            tuple(map(min, self.nearest, other.nearest)),
+            tuple(map(min, zip_longest(self.nearest, other.nearest, fillvalue=inf))),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -27,8 +27,8 @@ def split(name: str) -> tuple[str, AssuranceConfig | None]:
 def describe(figures: Figures, world: WorldConfig) -> dict[str, Any] | None:
     """Return what a monitor did, as JSON; None where there was none.
 
-    Keys: `share` of the aircraft-steps that the fallback flew, `handovers` and `seconds` flown by it for each reason,
-    `mean_s` flown by it after a hand-over, `per_flight` hand-overs for each aircraft that flew.
+    Keys: `share` of the aircraft-steps that the fallback flew, `handovers` and `seconds` flown by it for each
+    reason, `mean_s` flown by it after a hand-over, `per_flight` hand-overs for each aircraft that flew.
     """
     if not figures.assurance.size:
         return None

@@ -171,8 +171,8 @@ def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
         )
     if loaded.assurance is not None and loaded.policy is not None and loaded.policy.envelope is None:
         warnings.append(
-            f"{name}: its checkpoint has no envelope, so only its progress and lost separation are monitored. Give it "
-            "one with `python -m skyclone.train.runs.envelope`, or train again."
+            f"{name}: its checkpoint has no envelope, so only its progress and lost separation are monitored. "
+            "Give it one with `python -m skyclone.train.runs.envelope`, or train again."
         )
     if warning := scale_warning(name, meta.get("world"), config):
         warnings.append(warning)

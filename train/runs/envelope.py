@@ -1,7 +1,7 @@
 """Where a trained network has been: the envelope that its checkpoint keeps, for a monitor of its flights.
 
-A clone's is that of the rows it was trained on. A fine-tuned policy has been where its parent was, and where it flies
-itself: its envelope is around both.
+A clone's is that of the rows it was trained on. A fine-tuned policy has been where its parent was, and where it
+flies itself: its envelope is around both.
 
     python -m skyclone.train.runs.envelope runs/old --data data/mvp
 
