@@ -5,7 +5,8 @@ aircraft is handed over when
 
 - it has lost separation, and what the pilot commands does not open it;
 - it has made no progress towards its waypoint for a while;
-- its observation lies outside what its pilot was trained on.
+- its observation lies outside what its pilot was trained on;
+- it is in conflict with one that has been handed over: who waits and who turns do not go together.
 
 It is handed back when none of this holds, nobody is within the fallback's zone, and a while has passed. Who made no
 progress twice on its way to a waypoint stays with the fallback until it is there.
@@ -26,7 +27,7 @@ from torch import Tensor
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
-from ..airspace.conflicts import find
+from ..airspace.conflicts import detect, find
 from ..airspace.distances import STALL_SHARE, distance_to_go
 from ..airspace.fleet import limits_of
 from ..airspace.neighbours import Sight, complete
@@ -34,9 +35,9 @@ from ..airspace.world_config import WorldConfig
 from ..teachers import registry as teachers
 from ..teachers.registry import action_towards
 
-LOS, PROGRESS, ENVELOPE = 1, 2, 3
+LOS, PROGRESS, ENVELOPE, NEIGHBOUR = 1, 2, 3, 4
 """Why an aircraft is flown by the fallback; 0 where it is not. A lower one goes first."""
-REASONS = ("separation", "progress", "envelope")
+REASONS = ("separation", "progress", "envelope", "neighbour")
 OPENING_SHARE = 0.5
 """A command opens a loss of separation if the distance grows by so much of the cruise speed."""
 STRIKES = 2
@@ -159,7 +160,7 @@ class Assured:
         config: The world.
         assurance: The monitor's numbers.
         reason: (B, N) int8, why the fallback flies each aircraft; 0 where the pilot does.
-        counts: (S, 6) float64 of the present batch: aircraft-steps flown by the fallback for each of `REASONS`,
+        counts: (S, 8) float64 of the present batch: aircraft-steps flown by the fallback for each of `REASONS`,
             then how often aircraft were handed over.
     """
 
@@ -208,12 +209,14 @@ class Assured:
         self._strikes.masked_fill_(self._approach.is_new, 0)
         self.reason.masked_fill_(~who | (self._approach.is_new & (self.reason == PROGRESS)), 0)
         is_stuck = self._approach.since_s >= numbers.patience_s
+        is_handed = self.reason > 0
         wants = torch.zeros_like(self.reason)
+        if bool(is_handed.any()):
+            wants.masked_fill_(self._has_neighbour(traffic, pairs, is_handed), NEIGHBOUR)
         if is_outside is not None:
             wants.masked_fill_(is_outside, ENVELOPE)
         wants.masked_fill_(is_stuck, PROGRESS)
         wants.masked_fill_(closing(traffic, pairs, action, self.config), LOS).masked_fill_(~who, 0)
-        is_handed = self.reason > 0
         has_begun = (wants > 0) & (~is_handed | ((wants == PROGRESS) & (self.reason != PROGRESS)))
         self._strikes += has_begun & (wants == PROGRESS)
         self._held_s = (self._held_s + self.config.step_s).masked_fill_(has_begun, 0.0)
@@ -224,6 +227,16 @@ class Assured:
             self.reason.masked_fill_(goes_back, 0)
         self.reason = torch.where(has_begun, wants, self.reason)
         self._count(has_begun)
+
+    def _has_neighbour(self, traffic: Traffic, pairs: Pairs, is_handed: Tensor) -> Tensor:
+        """Return who is in conflict with one that is handed over, (B, N) bool."""
+        zone_m, lookahead_s = self.fallback.teacher.protected_zone_m, self.fallback.teacher.lookahead_s
+        pairs = complete(pairs, traffic, Sight(zone_m, lookahead_s))
+        is_conflict = detect(pairs, zone_m, lookahead_s)
+        others = is_handed.unsqueeze(-2)  # (B, 1, N)
+        if pairs.listed is not None:
+            others = others.expand(*is_handed.shape, -1).gather(-1, pairs.listed.number)
+        return (is_conflict & others).any(-1)
 
     def _count(self, has_begun: Tensor) -> None:
         """Count a step of those that are handed over, and those that have just been, (B, N) bool."""

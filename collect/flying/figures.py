@@ -68,7 +68,7 @@ class Figures:
         straight_s: As `straight_m`, at each one's cruise speed.
         no_fly_steps: Aircraft-steps inside a no-fly polygon.
         nmac_events: Near mid-air collisions of pairs, re-entries counted again.
-        assurance: (S, 6) what a monitor counted, see `assurance.Assured.counts`; empty where there was none.
+        assurance: (S, 8) what a monitor counted, see `assurance.Assured.counts`; empty where there was none.
     """
 
     aircraft: np.ndarray

@@ -13,6 +13,7 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.flying.assurance import (
     ENVELOPE,
     LOS,
+    NEIGHBOUR,
     PROGRESS,
     Approach,
     AssuranceConfig,
@@ -106,7 +107,7 @@ def test_each_reason_hands_over_and_is_counted():
     los = Assured(standing, WORLD)
     flown(los, pair())
     assert los.reason.tolist() == [[LOS, LOS]]
-    assert los.counts.tolist() == [[2, 0, 0, 2, 0, 0]]
+    assert los.counts.tolist() == [[2, 0, 0, 0, 2, 0, 0, 0]]
     stuck = Assured(standing, WORLD)
     flown(stuck, pair(distance_m=900.0), steps=30)
     assert stuck.reason.tolist() == [[0, 0]]
@@ -115,6 +116,9 @@ def test_each_reason_hands_over_and_is_counted():
     outside = Assured(lambda t, p: (standing(t, p)[0], torch.tensor([[True, False]])), WORLD)
     flown(outside, pair(distance_m=900.0))
     assert outside.reason.tolist() == [[ENVELOPE, 0]]
+    near = Assured(lambda t, p: (torch.zeros((1, 2, 2)), torch.tensor([[True, False]])), WORLD)
+    flown(near, pair(distance_m=200.0), steps=2)  # head-on: in conflict in 5 s
+    assert near.reason.tolist() == [[ENVELOPE, NEIGHBOUR]]
 
 
 def test_who_is_handed_over_flies_as_the_fallback_and_nobody_else():
@@ -136,7 +140,7 @@ def test_it_is_handed_back_after_a_while_and_not_before():
         assured(traffic, pairs_of(traffic))
         states.append(int(assured.reason[0, 0]))
     assert states == 5 * [ENVELOPE] + 3 * [0]  # hold_s = 5
-    assert assured.counts.tolist() == [[0, 0, 5, 0, 0, 1]]
+    assert assured.counts.tolist() == [[0, 0, 5, 0, 0, 0, 1, 0]]
 
 
 def test_nobody_is_handed_back_with_another_in_the_fallbacks_zone():
@@ -151,7 +155,7 @@ def flown_back_at(distance_m):
     assured.begin(first)
     assured(first, pairs_of(first))
     for _ in range(20):
-        after = pair(distance_m)
+        after = pair(distance_m, tracks=(math.pi, 0.0))
         assured(after, pairs_of(after))
     return bool((assured.reason == 0).all())
 
@@ -175,7 +179,7 @@ def test_who_stands_for_ever_arrives_with_it(aircraft):
     figures = fly_scenarios(Assured(standing, world), world, 16, range(2))
     assert figures.at_waypoint.sum() + figures.left_sector.sum() == 2 * aircraft
     assert figures.los_steps.sum() == 0
-    assert figures.assurance[:, 4].sum() >= 2 * aircraft  # each was stuck once at least
+    assert figures.assurance[:, 5].sum() >= 2 * aircraft  # each was stuck once at least
 
 
 def test_four_at_one_waypoint_circle_for_ever_without_a_right_of_way():

@@ -34,9 +34,7 @@ def test_names_say_the_run_and_the_monitor():
         "pretrained:tuned",
         AssuranceConfig(margin=1.3, hold_s=8.0),
     )
-    with pytest.raises(
-        ConfigurationError, match="monitor 'rta' has no parameter 'colour'. It has: margin, patience_s"
-    ):
+    with pytest.raises(ConfigurationError, match="monitor 'rta' has no parameter 'colour'"):
         split("runs/tuned@rta:colour=1")
 
 
