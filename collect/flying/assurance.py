@@ -9,7 +9,7 @@ aircraft is handed over when
 - it is in conflict with one that has been handed over: who waits and who turns do not go together.
 
 It is handed back when none of this holds, nobody is within the fallback's zone, and a while has passed. Who made no
-progress twice on its way to a waypoint stays with the fallback until it is there.
+progress stays with the fallback until its waypoint.
 
 The fallback is MVP with a margin. Several aircraft that all give way can circle around one waypoint for ever. So
 one that makes no progress under it either no longer gives way to aircraft of higher numbers: of those that are
@@ -40,8 +40,6 @@ LOS, PROGRESS, ENVELOPE, NEIGHBOUR = 1, 2, 3, 4
 REASONS = ("separation", "progress", "envelope", "neighbour")
 OPENING_SHARE = 0.5
 """A command opens a loss of separation if the distance grows by so much of the cruise speed."""
-STRIKES = 2
-"""Who made no progress so many times stays with the fallback until its waypoint."""
 
 Judged = Callable[[Traffic, Pairs], tuple[Tensor, Tensor | None]]
 """Returns the actions (B, N, 2) of a pilot, and whose observation lies outside its envelope, (B, N) bool; None
@@ -176,7 +174,6 @@ class Assured:
         self._approach = Approach(self.config, self.assurance.patience_s, traffic)
         self.reason = torch.zeros_like(traffic.is_flying, dtype=torch.int8)
         self._held_s = torch.zeros_like(traffic.east_m)
-        self._strikes = torch.zeros_like(self.reason)
         self._slots = torch.arange(len(self.reason), device=self.reason.device)
         self.counts = torch.zeros(
             (len(self.reason), 2 * len(REASONS)), dtype=torch.float64, device=self.reason.device
@@ -185,7 +182,7 @@ class Assured:
     def keep(self, slots: Tensor) -> None:
         """Go on with some of the episodes only, (B',) int64."""
         self._approach.keep(slots)
-        for name in ("reason", "_held_s", "_strikes", "_slots"):
+        for name in ("reason", "_held_s", "_slots"):
             setattr(self, name, getattr(self, name)[slots])
 
     def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
@@ -206,7 +203,6 @@ class Assured:
     def _decide(self, traffic: Traffic, pairs: Pairs, action: Tensor, is_outside: Tensor | None) -> None:
         """Say who is flown by whom in this state."""
         who, numbers = traffic.is_piloted, self.assurance
-        self._strikes.masked_fill_(self._approach.is_new, 0)
         self.reason.masked_fill_(~who | (self._approach.is_new & (self.reason == PROGRESS)), 0)
         is_stuck = self._approach.since_s >= numbers.patience_s
         is_handed = self.reason > 0
@@ -218,12 +214,12 @@ class Assured:
         wants.masked_fill_(is_stuck, PROGRESS)
         wants.masked_fill_(closing(traffic, pairs, action, self.config), LOS).masked_fill_(~who, 0)
         has_begun = (wants > 0) & (~is_handed | ((wants == PROGRESS) & (self.reason != PROGRESS)))
-        self._strikes += has_begun & (wants == PROGRESS)
         self._held_s = (self._held_s + self.config.step_s).masked_fill_(has_begun, 0.0)
         if bool(is_handed.any()):
-            stays = (self.reason == PROGRESS) & (self._strikes >= STRIKES)
             is_near = pairs.has_lost(self.fallback.teacher.protected_zone_m) & pairs.is_pair
-            goes_back = (wants == 0) & ~stays & (self._held_s >= numbers.hold_s) & ~is_near.any(-1)
+            goes_back = (
+                (wants == 0) & (self.reason != PROGRESS) & (self._held_s >= numbers.hold_s) & ~is_near.any(-1)
+            )
             self.reason.masked_fill_(goes_back, 0)
         self.reason = torch.where(has_begun, wants, self.reason)
         self._count(has_begun)
