@@ -40,6 +40,8 @@ LOS, PROGRESS, ENVELOPE, NEIGHBOUR = 1, 2, 3, 4
 REASONS = ("separation", "progress", "envelope", "neighbour")
 OPENING_SHARE = 0.5
 """A command opens a loss of separation if the distance grows by so much of the cruise speed."""
+INSISTING = 2.0
+"""After so many times its patience without progress, the fallback insists on a right of way."""
 
 Judged = Callable[[Traffic, Pairs], tuple[Tensor, Tensor | None]]
 """Returns the actions (B, N, 2) of a pilot, and whose observation lies outside its envelope, (B, N) bool; None
@@ -137,7 +139,7 @@ class Fallback:
 
     def insists(self, since_s: Tensor) -> Tensor:
         """Return who no longer gives way to higher numbers, after so long without progress, (B, N) bool."""
-        return since_s >= 2.0 * self.patience_s
+        return since_s >= INSISTING * self.patience_s
 
     def resolve(self, traffic: Traffic, pairs: Pairs, insists: Tensor) -> Tensor:
         """Return the actions (B, N, 2) where some insist on their right of way, (B, N) bool."""
