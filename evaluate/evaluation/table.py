@@ -55,7 +55,11 @@ def conditions(evaluation: Evaluation) -> str:
     where = "" if is_embedded(world) else f", in {world.simulator}"
     if world.surveillance != PERFECT:
         where += f", surveillance {world.surveillance}"
-    monitors = (assured.sentence(name, evaluation.figures[key], world) for key, name in plan.short_names.items())
+    monitors = (
+        assured.sentence(name, evaluation.figures[key], world)
+        for key, name in plan.short_names.items()
+        if key in evaluation.figures
+    )
     rest = "".join(f" {each}" for each in monitors if each)
     return (
         f"[low, high]: 95 % intervals. {counted(plan.scenarios, 'scenario')} of {world.aircraft} aircraft, "
