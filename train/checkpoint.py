@@ -22,12 +22,13 @@ from .tensor_file import REMEDY, Contents, not_finite, read_tensors, to_json, we
 
 FORMAT_VERSION = 1
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
-META_KEYS = ("stage", "world", "teacher", "datasets", "config", "metrics", "parent")
+META_KEYS = ("stage", "world", "teacher", "datasets", "config", "metrics", "parent", "envelope")
 """What a trainer records about itself: the stage (`clone` or `finetune`), the world and teacher it learned in
-(JSON), the datasets (path and content hash each), its configuration, its figures, and the checkpoint it
-started from."""
+(JSON), the datasets (path and content hash each), its configuration, its figures, the checkpoint it started from,
+and the envelope of its observations (see `runs.envelope`; null where it is not known)."""
 
 _KEYS = ("format_version", "weights_sha256", "network", "observation", "code", "packages", *META_KEYS)
+_LATER = ("envelope",)  # older checkpoints have none
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def load(run: str | Path, which: str = "best", view: View | None = None) -> Chec
             f"{path} was trained on the observation '{own_view}', got '{view}'. "
             f"Use it with '{own_view}', or train another network on '{view}'."
         )
-    meta = {key: value for key, value in description.items() if key in _META_RETURNED}
+    meta = {**dict.fromkeys(_LATER), **{key: value for key, value in description.items() if key in _META_RETURNED}}
     return Checkpoint(network.eval(), own_view, meta, path)
 
 
@@ -157,7 +158,7 @@ def _check_description(path: Path, description: dict[str, Any]) -> None:
             f"{path}: expected a checkpoint of format version {FORMAT_VERSION}, got {version!r}. "
             "Use the version of skyclone that made it, or train again."
         )
-    missing, unknown = sorted(set(_KEYS) - set(description)), sorted(set(description) - set(_KEYS))
+    missing, unknown = sorted(set(_KEYS) - set(_LATER) - set(description)), sorted(set(description) - set(_KEYS))
     if missing or unknown:
         raise CheckpointError(
             f"{path}: missing keys {missing or 'none'}, unknown keys {unknown or 'none'}. {REMEDY}"

@@ -3,6 +3,7 @@
 Notation: B episodes, N aircraft, M rows, K intruders, F features per intruder, H heads.
 """
 
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ..collect.airspace.neighbours import complete_for
 from ..datasets.errors import ObservationError
+from ..datasets.traffic.envelope import Envelope
 from ..datasets.traffic.observation import Observation, observe
 from ..datasets.traffic.pairs import Pairs
 from ..datasets.traffic.state import Traffic
@@ -78,14 +80,42 @@ class Policy:
 
         Only flying aircraft are observed, all of them in one batch.
         """
+        return self._fly(traffic, self.observe(traffic, pairs))
+
+    __call__ = pilot
+
+    @cached_property
+    def envelope(self) -> Envelope | None:
+        """What it saw in training; None if its checkpoint does not say.
+
+        Raises:
+            ObservationError: What it says is no envelope.
+        """
+        data = self.meta.get("envelope")
+        return None if data is None else Envelope.from_json(data)
+
+    def judged(self, traffic: Traffic, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
+        """Return the actions of `pilot`, and whose observation lies outside the envelope, (B, N) bool; or None."""
+        observation = self.observe(traffic, pairs)
+        if self.envelope is None:
+            return self._fly(traffic, observation), None
+        is_outside = torch.zeros_like(traffic.is_flying)
+        is_outside[traffic.is_piloted] = self.envelope.is_outside(observation)
+        return self._fly(traffic, observation), is_outside
+
+    def observe(self, traffic: Traffic, pairs: Pairs) -> Observation:
+        """Observe from all M aircraft that are flown."""
         flying = traffic.is_piloted  # (B, N)
         own = traffic.map(lambda tensor: tensor[flying])  # (M,)
         around = complete_for(pairs, traffic, self.view).map(lambda tensor: tensor[flying])  # (M, N) or (M, J)
-        action = torch.zeros((*flying.shape, 2), dtype=traffic.east_m.dtype, device=flying.device)
-        action[flying] = self.act(observe(own, around, self.view)).to(action.dtype)
-        return action
+        return observe(own, around, self.view)
 
-    __call__ = pilot
+    def _fly(self, traffic: Traffic, observation: Observation) -> Tensor:
+        """Return the actions (B, N, 2) for an observation of M rows."""
+        flying = traffic.is_piloted
+        action = torch.zeros((*flying.shape, 2), dtype=traffic.east_m.dtype, device=flying.device)
+        action[flying] = self.act(observation).to(action.dtype)
+        return action
 
     def _rows(
         self, observation: Observation | Array, mask: Array | None

@@ -22,6 +22,7 @@ from ..scenarios.start import Start
 from ..surveillance.perception import Perceived
 from ..teachers.rules import Rules
 from . import compiled
+from .assurance import Assured
 from .compiled import encountered, fly_chunks, fly_compiled, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
@@ -273,7 +274,10 @@ def _fly_in_torch(
     if progress:
         progress(flying)
     figures = counter.result()
-    return figures if by_group is None else replace(figures, groups=by_group.result())
+    if by_group is not None:
+        figures = replace(figures, groups=by_group.result())
+    own = pilot.groups[0].pilot if isinstance(pilot, Mix) else pilot
+    return replace(figures, assurance=own.counts.cpu().numpy()) if isinstance(own, Assured) else figures
 
 
 def rules_of_pilot(pilot: Pilot, config: WorldConfig) -> Rules | None:

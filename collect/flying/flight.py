@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,17 @@ from .world import StepResult, World
 
 Pilot = Callable[[Traffic, Pairs], Tensor]
 """Maps (B, N) traffic and its pairs, (B, N, N) or (B, N, J), to actions (B, N, 2) in [-1, 1]."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A pilot that remembers: it is asked about every step of a batch, in order."""
+
+    def begin(self, traffic: Traffic, is_flown: Tensor | None = None) -> None:
+        """Begin a batch of episodes in this state, (B, N); only some aircraft of which it flies, (B, N) bool."""
+
+    def keep(self, slots: Tensor) -> None:
+        """Go on with some of the episodes only, (B',) int64."""
 
 
 class Step(NamedTuple):
@@ -46,7 +57,8 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
     """Fly a batch until every episode is over, yielding each step; finished episodes drop out.
 
     A pilot with a `resolution` (see `simulators.Resolution`) has the simulator resolve conflicts itself. One with
-    `in_world` (see `mixed.Mix`) is asked for the pilot of this world.
+    `in_world` (see `mixed.Mix`) is asked for the pilot of this world. One that remembers (see `Remembering`) is
+    told where a batch begins and which of its episodes go on.
 
     Raises:
         FlightError: The pilot asks for an action that is NaN or infinite.
@@ -54,6 +66,9 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
     pilot = pilot.in_world(world) if hasattr(pilot, "in_world") else pilot
     world.simulator.resolve_with(getattr(pilot, "resolution", None))
     slots = torch.arange(len(world.episodes), device=world.device)
+    memory = pilot if isinstance(pilot, Remembering) else None
+    if memory:
+        memory.begin(world.traffic)
     while True:
         is_over = world.is_over
         over = int(is_over.sum())
@@ -62,6 +77,8 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
         if over > len(slots) // 8:  # dropping episodes costs copies: not for each single one
             kept = (~is_over).nonzero().squeeze(-1)
             world.keep(kept)
+            if memory:
+                memory.keep(kept)
             slots = slots[kept]
         steps, traffic, pairs = world.steps, world.traffic, world.pairs
         known = world.perceive()

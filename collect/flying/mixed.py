@@ -18,7 +18,7 @@ from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ..airspace.neighbours import Sight, pairs_around
 from ..scenarios.registry import MIX_STREAM, generator_of
-from .flight import Pilot
+from .flight import Pilot, Remembering
 from .world import World
 
 NOBODY = -1
@@ -73,6 +73,18 @@ class Mix:
     def in_world(self, world: World) -> "Mix":
         """Return the pilot of a world's episodes, none of which has begun."""
         return self if self._world is world else Mix(self.groups, world)
+
+    def begin(self, traffic: Traffic, is_flown: Tensor | None = None) -> None:
+        """Begin a batch of episodes in this state, (B, N): those of the pilots that remember do, too."""
+        for place, group in enumerate(self.groups):
+            if isinstance(group.pilot, Remembering):
+                group.pilot.begin(traffic, self.number == place)
+
+    def keep(self, slots: Tensor) -> None:
+        """Go on with some of the episodes only, (B',) int64."""
+        for group in self.groups:
+            if isinstance(group.pilot, Remembering):
+                group.pilot.keep(slots)
 
     def _are_in(self, places: list[int]) -> Tensor:
         """Return who is in one of some groups, (B, N) bool."""

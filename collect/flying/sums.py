@@ -47,6 +47,7 @@ class Figures:
         track_age_s: Sum of the ages of tracks over steps; 0 where all is known.
         track_steps: Over how many steps of tracks that is.
         groups: (S, G, K) the other sums of the first of G groups of a mix, and its pairs with each; see `group`.
+        assurance: (S, 8) what a monitor counted, see `assurance.Assured.counts`; empty where there was none.
     """
 
     aircraft: np.ndarray
@@ -77,6 +78,7 @@ class Figures:
     track_age_s: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
     track_steps: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
     groups: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
+    assurance: np.ndarray = field(default_factory=_nothing, metadata={"later": True})
 
     def group(self, number: int | None) -> "Figures":
         """Return the figures of the first group of a mix: of its own aircraft, and of its pairs.
@@ -110,9 +112,13 @@ PAIR_EVENTS = (
 """What is counted of pairs, and adds up over them."""
 
 
+OF_ALL = ("nearest_m", "groups", "assurance")
+"""What is not counted for each group apart."""
+
+
 def columns_of_groups() -> list[str]:
     """Return the columns of `Figures.groups`, in their order."""
-    return [each.name for each in fields(Figures) if each.name not in ("nearest_m", "groups")]
+    return [each.name for each in fields(Figures) if each.name not in OF_ALL]
 
 
 def join(parts: Sequence[Figures]) -> Figures:

@@ -1,7 +1,7 @@
 """Contenders: teachers and trained policies, each flying every aircraft of a scenario."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ...collect import simulators, teachers
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.airspace.worlds import scale_warning
+from ...collect.flying.assurance import AssuranceConfig, Assured
 from ...collect.flying.compiled import why_not
 from ...collect.flying.figures import arithmetic_of
 from ...collect.flying.flight import Pilot, TeacherPilot
@@ -24,6 +25,7 @@ from ...datasets.traffic.state import Traffic
 from ...train.policy import Policy, load_policy
 from ...train.tensor_file import weights_hash
 from . import mix
+from .assured import split
 from .config import UNRESOLVED, Contender, EvaluationConfig
 from .shares import SELF, SILENT
 
@@ -52,7 +54,13 @@ class Loaded:
         """Where a trained policy comes from, as its checkpoint says; empty for teachers."""
         if self.policy is None:
             return {}
-        return {"observation": str(self.policy.view), "network": self.policy.network.spec, **self.policy.meta}
+        meta = {"observation": str(self.policy.view), "network": self.policy.network.spec, **self.policy.meta}
+        return meta if self.assurance is None else {**meta, "assurance": asdict(self.assurance)}
+
+    @property
+    def assurance(self) -> AssuranceConfig | None:
+        """The numbers of the monitor around it; None where there is none."""
+        return self.pilot.assurance if isinstance(self.pilot, Assured) else None
 
     @property
     def arithmetic(self) -> str:
@@ -69,8 +77,12 @@ class Loaded:
         if self.policy is None:
             return {"teacher": self.contender.name, "arithmetic": self.arithmetic, **beside}
         network = self.policy.network
+        monitor = {}
+        if self.assurance is not None:
+            monitor = {"assurance": asdict(self.assurance), "envelope": self.policy.meta.get("envelope")}
         return {
             **beside,
+            **monitor,
             "arithmetic": self.arithmetic,
             "weights_sha256": weights_hash(network.state_dict()),
             "network": network.spec,
@@ -86,8 +98,11 @@ def load(contender: Contender, config: WorldConfig, device: str | torch.device =
         CheckpointError: The checkpoint is missing or damaged.
     """
     if contender.is_run:
-        policy = load_policy(contender.name, device=device)
-        return Loaded(contender, policy.pilot, policy)
+        run, assurance = split(contender.name)
+        policy = load_policy(run, device=device)
+        if assurance is None:
+            return Loaded(contender, policy.pilot, policy)
+        return Loaded(contender, Assured(policy.judged, config, assurance), policy)
     if contender.name.partition(":")[0] == BLUESKY_MVP:
         return Loaded(contender, _bluesky_mvp(contender.name, config))
     return Loaded(contender, TeacherPilot(teachers.parse(contender.name, config), config))
@@ -175,6 +190,11 @@ def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
         warnings.append(
             f"{name} was trained on scenarios of seed {seed}, and is evaluated on them here: its figures are too "
             "good. Take another --seed."
+        )
+    if loaded.assurance is not None and loaded.policy is not None and loaded.policy.envelope is None:
+        warnings.append(
+            f"{name}: its checkpoint has no envelope, so only its progress and lost separation are monitored. "
+            "Give it one with `python -m skyclone.train.runs.envelope`, or train again."
         )
     if warning := scale_warning(name, meta.get("world"), config):
         warnings.append(warning)

@@ -15,7 +15,7 @@ from ...train.runs.gate import los_s
 from ..metrics import formulas
 from ..metrics.formulas import Basis
 from ..rare.rates import Rates
-from . import equipage, mvp_front
+from . import assured, equipage, mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
 from .contenders import Loaded, warnings_about, word_on_the_compiler
@@ -107,6 +107,11 @@ class Evaluation:
             },
             "nearest_m": {
                 name: formulas.nearest_percentiles(self.figures[name].nearest_m) for name in self.estimates
+            },
+            "assurance": {
+                name: found
+                for name in self.estimates
+                if (found := assured.describe(self.figures[name], plan.world)) is not None
             },
             "rare": {name: rates.to_json() for name, rates in self.rare.items()},
             "world": plan.world.to_json(),

@@ -9,6 +9,7 @@ from ...collect.surveillance.config import PERFECT
 from ...train.runs.confidence_intervals import Estimate
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import NOTHING, counted, with_interval
+from . import assured
 from .evaluation import Evaluation
 from .shares import SELF
 from .verdict import judge
@@ -97,7 +98,7 @@ def _padded(rows: list[list[str]]) -> list[str]:
 
 
 def conditions(evaluation: Evaluation) -> str:
-    """Return what the figures rest on, in a line."""
+    """Return what the figures rest on, and what monitors did, in a line."""
     plan = evaluation.plan
     world = plan.world
     where = "" if is_embedded(world) else f", in {world.simulator}"
@@ -105,9 +106,15 @@ def conditions(evaluation: Evaluation) -> str:
         where += f", surveillance {world.surveillance}"
     if plan.mix:
         where += f", mix {plan.mix}"
+    monitors = (
+        assured.sentence(name, evaluation.figures[key], world)
+        for key, name in plan.short_names.items()
+        if key in evaluation.figures
+    )
+    rest = "".join(f" {each}" for each in monitors if each)
     return (
         f"[low, high]: 95 % intervals. {counted(plan.scenarios, 'scenario')} of {world.aircraft} aircraft, "
-        f"the same for all ({world.scenario}, seed {plan.seed}{where})."
+        f"the same for all ({world.scenario}, seed {plan.seed}{where}).{rest}"
     )
 
 

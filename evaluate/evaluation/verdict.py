@@ -191,8 +191,9 @@ def against_front(evaluation: Evaluation, name: str) -> str:
 
 def are_same(evaluation: Evaluation, one: str, other: str) -> bool:
     """Return whether two runs are one policy: fine-tuning publishes the clone where it found nothing better."""
-    weights = [evaluation.meta.get(name, {}).get("weights_sha256") for name in (one, other)]
-    return weights[0] is not None and weights[0] == weights[1]
+    metas = [evaluation.meta.get(name, {}) for name in (one, other)]
+    weights, monitors = ([meta.get(key) for meta in metas] for key in ("weights_sha256", "assurance"))
+    return weights[0] is not None and weights[0] == weights[1] and monitors[0] == monitors[1]
 
 
 def shown(difference: Estimate) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from ...collect.collector.workers import one_thread
 from ...datasets.provenance import code_version, package_versions
 from ..attention.attention import Attention, watch
+from ..evaluation.assured import split
 from ..evaluation.contenders import Loaded
 from ..evaluation.evaluation import Evaluation
 from . import learning_curves
@@ -73,6 +74,6 @@ def gather(evaluation: Evaluation, loaded: dict[str, Loaded], command: str = "",
         command,
         made_at,
         attention={name: figures for name, figures in attention.items() if figures},
-        curves={name: learning_curves.read(name) for name in trained},
+        curves={name: learning_curves.read(split(name)[0]) for name in trained},
         replay=replay,
     )

@@ -23,6 +23,7 @@ from ...datasets.loading.loader import Batch
 from ...datasets.traffic.record import TRUTH
 from .. import checkpoint
 from ..networks import Network
+from ..runs import envelope
 from ..runs.device import choose_device, torch_threads
 from ..runs.interruption import Interruption, remembered
 from ..runs.metrics_log import MetricsLog
@@ -125,6 +126,7 @@ class Cloning:
             "datasets": described,
             "config": config.to_json(),
         }
+        self.processes.from_first(self._see_envelope)
         if parent is not None:
             self._adopt(parent)
         self.updater = Updater(self.network, config, self.processes)
@@ -135,6 +137,11 @@ class Cloning:
         """Make the run's folder."""
         self.folder.begin()
         save_config(self.run, self.config, described)
+
+    def _see_envelope(self) -> None:
+        """Say between which bounds the rows of training lie."""
+        self.loader.set_epoch(0)
+        self._meta["envelope"] = envelope.of_batches(self.loader).to_json()
 
     def _adopt(self, parent: str | Path) -> None:
         """Take the weights of a trained network of the same kind."""

@@ -27,7 +27,8 @@ from ...datasets.traffic.observation import observe_all
 from ...datasets.traffic.view import View
 from .. import checkpoint
 from ..networks import Network
-from ..runs import gate
+from ..policy import Policy
+from ..runs import envelope, gate
 from ..runs.device import choose_device, torch_threads
 from ..runs.gate import GateFlights
 from ..runs.interruption import Interruption, remembered
@@ -116,6 +117,7 @@ class Finetuning:
             "config": config.to_json(),
             "parent": origin,
         }
+        self._envelope = loaded.meta["envelope"]
         self._flown: dict[str, GateFlights] = {}  # through the gate, of `clone` and `best`
 
     def _weigh(self) -> None:
@@ -231,7 +233,7 @@ class Finetuning:
         self._flown = {"clone": flown, "best": flown}
         figures = {**gate.compare(flown, flown), "is_best": True, "reason": "the clone itself"}
         self._say(gate_line(figures, flown.figures()))
-        self._publish("best", figures, self.parent_view)
+        self._publish("best", figures, self.parent_view, self._envelope)
         self._publish("last", figures, self.view)
         self._save_state()
 
@@ -294,14 +296,22 @@ class Finetuning:
         if verdict.is_better:
             self._flown["best"] = flown
             self.progress.best_iteration = self.progress.iteration
-            self._publish("best", figures, self.view)
+            parent = self._envelope if self.view == self.parent_view else None
+            with self.clock.measure(GATE):
+                policy = Policy(self.method.network, self.view)
+                seen = envelope.of_tuned(policy, parent, self.worlds, self.config.seed)
+            self._publish("best", figures, self.view, seen)
         return figures
 
-    def _publish(self, name: str, figures: Mapping[str, Any] | None, view: View) -> None:
-        """Save the policy's network as a checkpoint like a clone's."""
+    def _publish(
+        self, name: str, figures: Mapping[str, Any] | None, view: View, seen: dict[str, Any] | None = None
+    ) -> None:
+        """Save the policy's network as a checkpoint like a clone's, with an envelope if there is one."""
         with self.clock.measure(SAVING):
             metrics = {"iteration": self.progress.iteration, "steps": self.progress.steps, "gate": figures}
-            checkpoint.save(self.run / name, self.method.network, view, {**self._meta, "metrics": metrics})
+            checkpoint.save(
+                self.run / name, self.method.network, view, {**self._meta, "metrics": metrics, "envelope": seen}
+            )
 
     def _stop_if(self, interruption: Interruption) -> None:
         """Stop if Ctrl-C was pressed, with the state of the last iteration saved."""

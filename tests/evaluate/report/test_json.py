@@ -54,7 +54,7 @@ def result(tmp_path_factory):
         patched.setattr(page, "render", lambda report: b"")  # not looked at here
         found = []
         for world in (*worlds, replace(worlds[0], surveillance="remote-id")):
-            contenders = tuple(name_all([run], "none,mvp"))
+            contenders = tuple(name_all([run, f"{run}@rta"], "none,mvp"))
             plan = EvaluationConfig(contenders, world, 2, bootstrap=100, front=world is worlds[0], mix=MIX)
             loaded = load_all(plan)
             found.append((evaluate(plan, loaded), loaded))
@@ -65,7 +65,7 @@ def result(tmp_path_factory):
 
 def _names(run: str) -> dict[str, str]:
     """Return what the page writes for a key that is a name, by the key's place."""
-    names = {run: "NAME", "none": "NAME", "mvp": "NAME", "3": "AIRCRAFT", "2": "AIRCRAFT"}
+    names = {run: "NAME", f"{run}@rta": "NAME", "none": "NAME", "mvp": "NAME", "3": "AIRCRAFT", "2": "AIRCRAFT"}
     names |= dict.fromkeys(("self", "self-self", "self-none"), "PART")
     names |= {"perfect": "SURVEILLANCE", "remote-id": "SURVEILLANCE"}
     names |= dict.fromkeys(METRICS, "METRIC") | dict.fromkeys(map(str, PERCENTILES), "PERCENTILE")
@@ -77,7 +77,9 @@ def _leaves(value: object, path: tuple[str, ...], names: dict[str, str]) -> dict
     """Return the types found under each key, as the page writes keys and types."""
     place = ".".join(path)
     if isinstance(value, dict) and set(value) != ESTIMATE:
-        opaque = {"world": "PARAMETER", "packages": "PACKAGE", "runs.NAME": "KEY"}.get(place)
+        opaque = {"world": "PARAMETER", "packages": "PACKAGE", "runs.NAME": "KEY", "assurance.NAME": "KEY"}.get(
+            place
+        )
         if opaque:
             return {f"{place}.{opaque}": {"any"}}
         if place == "front.members":
