@@ -32,7 +32,7 @@ EVALUATE ?= --scenarios 200 $(if $(WORLD),--world $(WORLD))
 SKYCLONE := $(BIN)/skyclone
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo all dataset train-bc finetune evaluate ppo-dense smoke test test-slow test-numeric test-signals \
+.PHONY: help install demo all dataset train-bc finetune evaluate ppo-dense any-traffic robust smoke test test-slow test-numeric test-signals \
         bench lint types wheel docs clean FORCE
 .PRECIOUS: $(DATA)/README.md
 
@@ -128,6 +128,28 @@ $(RUNS)/ppo-dense/.done: $(RUNS)/dense/.done | $(VENV)/.installed
 	$(make_room)
 	$(SKYCLONE) finetune --from $(RUNS)/dense --out $(RUNS)/ppo-dense --method ppo --aircraft 20,40,60 \
 		--steps $(PPO_STEPS) --resume
+	@touch $@
+
+# --- the policies that ship: for any traffic, and then for what aircraft know of each other ----------
+
+ANY := mix:sector=0.35:pads=0.15:inside=0.1:shared=0.1:hover=0.15:circle=0.1:arrivals=0.05
+HEARD := mix:sector=0.55:pads=0.1:inside=0.1:shared=0.05:hover=0.1:circle=0.05:arrivals=0.05
+NOISE := noise:position_m=5:velocity_mps=0.5:latency_s=1:reception=0.8
+
+any-traffic: $(RUNS)/any-traffic/.done  ## from nothing: how pretrained:tuned was made (half an hour)
+robust: $(RUNS)/robust/.done  ## from nothing: how pretrained:robust was made (an hour)
+
+$(RUNS)/any-traffic/.done: $(RUNS)/dense/.done | $(VENV)/.installed
+	$(make_room)
+	$(SKYCLONE) finetune --from $(RUNS)/dense --out $(RUNS)/any-traffic --method analytic --scenario $(ANY) \
+		--aircraft 8,20,40 --steps 6000000 --gate-every 400 --seed 1 --resume
+	@touch $@
+
+$(RUNS)/robust/.done: $(RUNS)/any-traffic/.done | $(VENV)/.installed
+	$(make_room)
+	$(SKYCLONE) finetune --from $(RUNS)/any-traffic --out $(RUNS)/robust --method analytic --scenario $(HEARD) \
+		--surveillance $(NOISE) --reward detour:margin=1.25:path=2 --aircraft 8,20,40 --steps 5000000 \
+		--gate-every 400 --seed 1 --resume
 	@touch $@
 
 # --- from nothing to a report in a few minutes ----------------------------------------------------
