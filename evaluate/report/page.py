@@ -18,9 +18,9 @@ from markupsafe import Markup
 
 from ...train.runs.confidence_intervals import Estimate
 from ..attention.masking import LEAST_CHANGE_MPS
-from ..evaluation.evaluation import Evaluation
+from ..evaluation.evaluation import Evaluation, conditions
 from ..evaluation.mvp_front import COSTS, LOSSES
-from ..evaluation.table import EQUIPAGE_TITLE, conditions, rows_by_equipage
+from ..evaluation.table import EQUIPAGE_TITLE, rows_by_equipage
 from ..evaluation.verdict import against_front, judge, shown
 from ..metrics.formulas import METRICS, Metric
 from ..metrics.numerals import NOTHING, counted, number, with_interval
