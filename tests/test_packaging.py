@@ -49,6 +49,7 @@ evaluate.metrics
 evaluate.rare
 evaluate.attention evaluate.evaluation evaluate.deployment
 evaluate.report evaluate.bluesky_resolution
+evaluate.recorded_flights
 evaluate.comparison
 evaluate.cli
 evaluate
