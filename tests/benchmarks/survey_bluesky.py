@@ -42,7 +42,7 @@ METHODS = {
     "pretrained:tuned": "SKYCLONE pretrained:tuned;RESO SKYCLONE",
 }
 NOTES = (
-    "Positions, tracks and speeds are BlueSky's own, once a second. The filled arrow is what was commanded then, "
+    "Positions, tracks and speeds are BlueSky's own, once a second. The filled arrow is what was then commanded, "
     "by the resolution or the autopilot.",
     "The hollow arrow is skyclone's MVP, asked about the same state: BlueSky's differs from it in details.",
     "The picture is the plane: aircraft at different altitudes are drawn as if level. The counts above are "
@@ -51,25 +51,29 @@ NOTES = (
 
 
 class Camera:
-    """Keeps of each second the state of every aircraft by callsign, in degrees and m/s."""
+    """Keeps what each decision of BlueSky saw and commanded: states (8,) by callsign, in degrees and m/s."""
 
     def __init__(self) -> None:
         self.seconds: list[dict[str, tuple[float, ...]]] = []
+        self._before: dict[str, tuple[float, ...]] = {}
 
     def __call__(self, traf: Any) -> None:
-        """Look at BlueSky's traffic."""
-        columns = (traf.lat, traf.lon, traf.trk, traf.gs, traf.aporasas.trk, traf.aporasas.tas)
+        """Look at BlueSky's traffic after a step of it."""
+        if traf.asastimer.readynext:  # it has resolved in this step, from the state before
+            targets = dict(zip(traf.id, zip(traf.aporasas.trk, traf.aporasas.tas), strict=True))
+            there = {name: state for name, state in self._before.items() if name in targets}
+            self.seconds.append({name: (*state[:4], *targets[name], *state[4:]) for name, state in there.items()})
         has_route = [route.nwp > 0 for route in traf.ap.route]
         waypoints = (np.where(has_route, place, np.nan) for place in (traf.actwp.lat, traf.actwp.lon))
-        rows = np.stack((*columns, *waypoints), -1).reshape(-1, 8).tolist()
-        self.seconds.append(dict(zip(traf.id, map(tuple, rows), strict=True)))
+        columns = (traf.lat, traf.lon, traf.trk, traf.gs, *waypoints)
+        self._before = dict(zip(traf.id, zip(*columns, strict=True), strict=True))
 
 
 def recorded(cameras: dict[str, Camera]) -> tuple[dict[str, Recorded], list[str], list[int]]:
     """Return the flights on one plane, the callsigns, and the numbers of those that hover in all of them."""
     everything = [second for camera in cameras.values() for second in camera.seconds]
     names = list(dict.fromkeys(name for second in everything for name in second))
-    plane = Plane.around([state[:2] for second in everything[:1] for state in second.values()])
+    plane = Plane.around([state[:2] for second in everything for state in second.values()])
     flights = {}
     for method, camera in cameras.items():
         states = np.full((len(camera.seconds), len(names), 8), np.nan)

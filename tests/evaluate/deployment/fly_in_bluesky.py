@@ -85,7 +85,7 @@ def resume_as_newer_ones(bs: Any) -> None:
 def fly(
     bs: Any, method: str, seconds: int, scenario: str = "own", watch: Callable[[Any], None] = lambda traf: None
 ) -> dict[str, Any]:
-    """Fly a scenario of the folder with one method; `watch` gets BlueSky's traffic each second."""
+    """Fly a scenario of the folder with one method; `watch` gets BlueSky's traffic after each step."""
     bs.stack.stack(f"IC {scenario}")
     for _ in range(2):  # it is opened, and its commands at 0 s are given
         bs.sim.step()
@@ -95,10 +95,9 @@ def fly(
     events, in_los, inside, nearest, arrived = 0, 0.0, set(), math.inf, {}
     fastest: dict[str, float] = {}
     for second in range(1, seconds + 1):
-        for step in range(steps):
+        for _ in range(steps):
             bs.sim.step()
-            if step == 0:  # what is commanded follows from the state at the beginning of the second
-                watch(bs.traf)
+            watch(bs.traf)
             present = set(bs.traf.id)  # where nobody is left, BlueSky detects no more
             pairs = {frozenset(pair) for pair in bs.traf.cd.lospairs if present.issuperset(pair)}
             events, inside = events + len(pairs - inside), pairs
