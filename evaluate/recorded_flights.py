@@ -171,12 +171,21 @@ def _traffic(flight: Recorded, is_flying: np.ndarray, hovers: Sequence[int]) -> 
     has_none = np.isnan(flight.waypoint_east_m)
     waypoint_east_m = np.where(has_none, ahead[0], flight.waypoint_east_m)
     waypoint_north_m = np.where(has_none, ahead[1], flight.waypoint_north_m)
-    states = (*flight[:4], waypoint_east_m, waypoint_north_m)
     is_hovering = np.zeros_like(is_flying)
     is_hovering[:, list(hovers)] = is_flying[:, list(hovers)]
-    parts = (torch.from_numpy(np.nan_to_num(part).astype(np.float64)) for part in states)
+    states = (*flight[:4], waypoint_east_m, waypoint_north_m)
+    east, north, track, speed, *waypoint = (
+        torch.from_numpy(np.nan_to_num(part).astype(np.float64)) for part in states
+    )
     return Traffic(
-        *parts, torch.from_numpy(is_flying), is_hovering=torch.from_numpy(is_hovering) if len(hovers) else None
+        east,
+        north,
+        track,
+        speed,
+        waypoint[0],
+        waypoint[1],
+        is_flying=torch.from_numpy(is_flying),
+        is_hovering=torch.from_numpy(is_hovering) if len(hovers) else None,
     )
 
 

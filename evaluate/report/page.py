@@ -203,7 +203,7 @@ def _replayed(replay: Replay | None, against: Mapping[str, Iterable[str]]) -> di
     if replay is None:
         return {}
     names = [contender.name for contender in replay.contenders]
-    subject = next((name for name in reversed(against) if name in names), names[-1])
+    subject = next((name for name in reversed(list(against)) if name in names), names[-1])
     reference = next((name for name in against.get(subject, {}) if name in names), names[0])
     return {
         "contenders": names,
