@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import notebook
 from .errors import DatasetError
 from .files.manifest import SHARD_FOLDER, Manifest, load_manifest
 from .files.shards import read_counts, read_shard, remedy
@@ -33,6 +34,27 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, {self.rows} rows, {self.episodes} episodes)"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how much there is, who flew in which world, and how safe it was."""
+        manifest = self.manifest
+        world, figures = manifest.world, manifest.figures
+        there = (
+            "" if manifest.complete else f" (incomplete: {len(manifest.shards)} of {manifest.shard_count} shards)"
+        )
+        size = sum(entry.bytes for entry in manifest.shards)
+        facts = {
+            "rows": f"{self.rows:,}, of {self.episodes:,} episodes{there}",
+            "size": f"{size / 1e6:,.1f} MB in {len(manifest.shards):,} shards ({manifest.format})",
+            "teacher": manifest.teacher,
+            "pilot": manifest.pilot + (f", noise {manifest.noise:g}" if manifest.noise else ""),
+            "scenario": f"{manifest.scenario}, {world.get('aircraft', '?')} aircraft, seed {manifest.seed}",
+            "surveillance": world.get("surveillance", ""),
+            "losses of separation": f"{figures['los_events']:,.0f}" if "los_events" in figures else "",
+            "content hash": self.content_hash[:16],
+        }
+        rows = [(key, value) for key, value in facts.items() if value]
+        return notebook.table(f"Dataset {self.path}", rows)
 
     @property
     def rows(self) -> int:

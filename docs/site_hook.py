@@ -1,5 +1,6 @@
-"""What the built pages have beyond their text: tables of options, the change log, the networks' log."""
+"""What the built pages have beyond their text: tables of options, change log, networks' log, notebooks."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,27 @@ OUTSIDE = {"../CHANGELOG.md": "changelog.md", "../train/LOG.md": "log.md"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that lie elsewhere."""
+    """Add the pages that lie elsewhere, and each notebook as a page."""
     for path, name in OUTSIDE.items():
         files.append(File.generated(config, name, content=(ROOT / "docs" / path).read_text(encoding="utf-8")))
+    for notebook in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=page_of(notebook)))
     return files
+
+
+def page_of(notebook: Path) -> str:
+    """Return a notebook as Markdown: its text, and its code without what it puts out."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = [("".join(cell["source"]), cell["cell_type"] == "code") for cell in cells]
+    parts = [f"```python\n{text}\n```" if is_code else text for text, is_code in texts]
+    return "\n\n".join([*parts, f"[Download the notebook]({notebook.name}){{: download}}"])
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in the tables of options, and lead links to pages that lie elsewhere to their place in the site."""
     markdown = re.sub(r"<!-- options: (.+?) -->", lambda found: options(found[1].split()), markdown)
     markdown = re.sub(r"\]\(docs/([\w-]+\.md)", r"](\1", markdown)
+    markdown = re.sub(r"\]\(([\w/-]+)\.ipynb\)(?!\{)", r"](\1.md)", markdown)
     for path, name in OUTSIDE.items():
         markdown = markdown.replace(f"]({path}", f"]({name}")
     return markdown

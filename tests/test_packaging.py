@@ -19,7 +19,7 @@ ORDER = """
 datasets.errors datasets.machine
 datasets.numbers
 datasets.provenance
-datasets.config datasets.console
+datasets.config datasets.console datasets.notebook
 datasets.spec
 datasets.options
 datasets.traffic
@@ -52,7 +52,7 @@ evaluate.metrics
 evaluate.rare
 evaluate.attention evaluate.evaluation evaluate.deployment
 evaluate.report evaluate.bluesky_resolution
-evaluate.flights
+evaluate.flights evaluate.recorded_flights
 evaluate.comparison
 evaluate.cli
 evaluate

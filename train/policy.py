@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..collect.airspace.neighbours import complete_for
+from ..datasets import notebook
 from ..datasets.errors import ObservationError
 from ..datasets.traffic.envelope import Envelope
 from ..datasets.traffic.observation import Observation, observe
@@ -46,6 +47,23 @@ class Policy:
     def fingerprint(self) -> str:
         """First 16 digits of the hash of its weights: the same name may later mean others."""
         return weights_hash(self.network.state_dict())[:16]
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the network, its observation, and where it comes from."""
+        spec, world = self.network.spec, self.meta.get("world") or {}
+        weights = sum(weight.numel() for weight in self.network.parameters())
+        names = ("scenario", "aircraft", "protected_zone_m", "lookahead_s")
+        facts = {
+            "network": ":".join([spec["name"], *(f"{key}={value}" for key, value in spec["parameters"].items())]),
+            "weights": f"{weights:,}, fingerprint {self.fingerprint}",
+            "observation": self.view,
+            "stage": self.meta.get("stage"),
+            "teacher": self.meta.get("teacher"),
+            "parent": (self.meta.get("parent") or {}).get("path"),
+            "learned in": ", ".join(f"{name} {world[name]}" for name in names if name in world),
+            "datasets": ", ".join(str(each.get("path")) for each in self.meta.get("datasets") or ()),
+        }
+        return notebook.table("Policy", [(key, value) for key, value in facts.items() if value])
 
     def act(self, observation: Observation | Array, mask: Array | None = None) -> Any:
         """Return the actions (..., 2): turn and speed change, in [-1, 1].

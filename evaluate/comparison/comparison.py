@@ -21,7 +21,7 @@ from ...collect.airspace.world_config import WorldConfig
 from ...collect.airspace.worlds import scale_warning
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying.figures import Figures
-from ...datasets import effort
+from ...datasets import effort, notebook
 from ...datasets.dataset import open_dataset
 from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import clean, publish
@@ -73,6 +73,14 @@ class Comparison:
     flown: dict[Training, Figures]
     references: dict[str, Figures]
     seconds: float
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what each training came to; `table.tabulate` has the figures flown."""
+        rows = [
+            (each.variant.name, each.budget.name, f"{each.lr:g}", each.seed, _result(run))
+            for each, run in self.runs.items()
+        ]
+        return notebook.table(f"Comparison {self.root}", rows, ("variant", "budget", "lr", "seed", "result"))
 
 
 def compare(

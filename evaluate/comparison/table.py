@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...datasets import notebook
 from ...datasets.provenance import code_version, package_versions
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
@@ -23,6 +24,7 @@ from ..evaluation.config import UNRESOLVED
 from ..evaluation.verdict import ARRIVALS
 from ..metrics import formulas
 from ..metrics.formulas import METRICS, Basis
+from ..metrics.numerals import NOTHING, with_interval
 from .comparison import Comparison
 from .config import Budget, Training, Variant
 
@@ -46,6 +48,7 @@ FLOWN = (
 """Closed-loop metrics of the table; the JSON has all of `METRICS`."""
 PAIRED = ("los_events", "ipr", "time_in_los_s", "nmac_events", *ARRIVALS)
 """Those in which variants are told apart: who stands still loses no separation, and does not arrive."""
+_IN_NOTEBOOKS = ("los_events", "waypoint_rate", "extra_distance")
 
 
 class Spread(NamedTuple):
@@ -177,6 +180,27 @@ class Table:
     rows: list[Row]
     references: dict[str, dict[str, Estimate]]
     differences: list[Difference]
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: each variant's main figures, and whether it differs from the reference."""
+
+        def flown(figures: dict[str, Estimate]) -> list[str]:
+            return [" ".join(with_interval(figures[name], METRICS[name])).strip() for name in _IN_NOTEBOOKS]
+
+        verdicts = {
+            id(each.row): f"loss {each.loss_verdict}, LoS {each.los_verdict}, arrivals {each.arrivals_verdict}"
+            for each in self.differences
+        }
+        rows = [(name, "", "", *flown(figures), "") for name, figures in self.references.items()]
+        for row in self.rows:
+            estimates = {name: spread.estimate for name, spread in row.figures.items()}
+            loss = estimates["heldout_mse"].value
+            trained = f"{loss:.3g}" if isfinite(loss) else NOTHING
+            verdict = verdicts.get(id(row), "")
+            rows.append((row.variant.name, row.budget.name, trained, *flown(estimates), verdict))
+        metrics = (METRICS[name].heading for name in _IN_NOTEBOOKS)
+        headings = ("", "budget", TRAINED["heldout_mse"], *metrics, f"against {self.comparison.plan.reference}")
+        return notebook.table("Comparison", rows, headings, "[low, high]: 95 % intervals.")
 
 
 def tabulate(comparison: Comparison) -> Table:

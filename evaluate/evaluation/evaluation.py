@@ -8,12 +8,15 @@ from typing import Any
 
 from ...collect import simulators
 from ...collect.flying.figures import Figures, ScenariosDone
+from ...collect.surveillance.config import PERFECT
+from ...datasets import notebook
 from ...datasets.provenance import code_version, package_versions
 from ...train.runs import confidence_intervals
 from ...train.runs.confidence_intervals import Estimate, Ratio
 from ...train.runs.gate import los_s
 from ..metrics import formulas
-from ..metrics.formulas import Basis
+from ..metrics.formulas import METRICS, Basis
+from ..metrics.numerals import counted, with_interval
 from ..rare.rates import Rates
 from . import assured, equipage, mvp_front
 from .batches import fly_all
@@ -24,6 +27,9 @@ from .mvp_front import Front
 
 VERSION = 1
 """Of the JSON's form."""
+SAFETY = ("los_events", "time_in_los_s", "nmac_events", "ipr")
+WAY = ("waypoint_rate", "stalled_rate", "left_sector_rate", "extra_distance")
+"""What is shown of each contender: who stands still loses no separation, and does not arrive."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,16 @@ class Evaluation:
         """Return a contender's metrics, scenario by scenario."""
         return formulas.compute(Basis(self.figures[name], self.figures[UNRESOLVED], self.plan.world))
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: each contender's main figures with their intervals, and the warnings."""
+        shown = [METRICS[name] for name in (*SAFETY, *WAY)]
+        rows = [
+            (name, *(" ".join(with_interval(self.estimates[key][each.name], each)).strip() for each in shown))
+            for key, name in self.plan.short_names.items()
+        ]
+        note = " ".join([conditions(self), *(f"Warning: {text}" for text in self.warnings)])
+        return notebook.table("Evaluation", rows, ("", *(each.heading for each in shown)), note)
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `evaluate --json`, version 1."""
         plan = self.plan
@@ -137,6 +153,27 @@ def _json_of(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None
 def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
     """Return numbers as JSON."""
     return {name: number if isfinite(number) else None for name, number in numbers.items()}
+
+
+def conditions(evaluation: Evaluation) -> str:
+    """Return what the figures rest on, and what monitors did, in a line."""
+    plan = evaluation.plan
+    world = plan.world
+    where = "" if simulators.is_embedded(world) else f", in {world.simulator}"
+    if world.surveillance != PERFECT:
+        where += f", surveillance {world.surveillance}"
+    if plan.mix:
+        where += f", mix {plan.mix}"
+    monitors = (
+        assured.sentence(name, evaluation.figures[key], world)
+        for key, name in plan.short_names.items()
+        if key in evaluation.figures
+    )
+    rest = "".join(f" {each}" for each in monitors if each)
+    return (
+        f"[low, high]: 95 % intervals. {counted(plan.scenarios, 'scenario')} of {world.aircraft} aircraft, "
+        f"the same for all ({world.scenario}, seed {plan.seed}{where}).{rest}"
+    )
 
 
 def references(contenders: Sequence[Contender]) -> dict[str, list[str]]:

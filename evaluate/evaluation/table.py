@@ -4,19 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from textwrap import wrap
 
-from ...collect.simulators import is_embedded
-from ...collect.surveillance.config import PERFECT
 from ...train.runs.confidence_intervals import Estimate
 from ..metrics.formulas import METRICS
-from ..metrics.numerals import NOTHING, counted, with_interval
-from . import assured
-from .evaluation import Evaluation
+from ..metrics.numerals import NOTHING, with_interval
+from .evaluation import SAFETY, WAY, Evaluation, conditions
 from .shares import SELF
 from .verdict import judge
 
-SAFETY = ("los_events", "time_in_los_s", "nmac_events", "ipr")
-WAY = ("waypoint_rate", "stalled_rate", "left_sector_rate", "extra_distance")
-"""Two tables, one below the other: who stands still loses no separation, and does not arrive."""
 BY_SURVEILLANCE = ("los_events", "time_in_los_s", "waypoint_rate")
 BY_EQUIPAGE = ("los_events", "nmac_events", "extra_distance")
 EQUIPAGE_TITLE = f"The aircraft that each contender flies ({SELF}), and their pairs with each group of the mix"
@@ -27,7 +21,7 @@ _NAME = 24  # characters of a contender or a surveillance, where both stand in a
 
 def render(evaluation: Evaluation) -> str:
     """Return the contenders with their main figures and intervals, and the verdict, in 100 columns."""
-    tables = [[_column(evaluation, name) for name in metrics] for metrics in (SAFETY, WAY)]
+    tables = [[_column(evaluation, name) for name in metrics] for metrics in (SAFETY, WAY)]  # one below the other
     room = min(WIDTH - sum(len(column[0]) + len(_GAP) for column in columns) for columns in tables)
     names = ["", *(shortened(name, max(room, 12)) for name in evaluation.plan.short_names.values())]
     width = max(map(len, names))
@@ -95,27 +89,6 @@ def _padded(rows: list[list[str]]) -> list[str]:
     rows = [[*(shortened(cell, _NAME) for cell in row[:2]), *row[2:]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def conditions(evaluation: Evaluation) -> str:
-    """Return what the figures rest on, and what monitors did, in a line."""
-    plan = evaluation.plan
-    world = plan.world
-    where = "" if is_embedded(world) else f", in {world.simulator}"
-    if world.surveillance != PERFECT:
-        where += f", surveillance {world.surveillance}"
-    if plan.mix:
-        where += f", mix {plan.mix}"
-    monitors = (
-        assured.sentence(name, evaluation.figures[key], world)
-        for key, name in plan.short_names.items()
-        if key in evaluation.figures
-    )
-    rest = "".join(f" {each}" for each in monitors if each)
-    return (
-        f"[low, high]: 95 % intervals. {counted(plan.scenarios, 'scenario')} of {world.aircraft} aircraft, "
-        f"the same for all ({world.scenario}, seed {plan.seed}{where}).{rest}"
-    )
 
 
 def shortened(name: str, width: int) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import check_ours, publish
-from ..evaluation.evaluation import Evaluation
-from ..evaluation.table import conditions
+from ..evaluation.evaluation import Evaluation, conditions
 from ..evaluation.verdict import judge
 from ..metrics.formulas import METRICS
 from ..metrics.numerals import with_interval

@@ -7,6 +7,7 @@ in `assets/report.css`, and what moves on it in `assets/*.js`. This module fills
 import base64
 import hashlib
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from inspect import cleandoc
 from math import isfinite, nan
@@ -18,9 +19,9 @@ from markupsafe import Markup
 
 from ...train.runs.confidence_intervals import Estimate
 from ..attention.masking import LEAST_CHANGE_MPS
-from ..evaluation.evaluation import Evaluation
+from ..evaluation.evaluation import Evaluation, conditions
 from ..evaluation.mvp_front import COSTS, LOSSES
-from ..evaluation.table import EQUIPAGE_TITLE, conditions, rows_by_equipage
+from ..evaluation.table import EQUIPAGE_TITLE, rows_by_equipage
 from ..evaluation.verdict import against_front, judge, shown
 from ..metrics.formulas import METRICS, Metric
 from ..metrics.numerals import NOTHING, counted, number, with_interval
@@ -29,6 +30,7 @@ from . import attention_plots, learning_curves, plots
 from .archive import encode
 from .content import Report
 from .plot_style import mark, marks_of
+from .replay import Replay
 
 MAIN = (
     "los_events", "los_per_flight_hour", "time_in_los_s", "nmac_events", "ipr", "severity", "waypoint_rate",
@@ -46,8 +48,6 @@ _SCRIPTS = (
 def render(report: Report) -> bytes:
     """Return the report's file; names of files that are no UTF-8 are written with escapes."""
     evaluation = report.evaluation
-    scripts = [(_ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS]
-    script = '"use strict";\n(() => {\n' + "\n".join(scripts) + "})();\n"
     known = [name for name in METRICS if all(name in each for each in evaluation.estimates.values())]
     page = (
         environment()
@@ -68,14 +68,49 @@ def render(report: Report) -> bytes:
             main=[name for name in MAIN if name in known],
             others=[name for name in known if name not in MAIN],
             definitions=[_definition(METRICS[name]) for name in known],
-            replayed=_replayed(report),
+            replayed=_replayed(report.replay, evaluation.differences),
             replay_data=encode(report.replay),
-            style=Markup((_ASSETS / "report.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **_look_and_behaviour(),
         )
     )
     return page.encode(errors="backslashreplace")
+
+
+def render_flights(replay: Replay, title: str, notes: Sequence[str], reference: str = "") -> bytes:
+    """Return a page that shows flights alone, such as those of `recorded_flights.replay_of`.
+
+    Args:
+        replay: The flights.
+        title: Of the page.
+        notes: Sentences above the flights.
+        reference: Who is shown beside the last contender at first; else the first one.
+    """
+    names = [contender.name for contender in replay.contenders]
+    page = (
+        environment()
+        .get_template("flights.html")
+        .render(
+            title=title,
+            notes=notes,
+            report={"replay": replay},
+            names={name: name for name in names},
+            replayed=_replayed(replay, {names[-1]: [reference]}),
+            replay_data=encode(replay),
+            **_look_and_behaviour(),
+        )
+    )
+    return page.encode(errors="backslashreplace")
+
+
+def _look_and_behaviour() -> dict[str, str]:
+    """Return the style and the script of a page, and the script's hash."""
+    scripts = [(_ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    script = '"use strict";\n(() => {\n' + "\n".join(scripts) + "})();\n"
+    return {
+        "style": Markup((_ASSETS / "report.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
 
 
 @cache
@@ -166,17 +201,16 @@ def _definition(metric: Metric) -> dict[str, str]:
     }
 
 
-def _replayed(report: Report) -> dict[str, Any]:
+def _replayed(replay: Replay | None, against: Mapping[str, Iterable[str]]) -> dict[str, Any]:
     """Return what the replay's controls need: contenders, those shown first, aircraft, whether ghosts."""
-    if report.replay is None:
+    if replay is None:
         return {}
-    names = [contender.name for contender in report.replay.contenders]
-    against = report.evaluation.differences
-    subject = next((name for name in reversed(against) if name in names), names[-1])
+    names = [contender.name for contender in replay.contenders]
+    subject = next((name for name in reversed(list(against)) if name in names), names[-1])
     reference = next((name for name in against.get(subject, {}) if name in names), names[0])
     return {
         "contenders": names,
         "shown": list(dict.fromkeys((reference, subject))),
-        "aircraft": max(len(each.waypoints_m) for each in report.replay.scenarios),
-        "has_ghosts": any(flight.ghosts for each in report.replay.contenders for flight in each.flights),
+        "aircraft": max(len(each.waypoints_m) for each in replay.scenarios),
+        "has_ghosts": any(flight.ghosts for each in replay.contenders for flight in each.flights),
     }

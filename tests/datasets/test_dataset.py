@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,21 @@ def test_a_missing_or_cut_shard_is_noticed_on_opening(dataset: Dataset) -> None:
 def test_what_is_no_dataset_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is no dataset: there is no such folder"):
         open_dataset(tmp_path / "nothing")
+
+
+def test_a_notebook_shows_what_is_in_it(dataset: Dataset) -> None:
+    text = dataset._repr_html_()
+    for part in (str(dataset.path), f"{dataset.rows:,}", "of 10 episodes", "3 shards", dataset.content_hash[:16]):
+        assert part in text
+    assert "incomplete" not in text
+
+
+def test_a_notebook_says_that_shards_are_missing_and_escapes_names(
+    tmp_path: Path, fill: Callable[..., DatasetWriter], make_manifest: Callable[..., Manifest]
+) -> None:
+    fill(tmp_path, make_manifest(teacher="<b>mvp</b>", scenario="<i>"))
+    dataset = open_dataset(tmp_path)
+    incomplete = Dataset(dataset.path, replace(dataset.manifest, shards=dataset.manifest.shards[:1]))
+    assert "incomplete: 1 of 3 shards" in incomplete._repr_html_()
+    assert "&lt;b&gt;mvp&lt;/b&gt;" in incomplete._repr_html_()
+    assert "<i>" not in incomplete._repr_html_()

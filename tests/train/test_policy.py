@@ -114,3 +114,31 @@ def test_limit_lets_only_gradients_through_that_lead_back() -> None:
     limited.backward(torch.tensor([1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0]))  # descent goes against it
     assert action.grad is not None
     assert action.grad.tolist() == [0, -1, 1, -1, -1, 1, 0]
+
+
+def test_a_notebook_shows_where_it_comes_from() -> None:
+    text = load_policy("pretrained:tuned")._repr_html_()
+    for part in (
+        "pairwise:",
+        "35,506",
+        "ego:intruders=12",
+        "finetune",
+        "mvp:margin=1.15",
+        "runs/dense",
+        "aircraft 60",
+    ):
+        assert part in text
+    assert "None" not in text
+
+
+def test_a_notebook_shows_a_policy_of_unknown_origin(policy: Policy) -> None:
+    assert policy.fingerprint in policy._repr_html_()
+    assert "teacher" not in policy._repr_html_()
+
+
+def test_a_notebook_escapes_what_a_checkpoint_says() -> None:
+    name = "<script>alert(1)</script>"
+    meta = {"stage": name, "teacher": name, "parent": {"path": name}, "world": {"scenario": name}}
+    policy = Policy(networks.make("pairwise", VIEW), VIEW, {**meta, "datasets": [{"path": name}]})
+    assert "<script" not in policy._repr_html_()
+    assert policy._repr_html_().count("&lt;script&gt;") == 5

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,23 @@ def test_the_best_rate_is_that_of_the_lowest_loss():
     scores = dict(zip(plan.sweep(), [0.02, 0.01, None]))
     assert list(choose_rates(plan, scores).values()) == [4e-3]
     assert list(choose_rates(plan, dict.fromkeys(plan.sweep())).values()) == [1e-3]
+
+
+def test_a_notebook_shows_figures_and_verdicts(comparison_of):
+    table = _table(comparison_of, [0.01, 0.1, 0.05], [0.02, 0.2, 0.1])
+    text = table._repr_html_()
+    for part in (">none<", ">mvp<", "attention-additive", "pairwise", "100 steps", "loss worse", "LoS events"):
+        assert part in text
+    trainings = table.comparison._repr_html_()
+    assert trainings.count("<tr>") == 1 + 6  # headings, two models with three seeds
+    assert "held-out 0.01 (in conflict 0.05)" in trainings
+
+
+def test_a_notebook_shows_what_met_nan_and_escapes_names(comparison_of):
+    comparison = comparison_of({"pairwise": [0.01, None]}, {"pairwise": [0, 0]})
+    hostile = replace(comparison, root=Path("<script>"), references={"<b>": comparison.references["none"]})
+    assert "met NaN or infinity" in hostile._repr_html_()
+    assert "<script" not in hostile._repr_html_()
+    table = tabulate(comparison)
+    renamed = replace(table, references={"<b>x": table.references["none"]})
+    assert "&lt;b&gt;x" in renamed._repr_html_()

@@ -12,6 +12,7 @@ import math
 import sys
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,10 @@ def resume_as_newer_ones(bs: Any) -> None:
     select_resolution, asas.ConflictResolution.select = asas.ConflictResolution.select.__func__, classmethod(select)
 
 
-def fly(bs: Any, method: str, seconds: int, scenario: str = "own") -> dict[str, Any]:
-    """Fly a scenario of the folder with one method."""
+def fly(
+    bs: Any, method: str, seconds: int, scenario: str = "own", watch: Callable[[Any], None] = lambda traf: None
+) -> dict[str, Any]:
+    """Fly a scenario of the folder with one method; `watch` gets BlueSky's traffic after each step."""
     bs.stack.stack(f"IC {scenario}")
     for _ in range(2):  # it is opened, and its commands at 0 s are given
         bs.sim.step()
@@ -94,6 +97,7 @@ def fly(bs: Any, method: str, seconds: int, scenario: str = "own") -> dict[str, 
     for second in range(1, seconds + 1):
         for _ in range(steps):
             bs.sim.step()
+            watch(bs.traf)
             present = set(bs.traf.id)  # where nobody is left, BlueSky detects no more
             pairs = {frozenset(pair) for pair in bs.traf.cd.lospairs if present.issuperset(pair)}
             events, inside = events + len(pairs - inside), pairs

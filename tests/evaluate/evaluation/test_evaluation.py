@@ -1,12 +1,13 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.datasets.errors import ConfigurationError
-from skyclone.evaluate.evaluation.config import EvaluationConfig, name_all
+from skyclone.evaluate.evaluation.config import Contender, EvaluationConfig, name_all
 from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.evaluation.evaluation import evaluate, references
 
@@ -127,3 +128,30 @@ def test_workers_change_nothing(make_run, tmp_path):
     crew, told = _evaluate("none,mvp", [run], workers=2)
     assert sum(told) == 15
     assert alone.to_json() == crew.to_json()
+
+
+def test_a_notebook_shows_each_contender_and_escapes_it(evaluated):
+    evaluation = evaluated[0]
+    name = "runs/<script>alert(1)"
+    contenders = (*evaluation.plan.contenders[:-1], Contender(name, True))
+    last = evaluation.plan.contenders[-1].name
+    renamed = replace(
+        evaluation,
+        plan=replace(evaluation.plan, contenders=contenders),
+        estimates={name if key == last else key: each for key, each in evaluation.estimates.items()},
+        warnings=["<b>Beware</b>"],
+    )
+    text = renamed._repr_html_()
+    for part in (
+        ">none<",
+        ">mvp<",
+        ">clone<",
+        "&lt;script&gt;alert(1)",
+        "LoS events",
+        "extra distance",
+        "6 scenarios",
+    ):
+        assert part in text
+    assert "Warning: &lt;b&gt;Beware" in text
+    assert "<script" not in text
+    assert text.count("<tr>") == 5  # headings and four contenders
