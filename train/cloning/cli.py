@@ -14,6 +14,7 @@ from ...datasets.files.storage import Folder, as_folder
 from ...datasets.machine import processors
 from ...datasets.options import PLACE, chosen, options_of
 from ..runs.config_file import CONFIG_NAME
+from ..runs.trackers import check, track_option
 from .config import CloningConfig, load_config, recipes, where
 
 _MODEL: str = fields_of(CloningConfig)["model"].default
@@ -98,6 +99,7 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
     f"{ROWS_EACH} rows of a batch; 1 on a GPU, and for a short run]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@track_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
 def train(
@@ -106,6 +108,7 @@ def train(
     out: Path,
     processes: int | None,
     device: str,
+    track: str | None,
     resume: bool,
     **_: Any,
 ) -> None:
@@ -115,6 +118,7 @@ def train(
     from ..runs.processes import is_first, joined
     from .run import Cloning
 
+    check(track)
     config = CloningConfig.of(ctx.params["model"])
     if resume and (out / CONFIG_NAME).exists():
         config, described = load_config(out)
@@ -128,6 +132,6 @@ def train(
         _weigh(config, sum(open_dataset(path).rows for path in data), count)
     with joined(device, count) as (together, own):
         datasets = together.together(lambda: [open_dataset(path) for path in data])
-        Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together).train()
+        Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together, track=track).train()
         if together.is_first:
             say(f"Next: skyclone evaluate {shlex.quote(str(out))}")

@@ -12,6 +12,7 @@ from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import PLACE, WORKERS, chosen, options_of
 from ..cloning.config import where
 from ..runs.config_file import CONFIG_NAME
+from ..runs.trackers import check, track_option
 from .config import DaggerConfig, load_config
 
 
@@ -27,6 +28,7 @@ from .config import DaggerConfig, load_config
 @options_of(DaggerConfig, *fields_of(DaggerConfig))
 @click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes that fly.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda, for the training.")
+@track_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
 def dagger(
@@ -36,6 +38,7 @@ def dagger(
     out: Path,
     workers: int,
     device: str,
+    track: str | None,
     resume: bool,
     **options: Any,
 ) -> None:
@@ -43,6 +46,7 @@ def dagger(
     from ...datasets import open_dataset
     from .run import Dagger
 
+    check(track)
     config = DaggerConfig()
     if resume and (out / CONFIG_NAME).exists():
         config, described, _ = load_config(out)
@@ -57,7 +61,7 @@ def dagger(
     config = chosen(ctx, config)
 
     datasets = [open_dataset(path) for path in data]
-    run = Dagger(parent, datasets, out, config, resume=resume, device=device, workers=workers, say=say)
+    run = Dagger(parent, datasets, out, config, resume=resume, device=device, workers=workers, say=say, track=track)
     run.train()
     start = shlex.quote(f"{out}/clone.safetensors")
     say(f"Next: skyclone evaluate {start} {shlex.quote(str(out))}")
