@@ -4,8 +4,8 @@
 from again), and `flown/` (the flights, so that the next evaluation there need not fly them again).
 
 The three files are written whole, and then get their names in one step, the archive first and the report last.
-Only a kill within that moment leaves older ones beside newer ones. The report, whose age `make` goes by, is then an old
-one: the same command flies nothing and writes all three.
+Only a kill within that moment leaves older ones beside newer ones. The report, whose age `make` goes by, is then
+an old one: the same command flies nothing and writes all three.
 """
 
 import json
