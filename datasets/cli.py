@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from .command import HelpfulCommand
 from .console import printable, say
 from .files.manifest import SUFFIXES
 from .files.storage import Folder, as_folder
@@ -18,7 +19,14 @@ def datasets() -> None:
 _FOLDER = click.argument("folder", metavar="DIR", type=as_folder)
 
 
-@datasets.command()
+@datasets.command(
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets info data/mvp",
+        "skyclone datasets info data/mvp --json > facts.json",
+        "skyclone datasets info s3://bucket/mvp",
+    ],
+)
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def info(folder: Folder, as_json: bool) -> None:
@@ -35,7 +43,9 @@ def info(folder: Folder, as_json: bool) -> None:
     click.echo(printable(describe(dataset.manifest, text(survey(dataset), dataset.rows))))
 
 
-@datasets.command()
+@datasets.command(
+    cls=HelpfulCommand, examples=["skyclone datasets verify data/mvp", "skyclone datasets verify s3://bucket/mvp"]
+)
 @_FOLDER
 def verify(folder: Folder) -> None:
     """Check every byte of the dataset in DIR; name each shard that is missing, cut, altered or foreign."""
@@ -55,7 +65,14 @@ def verify(folder: Folder) -> None:
     click.echo(f"{folder}: {shards} shards, {dataset.rows:,} rows, all sound. Content hash {dataset.content_hash}")
 
 
-@datasets.command()
+@datasets.command(
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets convert data/mvp data/mvp-h5 --format hdf5",
+        "skyclone datasets convert data/mvp data/mvp-parquet --format parquet",
+        "skyclone datasets convert data/mvp s3://bucket/mvp --format parquet",
+    ],
+)
 @_FOLDER
 @click.argument("out", metavar="OUT", type=as_folder)
 @click.option("--format", "format", type=click.Choice(list(SUFFIXES)), required=True, help="Format of the shards.")
@@ -79,7 +96,15 @@ def convert(folder: Folder, out: Folder, format: str) -> None:
     say(f"{out}: {len(manifest.shards)} shards, {manifest.rows:,} rows. {manifest.content_hash}")
 
 
-@datasets.command("export-minari")
+@datasets.command(
+    "export-minari",
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets export-minari data/mvp skyclone/mvp-v0",
+        "skyclone datasets export-minari data/mvp skyclone/near-v0 --observation ego:intruders=4",
+        "skyclone datasets export-minari data/mvp skyclone/cpa-v0 --observation cpa:intruders=8",
+    ],
+)
 @_FOLDER
 @click.argument("dataset_id", metavar="ID")
 @click.option(

@@ -17,7 +17,7 @@ FLOORS = ("datasets", "collect", "train", "evaluate")
 
 ORDER = """
 datasets.errors datasets.provenance datasets.machine
-datasets.config datasets.console
+datasets.config datasets.console datasets.command
 datasets.spec
 datasets.options
 datasets.traffic

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import click
 
+from ...datasets.command import HelpfulCommand
 from ...datasets.console import say
 from ...datasets.options import PLACE
 
 
-@click.command("report")
+@click.command(
+    "report", cls=HelpfulCommand, examples=["skyclone report report", "skyclone report report --out shared.html"]
+)
 @click.argument("folder", metavar="DIR", type=PLACE)
 @click.option("--out", type=PLACE, help="The report's file.  [default: DIR/report.html]")
 def report(folder: Path, out: Path | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
@@ -17,8 +18,20 @@ from .config import DaggerConfig, load_config
 
 
 @click.command(
-    epilog="With --resume, what is not given is taken from the run. "
-    "Example: skyclone dagger --from runs/clone --data data/mvp --out runs/dagger"
+    cls=HelpfulCommand,
+    epilog="With --resume, what is not given is taken from the run.",
+    groups={
+        "Data and runs": "from data out resume",
+        "Rounds": "rounds episodes beta share control",
+        "Training": "epochs batch-size lr schedule conflict-weight seed",
+        "What is measured": "probe gate-scenarios",
+        "Work": "workers threads device track",
+    },
+    examples=[
+        "skyclone dagger --from runs/clone --data data/mvp --out runs/dagger --rounds 3",
+        "skyclone dagger --from runs/clone --data data/mvp --out runs/judged --rounds 2 --control",
+        "skyclone dagger --from pretrained:clone --data data/mvp --out runs/mixed --beta 0.5 --workers 2",
+    ],
 )
 @click.option("--from", "parent", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
 @click.option(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ...collect.cli import world_option
+from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.machine import processors
@@ -38,8 +39,22 @@ def _default_of_each(name: str) -> dict[str, Any]:
 
 
 @click.command(
-    epilog="With --resume, what is not given is taken from the run. "
-    "Example: skyclone finetune --from runs/clone --out runs/tuned"
+    cls=HelpfulCommand,
+    epilog="With --resume, what is not given is taken from the run.",
+    groups={
+        "Runs": "from out resume",
+        "Traffic": "world aircraft scenario surveillance envs seed",
+        "Learning": "method steps observation reward lr gradient-norm",
+        "Of --method analytic": " ".join(name.replace("_", "-") for name in _OWN["analytic"]),
+        "Of --method ppo": " ".join(name.replace("_", "-") for name in _OWN["ppo"]),
+        "The gate, and what is saved": "gate-every gate-scenarios save-every",
+        "Work": "threads device track",
+    },
+    examples=[
+        "skyclone finetune --from runs/clone --out runs/tuned --aircraft 20,40,60 --steps 16000000",
+        "skyclone finetune --from runs/clone --out runs/analytic --method analytic --aircraft 20,40,60",
+        "skyclone finetune --from pretrained:clone --out runs/ppo --reward detour:path=2:margin=1.15 --aircraft 40",
+    ],
 )
 @click.option("--from", "parent", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
 @click.option("--out", required=True, type=PLACE, metavar="RUN2", help="Folder for the run.")

@@ -136,6 +136,7 @@ class Finetuning:
             self._say,
             seconds=config.steps / effort.TUNED / config.processes + gate_rows / effort.FLOWN_BY_NETWORK,
             memory=kept + flown if self.device.type == "cpu" else 0,
+            folder=self.run,
             less=f"fewer --steps, --envs, --gate-scenarios or {'--horizon' if is_ppo else '--window'}",
         )
 
