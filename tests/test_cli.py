@@ -221,11 +221,9 @@ def test_tab_completes_without_importing_what_is_completed(folder: Path) -> None
         ("skyclone d", 1, ["datasets", "dagger"]),
         ("skyclone train --mo", 2, ["--model"]),
     ):
-        asked = (
-            f"_SKYCLONE_COMPLETE=bash_complete COMP_WORDS='{words}' COMP_CWORD={number} PYTHONPROFILEIMPORTTIME=1"
-        )
+        asked = f"_SKYCLONE_COMPLETE=bash_complete COMP_WORDS='{words}' COMP_CWORD={number}"
         done = subprocess.run(
-            ["env", *shlex.split(asked), sys.executable, "-m", "skyclone"],
+            ["env", *shlex.split(asked), sys.executable, "-X", "importtime", "-m", "skyclone"],
             cwd=folder, capture_output=True, text=True, check=True, timeout=120,
         )  # fmt: skip
         assert done.stdout.split() == [f"plain,{name}" for name in found]
