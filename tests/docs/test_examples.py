@@ -18,7 +18,7 @@ TINY = {
     "dagger": "--rounds 1 --episodes 2 --epochs 1 --probe 2 --gate-scenarios 2 --workers 1",
     "finetune": "--steps 50 --envs 2 --gate-scenarios 2 --aircraft 3",
     "evaluate": "--scenarios 2 --aircraft 3 --bootstrap 100",
-    "compare": "--seeds 1 --steps 2 --seconds 0 --scenarios 1 --bootstrap 100",
+    "compare": "--seeds 1 --steps 2 --seconds 0 --scenarios 2 --bootstrap 100",
 }
 """What makes the examples of a command small."""
 FAST = ("worlds", "datasets info", "datasets verify", "datasets convert")
