@@ -77,6 +77,7 @@ def test_every_command_has_examples_that_parse(path: str, tmp_path: Path, monkey
     assert len(options) < 10 or len(command.groups) > 1, "so many options are read in groups"
 
 
+@pytest.mark.filterwarnings("ignore")  # of the packages that exports write with
 @pytest.mark.parametrize(("path", "example"), EXAMPLES)
 def test_an_example_runs(path: str, example: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in NEEDS.get(path, ()):
