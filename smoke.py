@@ -16,6 +16,7 @@ from .collect.collector.labelling import record
 from .collect.collector.workers import one_thread
 from .collect.flying.flight import advise
 from .collect.flying.world import World
+from .datasets.command import HelpfulCommand
 from .datasets.errors import SkycloneError
 from .datasets.traffic.observation import observe_all
 from .datasets.traffic.record import check_table
@@ -175,7 +176,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-@click.command()
+@click.command(cls=HelpfulCommand, examples=["skyclone smoke"])
 def smoke() -> None:
     """Check in under a minute that all parts fit together, a line each."""
     start = time.perf_counter()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..datasets.command import HelpfulCommand
 from ..datasets.config import shown
 from ..datasets.console import say
 from ..datasets.files.arithmetic import OtherArithmetic
@@ -123,7 +124,21 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
     return world
 
 
-@click.command("collect")
+@click.command(
+    "collect",
+    cls=HelpfulCommand,
+    groups={
+        "Traffic": "episodes world aircraft scenario surveillance seed",
+        "Who flies, and who labels": "teacher pilot noise",
+        "Files": "out format episodes-per-shard shards other-arithmetic",
+        "Work": "workers engine simulator",
+    },
+    examples=[
+        "skyclone collect --out data/mvp --episodes 1000 --workers 2",
+        "skyclone collect --out data/dense --aircraft 40 --teacher mvp:margin=1.15 --noise 0.2",
+        "skyclone collect --out data/labelled --pilot runs/clone --episodes 200",
+    ],
+)
 @click.option("--out", type=as_folder, metavar="DIR", required=True, help="Folder, or s3://bucket/folder.")
 @options_of(CollectConfig, "episodes", bounded=True, changes=default_from(CollectConfig, "episodes", "a file's"))
 @world_option(DEFAULT)
@@ -203,7 +218,15 @@ def collect(
     say(f"{out}: {manifest.rows:,} rows, {state}. Content hash {manifest.content_hash}")
 
 
-@click.command("worlds", epilog="Example: skyclone worlds m600:protected_zone_m=50 > my.toml")
+@click.command(
+    "worlds",
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone worlds",
+        "skyclone worlds enroute:aircraft=40 > my.toml",
+        "skyclone worlds m600:protected_zone_m=50",
+    ],
+)
 @click.argument("name", metavar="[NAME]", required=False)
 def worlds(name: str | None) -> None:
     """List the worlds there are, and what a world consists of; or print one as TOML, to start from.

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .command import HelpfulCommand
 from .console import printable, say
 from .files.arithmetic import OtherArithmetic
 from .files.manifest import SUFFIXES
@@ -23,7 +24,14 @@ def datasets() -> None:
 _FOLDER = click.argument("folder", metavar="DIR", type=as_folder)
 
 
-@datasets.command()
+@datasets.command(
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets info data/mvp",
+        "skyclone datasets info data/mvp --json > facts.json",
+        "skyclone datasets info s3://bucket/mvp",
+    ],
+)
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def info(folder: Folder, as_json: bool) -> None:
@@ -40,7 +48,9 @@ def info(folder: Folder, as_json: bool) -> None:
     click.echo(printable(describe(dataset.manifest, text(survey(dataset), dataset.rows))))
 
 
-@datasets.command()
+@datasets.command(
+    cls=HelpfulCommand, examples=["skyclone datasets verify data/mvp", "skyclone datasets verify s3://bucket/mvp"]
+)
 @_FOLDER
 def verify(folder: Folder) -> None:
     """Check every byte of the dataset in DIR; name each shard that is missing, cut, altered or foreign."""
@@ -58,7 +68,14 @@ def verify(folder: Folder) -> None:
     click.echo(f"{folder}: {shards} shards, {dataset.rows:,} rows, all sound. Content hash {dataset.content_hash}")
 
 
-@datasets.command()
+@datasets.command(
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets convert data/mvp data/mvp-h5 --format hdf5",
+        "skyclone datasets convert data/mvp data/mvp-parquet --format parquet",
+        "skyclone datasets convert data/mvp s3://bucket/mvp --format parquet",
+    ],
+)
 @_FOLDER
 @click.argument("out", metavar="OUT", type=as_folder)
 @click.option("--format", "format", type=click.Choice(list(SUFFIXES)), required=True, help="Format of the shards.")
@@ -87,8 +104,12 @@ _OUT = click.option("--out", type=as_folder, metavar="NEW", required=True, help=
 
 
 @datasets.command(
-    epilog="Examples: skyclone datasets select data/mvp --out data/few --episodes 0-99,120 | "
-    "skyclone datasets select data/mvp --out data/close --where 'los > 0' --where 'aircraft >= 20'"
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets select data/mvp --out data/few --episodes 0-1",
+        "skyclone datasets select data/mvp --out data/long --where 'rows > 100' --where 'aircraft >= 3'",
+        "skyclone datasets select data/mvp --out data/arrived --outcome waypoint",
+    ],
 )
 @_FOLDER
 @_OUT
@@ -134,7 +155,14 @@ def select(
     say(f"{out}: {manifest.episodes:,} of {dataset.episodes:,} episodes. {_summary(manifest)}")
 
 
-@datasets.command(epilog="Example: skyclone datasets merge data/mvp data/noisy --out data/both")
+@datasets.command(
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets merge data/mvp data/dense --out data/both",
+        "skyclone datasets merge data/mvp data/dense --out data/mixed --other-arithmetic keep",
+        "skyclone datasets merge data/mvp data/dense --out data/alike --other-arithmetic refuse",
+    ],
+)
 @click.argument("folders", metavar="DIR DIR...", type=as_folder, nargs=-1, required=True)
 @_OUT
 @click.option(
@@ -190,7 +218,15 @@ class _Bar:
         self._bar.close()
 
 
-@datasets.command("export-minari")
+@datasets.command(
+    "export-minari",
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets export-minari data/mvp skyclone/mvp-v0",
+        "skyclone datasets export-minari data/mvp skyclone/near-v0 --observation ego:intruders=4",
+        "skyclone datasets export-minari data/mvp skyclone/cpa-v0 --observation cpa:intruders=8",
+    ],
+)
 @_FOLDER
 @click.argument("dataset_id", metavar="ID")
 @click.option(

@@ -1,7 +1,8 @@
 """How long a command will work and how much room it will take, said before it begins.
 
-What cannot fit into memory or onto the disk, or would take a hundred years, is refused; what takes an hour or most
-of the disk is said, and begun. The figures are rough: no more than orders of magnitude are judged by them.
+What cannot fit into memory or onto the disk, or would take a hundred years, is refused. How long it will take is
+said of what takes a minute, and as a warning of what takes an hour or most of the disk. The figures are rough: no
+more than orders of magnitude are judged by them.
 """
 
 import shutil
@@ -26,7 +27,7 @@ aircraft is paired with so many others at most, as far as can be said before it 
 SHARE_FLOWN = 1 / 3
 """Of the aircraft at the start, how many fly on average."""
 
-LONG_S, LONGEST_S = 3600.0, 100 * 365.25 * 86_400
+SAID_S, LONG_S, LONGEST_S = 60.0, 3600.0, 100 * 365.25 * 86_400
 _LARGE = 0.5  # of the free disk
 _SMALL = 1e9  # bytes that are simply tried: a disk may be full for many reasons
 
@@ -75,6 +76,9 @@ def weigh(
     if seconds > LONG_S or is_large:
         room = f" and {in_bytes(disk)} of the {in_bytes(free or 0)} that are free" if is_large else ""
         say(f"Warning: {what}: about {in_time(seconds)}{room}. Ctrl-C stops it. To make it less, use {less}.")
+    elif seconds > SAID_S:
+        place = "" if folder is None else f", into {folder}"
+        say(f"{what}: about {in_time(seconds)}{place}. Ctrl-C stops it.")
 
 
 def memory_of_flight(episodes: int, aircraft: int, steps: float) -> float:

@@ -15,13 +15,28 @@ from ..collect.airspace.world_config import WorldConfig
 from ..collect.airspace.worlds import DEFAULT
 from ..collect.cli import engine_option, scenario_option, simulator_option, world_of, world_option
 from ..collect.surveillance.config import PERFECT
+from ..datasets.command import HelpfulCommand
 from ..datasets.config import fields_of
 from ..datasets.console import printable, say
 from ..datasets.options import PLACE, WORKERS, CommaList, default_from, given, options_of
 from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 
 
-@click.command("evaluate")
+@click.command(
+    "evaluate",
+    cls=HelpfulCommand,
+    groups={
+        "Who flies": "baselines front",
+        "Traffic": "scenarios world aircraft scenario surveillance seed",
+        "What comes of it": "out json rare bootstrap",
+        "Work": "workers batch device engine simulator",
+    },
+    examples=[
+        "skyclone evaluate runs/clone pretrained:tuned --baselines none,mvp,mvp:margin=1.2 --out report",
+        "skyclone evaluate pretrained:tuned --aircraft 20,40 --json > figures.json",
+        "skyclone evaluate pretrained:tuned --world m600:protected_zone_m=50:cruise_mps=12",
+    ],
+)
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option("--baselines", default="none,mvp", show_default=True, help="Teachers: NAME[:key=number...],...")
 @options_of(

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -212,6 +213,21 @@ def test_other_runtime_errors_are_ours_to_mend(folder: Path, monkeypatch: pytest
     monkeypatch.setattr(skyclone.get_command(click.Context(skyclone), "smoke"), "callback", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["smoke"])
+
+
+def test_tab_completes_without_importing_what_is_completed(folder: Path) -> None:
+    """As bash asks; the names of commands come without torch, and so do a command's options."""
+    for words, number, found in (
+        ("skyclone d", 1, ["datasets", "dagger"]),
+        ("skyclone train --mo", 2, ["--model"]),
+    ):
+        asked = f"_SKYCLONE_COMPLETE=bash_complete COMP_WORDS='{words}' COMP_CWORD={number}"
+        done = subprocess.run(
+            ["env", *shlex.split(asked), sys.executable, "-X", "importtime", "-m", "skyclone"],
+            cwd=folder, capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        assert done.stdout.split() == [f"plain,{name}" for name in found]
+        assert " torch" not in done.stderr
 
 
 BEGIN = (

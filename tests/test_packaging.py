@@ -19,7 +19,7 @@ ORDER = """
 datasets.errors datasets.machine
 datasets.numbers
 datasets.provenance
-datasets.config datasets.console datasets.notebook
+datasets.config datasets.console datasets.command datasets.notebook
 datasets.spec
 datasets.options
 datasets.traffic

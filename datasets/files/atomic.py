@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +47,29 @@ def publish(path: Folder, data: bytes, guard: Guard = nullcontext) -> None:
     while not _written(path, data, guard):
         pass
     _flush_folder(path.parent)
+
+
+def publish_together(files: Mapping[Path, bytes]) -> None:
+    """Make several files in one step: all are written before the first of them gets its name.
+
+    Only a kill within the moments in which they get their names, in the order given, leaves some new and some old.
+
+    Args:
+        files: Name and content of each; their folders exist.
+
+    Raises:
+        OSError: One of them cannot be written; nothing has then changed at any name.
+    """
+
+    @contextmanager
+    def others_first() -> Iterator[None]:
+        publish_together(others)
+        yield
+
+    others = dict(files)
+    if others:
+        path, data = others.popitem()
+        publish(path, data, others_first)
 
 
 def _written(path: Path, data: bytes, guard: Guard) -> bool:

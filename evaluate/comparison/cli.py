@@ -8,6 +8,7 @@ import click
 
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.cli import world_option
+from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import printable, say
 from ...datasets.files.storage import Folder, as_folder
@@ -25,8 +26,18 @@ from .config import (
 
 @click.command(
     "compare",
-    epilog="Example: skyclone compare --data data/mvp --out compare --models attention-additive,lstm,"
-    "pairwise:width=96@cpa:intruders=8 --observation ego:intruders=8 --lr 1e-3,4e-3",
+    cls=HelpfulCommand,
+    groups={
+        "What is compared": "data out models observation reference",
+        "Training": "seeds steps seconds batch-size lr schedule conflict-weight",
+        "Flights": "world scenarios scenario-seed bootstrap",
+        "Work": "workers json",
+    },
+    examples=[
+        "skyclone compare --data data/mvp --out compare --models attention-additive,pairwise@ego:intruders=8",
+        "skyclone compare --data data/mvp --out rates --models attention-additive,lstm --lr 1e-3,4e-3",
+        "skyclone compare --data data/mvp --out steps --models attention-additive,mlp --steps 500 --seconds 0",
+    ],
 )
 @click.option("--data", required=True, type=as_folder, metavar="DIR", help="Dataset they all learn from.")
 @click.option("--out", required=True, type=PLACE, metavar="DIR", help="Folder for runs and table.")

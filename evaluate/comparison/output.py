@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ...datasets.files.atomic import check_ours, clean, publish
+from ...datasets.files.atomic import check_ours, clean, publish_together
 from ...train.runs.confidence_intervals import Estimate
 from ..evaluation.verdict import ARRIVALS
 from ..metrics.formulas import METRICS
@@ -49,15 +49,14 @@ def check_names(folder: Path) -> None:
 
 
 def write(folder: Path, table: Table) -> dict[str, Any]:
-    """Write the four files, each whole or not at all, and return the JSON object."""
+    """Write the four files in one step, and return the JSON object."""
     from .plot import draw  # matplotlib takes a second to import
 
     result = to_json(table, answer(table))
     clean(folder)
     data = json.dumps(result, indent=1, allow_nan=False).encode() + b"\n"
     contents = (data, to_csv(table).encode(), to_markdown(table).encode(), draw(table))
-    for name, content in zip(NAMES, contents, strict=True):
-        publish(folder / name, content)
+    publish_together({folder / name: content for name, content in zip(NAMES, contents, strict=True)})
     return result
 
 

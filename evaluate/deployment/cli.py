@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ...datasets.command import HelpfulCommand
 from ...datasets.console import say
 from ...datasets.errors import ConfigurationError
 from ...datasets.options import PLACE
@@ -22,7 +23,15 @@ def init_plugin():
 """BlueSky finds plugins by reading source files of this form in its folder; it uses no entry points."""
 
 
-@click.command("export")
+@click.command(
+    "export",
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone export runs/clone --onnx clone.onnx",
+        "skyclone export runs/clone --which last --onnx last.onnx",
+        "skyclone export pretrained:tuned --onnx tuned.onnx --json > tuned.json",
+    ],
+)
 @click.argument("run", metavar="RUN")
 @click.option("--onnx", required=True, type=PLACE, metavar="FILE", help="Where to write it.")
 @click.option(
@@ -57,7 +66,7 @@ def export(run: str, onnx: Path, which: str, as_json: bool) -> None:
         )
 
 
-@click.command("plugin")
+@click.command("plugin", cls=HelpfulCommand, examples=["skyclone plugin", "skyclone plugin ~/src/bluesky"])
 @click.argument("folder", metavar="[DIR]", type=PLACE, default=Path("~/bluesky"))
 def plugin(folder: Path) -> None:
     """Install the BlueSky plugin, so that RESO SKYCLONE flies a trained policy inside BlueSky.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from ...datasets.command import HelpfulCommand
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import PLACE
@@ -12,8 +13,17 @@ from ...datasets.options import PLACE
 
 @click.command(
     "export-flight",
-    epilog="Examples: skyclone export-flight data/mvp --episode 3 --place 52.31,4.76 --scn flight.scn | "
-    "skyclone export-flight report --episode 0 --contender mvp --place 48.14,11.58 --czml flight.czml",
+    cls=HelpfulCommand,
+    groups={
+        "What is exported": "episode contender",
+        "Where and when": "place altitude-ft start",
+        "Files": "scn czml table",
+    },
+    examples=[
+        "skyclone export-flight data/mvp --episode 3 --place 52.31,4.76 --scn flight.scn",
+        "skyclone export-flight report --episode 0 --contender none --place 48.14,11.58 --czml flight.czml",
+        "skyclone export-flight data/mvp --episode 1 --place 52.31,4.76 --table flight.parquet",
+    ],
 )
 @click.argument("folder", metavar="DIR", type=as_folder)
 @click.option("--episode", type=click.IntRange(0), required=True, help="Number of the episode, or of the scenario.")

@@ -4,11 +4,20 @@ from pathlib import Path
 
 import click
 
+from ...datasets.command import HelpfulCommand
 from ...datasets.console import say
 from ...datasets.options import PLACE
 
 
-@click.command("report")
+@click.command(
+    "report",
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone report report",
+        "skyclone report report --out shared.html",
+        "skyclone report report --picture busiest.png",
+    ],
+)
 @click.argument("folder", metavar="DIR", type=PLACE)
 @click.option("--out", type=PLACE, help="The report's file.  [default: DIR/report.html]")
 @click.option("--animation", type=PLACE, help="Write 10 s of the replay here instead, as a GIF.")
@@ -31,7 +40,11 @@ def report(folder: Path, out: Path | None, animation: Path | None, picture: Path
     say(f"Report: {path}")
 
 
-@click.command("gallery")
+@click.command(
+    "gallery",
+    cls=HelpfulCommand,
+    examples=["skyclone gallery ."],
+)
 @click.argument("folder", metavar="DIR", type=PLACE)
 def gallery(folder: Path) -> None:
     """Write DIR/index.html, a page over all reports below a folder: titles, headline figures, a picture of each."""

@@ -3,9 +3,9 @@
 `evaluation.json` for programs, `report.html` for people, `recording.json` (the archive that the report can be made
 from again), and `flown/` (the flights, so that the next evaluation there need not fly them again).
 
-The content of all three files is complete before the first is published. They are published one after another, the
-archive first and the report last. After a kill in between, each file is whole, and older ones are beside newer
-ones. The report, whose age `make` goes by, is then an old one: the same command flies nothing and writes all three.
+The three files are written whole, and then get their names in one step, the archive first and the report last.
+Only a kill within that moment leaves older ones beside newer ones. The report, whose age `make` goes by, is then
+an old one: the same command flies nothing and writes all three.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.errors import ConfigurationError
-from ...datasets.files.atomic import check_ours, clean, publish
+from ...datasets.files.atomic import check_ours, clean, publish, publish_together
 from ..evaluation.contenders import Loaded
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.verdict import judge
@@ -101,8 +101,7 @@ def write(
         REPORT_NAME: page.render(report),
     }
     clean(folder)
-    for name, data in files.items():
-        publish(folder / name, data)
+    publish_together({folder / name: data for name, data in files.items()})
     return result
 
 

@@ -23,8 +23,13 @@ def said(**needs: Any) -> list[str]:
     return lines
 
 
-def test_what_is_usual_is_begun_without_a_word() -> None:
-    assert said(seconds=3000, memory=7e9, disk=40e9) == []
+def test_what_is_short_is_begun_without_a_word() -> None:
+    assert said(seconds=59, memory=7e9, disk=40e9) == []
+
+
+def test_how_long_and_where_is_said_of_what_takes_a_minute() -> None:
+    assert said(seconds=3000, memory=7e9, disk=40e9) == ["much: about 50 minutes, into out. Ctrl-C stops it."]
+    assert said(seconds=70, folder=None) == ["much: about 70 seconds. Ctrl-C stops it."]
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from ...datasets import effort
+from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.machine import processors
 from ...datasets.options import PLACE, chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
+from ..runs.trackers import check, track_option
 from .config import CloningConfig, load_config, recipes, surveillance_of, where
 
 _MODEL: str = fields_of(CloningConfig)["model"].default
@@ -47,7 +49,7 @@ def _processes(config: CloningConfig, data: tuple[Folder, ...], device: str) -> 
     return max(1, min(processors(), config.batch_size // ROWS_EACH, MOST_PROCESSES))
 
 
-def _weigh(config: CloningConfig, rows: int, processes: int) -> None:
+def _weigh(config: CloningConfig, rows: int, processes: int, out: Path) -> None:
     """Say what takes very long, and refuse what never ends; `rows` are those of an epoch."""
     limit_s = config.max_seconds or math.inf
     what = f"{config.epochs:,} epochs of {rows:,} rows"
@@ -56,6 +58,7 @@ def _weigh(config: CloningConfig, rows: int, processes: int) -> None:
         say,
         seconds=min(config.epochs * rows / effort.LEARNED / processes, limit_s),
         less="fewer --epochs, or --max-seconds",
+        folder=out,
     )
 
 
@@ -63,8 +66,19 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
 
 
 @click.command(
-    epilog=f"{_DEFAULTS_FROM_RUN} Several processes or GPUs: torchrun --nproc-per-node 2 -m skyclone train ... "
-    "Example: skyclone train --data data/mvp --out runs/clone --model pairwise"
+    cls=HelpfulCommand,
+    epilog=f"{_DEFAULTS_FROM_RUN} Several processes or GPUs: torchrun --nproc-per-node 2 -m skyclone train ...",
+    groups={
+        "Data and run": "data out mix stream resume",
+        "Network": "model observation",
+        "Training": "epochs batch-size lr schedule optimizer weight-decay conflict-weight max-seconds seed",
+        "Work": "processes threads device track",
+    },
+    examples=[
+        "skyclone train --data data/mvp --out runs/thresholds --model thresholds",
+        "skyclone train --data data/mvp --data data/dense --mix 1,3 --out runs/mixed --model pairwise --stream",
+        "skyclone train --data data/mvp --out runs/thresholds --resume",
+    ],
 )
 @click.option(
     "--data",
@@ -108,6 +122,7 @@ _DEFAULTS_FROM_RUN = "With --resume, what is not given is taken from the run."
     f"{ROWS_EACH} rows of a batch; 1 on a GPU, and for a short run]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@track_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
 def train(
@@ -116,6 +131,7 @@ def train(
     out: Path,
     processes: int | None,
     device: str,
+    track: str | None,
     resume: bool,
     **_: Any,
 ) -> None:
@@ -125,6 +141,7 @@ def train(
     from ..runs.processes import is_first, joined
     from .run import Cloning
 
+    check(track)
     config, is_begun = CloningConfig.of(ctx.params["model"]), resume and (out / CONFIG_NAME).exists()
     if is_begun:
         config, described = load_config(out)
@@ -137,10 +154,10 @@ def train(
 
     count = processes or _processes(config, data, choose_device(device).type)
     if is_first():
-        _weigh(config, sum(open_dataset(path).rows for path in data), count)
+        _weigh(config, sum(open_dataset(path).rows for path in data), count, out)
     with joined(device, count) as (together, own):
         datasets = together.together(lambda: [open_dataset(path) for path in data])
-        Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together).train()
+        Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together, track=track).train()
         if together.is_first:
             under = f" --surveillance {shlex.quote(config.surveillance)}" if config.knows_less else ""
             say(f"Next: skyclone evaluate {shlex.quote(str(out))}{under}")

@@ -52,11 +52,11 @@ class Iteration:
 
     @property
     def step(self) -> int:
-        """Its place on TensorBoard's axis: batches."""
+        """Its place on a tracker's axis: batches."""
         return self.batches
 
     def scalars(self) -> dict[str, float]:
-        """Return TensorBoard's names and values."""
+        """Return a tracker's names and values."""
         figures = self.heldout
         scalars = {
             "loss/train": self.train_loss,

@@ -1,9 +1,9 @@
 """Behavioural cloning: fit a network to the teacher's actions, and lose nothing when it is stopped.
 
 A run is a folder: `config.json` (its settings), `last.state.safetensors` (all that is needed to continue),
-`best.*` and `last.*` (checkpoints), `metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `loss.png`
-(the end). It may be trained by several processes (`processes.py`): each does all that is written here on its part
-of every batch, and only the first writes and reports.
+`best.*` and `last.*` (checkpoints), `metrics.jsonl` and `tensorboard/` or another tracker's (figures),
+`summary.json` and `loss.png` (the end). It may be trained by several processes (`processes.py`): each does all that
+is written here on its part of every batch, and only the first writes and reports.
 """
 
 import math
@@ -58,6 +58,7 @@ class Cloning:
         say: Receives each line for people.
         processes: Those that train together; None: this one alone.
         parent: A trained run (or file, or `pretrained:NAME`) whose weights it begins with; None for new ones.
+        track: Where figures go besides the log (`trackers`); by default as begun, or TensorBoard.
 
     Raises:
         CheckpointError: The folder holds a run and resume is False, or a run of another configuration; or the
@@ -77,9 +78,11 @@ class Cloning:
         say: Callable[[str], None] = print,
         processes: Processes | None = None,
         parent: str | Path | None = None,
+        track: str | None = None,
     ) -> None:
         config = config.scaled(datasets[0].manifest.world) if datasets else config
         self.run, self.config, self.processes = Path(run), config, processes or Processes()
+        self._track = track
         self._say = say if self.processes.is_first else _keep_quiet
         self.device = choose_device(device)
         if config.max_processor_seconds is not None and self.processes.size > 1:
@@ -187,7 +190,7 @@ class Cloning:
         """Return the log, None in all processes but the first."""
         if not self.processes.is_first:
             return nullcontext()
-        return MetricsLog(self.run, self.history, self.progress.batches)
+        return MetricsLog(self.run, self.history, self.progress.batches, self._track, self.config.to_json())
 
     def _spoken(self, error: BaseException) -> BaseException:
         """Return what to raise where all processes stop: the first speaks, and fails, for all."""

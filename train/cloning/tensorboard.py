@@ -1,16 +1,15 @@
-"""What TensorBoard shows of a network that is being cloned, besides figures: its weights, and where it looks."""
-
-from typing import Any
+"""What a tracker shows of a network that is being cloned, besides figures: its weights, and where it looks."""
 
 from ...datasets.traffic.view import View
 from ..networks import Network
+from ..runs.trackers import Tracker
 
 
-def show_network(board: Any, network: Network, view: View, step: int, draws: bool) -> None:
+def show_network(board: Tracker, network: Network, view: View, step: int, draws: bool) -> None:
     """Add the distribution of the weights and, if wanted, the network's attention on the fixed scene.
 
     Args:
-        board: TensorBoard's writer.
+        board: The run's tracker.
         network: As it is after the iteration.
         view: What it observes.
         step: Batches used so far.

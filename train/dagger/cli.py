@@ -6,18 +6,32 @@ from typing import Any
 
 import click
 
+from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import PLACE, WORKERS, chosen, options_of
 from ..cloning.config import where
 from ..runs.config_file import CONFIG_NAME
+from ..runs.trackers import check, track_option
 from .config import DaggerConfig, load_config
 
 
 @click.command(
-    epilog="With --resume, what is not given is taken from the run. "
-    "Example: skyclone dagger --from runs/clone --data data/mvp --out runs/dagger"
+    cls=HelpfulCommand,
+    epilog="With --resume, what is not given is taken from the run.",
+    groups={
+        "Data and runs": "from data out resume",
+        "Rounds": "rounds episodes beta share control",
+        "Training": "epochs batch-size lr schedule conflict-weight seed",
+        "What is measured": "probe gate-scenarios",
+        "Work": "workers threads device track",
+    },
+    examples=[
+        "skyclone dagger --from runs/clone --data data/mvp --out runs/dagger --rounds 3",
+        "skyclone dagger --from runs/clone --data data/mvp --out runs/judged --rounds 2 --control",
+        "skyclone dagger --from pretrained:clone --data data/mvp --out runs/mixed --beta 0.5 --workers 2",
+    ],
 )
 @click.option("--from", "parent", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
 @click.option(
@@ -27,6 +41,7 @@ from .config import DaggerConfig, load_config
 @options_of(DaggerConfig, *fields_of(DaggerConfig))
 @click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes that fly.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda, for the training.")
+@track_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
 def dagger(
@@ -36,6 +51,7 @@ def dagger(
     out: Path,
     workers: int,
     device: str,
+    track: str | None,
     resume: bool,
     **options: Any,
 ) -> None:
@@ -43,6 +59,7 @@ def dagger(
     from ...datasets import open_dataset
     from .run import Dagger
 
+    check(track)
     config = DaggerConfig()
     if resume and (out / CONFIG_NAME).exists():
         config, described, _ = load_config(out)
@@ -57,7 +74,7 @@ def dagger(
     config = chosen(ctx, config)
 
     datasets = [open_dataset(path) for path in data]
-    run = Dagger(parent, datasets, out, config, resume=resume, device=device, workers=workers, say=say)
+    run = Dagger(parent, datasets, out, config, resume=resume, device=device, workers=workers, say=say, track=track)
     run.train()
     start = shlex.quote(f"{out}/clone.safetensors")
     say(f"Next: skyclone evaluate {start} {shlex.quote(str(out))}")

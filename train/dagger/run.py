@@ -37,11 +37,13 @@ from ..runs import gate
 from ..runs.confidence_intervals import normal_interval
 from ..runs.device import choose_device, torch_threads
 from ..runs.gate import GateFlights
+from ..runs.metrics_log import MetricsLog
 from ..runs.run_folder import METRICS_NAME, SUMMARY_NAME, RunFolder
 from ..tensor_file import read_tensors, under, write_tensors
 from .config import DaggerConfig, check_same, load_config, save_config
 from .mixed_pilot import MixedPilotLoader
 from .own_state_error import Visited, conflict_difference, visit
+from .round_figures import RoundFigures
 
 PARENT_NAME, MEASURED_NAME, CONTROL_NAME = "clone", "measured.safetensors", "control"
 ROUNDS_NAME, DATA_NAME, RUN_NAME, PROBE_NAME = "rounds", "data", "run", "probe"
@@ -92,6 +94,7 @@ class Dagger:
         device: `auto`, `cpu`, `cuda`, ... of the training; flights are on the CPU.
         workers: Processes that fly.
         say: Receives each line for people.
+        track: Where figures go besides the log (`trackers`), of the rounds and of the training in each.
 
     Raises:
         CheckpointError: There is no such parent; the folder holds a run and resume is False, or another run.
@@ -109,7 +112,9 @@ class Dagger:
         device: str = "auto",
         workers: int = 1,
         say: Callable[[str], None] = print,
+        track: str | None = None,
     ) -> None:
+        self._track = track
         self.run, self.config, self.datasets, self._say = Path(run), config, list(datasets), say
         self.device, self.workers = str(choose_device(device)), workers
         self.folder = RunFolder(self.run)
@@ -165,19 +170,27 @@ class Dagger:
     def train(self) -> dict[str, Any]:
         """Do all rounds, and return the summary that is also written to `RUN/summary.json`."""
         with self.folder:
-            return self._train_rounds()
+            with MetricsLog[RoundFigures](self.run, [], -1, self._track, self.config.to_json()) as log:
+                policies, controls = self._train_rounds(log)
+            return self._finish(policies, controls)
 
-    def _train_rounds(self) -> dict[str, Any]:
-        """Do all rounds, or those that are left."""
+    def _train_rounds(self, log: MetricsLog[RoundFigures]) -> tuple[list[RoundPolicy], list[RoundPolicy]]:
+        """Do all rounds, or those that are left; return the policies, and those of the control."""
         policies = [self._measured(self.run / ROUNDS_NAME / "0", 0, self.start, 0)]
         controls = policies[:]
         self._report(policies[0], policies[0])
+        log.add(RoundFigures(policies[0].to_json(policies[0])))
         for number in range(1, self.config.rounds + 1):
             policies.append(self._round(number, policies[-1]))
             self._report(policies[-1], policies[0])
+            log.add(RoundFigures(policies[-1].to_json(policies[0])))
             if self.config.control:
                 controls.append(self._control(number, controls[-1], policies[-1].batches))
                 self._report(controls[-1], policies[0], "control, ")
+        return policies, controls
+
+    def _finish(self, policies: list[RoundPolicy], controls: list[RoundPolicy]) -> dict[str, Any]:
+        """Write the checkpoints, the figures and the summary."""
         summary = self._publish(self.run, policies)
         if self.config.control:
             RunFolder(self.run / CONTROL_NAME).write_summary(self._publish(self.run / CONTROL_NAME, controls))
@@ -243,6 +256,7 @@ class Dagger:
             device=self.device,
             say=lambda line: self._say(line) if line.startswith("Stage 1 - Iter") else None,
             parent=before.path,
+            track=self._track,
         )
         return int(cloning.train()["batches"])
 

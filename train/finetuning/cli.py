@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from ...collect.cli import world_option
+from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import say
 from ...datasets.machine import processors
 from ...datasets.options import PLACE, chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
+from ..runs.trackers import check, track_option
 from .config import METHODS, MOST_PROCESSES, PPO_ONLY, AnalyticConfig, FinetuneConfig, PPOConfig, load_config
 
 _BOTH = ("lr", "gradient_norm")
@@ -37,8 +39,22 @@ def _default_of_each(name: str) -> dict[str, Any]:
 
 
 @click.command(
-    epilog="With --resume, what is not given is taken from the run. "
-    "Example: skyclone finetune --from runs/clone --out runs/tuned"
+    cls=HelpfulCommand,
+    epilog="With --resume, what is not given is taken from the run.",
+    groups={
+        "Runs": "from out resume",
+        "Traffic": "world aircraft scenario surveillance envs seed",
+        "Learning": "method steps observation reward lr gradient-norm",
+        "Of --method analytic": " ".join(name.replace("_", "-") for name in _OWN["analytic"]),
+        "Of --method ppo": " ".join(name.replace("_", "-") for name in _OWN["ppo"]),
+        "The gate, and what is saved": "gate-every gate-scenarios save-every",
+        "Work": "threads device track",
+    },
+    examples=[
+        "skyclone finetune --from runs/clone --out runs/tuned --aircraft 20,40,60 --steps 16000000",
+        "skyclone finetune --from runs/clone --out runs/analytic --method analytic --aircraft 20,40,60",
+        "skyclone finetune --from pretrained:clone --out runs/ppo --reward detour:path=2:margin=1.15 --aircraft 40",
+    ],
 )
 @click.option("--from", "parent", metavar="RUN", help="Where to start: a run's folder, or pretrained:NAME.")
 @click.option("--out", required=True, type=PLACE, metavar="RUN2", help="Folder for the run.")
@@ -89,9 +105,12 @@ def _default_of_each(name: str) -> dict[str, Any]:
     changes={name: _default_of_each(name) for name in ("gate_every", "save_every")},
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@track_option
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.pass_context
-def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, resume: bool, **_: Any) -> None:
+def finetune(
+    ctx: click.Context, parent: str | None, out: Path, device: str, track: str | None, resume: bool, **_: Any
+) -> None:
     """Fine-tune a clone online; the best is never worse than the clone.
 
     By PPO, or along the analytic gradient of what a flight costs, through the world itself.
@@ -99,6 +118,7 @@ def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, res
     from ..runs.device import choose_device
     from .run import Finetuning
 
+    check(track)
     method = ctx.params["method"]
     is_begun = resume and (out / CONFIG_NAME).exists()
     if is_begun:
@@ -112,7 +132,7 @@ def finetune(ctx: click.Context, parent: str | None, out: Path, device: str, res
     config = chosen(ctx, config, part=method)
     if "processes" not in given(ctx) and not is_begun:
         config = replace(config, processes=_processes(config, choose_device(device).type))
-    Finetuning(parent, out, config, resume=resume, device=device, say=say).train()
+    Finetuning(parent, out, config, resume=resume, device=device, say=say, track=track).train()
     say(f"Next: skyclone evaluate {shlex.quote(parent or f'{out}/clone.safetensors')} {shlex.quote(str(out))}")
 
 

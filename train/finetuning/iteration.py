@@ -50,11 +50,11 @@ class TuningIteration:
 
     @property
     def step(self) -> int:
-        """Its place on TensorBoard's axis: agent-steps."""
+        """Its place on a tracker's axis: agent-steps."""
         return self.steps
 
     def scalars(self) -> dict[str, float]:
-        """Return TensorBoard's names and values."""
+        """Return a tracker's names and values."""
         groups = {"rollout": self.rollout, "learning": self.learning, "gate": self.gate or {}}
         return {
             **{

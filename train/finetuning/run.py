@@ -4,7 +4,7 @@ How it learns is up to the method (`methods`); here is the run around it.
 
 A run is a folder like that of a clone: `config.json` (its settings), `clone.*` (a copy of what it started
 from), `last.state.safetensors` (all else that is needed to continue), `best.*` and `last.*` (checkpoints),
-`metrics.jsonl` and `tensorboard/` (figures), `summary.json` and `los.png` (the end).
+`metrics.jsonl` and `tensorboard/` (or another tracker's, figures), `summary.json` and `los.png` (the end).
 """
 
 import math
@@ -59,6 +59,7 @@ class Finetuning:
         resume: Continue the run in the folder, if there is one; otherwise a run there is an error.
         device: `auto`, `cpu`, `cuda`, ...
         say: Receives each line for people.
+        track: Where figures go besides the log (`trackers`); by default as begun, or TensorBoard.
 
     Attributes:
         method: The policy that learns, and all it needs for that.
@@ -80,7 +81,9 @@ class Finetuning:
         resume: bool = False,
         device: str = "auto",
         say: Callable[[str], None] = print,
+        track: str | None = None,
     ) -> None:
+        self._track = track
         self.run, self.config, self._say = Path(run), config, say
         self.device = choose_device(device)
         self.folder = RunFolder(self.run)
@@ -135,6 +138,7 @@ class Finetuning:
             self._say,
             seconds=config.steps / effort.TUNED / config.processes + gate_rows / effort.FLOWN_BY_NETWORK,
             memory=kept + flown if self.device.type == "cpu" else 0,
+            folder=self.run,
             less=f"fewer --steps, --envs, --gate-scenarios or {'--horizon' if is_ppo else '--window'}",
         )
 
@@ -177,7 +181,7 @@ class Finetuning:
             self.folder,
             torch_threads(self.config.threads),
             remembered() as interruption,
-            MetricsLog(self.run, self.history, self.progress.steps) as log,
+            MetricsLog(self.run, self.history, self.progress.steps, self._track, self.config.to_json()) as log,
         ):
             try:
                 if not self._flown:

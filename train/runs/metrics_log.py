@@ -1,4 +1,4 @@
-"""The log of a run: `metrics.jsonl`, a line per iteration, and TensorBoard.
+"""The log of a run: `metrics.jsonl`, a line per iteration, and what shows it: TensorBoard or another tracker.
 
 It is for people. A run continues from its state, which includes its history: a log that was cut, damaged or
 deleted is written again from there.
@@ -7,7 +7,7 @@ deleted is written again from there.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from torch import Tensor
 from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import publish
 from .run_folder import METRICS_NAME
+from .trackers import Tracker, own_run, tracker_of
 
 
 class Entry(Protocol):
@@ -26,7 +27,7 @@ class Entry(Protocol):
 
     @property
     def step(self) -> int:
-        """Its place on TensorBoard's axis."""
+        """Its place on a tracker's axis."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -34,7 +35,7 @@ class Entry(Protocol):
         ...
 
     def scalars(self) -> dict[str, float]:
-        """Return TensorBoard's names and values."""
+        """Return a tracker's names and values."""
         ...
 
 
@@ -48,33 +49,39 @@ class MetricsLog(Generic[AnEntry]):
         run: The run's folder.
         history: All iterations so far; `add` adds to it. The file is written anew with these.
         step: Where the run continues; what TensorBoard holds beyond it is dropped.
+        track: The tracker, such as `mlflow`; by default the one the run has begun with, or TensorBoard.
+        config: What the run is to do, as JSON, for trackers that show it.
 
     Attributes:
-        board: TensorBoard's writer.
+        board: The tracker.
     """
 
-    def __init__(self, run: Path, history: list[AnEntry], step: int) -> None:
+    def __init__(
+        self,
+        run: Path,
+        history: list[AnEntry],
+        step: int,
+        track: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self._run, self._history, self._step = run, history, step
+        self._track, self._config = tracker_of(run, track), config or {}
 
     def __enter__(self) -> "MetricsLog[AnEntry]":
         publish(self._run / METRICS_NAME, _text(self._history).encode())
-        # pulls in TensorBoard, which takes a second: only when a run starts
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder = self._run / "tensorboard"
         with ExitStack() as stack:
             stack.enter_context(_threads_fail_quietly())
             self._file = stack.enter_context(open(self._run / METRICS_NAME, "a", encoding="utf-8"))
-            _wait_for_next_second(folder)
-            self.board: Any = SummaryWriter(str(folder), purge_step=self._step + 1)
-            stack.callback(self.board.close)
+            is_own = self._track != "tensorboard"
+            opened: Any = own_run(self._track, self._run, self._config) if is_own else self._tensorboard()
+            self.board: Tracker = stack.enter_context(opened)
             self._open = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._open.__exit__(kind, error, trace)
 
     def add(self, entry: AnEntry) -> None:
         """Keep one more iteration."""
@@ -84,6 +91,14 @@ class MetricsLog(Generic[AnEntry]):
         for name, value in entry.scalars().items():
             self.board.add_scalar(name, value, entry.step)
         self.board.flush()
+
+    def _tensorboard(self) -> Any:
+        """Return TensorBoard's writer; it takes a second to import: only when a run starts."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = self._run / "tensorboard"
+        _wait_for_next_second(folder)
+        return SummaryWriter(str(folder), purge_step=self._step + 1)
 
 
 @contextmanager

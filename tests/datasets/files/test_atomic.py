@@ -11,7 +11,7 @@ import pytest
 
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.files import atomic as publication
-from skyclone.datasets.files.atomic import check_ours, clean, is_temporary, locked, publish
+from skyclone.datasets.files.atomic import check_ours, clean, is_temporary, locked, publish, publish_together
 
 
 def test_a_file_appears_whole_and_nothing_else_does(tmp_path: Path) -> None:
@@ -35,6 +35,31 @@ def test_a_failure_leaves_the_old_file_and_no_other(
         publish(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_several_files_appear_together_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """They get their names in the order given, after the last of them was written."""
+    names, did = ["c", "a", "b"], []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(publication, "_flush_folder", lambda folder: None)
+    monkeypatch.setattr(publication.os, "fsync", lambda handle: (did.append("written"), fsync(handle)))
+    monkeypatch.setattr(publication.os, "replace", lambda old, new: (did.append(new.name), replace(old, new)))
+    publish_together({tmp_path / name: b"old" for name in names})
+    assert did == ["written"] * 3 + names
+
+    def full(handle: int) -> None:
+        did.append("written")
+        if did.count("written") == failing:
+            raise OSError(28, "No space left on device")
+
+    did.clear()
+    monkeypatch.setattr(publication.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish_together({tmp_path / name: b"new" for name in names})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(names, b"old")
 
 
 def test_only_temporary_files_of_dead_processes_are_cleaned(tmp_path: Path) -> None:

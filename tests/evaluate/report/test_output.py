@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from skyclone.datasets.errors import ConfigurationError
+from skyclone.datasets.files import atomic
 from skyclone.evaluate.cli import evaluate
 from skyclone.evaluate.report import cli, output, page
 
@@ -68,14 +69,18 @@ def test_what_is_ours_is_replaced(folder):
 
 
 def test_killed_between_two_files_the_same_command_goes_on(folder, monkeypatch):
-    """The report is the last of the three, and not a byte of any is written before all are made."""
-    publish, written = output.publish, []
+    """The report is the last of the three, and none gets its name before all are made and written."""
+    replace, written = atomic.os.replace, []
 
-    def killed(path, data):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        publish(path, data)
-        written.append(path.name)
+    def killed(temporary, path):
+        if path.parent == folder:
+            if len(written) == 2:
+                raise KeyboardInterrupt
+            written.append(path.name)
+        replace(temporary, path)
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
 
     def fails(report):
         raise MemoryError
@@ -88,7 +93,12 @@ def test_killed_between_two_files_the_same_command_goes_on(folder, monkeypatch):
             _run(evaluate, *EVALUATE, folder)
     assert {name: (folder / name).stat().st_mtime_ns for name in names} == before
     with monkeypatch.context() as patched:
-        patched.setattr(output, "publish", killed)
+        patched.setattr(atomic.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            _run(evaluate, *EVALUATE, folder)
+    assert {name: (folder / name).stat().st_mtime_ns for name in names} == before
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic.os, "replace", killed)
         assert _run(evaluate, *EVALUATE, folder).exit_code == 1
     assert written == ["recording.json", "evaluation.json"]
     again = _run(evaluate, *EVALUATE, folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skyclone.collect.airspace import worlds
 from skyclone.collect.airspace.world_config import WorldConfig
@@ -60,6 +61,16 @@ def undisturbed(clone: Path, small_dataset: Dataset, tmp_path_factory: pytest.Te
     out: Path = tmp_path_factory.mktemp("undisturbed") / "run"
     run(clone, small_dataset, out)
     return out
+
+
+def test_each_round_is_a_point_on_the_board(undisturbed: Path) -> None:
+    events = EventAccumulator(str(undisturbed / "tensorboard"))
+    events.Reload()
+    rounds = json.loads((undisturbed / "summary.json").read_text())["rounds"]
+    for name, part, key in (("visited/mse_conflict", "visited", "mse_conflict"), ("heldout/mse", "heldout", "mse")):
+        points = [(each.step, each.value) for each in events.Scalars(name)]
+        assert points == [(each["round"], pytest.approx(each[part][key])) for each in rounds]
+    assert (undisturbed / "rounds/1/run/tensorboard").is_dir()
 
 
 def test_what_a_run_leaves(undisturbed: Path, clone: Path, small_dataset: Dataset) -> None:
