@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": ("skyclone.evaluate.comparison.cli", "compare", "Train variants alike, and put them in one table."),
     "export": ("skyclone.evaluate.deployment.cli", "export", "Write a policy as ONNX, checked against torch."),
     "plugin": ("skyclone.evaluate.deployment.cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
+    "demo": ("skyclone.demo", "demo", "All four stages, small but real, in a few minutes."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }
 

@@ -52,7 +52,7 @@ evaluate.report evaluate.bluesky_resolution
 evaluate.comparison
 evaluate.cli
 evaluate
-smoke
+demo smoke
 ctrl_c
 cli
 __main__
