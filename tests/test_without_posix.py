@@ -78,4 +78,3 @@ def test_all_stages_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert str(out / "report" / "report.html") in done.stderr
     assert (out / "report" / "report.html").is_file()
     assert "skyclone collect --out" in (out / "data" / "README.md").read_text(encoding="utf-8")
-    assert not list(folder.rglob(".skyclone*.tmp"))
