@@ -154,11 +154,9 @@ $(RUNS)/robust/.done: $(RUNS)/any-traffic/.done | $(VENV)/.installed
 
 # --- from nothing to a report in a few minutes ----------------------------------------------------
 
-# 40 aircraft: there even the teacher loses separation, and there is something to win.
-demo:  ## all four stages, small but real, in a few minutes on two cores
-	@$(MAKE) --no-print-directory evaluate DATA=demo/data RUNS=demo/runs REPORT=demo/report \
-		COLLECT='--aircraft 40 --teacher mvp:margin=1.15 --episodes 128' TRAIN='--model pairwise --epochs 10' \
-		FINETUNE='--method ppo --steps 5000000' EVALUATE='--aircraft 40 --scenarios 100'
+# Its sizes stand in demo.py: it needs no make, and runs on Windows too.
+demo: $(VENV)/.installed  ## all four stages, small but real, in a few minutes on two cores
+	@$(SKYCLONE) demo --out demo
 
 smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?
 	@$(SKYCLONE) smoke
@@ -209,7 +207,7 @@ lint: $(VENV)/.developer  ## ruff
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.developer  ## mypy
-	$(BIN)/mypy cli.py smoke.py collect datasets train evaluate
+	$(BIN)/mypy cli.py demo.py smoke.py collect datasets train evaluate
 
 docs: $(VENV)/.developer  ## build docs/ into site/, which opens from the disk
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,6 +1,5 @@
 """The command `skyclone collect`: it parses and prints, the work is done elsewhere."""
 
-import shlex
 import sys
 from dataclasses import replace
 from typing import Any
@@ -9,7 +8,7 @@ import click
 
 from ..datasets.command import HelpfulCommand
 from ..datasets.config import shown
-from ..datasets.console import say
+from ..datasets.console import command_line, say
 from ..datasets.files.arithmetic import OtherArithmetic
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
@@ -204,7 +203,7 @@ def collect(
             shards=shards,
             load_pilot=(ctx.obj or {}).get("load_pilot"),
             other_arithmetic=other_arithmetic,
-            command=shlex.join(["skyclone", *sys.argv[1:]]),
+            command=command_line(*sys.argv[1:]),
             report=say,
             progress=progress,
         )

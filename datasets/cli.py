@@ -250,8 +250,12 @@ def export_minari(ctx: click.Context, folder: Folder, dataset_id: str, observati
 
 
 @datasets.command(
-    epilog="Examples: skyclone datasets export data/mvp data/lerobot --to lerobot --observation ego:intruders=8 | "
-    "skyclone datasets export data/mvp data/agents --to tensordict"
+    cls=HelpfulCommand,
+    examples=[
+        "skyclone datasets export data/mvp data/lerobot --to lerobot --observation ego:intruders=8",
+        "skyclone datasets export data/mvp data/agents --to tensordict",
+        "skyclone datasets export data/mvp data/near --to tensordict --observation ego:intruders=4",
+    ],
 )
 @_FOLDER
 @click.argument("out", metavar="OUT", type=PLACE)

@@ -1,7 +1,6 @@
 """The command `skyclone evaluate`: it parses and prints, the work is done elsewhere."""
 
 import json
-import shlex
 import sys
 import time
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ..collect.cli import engine_option, scenario_option, simulator_option, worl
 from ..collect.surveillance.config import PERFECT
 from ..datasets.command import HelpfulCommand
 from ..datasets.config import fields_of
-from ..datasets.console import printable, say
+from ..datasets.console import command_line, printable, say
 from ..datasets.options import PLACE, WORKERS, CommaList, default_from, given, options_of
 from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 
@@ -126,7 +125,7 @@ def _evaluate(out: Path | None, as_json: bool, workers: int | None, engine: str,
     if out is not None:
         begin = time.perf_counter()
         say("Looking at the attention, recording a replay, drawing the report...")
-        command = shlex.join(["skyclone", *sys.argv[1:]])
+        command = command_line(*sys.argv[1:])
         made_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         result = output.write(out, evaluation, loaded[0], command, made_at)
         seconds["report"] = time.perf_counter() - begin

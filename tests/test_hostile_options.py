@@ -44,6 +44,7 @@ CHEAP = {
     "compare": ["--data", "data", "--out", "new", "--models", "pairwise,deepsets"],
     "export": ["run", "--onnx", "new.onnx"],
     "plugin": ["bluesky"],
+    "demo": ["--out", "new", "--small"],
     "smoke": ["--help"],
 }
 """What makes each command begin its work; further options are added."""

@@ -127,6 +127,12 @@ def test_a_finished_run_of_an_older_makefile_is_recognised(make: Make, tmp_path:
     assert not aside(tmp_path)
 
 
+def test_the_demo_is_the_command_that_needs_no_make(make: Make, tmp_path: Path) -> None:
+    assert make("demo").returncode == 0
+    assert calls(tmp_path) == ["demo in new demo"]
+    assert (tmp_path / "demo" / "config.json").read_text() == "demo --out demo\n", "its sizes stand nowhere else"
+
+
 @pytest.mark.slow
 def test_a_real_run_stopped_and_begun_with_another_learning_rate(make: Make, tmp_path: Path) -> None:
     skyclone = f"{sys.executable} -m skyclone"

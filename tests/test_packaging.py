@@ -56,7 +56,7 @@ evaluate.flights evaluate.recorded_flights
 evaluate.comparison
 evaluate.cli
 evaluate
-smoke
+demo smoke
 ctrl_c
 cli
 __main__

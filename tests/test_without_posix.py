@@ -36,7 +36,7 @@ def modules() -> list[str]:
                 continue  # `make test-slow` has it
             parts = path.relative_to(ROOT).with_suffix("").parts
             found.append(".".join(("skyclone", *(parts[:-1] if parts[-1] == "__init__" else parts))))
-    return [*found, "skyclone.cli", "skyclone.smoke"]
+    return [*found, "skyclone.cli", "skyclone.demo", "skyclone.smoke"]
 
 
 @pytest.mark.slow
@@ -66,3 +66,15 @@ def test_a_dataset_is_collected_by_workers_verified_converted_and_exported(
     assert used.returncode == 0, used.stderr
     assert "all sound" in used.stdout
     assert not list(tmp_path.rglob(".skyclone*"))
+
+
+@pytest.mark.slow
+def test_all_stages_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / """Frau Müller's "Daten" (neu)\\größer %TEMP%"""
+    folder.mkdir()
+    done = run("-m", "skyclone", "demo", "--small", "--out", "für mich", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    out = folder / "für mich"
+    assert str(out / "report" / "report.html") in done.stderr
+    assert (out / "report" / "report.html").is_file()
+    assert "skyclone collect --out" in (out / "data" / "README.md").read_text(encoding="utf-8")

@@ -4,10 +4,12 @@ The heavy dependencies come from the environment that runs this script, through 
 is installed by pip. Guards: the only top level is `skyclone`; nobody's `datasets` or `evaluate` is overwritten.
 """
 
+import os
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 import zipfile
 from pathlib import Path
@@ -26,12 +28,10 @@ def main(wheel: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "environment"
         venv.create(home, with_pip=False)
-        purelib = Path(
-            subprocess.check_output(
-                [home / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-            ).strip()
-        )
-        install = [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", "-q", "--no-deps"]
+        binaries = home / ("Scripts" if os.name == "nt" else "bin")
+        python, where = str(binaries / "python"), "import sysconfig; print(sysconfig.get_path('purelib'))"
+        purelib = Path(subprocess.check_output([python, "-c", where], text=True).strip())
+        install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps"]
         subprocess.check_call([*install, str(wheel)])
         # Only after the wheel, and only what it depends on: the editable skyclone there comes later on the path.
         (purelib / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -39,19 +39,24 @@ def main(wheel: Path) -> None:
         elsewhere.mkdir()
 
         def run(*arguments: str) -> str:
-            command = [str(home / "bin/python"), *arguments]
-            return subprocess.run(command, cwd=elsewhere, check=True, capture_output=True, text=True).stdout
+            return subprocess.run(arguments, cwd=elsewhere, check=True, capture_output=True, text=True).stdout
 
-        where = run("-c", "import skyclone; print(skyclone.__file__)").strip()
+        where = run(python, "-c", "import skyclone; print(skyclone.__file__)").strip()
         assert where.startswith(str(purelib)), f"expected the installed skyclone, got {where}"
-        found = run("-c", "import importlib.util as u; print(u.find_spec('datasets'), u.find_spec('evaluate'))")
+        found = run(
+            python, "-c", "import importlib.util as u; print(u.find_spec('datasets'), u.find_spec('evaluate'))"
+        )
         assert "skyclone" not in found, f"a bare `datasets` or `evaluate` finds ours: {found}"
-        run("-m", "skyclone", "--help")
-        run("-m", "skyclone", "collect", "--out", "data", "--episodes", "2", "--aircraft", "4", "--workers", "1")
-        assert '"complete": true' in run("-m", "skyclone", "datasets", "info", "data", "--json")
-        run("-m", "skyclone", "evaluate", "pretrained:clone", "--scenarios", "2", "--out", "report")
+        skyclone = str(binaries / "skyclone")
+        run(python, "-m", "skyclone", "--help")
+        run(skyclone, "collect", "--out", "data", "--episodes", "2", "--aircraft", "4", "--workers", "1")
+        assert '"complete": true' in run(skyclone, "datasets", "info", "data", "--json")
+        begin = time.perf_counter()
+        assert "tuned" in run(skyclone, "evaluate", "pretrained:tuned")
+        print(f"evaluate pretrained:tuned: {time.perf_counter() - begin:.0f} s")
+        run(skyclone, "evaluate", "pretrained:clone", "--scenarios", "2", "--out", "report")
         assert (elsewhere / "report" / "report.html").stat().st_size > 100_000
-        print(run("-m", "skyclone", "smoke"), end="")
+        print(run(skyclone, "smoke"), end="")
     print(f"{wheel.name}: installs, and works from another folder")
 
 

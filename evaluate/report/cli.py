@@ -43,7 +43,7 @@ def report(folder: Path, out: Path | None, animation: Path | None, picture: Path
 @click.command(
     "gallery",
     cls=HelpfulCommand,
-    examples=["skyclone gallery ."],
+    examples=["skyclone gallery .", "skyclone gallery report"],
 )
 @click.argument("folder", metavar="DIR", type=PLACE)
 def gallery(folder: Path) -> None:

@@ -1,8 +1,10 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyclone.datasets.console import printable, say
+from skyclone.datasets.console import command_line, printable, say
 
 
 def test_what_steers_a_terminal_is_written_out() -> None:
@@ -21,3 +23,17 @@ def test_nothing_that_is_said_steers(text: str) -> None:
 def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     say("data/\x1b[2Jmvp")
     assert capsys.readouterr() == ("", "data/\\x1b[2Jmvp\n")
+
+
+@pytest.mark.parametrize(
+    ("system", "shown"),
+    [
+        ("posix", r"skyclone report 'C:\my data' --out b"),
+        ("nt", r'skyclone report "C:\my data" --out b'),
+    ],
+)
+def test_commands_are_shown_as_one_types_them(system: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "name", system)
+        line = command_line("report", r"C:\my data", "--out", "b")
+    assert line == shown

@@ -21,6 +21,8 @@ TINY = {
     "compare": "--seeds 1 --steps 2 --seconds 0 --scenarios 2 --bootstrap 100",
 }
 """What makes the examples of a command small."""
+LONG = ("skyclone demo", "skyclone demo --out trial")
+"""Minutes: `tests/test_demo.py` has the small one."""
 FAST = ("worlds", "datasets info", "datasets verify", "datasets convert")
 NEEDS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
@@ -42,7 +44,7 @@ EXAMPLES = [
     pytest.param(path, example, marks=[] if path in FAST else pytest.mark.slow, id=example[9:])
     for path in PATHS
     for example in getattr(helpful(path), "examples", ())
-    if "s3://" not in example
+    if "s3://" not in example and example not in LONG
 ]
 
 

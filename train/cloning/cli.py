@@ -1,7 +1,6 @@
 """`skyclone train`: options in, a run out."""
 
 import math
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import click
 from ...datasets import effort
 from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
-from ...datasets.console import say
+from ...datasets.console import command_line, say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.machine import processors
 from ...datasets.options import PLACE, chosen, given, options_of
@@ -159,5 +158,5 @@ def train(
         datasets = together.together(lambda: [open_dataset(path) for path in data])
         Cloning(datasets, out, config, resume=resume, device=own, say=say, processes=together, track=track).train()
         if together.is_first:
-            under = f" --surveillance {shlex.quote(config.surveillance)}" if config.knows_less else ""
-            say(f"Next: skyclone evaluate {shlex.quote(str(out))}{under}")
+            under = ("--surveillance", config.surveillance) if config.knows_less else ()
+            say(f"Next: {command_line('evaluate', str(out), *under)}")

@@ -1,6 +1,5 @@
 """`skyclone dagger`: options in, a run out."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import click
 
 from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
-from ...datasets.console import say
+from ...datasets.console import command_line, say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import PLACE, WORKERS, chosen, options_of
 from ..cloning.config import where
@@ -76,5 +75,4 @@ def dagger(
     datasets = [open_dataset(path) for path in data]
     run = Dagger(parent, datasets, out, config, resume=resume, device=device, workers=workers, say=say, track=track)
     run.train()
-    start = shlex.quote(f"{out}/clone.safetensors")
-    say(f"Next: skyclone evaluate {start} {shlex.quote(str(out))}")
+    say(f"Next: {command_line('evaluate', str(out / 'clone.safetensors'), str(out))}")

@@ -1,6 +1,5 @@
 """`skyclone finetune`: options in, a run out."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import click
 from ...collect.cli import world_option
 from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
-from ...datasets.console import say
+from ...datasets.console import command_line, say
 from ...datasets.machine import processors
 from ...datasets.options import PLACE, chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
@@ -133,7 +132,8 @@ def finetune(
     if "processes" not in given(ctx) and not is_begun:
         config = replace(config, processes=_processes(config, choose_device(device).type))
     Finetuning(parent, out, config, resume=resume, device=device, say=say, track=track).train()
-    say(f"Next: skyclone evaluate {shlex.quote(parent or f'{out}/clone.safetensors')} {shlex.quote(str(out))}")
+    start = parent or str(out / "clone.safetensors")
+    say(f"Next: {command_line('evaluate', start, str(out))}")
 
 
 def _processes(config: FinetuneConfig, device: str) -> int:
