@@ -11,7 +11,8 @@ from bluesky import stack
 from bluesky.traffic import asas
 
 from ...datasets.errors import SkycloneError
-from .deployment import AirTraffic, Deployment, named, require
+from .deployment import AirTraffic, Deployment, require
+from .monitor import Monitor, named
 
 DEFAULT_RUN = "pretrained:tuned"
 _AHEAD_DEG = 0.1  # where an aircraft without a route flies: straight on, beyond any policy's scale
@@ -66,6 +67,8 @@ class SkyClone(asas.ConflictResolution):
         orders = deployment.fly(air_traffic(conf, ownship, self.noresoac))
         self.is_flown[:] = self.active[:] = orders.is_flown & ~self.resooffac
         follow_legs(ownship, self.is_flown)
+        if deployment.monitor is not None:
+            self._say_who_was_handed_over(deployment.monitor)
         self.trk, self.tas = orders.track_deg, orders.speed_mps
         self.alt, self.vs = ownship.selalt.copy(), np.zeros(ownship.ntraf)
         for reason, who in orders.reasons.items():
@@ -92,6 +95,15 @@ class SkyClone(asas.ConflictResolution):
                     "none", f"SKYCLONE: no policy is loaded, so it flies none. Load one: SKYCLONE RUN. ({error})"
                 )
         return SkyClone.deployment
+
+    def _say_who_was_handed_over(self, monitor: Monitor) -> None:
+        """Say once for each reason that the fallback flies somebody."""
+        for name, reason in monitor.reasons.items():
+            self._say(
+                f"rta {reason}",
+                f"SKYCLONE: the fallback flies {name} ({reason}). This is said once; SKYCLONE tells who is "
+                "flown by whom.",
+            )
 
     def _say(self, what: str, text: str) -> None:
         """Say something once."""
@@ -132,24 +144,29 @@ def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:
         slowest_mps=np.array(ownship.perf.vmin),
         fastest_mps=np.array(ownship.perf.vmax),
         is_avoided=~np.asarray(is_not_avoided, bool),
+        callsigns=tuple(ownship.id),
     )
 
 
 @stack.command(name="SKYCLONE")
 def load(run: "string" = "") -> tuple[bool, str]:  # type: ignore[name-defined]  # noqa: F821
-    """SKYCLONE [RUN]: load the policy that RESO SKYCLONE flies, or say which one is loaded.
+    """SKYCLONE [RUN[@rta]]: load the policy that RESO SKYCLONE flies, or say which one is loaded.
 
-    RUN is the folder of a trained policy, or pretrained:NAME.
+    RUN is the folder of a trained policy, or pretrained:NAME. With @rta[:margin=1.2:patience_s=30:hold_s=5] behind
+    it, a monitor hands aircraft to a fallback; SKYCLONE without RUN tells which, and why.
     """
     if not run.strip():
         deployment = SkyClone.deployment
-        return (
-            True,
-            f"{deployment.name}: {deployment.scale}" if deployment else "No policy is loaded. SKYCLONE RUN.",
-        )
+        if deployment is None:
+            return True, "No policy is loaded. SKYCLONE RUN."
+        status = [] if deployment.monitor is None else deployment.monitor.lines()
+        return True, "\n".join((f"{deployment.name}: {deployment.scale}", *status))
     SkyClone()  # the only one; BlueSky resets no resolution that it has not made yet
     try:
-        SkyClone.deployment = require(run)
+        SkyClone.deployment = deployment = require(run)
     except SkycloneError as error:
         return False, str(error)
-    return True, f"{SkyClone.deployment.name} is loaded: {SkyClone.deployment.scale}. RESO SKYCLONE flies it."
+    told = f"{deployment.name} is loaded: {deployment.scale}. RESO SKYCLONE flies it."
+    if deployment.monitor is not None and deployment.policy.envelope is None:
+        told += " Its checkpoint has no envelope, so only progress and lost separation are monitored."
+    return True, told

@@ -30,6 +30,8 @@ METHODS = {
     "MVP": "RESO MVP",
     "pretrained:clone": "SKYCLONE pretrained:clone;RESO SKYCLONE",
     "pretrained:tuned": "SKYCLONE pretrained:tuned;RESO SKYCLONE",
+    "pretrained:clone@rta": "SKYCLONE pretrained:clone@rta;RESO SKYCLONE",
+    "pretrained:tuned@rta": "SKYCLONE pretrained:tuned@rta;RESO SKYCLONE",
 }
 
 
