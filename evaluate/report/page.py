@@ -167,7 +167,7 @@ def _definition(metric: Metric) -> dict[str, str]:
 
 
 def _replayed(report: Report) -> dict[str, Any]:
-    """Return what the replay's controls need: contenders, those shown first, aircraft, whether ghosts."""
+    """Return what the replay's controls need: contenders, those shown first, aircraft, what is drawn."""
     if report.replay is None:
         return {}
     names = [contender.name for contender in report.replay.contenders]
@@ -179,4 +179,5 @@ def _replayed(report: Report) -> dict[str, Any]:
         "shown": list(dict.fromkeys((reference, subject))),
         "aircraft": max(len(each.waypoints_m) for each in report.replay.scenarios),
         "has_ghosts": any(flight.ghosts for each in report.replay.contenders for flight in each.flights),
+        "has_fallback": any(flight.fallback for each in report.replay.contenders for flight in each.flights),
     }
