@@ -15,6 +15,7 @@ from .deployment import AirTraffic, Deployment, require
 from .monitor import Monitor, named
 
 DEFAULT_RUN = "pretrained:tuned"
+_PASSED_S = 6.0  # BlueSky's 4 s, and what is flown until the next update
 _AHEAD_DEG = 0.1  # where an aircraft without a route flies: straight on, beyond any policy's scale
 
 
@@ -27,7 +28,9 @@ class SkyClone(asas.ConflictResolution):
         super().__init__()
         self.said: set[str] = set()
         self.is_flown = self.active.copy()
-        self._ArrVars.append("is_flown")  # `settrafarrays` would create all arrays again, for the traffic there is
+        self.has_leg = self.active.copy()  # who of them follows its route
+        # `settrafarrays` would create all arrays again, for the traffic there is.
+        self._ArrVars += ["is_flown", "has_leg"]
 
     def reset(self) -> None:
         """Forget what was said, and the policy: BlueSky forgets which resolution was selected as well."""
@@ -60,13 +63,16 @@ class SkyClone(asas.ConflictResolution):
     def update(self, conf: Any, ownship: Any, intruder: Any) -> None:
         """Decide what each aircraft flies until the next update; BlueSky calls this every ASAS interval."""
         self._resume_alone()
-        self.is_flown[:] = self.active[:] = False
+        before = self.has_leg.copy()
+        self.has_leg[:] = self.is_flown[:] = self.active[:] = False
         deployment = self._ready()
         if deployment is None or not ownship.ntraf:
             return
+        resume_legs(ownship, before, deployment.config.waypoint_radius_m)
         orders = deployment.fly(air_traffic(conf, ownship, self.noresoac))
         self.is_flown[:] = self.active[:] = orders.is_flown & ~self.resooffac
         follow_legs(ownship, self.is_flown)
+        self.has_leg[:] = self.is_flown & ownship.swlnav
         if deployment.monitor is not None:
             self._say_who_was_handed_over(deployment.monitor)
         self.trk, self.tas = orders.track_deg, orders.speed_mps
@@ -119,6 +125,16 @@ def follow_legs(ownship: Any, is_flown: np.ndarray) -> None:
     """
     follows = is_flown & np.asarray(ownship.swlnav, bool)
     ownship.actwp.curlegdir[follows] = ownship.ap.qdr2wp[follows]
+
+
+def resume_legs(ownship: Any, had_leg: np.ndarray, arrived_m: float) -> None:
+    """Go on to a last waypoint that an aircraft was pushed past; who had a leg at the last update, (N,) bool.
+
+    BlueSky takes one for passed by who flies away from it within 4 s of flight; the aircraft would never arrive.
+    """
+    is_off = had_leg & ~np.asarray(ownship.swlnav, bool) & np.asarray(ownship.actwp.swlastwp, bool)
+    to_go_m = ownship.ap.dist2wp
+    ownship.swlnav[is_off & (to_go_m > arrived_m) & (to_go_m < _PASSED_S * ownship.gs)] = True
 
 
 def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:
