@@ -158,8 +158,9 @@ class Deployment:
         if self.monitor is not None:
             view, envelope = self.policy.view, self.policy.envelope
             is_outside = None if envelope is None else envelope.is_outside(observe(own, pairs, view))
-            at = air.waypoint_latitude_deg[rows], air.waypoint_longitude_deg[rows]
-            east, north = _tensors(*_offset(*self.centre_deg, *at))  # type: ignore[misc]  # set by `_seen`
+            assert self.centre_deg is not None, "`_seen` has set it"
+            latitude, longitude = air.waypoint_latitude_deg[rows], air.waypoint_longitude_deg[rows]
+            east, north = _tensors(*_offset(*self.centre_deg, latitude, longitude))
             own = replace(own, waypoint_east_m=east, waypoint_north_m=north)  # always the same, to the bit
             action = self.monitor.fly(air.callsigns, rows, own, pairs, torch.as_tensor(action), is_outside)
         return np.asarray(action, np.float64)

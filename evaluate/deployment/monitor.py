@@ -35,7 +35,7 @@ class Monitor:
         self.callsigns: tuple[str, ...] = ()
         self.is_flown = np.zeros(0, bool)
         nothing = torch.zeros(1, 0)
-        self._assured.begin(Traffic(*[nothing] * 6, is_flying=nothing.bool()))
+        self._assured.begin(Traffic(nothing, nothing, nothing, nothing, nothing, nothing, nothing.bool()))
 
     def rest(self) -> None:
         """Forget all aircraft, but not what was counted: nobody is flown at present."""
