@@ -2,8 +2,8 @@
 
 Prints the table of docs/bluesky.md: for each scenario, and for eight drones through one point, the losses of
 separation, the pair-seconds in them and the arrivals within 300 s without resolution, with BlueSky's MVP and with
-the policies that ship, also with a monitor. All in one process: BlueSky takes longer to start than to fly. Its compiled bearings are
-wrong (BlueSky's issue 616), which harms MVP; they are switched off.
+the policies that ship, also with a monitor. All in one process: BlueSky takes longer to start than to fly. Its
+compiled bearings are wrong (BlueSky's issue 616), which harms MVP; they are switched off.
 """
 
 import contextlib
