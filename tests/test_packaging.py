@@ -50,7 +50,8 @@ train.dagger train.finetuning
 train
 evaluate.metrics
 evaluate.rare
-evaluate.attention evaluate.evaluation evaluate.deployment
+evaluate.attention evaluate.evaluation
+evaluate.deployment
 evaluate.report evaluate.bluesky_resolution
 evaluate.flights evaluate.recorded_flights
 evaluate.comparison

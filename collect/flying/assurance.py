@@ -20,6 +20,7 @@ Notation: S episodes of a batch, B of them still flown, N aircraft.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -85,7 +86,9 @@ class Approach:
         is_new: (B, N) bool, who is on its way to another waypoint than at the last look, or does not fly.
     """
 
-    _NAMES = ("since_s", "is_new", "_mark_m", "_east_m", "_north_m")
+    _NEW: ClassVar = {
+        "since_s": 0.0, "is_new": True, "_mark_m": torch.inf, "_east_m": torch.nan, "_north_m": torch.nan
+    }  # fmt: skip
 
     def __init__(self, config: WorldConfig, patience_s: float, traffic: Traffic) -> None:
         self._config, self._patience_s = config, patience_s
@@ -107,8 +110,12 @@ class Approach:
 
     def keep(self, slots: Tensor) -> None:
         """Keep only some episodes of the batch."""
-        for name in self._NAMES:
+        for name in self._NEW:
             setattr(self, name, getattr(self, name)[slots])
+
+    def rearrange(self, places: Tensor) -> None:
+        """Go on with other aircraft, see `Assured.rearrange`."""
+        _rearrange(self, self._NEW, places)
 
 
 class Fallback:
@@ -188,6 +195,11 @@ class Assured:
         for name in ("reason", "_held_s", "_slots", "_is_flown"):
             setattr(self, name, getattr(self, name)[slots])
 
+    def rearrange(self, places: Tensor) -> None:
+        """Go on with other aircraft: the place that each had before, -1 for a new one, (N',) int64."""
+        self._approach.rearrange(places)
+        _rearrange(self, {"reason": 0, "_held_s": 0.0, "_is_flown": True}, places)
+
     def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
         """Return the actions that are flown, (B, N, 2)."""
         action, is_outside = self.pilot(traffic, pairs)
@@ -243,6 +255,13 @@ class Assured:
             is_it = self.reason == number
             self.counts[self._slots, number - 1] += is_it.sum(-1)
             self.counts[self._slots, len(REASONS) + number - 1] += (is_it & has_begun).sum(-1)
+
+
+def _rearrange(holder: object, new: dict[str, Any], places: Tensor) -> None:
+    """Give each aircraft what it had at its former place, (N',) int64, or what a new one has, at -1."""
+    for name, value in new.items():
+        had = getattr(holder, name)  # (B, N)
+        setattr(holder, name, torch.cat((had, had.new_full((len(had), 1), value)), dim=1)[:, places])
 
 
 def closing(traffic: Traffic, pairs: Pairs, action: Tensor, config: WorldConfig) -> Tensor:

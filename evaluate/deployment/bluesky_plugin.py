@@ -11,9 +11,11 @@ from bluesky import stack
 from bluesky.traffic import asas
 
 from ...datasets.errors import SkycloneError
-from .deployment import AirTraffic, Deployment, named, require
+from .deployment import AirTraffic, Deployment, require
+from .monitor import Monitor, named
 
 DEFAULT_RUN = "pretrained:tuned"
+_PASSED_S = 6.0  # BlueSky's 4 s, and what is flown until the next update
 _AHEAD_DEG = 0.1  # where an aircraft without a route flies: straight on, beyond any policy's scale
 
 
@@ -26,7 +28,9 @@ class SkyClone(asas.ConflictResolution):
         super().__init__()
         self.said: set[str] = set()
         self.is_flown = self.active.copy()
-        self._ArrVars.append("is_flown")  # `settrafarrays` would create all arrays again, for the traffic there is
+        self.has_leg = self.active.copy()  # who of them follows its route
+        # `settrafarrays` would create all arrays again, for the traffic there is.
+        self._ArrVars += ["is_flown", "has_leg"]
 
     def reset(self) -> None:
         """Forget what was said, and the policy: BlueSky forgets which resolution was selected as well."""
@@ -59,13 +63,18 @@ class SkyClone(asas.ConflictResolution):
     def update(self, conf: Any, ownship: Any, intruder: Any) -> None:
         """Decide what each aircraft flies until the next update; BlueSky calls this every ASAS interval."""
         self._resume_alone()
-        self.is_flown[:] = self.active[:] = False
+        before = self.has_leg.copy()
+        self.has_leg[:] = self.is_flown[:] = self.active[:] = False
         deployment = self._ready()
         if deployment is None or not ownship.ntraf:
             return
+        resume_legs(ownship, before, deployment.config.waypoint_radius_m)
         orders = deployment.fly(air_traffic(conf, ownship, self.noresoac))
         self.is_flown[:] = self.active[:] = orders.is_flown & ~self.resooffac
         follow_legs(ownship, self.is_flown)
+        self.has_leg[:] = self.is_flown & ownship.swlnav
+        if deployment.monitor is not None:
+            self._say_who_was_handed_over(deployment.monitor)
         self.trk, self.tas = orders.track_deg, orders.speed_mps
         self.alt, self.vs = ownship.selalt.copy(), np.zeros(ownship.ntraf)
         for reason, who in orders.reasons.items():
@@ -93,6 +102,15 @@ class SkyClone(asas.ConflictResolution):
                 )
         return SkyClone.deployment
 
+    def _say_who_was_handed_over(self, monitor: Monitor) -> None:
+        """Say once for each reason that the fallback flies somebody."""
+        for name, reason in monitor.reasons.items():
+            self._say(
+                f"rta {reason}",
+                f"SKYCLONE: the fallback flies {name} ({reason}). This is said once; SKYCLONE tells who is "
+                "flown by whom.",
+            )
+
     def _say(self, what: str, text: str) -> None:
         """Say something once."""
         if what not in self.said:
@@ -107,6 +125,16 @@ def follow_legs(ownship: Any, is_flown: np.ndarray) -> None:
     """
     follows = is_flown & np.asarray(ownship.swlnav, bool)
     ownship.actwp.curlegdir[follows] = ownship.ap.qdr2wp[follows]
+
+
+def resume_legs(ownship: Any, had_leg: np.ndarray, arrived_m: float) -> None:
+    """Go on to a last waypoint that an aircraft was pushed past; who had a leg at the last update, (N,) bool.
+
+    BlueSky takes one for passed by who flies away from it within 4 s of flight; the aircraft would never arrive.
+    """
+    is_off = had_leg & ~np.asarray(ownship.swlnav, bool) & np.asarray(ownship.actwp.swlastwp, bool)
+    to_go_m = ownship.ap.dist2wp
+    ownship.swlnav[is_off & (to_go_m > arrived_m) & (to_go_m < _PASSED_S * ownship.gs)] = True
 
 
 def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:
@@ -132,24 +160,29 @@ def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:
         slowest_mps=np.array(ownship.perf.vmin),
         fastest_mps=np.array(ownship.perf.vmax),
         is_avoided=~np.asarray(is_not_avoided, bool),
+        callsigns=tuple(ownship.id),
     )
 
 
 @stack.command(name="SKYCLONE")
 def load(run: "string" = "") -> tuple[bool, str]:  # type: ignore[name-defined]  # noqa: F821
-    """SKYCLONE [RUN]: load the policy that RESO SKYCLONE flies, or say which one is loaded.
+    """SKYCLONE [RUN[@rta]]: load the policy that RESO SKYCLONE flies, or say which one is loaded.
 
-    RUN is the folder of a trained policy, or pretrained:NAME.
+    RUN is the folder of a trained policy, or pretrained:NAME. With @rta[:margin=1.2:patience_s=30:hold_s=5] behind
+    it, a monitor hands aircraft to a fallback; SKYCLONE without RUN tells which, and why.
     """
     if not run.strip():
         deployment = SkyClone.deployment
-        return (
-            True,
-            f"{deployment.name}: {deployment.scale}" if deployment else "No policy is loaded. SKYCLONE RUN.",
-        )
+        if deployment is None:
+            return True, "No policy is loaded. SKYCLONE RUN."
+        status = [] if deployment.monitor is None else deployment.monitor.lines()
+        return True, "\n".join((f"{deployment.name}: {deployment.scale}", *status))
     SkyClone()  # the only one; BlueSky resets no resolution that it has not made yet
     try:
-        SkyClone.deployment = require(run)
+        SkyClone.deployment = deployment = require(run)
     except SkycloneError as error:
         return False, str(error)
-    return True, f"{SkyClone.deployment.name} is loaded: {SkyClone.deployment.scale}. RESO SKYCLONE flies it."
+    told = f"{deployment.name} is loaded: {deployment.scale}. RESO SKYCLONE flies it."
+    if deployment.monitor is not None and deployment.policy.envelope is None:
+        told += " Its checkpoint has no envelope, so only progress and lost separation are monitored."
+    return True, told

@@ -8,7 +8,7 @@ Notation: N aircraft, M of them flown.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,14 @@ import torch
 from ...collect.airspace.geodesy import EARTH_RADIUS_M
 from ...collect.airspace.units import KNOT_MPS, NAUTICAL_MILE_M
 from ...collect.airspace.world_config import WorldConfig
+from ...collect.flying.assurance import AssuranceConfig
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.observation import observe
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from ...train.policy import Policy, load_policy
+from ..evaluation.assured import split
+from .monitor import Monitor
 
 _ZONE_TOLERANCE = 0.02
 _HOVER_MPS = 0.5
@@ -48,6 +51,7 @@ class AirTraffic:
         slowest_mps: Least speed it can fly.
         fastest_mps: Highest speed it can fly.
         is_avoided: (N,) bool, False for aircraft that are not avoided.
+        callsigns: By these a monitor knows aircraft again, N of them.
     """
 
     latitude_deg: np.ndarray
@@ -64,6 +68,7 @@ class AirTraffic:
     slowest_mps: np.ndarray
     fastest_mps: np.ndarray
     is_avoided: np.ndarray
+    callsigns: Sequence[str]
 
 
 class Orders(NamedTuple):
@@ -90,28 +95,32 @@ class Deployment:
     Args:
         policy: The policy.
         name: Where it comes from, for messages.
+        assurance: The numbers of a monitor around it; None for no monitor.
 
     Attributes:
         decide: What flies: a function of the flown aircraft (M,), the pairs (M, N) and nothing else that returns
             actions (M, 2). It is the policy's own; assign another one to put something around it.
+        monitor: Hands aircraft to a fallback where what `decide` returns is not to be trusted; or None.
     """
 
-    def __init__(self, policy: Policy, name: str) -> None:
+    def __init__(self, policy: Policy, name: str, assurance: AssuranceConfig | None = None) -> None:
         self.policy, self.name = policy, name
         saved = policy.meta.get("world")
         self.config = WorldConfig.from_json(saved) if saved else WorldConfig()
         self.centre_deg: tuple[float, float] | None = None
         self.decide: Callable[[Traffic, Pairs], Any] = self._decide
+        self.monitor = None if assurance is None else Monitor(self.config, assurance)
 
     @classmethod
-    def load(cls, run: str) -> "Deployment":
-        """Load a checkpoint.
+    def load(cls, name: str) -> "Deployment":
+        """Load a checkpoint: a run's folder or `pretrained:NAME`, `@rta` behind it for a monitor around it.
 
         Raises:
             CheckpointError: There is none, or it is damaged.
-            ConfigurationError: Its world is damaged.
+            ConfigurationError: Its world is damaged, or the monitor has no such parameter.
         """
-        return cls(load_policy(run), run)
+        run, assurance = split(name)
+        return cls(load_policy(run), name, assurance)
 
     @property
     def scale(self) -> str:
@@ -134,13 +143,27 @@ class Deployment:
             is_near = self._is_near(air, rows, pairs)
             is_flown[rows], rows = is_near.numpy(), rows[is_near.numpy()]
         if is_flown.any():
-            action = self.decide(own.map(lambda each: each[is_near]), pairs.map(lambda each: each[is_near]))
-            action = np.asarray(action, np.float64)  # (M, 2)
+            action = self._actions(air, rows, own.of(is_near), pairs.map(lambda each: each[is_near]))
             track[rows] = (track[rows] + np.degrees(action[:, 0] * config.turn_rad)) % 360.0
             low = np.maximum(air.slowest_mps[rows], config.min_speed_mps)
             high = np.minimum(np.minimum(air.fastest_mps, air.commanded_mps)[rows], config.max_speed_mps)
             speed[rows] = np.clip(speed[rows] + action[:, 1] * config.speed_change_mps, low, np.maximum(low, high))
+        elif self.monitor is not None:
+            self.monitor.rest()
         return Orders(is_flown, track, speed, {reason: who for reason, who in reasons.items() if who.any()})
+
+    def _actions(self, air: AirTraffic, rows: np.ndarray, own: Traffic, pairs: Pairs) -> np.ndarray:
+        """Return the actions that are flown, of the policy or of the fallback, (M, 2) float64."""
+        action = self.decide(own, pairs)
+        if self.monitor is not None:
+            view, envelope = self.policy.view, self.policy.envelope
+            is_outside = None if envelope is None else envelope.is_outside(observe(own, pairs, view))
+            assert self.centre_deg is not None, "`_seen` has set it"
+            latitude, longitude = air.waypoint_latitude_deg[rows], air.waypoint_longitude_deg[rows]
+            east, north = _tensors(*_offset(*self.centre_deg, latitude, longitude))
+            own = replace(own, waypoint_east_m=east, waypoint_north_m=north)  # always the same, to the bit
+            action = self.monitor.fly(air.callsigns, rows, own, pairs, torch.as_tensor(action), is_outside)
+        return np.asarray(action, np.float64)
 
     def _decide(self, own: Traffic, pairs: Pairs) -> torch.Tensor:
         """Return the policy's actions, (M, 2)."""
@@ -208,12 +231,6 @@ def _is_level(air: AirTraffic, rows: np.ndarray, lookahead_s: float) -> np.ndarr
     until_level_s = np.where(climb == 0, 0.0, -above / np.where(climb == 0, 1.0, climb))
     nearest = above + climb * np.clip(until_level_s, 0.0, lookahead_s)
     return np.abs(nearest) < np.maximum(air.zone_height_m[rows, None], air.zone_height_m[None])
-
-
-def named(callsigns: Sequence[str], is_marked: np.ndarray) -> str:
-    """Return the first few callsigns of the marked aircraft, (N,) bool."""
-    found = [callsigns[place] for place in np.flatnonzero(is_marked).tolist()]
-    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def require(run: str) -> Deployment:

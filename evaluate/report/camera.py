@@ -16,7 +16,9 @@ from torch import Tensor
 from ...collect.airspace.conflicts import find, that_count
 from ...collect.airspace.neighbours import complete_for
 from ...collect.airspace.world_config import WorldConfig
-from ...collect.flying.flight import advise
+from ...collect.flying.assurance import Assured
+from ...collect.flying.flight import Pilot, advise
+from ...collect.flying.mixed import Mix
 from ...collect.flying.watching import Moment, watch
 from ...collect.teachers.registry import Teacher
 from ...datasets.traffic.observation import nearest, observe
@@ -50,11 +52,12 @@ class Frame(NamedTuple):
     weights: np.ndarray  # (M, H, k) u1
     near: np.ndarray  # (M, g) <u2
     offsets_m: np.ndarray  # (M, g, 2) float32, from the truth to what the ownship perceives; NaN: no track
+    fallback: np.ndarray  # (M, 1) u1, why a fallback flies each, as in `Assured.reason`; (M, 0) without a monitor
 
     @property
     def nbytes(self) -> int:
         """Bytes, about: a conflict is written in digits."""
-        arrays = (self.positions, self.decisions, self.intruders, self.weights)
+        arrays = (self.positions, self.decisions, self.intruders, self.weights, self.fallback)
         return (
             sum(array.nbytes for array in arrays)
             + _GHOST_BYTES * self.near.size
@@ -64,8 +67,7 @@ class Frame(NamedTuple):
     def emptied(self) -> "Frame":
         """Return a frame of the same form in which nobody flies."""
         gone = np.full_like(self.positions, GONE)
-        rows = (each[:0] for each in (self.decisions, self.intruders, self.weights, self.near, self.offsets_m))
-        return Frame(gone, self.legs, [], *rows)
+        return Frame(gone, self.legs, [], *(each[:0] for each in self[3:]))
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Camera:
         for step in watch(loaded.pilot, self.config, seed, episodes, device):
             flying = step.traffic.is_flying
             decisions = self._decisions(step)
-            looks, ghosts = _looks(loaded.policy, step), _ghosts(step)
+            looks, ghosts, fallback = _looks(loaded.policy, step), _ghosts(step), _fallback(loaded.pilot, step)
             ends = flying.sum(-1).cumsum(0).tolist()
             positions = self._positions(step)
             conflicts, leg = self._conflicts(step), legs.count(step)
@@ -118,7 +120,7 @@ class Camera:
             numbers = zip(step.slots.tolist(), step.steps.tolist(), [0, *ends], ends)
             for row, (slot, number, start, end) in enumerate(numbers):
                 part, frames = slice(start, end), film.frames[slot]
-                rows = (each[part] for each in (decisions, *looks, *ghosts))
+                rows = (each[part] for each in (decisions, *looks, *ghosts, fallback))
                 frame = Frame(positions[row], leg[row], conflicts.get(row, []), *rows)
                 frames += [frame.emptied()] * (number - len(frames))  # until somebody enters
                 frames.append(frame)
@@ -203,6 +205,14 @@ def _looks(policy: Policy | None, step: Moment) -> tuple[np.ndarray, np.ndarray]
     kept = most.topk(min(KEPT, most.shape[-1]), dim=-1).indices  # (M, k)
     heaviest = weights.gather(-1, kept.unsqueeze(1).expand(-1, weights.shape[1], -1))
     return _numbers(order.gather(-1, kept)).astype("<u2"), _numbers(heaviest * 255).astype("u1")
+
+
+def _fallback(pilot: Pilot, step: Moment) -> np.ndarray:
+    """Return why a fallback flies each aircraft, (M, 1) u1, see `Frame`."""
+    own, flying = pilot.groups[0].pilot if isinstance(pilot, Mix) else pilot, step.traffic.is_flying
+    if not isinstance(own, Assured):
+        return np.zeros((int(flying.sum()), 0), "u1")
+    return own.reason[flying].unsqueeze(-1).cpu().numpy().astype("u1")
 
 
 def _ghosts(step: Moment) -> tuple[np.ndarray, np.ndarray]:

@@ -202,7 +202,7 @@ def _definition(metric: Metric) -> dict[str, str]:
 
 
 def _replayed(replay: Replay | None, against: Mapping[str, Iterable[str]]) -> dict[str, Any]:
-    """Return what the replay's controls need: contenders, those shown first, aircraft, whether ghosts."""
+    """Return what the replay's controls need: contenders, those shown first, aircraft, what is drawn."""
     if replay is None:
         return {}
     names = [contender.name for contender in replay.contenders]
@@ -213,4 +213,5 @@ def _replayed(replay: Replay | None, against: Mapping[str, Iterable[str]]) -> di
         "shown": list(dict.fromkeys((reference, subject))),
         "aircraft": max(len(each.waypoints_m) for each in replay.scenarios),
         "has_ghosts": any(flight.ghosts for each in replay.contenders for flight in each.flights),
+        "has_fallback": any(flight.fallback for each in replay.contenders for flight in each.flights),
     }

@@ -17,6 +17,7 @@ import torch
 from ...collect import teachers
 from ...collect.airspace.fleet import fastest_mps, types_of
 from ...collect.airspace.world_config import WorldConfig
+from ...collect.flying.assurance import REASONS
 from ...collect.scenarios.registry import lay_out
 from ...collect.scenarios.start import Start, start_of
 from ..evaluation.contenders import Loaded
@@ -75,6 +76,8 @@ class Flight(NamedTuple):
         conflicts: Pairs i < j per step, coded (step * N + i) * N + j.
         legs: Who flies to the next waypoint of its route from a step on, coded step * N + i.
         ghosts: None where everyone knows everything.
+        fallback: base64 of uint8 (M,), why a fallback flies each: 0 where it does not, else the place in
+            `Replay.reasons` counted from 1; None for a contender without a monitor.
     """
 
     steps: int
@@ -84,6 +87,7 @@ class Flight(NamedTuple):
     conflicts: list[int]
     legs: list[int] = []  # noqa: RUF012 (nobody changes it)
     ghosts: Ghosts | None = None
+    fallback: str | None = None
 
 
 class Filmed(NamedTuple):
@@ -147,6 +151,7 @@ class Replay(NamedTuple):
         lookahead_s: The world's.
         mvp_rule: How that teacher decides.
         offset_m: What 1 stands for in the offset of a ghost.
+        reasons: Why a fallback may fly an aircraft.
     """
 
     version: int
@@ -164,6 +169,7 @@ class Replay(NamedTuple):
     lookahead_s: float = 0.0
     mvp_rule: Rule | None = None
     offset_m: float = 1.0
+    reasons: list[str] = []  # noqa: RUF012 (nobody changes it)
 
 
 def record(
@@ -217,6 +223,7 @@ def record(
         config.lookahead_s,
         rule_of(asked),
         offset_m,
+        list(REASONS),
     )
 
 
@@ -251,6 +258,7 @@ def _coded(frames: Sequence[Frame], aircraft: int, offset_m: float) -> Flight:
         [step * pairs + pair for step, frame in enumerate(frames) for pair in frame.conflicts],
         _leg_codes(frames),
         _ghosts(frames, offset_m),
+        _base64(frame.fallback for frame in frames) if frames[0].fallback.shape[1] else None,
     )
 
 

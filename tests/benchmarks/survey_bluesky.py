@@ -2,9 +2,9 @@
 
 Prints the table of docs/bluesky.md: for each scenario, and for eight drones through one point, the losses of
 separation, the pair-seconds in them and the arrivals within 300 s without resolution, with BlueSky's MVP and with
-the policies that ship. With --report, DIR/NAME.html shows the flights side by side, from BlueSky's own states. All
-in one process: BlueSky takes longer to start than to fly. Its compiled bearings are wrong (BlueSky's issue 616),
-which harms MVP; they are switched off.
+the policies that ship, also with a monitor. With --report, DIR/NAME.html shows the flights side by side, from
+BlueSky's own states. All in one process: BlueSky takes longer to start than to fly. Its compiled bearings are wrong
+(BlueSky's issue 616), which harms MVP; they are switched off.
 """
 
 import argparse
@@ -40,6 +40,8 @@ METHODS = {
     "MVP": "RESO MVP",
     "pretrained:clone": "SKYCLONE pretrained:clone;RESO SKYCLONE",
     "pretrained:tuned": "SKYCLONE pretrained:tuned;RESO SKYCLONE",
+    "pretrained:clone@rta": "SKYCLONE pretrained:clone@rta;RESO SKYCLONE",
+    "pretrained:tuned@rta": "SKYCLONE pretrained:tuned@rta;RESO SKYCLONE",
 }
 NOTES = (
     "Positions, tracks and speeds are BlueSky's own, once a second. The filled arrow is what was then commanded, "

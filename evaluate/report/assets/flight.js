@@ -26,6 +26,11 @@ class Flight {
     const { ghosts } = recorded;
     this.near = ghosts &&
       { kept: ghosts.kept, intruders: viewOf(ghosts.intruders), offsets: viewOf(ghosts.offsets) };
+    this.fallback = recorded.fallback && viewOf(recorded.fallback);
+    this.handed = Array.from({ length: this.steps }, (_, step) => {
+      const everyone = this.fallback ? [...Array(this.count).keys()] : [];
+      return everyone.filter((aircraft) => this.reason(step, aircraft)).length;
+    });
   }
 
   // The protected zone of an aircraft in units of the world's; of a pair it is the larger one.
@@ -143,6 +148,13 @@ class Flight {
       found.push({ intruder, offset: east === NO_TRACK ? null : [east * scale, north * scale] });
     }
     return found;
+  }
+
+  // Why a fallback flies an aircraft, such as "progress"; "" where it does not.
+  reason(step, aircraft) {
+    const row = this.fallback && step < this.steps ? this.rows[step * this.count + aircraft] : -1;
+    const code = row >= 0 ? this.fallback.getUint8(row) : 0;
+    return code ? this.replay.reasons[code - 1] : "";
   }
 
   // Whom an ownship looks at, heaviest first: [{ intruder, weights: one per head }].

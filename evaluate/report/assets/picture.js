@@ -80,6 +80,8 @@ class Picture {
       }
     }
     pen.globalAlpha = 1;
+    const handed = this.seen.filter((each) => !isOver && flight.reason(step, each.aircraft));
+    this.drawHanded(handed, (each) => flight.reason(step, each.aircraft), palette);
     this.drawPairs(conflicts, places, palette["--ink"], [4, 4], 1.2);
     this.drawPairs(losses, places, palette["--los"], [], 3.5);
     let lines = 0;
@@ -105,6 +107,8 @@ class Picture {
     }
     const arrows = isFlown ? (decision.flown ? 2 : 1) : 0;
     Object.assign(this.canvas.dataset, { step, ownship: own ? ownship : "", lines, ghosts, arrows });
+    if (flight.fallback) this.canvas.dataset.handed = handed.map((each) => each.aircraft).join();
+    else delete this.canvas.dataset.handed;
   }
 
   // Between two steps an aircraft is drawn on the line between its positions.
@@ -210,6 +214,22 @@ class Picture {
     pen.strokeStyle = palette[isLost ? "--los" : "--muted"]; pen.lineWidth = isLost ? 2 : 0.8;
     if (isLost) { pen.globalAlpha = 0.25; pen.fillStyle = palette["--los"]; pen.fill(); pen.globalAlpha = alpha; }
     pen.stroke();
+  }
+
+  // Those that a fallback flies: a dashed ring, outside an ownship's own, and the first letter of the reason.
+  drawHanded(places, reasonOf, palette) {
+    const { pen } = this, radius = Math.max(8, 17 * this.size);
+    pen.strokeStyle = pen.fillStyle = palette["--c3"];
+    pen.lineWidth = 2.2; pen.setLineDash([5, 3]);
+    for (const { x, y } of places) { pen.beginPath(); pen.arc(x, y, radius, 0, 2 * Math.PI); pen.stroke(); }
+    pen.setLineDash([]);
+    if (this.isCrowded) return;
+    pen.font = "bold 12px system-ui, sans-serif"; pen.textAlign = "center"; pen.textBaseline = "middle";
+    for (const place of places) {
+      const x = place.x + 0.7 * (radius + 7), y = place.y + 0.7 * (radius + 7), text = reasonOf(place)[0];
+      pen.lineWidth = 3; pen.lineJoin = "round"; pen.strokeStyle = palette["--card"];
+      pen.strokeText(text, x, y); pen.fillText(text, x, y);
+    }
   }
 
   // Aircraft that look alike, in one go.

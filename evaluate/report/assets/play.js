@@ -46,6 +46,7 @@ function playedFrom(still, step, moved, decide) {
   flight.decision = (at, aircraft) => (isHere(at, aircraft) ? decided(aircraft).decision : still.decision(at, aircraft));
   flight.looks = (at, aircraft) => (isHere(at, aircraft) ? decided(aircraft).looks : still.looks(at, aircraft));
   flight.ghosts = () => [];
+  flight.reason = (at, aircraft) => (at === step ? "" : still.reason(at, aircraft));
   return flight;
 }
 

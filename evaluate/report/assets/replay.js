@@ -1,5 +1,9 @@
 // The replay's controls and panels: time, scenario, contenders, ownship; and in words what the picture shows.
 const ROWS = 5;
+const WHY = {
+  separation: "separation is lost", progress: "no progress", envelope: "outside the envelope of the training",
+  neighbour: "in conflict with one that has been handed over",
+};
 
 class Panel {
   constructor(element, replay, seek) {
@@ -65,6 +69,7 @@ class Panel {
       : first[ownship] === Infinity ? `Aircraft ${ownship} never enters here.`
       : first[ownship] > step ? `Aircraft ${ownship} enters at ${Math.round(first[ownship] * this.replay.step_s)} s.`
       : !decision ? `Aircraft ${ownship} has ended its flight here.`
+      : flight.reason(step, ownship) ? `Aircraft ${ownship} is flown by the fallback: ${WHY[flight.reason(step, ownship)]}.`
       : !decision.flown ? `Aircraft ${ownship}. This page cannot run this contender: only MVP's move is shown.`
       : flight.heads ? `Aircraft ${ownship} looks at:`
         : `Aircraft ${ownship}. This contender has no attention to show.`;

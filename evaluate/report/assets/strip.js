@@ -1,4 +1,5 @@
-// A flight at a glance, as a strip below it: how many pairs are in conflict, when separation is lost, and now.
+// A flight at a glance, as a strip below it: how many pairs are in conflict, when separation is lost, how many
+// aircraft a fallback flies, and now.
 class Strip {
   constructor(canvas, seek) {
     this.canvas = canvas;
@@ -47,6 +48,11 @@ class Strip {
     pen.globalAlpha = 1; pen.fillStyle = palette["--los"];
     flight.losses.forEach((pairs, step) => {
       if (pairs.length) pen.fillRect(step * stride, 0, Math.max(stride, 1.5), 7);
+    });
+    pen.fillStyle = palette["--c3"];
+    flight.handed.forEach((handed, step) => {
+      const tall = handed && 4 + handed / flight.count * (height - 8) / 2;
+      pen.fillRect(step * stride, height - tall, Math.max(stride, 1.5), tall);
     });
   }
 }

@@ -148,6 +148,28 @@ def test_fewer_losses_of_separation_with_it_than_without(tmp_path: Path) -> None
         assert newer[name] == released[name], "nothing resumes navigation twice"
 
 
+@pytest.mark.slow
+def test_with_a_monitor_all_arrive_where_the_policy_stands_still(tmp_path: Path) -> None:
+    """Two that begin 55 m apart on parallel ways, and 20 km away four that reach one waypoint at once."""
+    inside = [drone("A1", 0, 0, 0, 800), drone("A2", 55, 0, 55, 800)]
+    starts = {"S0": (0, 600), "S1": (591, 104), "S2": (104, -591), "S3": (-591, -104)}
+    shared = [drone(name, 20_000 + east, north, 20_000, 0) for name, (east, north) in starts.items()]
+    load = "SKYCLONE pretrained:tuned{};RESO SKYCLONE"
+    end = "00:05:59.00>SKYCLONE\n"
+    flown = fly(tmp_path, "".join((*inside, *shared)) + end, 360, load.format("@rta:patience_s=20"), "SKYCLONE")
+    monitored, after = flown.values()
+    assert monitored["arrived_s"].keys() == {"A1", "A2", *starts}
+    said = "\n".join(monitored["said"])
+    assert "pretrained:tuned@rta:patience_s=20 is loaded: 9 m/s cruise" in said
+    for reason in ("separation", "progress"):
+        assert said.count(f"({reason}). This is said once;") == 1
+    assert "Flown at present: nobody." in said
+    often = re.search(r"so far: separation (\d+), progress (\d+), .*; ([\d,]+) s flown by the fallback", said)
+    assert often is not None
+    assert all(int(each.replace(",", "")) > 0 for each in often.groups())
+    assert any("No policy is loaded" in line for line in after["said"]), "IC forgets the monitor as well"
+
+
 def test_only_versions_of_bluesky_that_were_flown_are_installed() -> None:
     settings = configparser.ConfigParser()
     settings.read(Path(__file__).parents[3] / "setup.cfg")

@@ -15,7 +15,7 @@ from skyclone.collect.scenarios.start import stack
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.datasets.traffic.pairs import Pairs, pairs_of
 from skyclone.datasets.traffic.state import Traffic
-from skyclone.evaluate.deployment.deployment import AirTraffic, Deployment, named, require
+from skyclone.evaluate.deployment.deployment import AirTraffic, Deployment, require
 from skyclone.train.policy import load_policy
 
 EARTH_M = 6_371_000.0
@@ -42,6 +42,7 @@ def air_of(east: list[float], north: list[float], place: tuple[float, float] = (
         latitude, longitude, all_of(45.0), all_of(9.0), all_of(30.0), all_of(0.0), all_of(18.0),
         latitude + math.degrees(500 / EARTH_M), longitude,
         all_of(100.0), all_of(300.0), all_of(-18.0), all_of(18.0), np.ones(len(east), bool),
+        tuple(f"D{number}" for number in range(len(east))),
     )  # fmt: skip
 
 
@@ -236,8 +237,3 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         require("  ")
     with pytest.raises(CheckpointError, match="there is no such folder"):
         require(str(tmp_path / "nowhere"))
-
-
-def test_only_a_few_are_named() -> None:
-    assert named(["A", "B", "C"], np.array([True, False, True])) == "A, C"
-    assert named(list("ABCDE"), torch.ones(5).bool().numpy()) == "A, B, C and 2 more"

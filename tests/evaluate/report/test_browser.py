@@ -412,6 +412,31 @@ def test_what_was_recorded_is_what_the_page_computes(page, report):
         page.keyboard.press("b")
 
 
+def test_who_is_flown_by_the_fallback_is_marked(browser, tmp_path, make_run):
+    """Two 60 m apart in the first step, whose policy is untrained; the third is alone."""
+    run = f"{make_run(tmp_path / 'run')}@rta"
+    world = WorldConfig(aircraft=3, max_steps=10, scenario="inside")
+    plan = EvaluationConfig(tuple(name_all([run], "none")), world, scenarios=1, bootstrap=100)
+    loaded = load_all(plan)
+    flights = replay.record(list(loaded.values()), world, plan.seed, [0])
+    path = tmp_path / "report.html"
+    path.write_bytes(render(Report(evaluate(plan, loaded), replay=flights)))
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    page.focus("#replay")
+    assert "handed" not in _data(page, 0)
+    first, reason = _data(page, 1)["handed"].split(",")[0], "is flown by the fallback: separation is lost."
+    page.select_option("#replay-ownship", first)
+    assert page.locator(".note").nth(1).inner_text() == f"Aircraft {first} {reason}"
+    page.keyboard.press("w")  # moved by hand, the policy decides
+    assert _data(page, 1)["handed"] == ""
+    assert "Dashed rings with a letter" in page.locator(".legend").inner_text()
+    page.close()
+    assert said == []
+
+
 def test_what_an_ownship_perceives_is_shown(browser, tmp_path):
     world = WorldConfig(aircraft=8, max_steps=20, surveillance="noise:position_m=20:reception=0.2:drop_s=2")
     plan = EvaluationConfig(tuple(name_all([], "none,mvp")), world, scenarios=1, bootstrap=100)

@@ -13,6 +13,8 @@ from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.arithmetic import compiling
 from skyclone.collect.collector import labelling
 from skyclone.collect.flying import watching
+from skyclone.collect.flying.assurance import REASONS
+from skyclone.collect.flying.figures import fly_scenarios
 from skyclone.collect.flying.flight import TeacherPilot, advise, fly
 from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios import start
@@ -309,6 +311,26 @@ def test_with_what_it_knows_mvp_does_what_mvp_would_have_done():
 
 def test_who_knows_everything_has_no_ghosts(replay):
     assert all(flight.ghosts is None for each in replay.contenders for flight in each.flights)
+
+
+@pytest.mark.parametrize("mix", ["", "0.5=self,0.5=none"])
+def test_who_is_flown_by_a_fallback_is_kept(make_run, tmp_path, mix):
+    """Held against the flight once more; an untrained policy among many soon loses separation."""
+    run = str(make_run(tmp_path / "run"))
+    world = WorldConfig(aircraft=12, max_steps=30, sector_radius_m=500.0, sector_area_m2=4e5)
+    plan = EvaluationConfig(tuple(name_all([run, f"{run}@rta"], "mvp")), world, scenarios=2, mix=mix)
+    loaded = load_all(plan)
+    replay = record(list(loaded.values()), world, plan.seed, [0, 1])
+    *others, monitored = replay.contenders
+    assert monitored.name == f"{run}@rta"
+    assert all(flight.fallback is None for each in others for flight in each.flights)
+    kept = [_array(flight.fallback, "u1", -1) for flight in monitored.flights]
+    figures = fly_scenarios(loaded[monitored.name].pilot, world, plan.seed, [0, 1])
+    for codes, flight, counts in zip(kept, monitored.flights, figures.assurance, strict=True):
+        assert len(codes) == len(_array(flight.decisions, DECISION, -1))
+        assert np.bincount(codes, minlength=5)[1:].tolist() == counts[:4].tolist()
+    assert np.concatenate(kept).any()
+    assert replay.reasons == list(REASONS)
 
 
 def test_zones_limits_and_wind_are_kept():
