@@ -60,11 +60,21 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
             world.keep(kept)
             slots = slots[kept]
         steps, traffic, pairs = world.steps, world.traffic, world.pairs
-        action = world.held(pilot(*world.perceive()))
-        if not torch.isfinite(action).all():
-            _refuse(action, world)
+        action = action_of(pilot, world)
         result = world.step(action)
         yield Step(slots, steps, traffic, pairs, world.simulator.flown(action), result)
+
+
+def action_of(pilot: Pilot, world: World) -> Tensor:
+    """Return what a pilot does in the present state of a world, (B, N, 2).
+
+    Raises:
+        FlightError: That is no number.
+    """
+    action = world.held(pilot(*world.perceive()))
+    if not torch.isfinite(action).all():
+        _refuse(action, world)
+    return action
 
 
 def _refuse(action: Tensor, world: World) -> None:
