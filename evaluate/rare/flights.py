@@ -52,13 +52,11 @@ class Flights:
         pilot: Who flies.
         world: The world; what is heard must be random.
         device: Where to compute.
-        ahead_s: How far ahead the score looks, see `nearness`.
     """
 
     pilot: Pilot
     world: WorldConfig
     device: str = "cpu"
-    ahead_s: float = 0.0
 
     def draw(self, count: int, generator: np.random.Generator) -> Branches:
         """Return flights at their beginning."""
@@ -121,7 +119,7 @@ class Flights:
         passed, places = [], []
         while True:
             counter.count(world.traffic, world.pairs, slots)
-            before, now = score[slots], nearness(world.traffic, world.pairs, self.ahead_s)
+            before, now = score[slots], nearness(world.traffic, world.pairs)
             score[slots] = torch.minimum(before, now)
             passes = ((before >= level) & (now < level)).nonzero().squeeze(-1)
             if len(passes):
@@ -142,28 +140,17 @@ class Flights:
         return outcome, passed, places
 
 
-def nearness(traffic: Traffic, pairs: Pairs, ahead_s: float = 0.0) -> Tensor:
-    """Return the smallest distance of any pair now, or within so many seconds if all fly on straight, (B,) float64.
-
-    It is never above the present distance, so every event passes every level.
+def nearness(traffic: Traffic, pairs: Pairs) -> Tensor:
+    """Return the smallest distance of any pair now, in m, (B,) float64; infinite where there is none.
 
     Args:
         traffic: (B, N).
         pairs: (B, N, N) or (B, N, J), its pairs.
-        ahead_s: How far to look ahead.
     """
-    distance2 = pairs.distance2_m2
-    if distance2.shape[-1] == 0:
-        return torch.full(distance2.shape[:1], inf, dtype=torch.float64, device=distance2.device)
-    if ahead_s:
-        approach = pairs.east_m * pairs.velocity_east_mps + pairs.north_m * pairs.velocity_north_mps
-        speed2 = (pairs.velocity_east_mps.square() + pairs.velocity_north_mps.square()).clamp_min(1e-9)
-        after_s = (-approach / speed2).clamp(0.0, ahead_s)
-        distance2 = distance2 + after_s * (2.0 * approach + after_s * speed2)
-    nearest2 = distance2.amin(-1)  # (B, N)
+    nearest2 = pairs.nearest2_m2()  # (B, N)
     if traffic.is_hovering is not None:
         nearest2 = nearest2.masked_fill(~traffic.is_piloted, inf)
-    return nearest2.amin(-1).clamp_min(0.0).double().sqrt()
+    return nearest2.amin(-1).double().sqrt()
 
 
 def _keys(count: int, generator: np.random.Generator) -> np.ndarray:

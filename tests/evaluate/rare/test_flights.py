@@ -81,14 +81,10 @@ def test_agrees_with_plain_monte_carlo(scenario):
 
 
 def test_nearness_on_paper():
-    """Two aircraft 300 m apart, head-on at 15 m/s each, 40 m abreast: 40 m in 10 s, and 150 m ahead in 5 s."""
-    world = World(WorldConfig(aircraft=2), 0, [0])
+    """Of three aircraft 300 m, 400 m and 500 m apart; then the nearest has ended its flight."""
+    world = World(WorldConfig(aircraft=3), 0, [0])
     traffic = world.traffic
-    traffic.east_m, traffic.north_m = torch.tensor([[0.0, 40.0]]), torch.tensor([[0.0, 300.0]])
-    traffic.track_rad, traffic.speed_mps = torch.tensor([[0.0, torch.pi]]), torch.full((1, 2), 15.0)
-    pairs = pairs_of(traffic)
-    for ahead_s, north_m in ((0.0, 300.0), (5.0, 150.0), (10.0, 0.0), (60.0, 0.0)):
-        expected = np.hypot(40.0, north_m)
-        assert nearness(traffic, pairs, ahead_s).item() == pytest.approx(expected, rel=1e-4)
-    traffic.is_flying = torch.tensor([[True, False]])
-    assert nearness(traffic, pairs_of(traffic), 5.0).item() == np.inf
+    traffic.east_m, traffic.north_m = torch.tensor([[0.0, 300.0, 0.0]]), torch.tensor([[0.0, 0.0, 400.0]])
+    for flying, expected in (([True] * 3, 300.0), ([True, False, True], 400.0), ([True, False, False], np.inf)):
+        traffic.is_flying = torch.tensor([flying])
+        assert nearness(traffic, pairs_of(traffic)).item() == pytest.approx(expected)
