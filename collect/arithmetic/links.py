@@ -154,7 +154,8 @@ def listen(
 
     Args:
         heard: (B, N, N) int64, changed in place: the step of the newest message i has from j, or `NEVER`.
-        keys, steps: (B, 2) and (B,) int64, the present step.
+        keys: (H, B, 2) int64, those of the steps in which messages were sent.
+        steps: (B,) int64, the present step.
         is_flying: (B, N) bool.
         phases: (B, N) when each one broadcasts; below 0 if it never does.
         estimates: (H, B, N, 4) float32, east, north and velocities as everyone knew them of itself.
@@ -170,7 +171,7 @@ def listen(
     is_drawn = reception < 1.0 or range_m > 0.0 or spread > 0.0 or latency != floor(latency)
     least = floor(latency - spread + 1e-9)
     for b in range(episodes):
-        key, key_2, now = int(keys[b, 0]), int(keys[b, 1]), int(steps[b])
+        now = int(steps[b])
         for i in range(aircraft):
             for j in range(i + 1, aircraft):
                 if not (is_flying[b, i] and is_flying[b, j]):
@@ -185,8 +186,8 @@ def listen(
                     comes = is_open and _sends(step, phases[b, j], per_step)
                     comes_back = is_open_back and _sends(step, phases[b, i], per_step)
                     if is_drawn and (comes or comes_back):
-                        words = philox(step + BEFORE, i, _LINK, j, key, key_2)
                         past = place - lag if place >= lag else place - lag + kept
+                        words = philox(step + BEFORE, i, _LINK, j, int(keys[past, b, 0]), int(keys[past, b, 1]))
                         east = float(estimates[past, b, j, 0]) - float(estimates[past, b, i, 0])
                         north = float(estimates[past, b, j, 1]) - float(estimates[past, b, i, 1])
                         distance2 = east * east + north * north

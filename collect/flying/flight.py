@@ -82,12 +82,22 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
             slots = slots[kept]
         steps, traffic, pairs = world.steps, world.traffic, world.pairs
         known = world.perceive()
-        action = world.held(pilot(*known))
-        if not torch.isfinite(action).all():
-            _refuse(action, world)
+        action = action_of(pilot, world, known)
         result = world.step(action)
         perceived = None if world.perception is None else known
         yield Step(slots, steps, traffic, pairs, world.simulator.flown(action), result, perceived)
+
+
+def action_of(pilot: Pilot, world: World, known: tuple[Traffic, Pairs] | None = None) -> Tensor:
+    """Return what a pilot does in the present state of a world, (B, N, 2); where known, by what aircraft know of it.
+
+    Raises:
+        FlightError: That is no number.
+    """
+    action = world.held(pilot(*(known or world.perceive())))
+    if not torch.isfinite(action).all():
+        _refuse(action, world)
+    return action
 
 
 def _refuse(action: Tensor, world: World) -> None:

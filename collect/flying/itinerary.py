@@ -3,6 +3,7 @@
 Notation: B episodes, N aircraft, L waypoints after the first, Z no-fly polygons.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -130,6 +131,12 @@ class Itinerary:
         """Keep only some episodes of the batch."""
         for name in _TENSORS:
             setattr(self, name, getattr(self, name)[slots])
+
+    @staticmethod
+    def joined(parts: Sequence["Itinerary"]) -> "Itinerary":
+        """Return those of several batches, of the same shapes, as one."""
+        tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS}
+        return Itinerary(**tensors, last_entry=max(part.last_entry for part in parts))
 
     def restart(self, slots: Tensor, other: "Itinerary") -> None:
         """Put those of other episodes into some slots."""

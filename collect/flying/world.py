@@ -4,7 +4,8 @@ No global random state: what an episode looks like is a function of (seed, episo
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from copy import copy
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -303,3 +304,35 @@ class World:
         if self.perception is not None:
             self.perception.keep(slots.cpu().numpy())
         self.simulator.keep(slots)
+
+    def taken(self, slots: Tensor) -> "World":
+        """Return some episodes as they are now, by their slots (B',), as a world beside this one.
+
+        One that is there twice goes on twice, by the same random numbers; see `Perception.keys`.
+        """
+        other = copy(self)
+        other.itinerary, other.perception = copy(self.itinerary), copy(self.perception)
+        other.keep(slots)
+        return other
+
+    @staticmethod
+    def joined(worlds: Sequence["World"]) -> "World":
+        """Return the episodes of several worlds, all `taken` from one, as one world, in order."""
+        made = copy(worlds[0])
+        rows = [vars(world.traffic) for world in worlds]
+        columns: dict[str, Any] = {name: _joined([row[name] for row in rows]) for name in rows[0]}
+        made.traffic = made.after = Traffic(**columns)
+        for name in ("corners_m", "_inner_m", "_winds_mps", "steps"):
+            setattr(made, name, _joined([getattr(world, name) for world in worlds]))
+        made.itinerary = Itinerary.joined([world.itinerary for world in worlds])
+        made.episodes = [episode for world in worlds for episode in world.episodes]
+        heard = [world.perception for world in worlds if world.perception is not None]
+        made.perception = Perception.joined(heard) if heard else None
+        made.look_around()
+        return made
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Return tensors as one; None where there are none."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None

@@ -12,7 +12,8 @@ chapter 5). When GNSS is back, the error is at once what it would be without the
 Notation: B episodes, N aircraft.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from math import sqrt
 
 import numpy as np
@@ -74,9 +75,19 @@ class Outages:
         )
         return self.errors
 
-    def keep(self, slots: np.ndarray) -> None:
-        """Keep only some episodes, by their slots."""
-        self.is_lost, self.errors = self.is_lost[slots], self.errors[slots]
+    def kept(self, slots: np.ndarray) -> "Outages":
+        """Return some of the episodes, by their slots; one that is there twice goes on twice."""
+        made = copy(self)
+        made.is_lost, made.errors = self.is_lost[slots], self.errors[slots]
+        return made
+
+    @staticmethod
+    def joined(parts: Sequence["Outages"]) -> "Outages":
+        """Return the episodes of several as one."""
+        made = copy(parts[0])
+        for name in _KEPT_IN_FILES:
+            setattr(made, name, np.concatenate([getattr(part, name) for part in parts]))
+        return made
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state, to be saved; `restore` takes it back."""

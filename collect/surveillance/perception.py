@@ -7,7 +7,8 @@ states so far, the episode's key, the step, i and j.
 Notation: B episodes, N aircraft, H steps kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from .outages import Outages
 
 MOST = 1000
 """Up to this many aircraft: each link is kept."""
+_COLUMNS, _RINGS = ("keys", "phases", "steps", "heard", "was_flying"), ("kept_keys", "drawn", "estimates")
 _KEPT_IN_FILES = ("drawn", "estimates", "heard", "steps", "was_flying")
 
 
@@ -51,7 +53,7 @@ class Perception:
         keys: (B, 2) int64, of each episode's random numbers.
 
     Attributes:
-        keys: See above. Other keys from some step on give other messages from then on.
+        keys: See above. Other ones after some step give other errors and messages from the next one on.
         outages: Who is without GNSS; None where nobody ever is.
         last: What `perceive` returned last; None before.
 
@@ -70,6 +72,7 @@ class Perception:
         self.kept = surveillance.track_steps(step_s) + 1  # H
         self.place = 0
         self.keys = keys
+        self.kept_keys = np.zeros((self.kept, episodes, 2), np.int64)  # by which each step's messages are drawn
         self.phases = np.zeros((episodes, aircraft))
         self.steps = np.zeros(episodes, np.int64)
         self.drawn = np.zeros((self.kept, episodes, aircraft, 4))  # of standard deviation 1
@@ -104,6 +107,7 @@ class Perception:
         quality, state = self.surveillance, _state_of(traffic)
         self.keys = self.keys.copy()
         self.keys[slots], self.steps[slots] = keys, steps
+        self.kept_keys[:, slots] = keys
         drawn = senders(keys, state.shape[1])
         self.phases[slots] = np.where(drawn[..., 1] < quality.silent, -1.0, drawn[..., 0])
         errors = np.zeros((*state.shape[:2], 4))
@@ -123,6 +127,7 @@ class Perception:
         before, self.place = self.drawn[self.place], (self.place + 1) % self.kept
         self.steps = steps.cpu().numpy().copy()
         state, is_flying = _state_of(traffic), traffic.is_flying.cpu().numpy()
+        self.kept_keys[self.place] = self.keys
         self.drawn[self.place] = next_errors(self.keys, self.steps, before, self._correlation)
         errors = self._scale * self.drawn[self.place]
         if self.outages is not None:
@@ -155,7 +160,7 @@ class Perception:
         is_flying = traffic.is_flying.cpu().numpy()
         listen(
             self.heard,
-            self.keys,
+            self.kept_keys,
             self.steps,
             is_flying,
             self.phases,
@@ -204,11 +209,26 @@ class Perception:
 
     def keep(self, slots: np.ndarray) -> None:
         """Keep only some episodes, by their slots; one that is there twice goes on twice."""
-        for name in ("keys", "phases", "steps", "heard", "was_flying"):
+        for name in _COLUMNS:
             setattr(self, name, getattr(self, name)[slots])
-        self.drawn, self.estimates = self.drawn[:, slots], self.estimates[:, slots]
+        for name in _RINGS:
+            setattr(self, name, getattr(self, name)[:, slots])
         if self.outages is not None:
-            self.outages.keep(slots)
+            self.outages = self.outages.kept(slots)
+
+    @staticmethod
+    def joined(parts: Sequence["Perception"]) -> "Perception":
+        """Return the episodes of several as one."""
+        made = copy(parts[0])
+        for name in _COLUMNS:
+            setattr(made, name, np.concatenate([getattr(part, name) for part in parts]))
+        for name in _RINGS:
+            turned = [np.roll(getattr(part, name), -part.place, axis=0) for part in parts]
+            setattr(made, name, np.concatenate(turned, axis=1))
+        made.place, made.last = 0, None
+        outages = [part.outages for part in parts if part.outages is not None]
+        made.outages = Outages.joined(outages) if outages else None
+        return made
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state, to be saved; `restore` takes it back."""

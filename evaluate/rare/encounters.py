@@ -4,6 +4,7 @@ Notation: n samples, T steps at most, N aircraft.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from scipy.special import ndtri
@@ -16,9 +17,8 @@ from ...collect.scenarios.registry import is_file, lay_out_by
 from ...collect.scenarios.start import Start, stack
 from ...collect.scenarios.wind import kept_of, with_gusts
 from ...collect.surveillance.config import PERFECT
-from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError
-from .splitting import Outcome
+from .splitting import Outcome, moved
 from .tape import Tape
 
 _SIDE_BY_SIDE = 256  # episodes
@@ -33,15 +33,10 @@ def check(world: WorldConfig) -> None:
     """
     if world.simulator != EMBEDDED:
         raise ConfigurationError(f"--rare: expected --simulator {EMBEDDED}, got {world.simulator}. Leave it out.")
-    if world.surveillance != PERFECT:
-        raise ConfigurationError(
-            f"--rare: expected --surveillance perfect, got {shown(world.surveillance)}: what is heard is not "
-            "among what is split over. Leave one of them out."
-        )
-    if is_file(world.scenario) and not world.gust_mps:
+    if is_file(world.scenario) and not world.gust_mps and world.surveillance == PERFECT:
         raise ConfigurationError(
             f"--rare: expected something random, got '{world.scenario}' without gusts, whose flights are all the "
-            "same. Try a generated scenario, or --world m600:gust_mps=2"
+            "same. Try a generated scenario, --world m600:gust_mps=2, or --surveillance ads-b"
         )
     if any(scale != 1.0 for scale in zone_scales_of(world)):
         raise ConfigurationError(
@@ -77,7 +72,18 @@ class Encounters:
         """Return a proposal for each."""
         return [tape.moved(generator) for tape in samples]
 
-    def fly(self, samples: list[Tape]) -> Outcome:
+    def clones(
+        self,
+        samples: list[Tape],
+        outcome: Outcome,
+        parents: np.ndarray,
+        levels: tuple[float, float],
+        generator: np.random.Generator,
+    ) -> tuple[list[Tape], Outcome, float]:
+        """Return flights near the parents, what they come to, and the work."""
+        return moved(self, [samples[parent] for parent in parents], outcome.taken(parents), levels[0], generator)
+
+    def fly(self, samples: list[Tape], level: float = -inf) -> Outcome:
         """Fly samples: score is the smallest distance of any pair in m, exposure hours, work aircraft-steps."""
         size = min(_SIDE_BY_SIDE, at_once(len(samples), self.world.aircraft))
         chunks = [samples[first : first + size] for first in range(0, len(samples), size)]

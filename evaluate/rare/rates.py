@@ -10,10 +10,12 @@ import numpy as np
 
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.flight import Pilot
+from ...collect.surveillance.config import PERFECT
 from ...datasets.errors import ConfigurationError
 from ...train.runs.confidence_intervals import Estimate
 from . import encounters
 from .encounters import Encounters, targets_of
+from .flights import Flights
 from .splitting import Replication, choose_levels, interval_of, monte_carlo_samples, replicate
 
 REPLICATIONS = 10
@@ -104,7 +106,9 @@ def estimate_rates(
         replications: R.
         progress: Is called after the pilot run, and after each replication.
     """
-    began, problem, targets = time.process_time(), Encounters(pilot, world, device), targets_of(world)
+    began, targets = time.process_time(), targets_of(world)
+    is_heard = world.surveillance != PERFECT
+    problem = Flights(pilot, world, device) if is_heard else Encounters(pilot, world, device)
     levels, work = choose_levels(problem, targets, trajectories, _generator(seed, 0))
     progress()
     runs = []

@@ -1,12 +1,18 @@
 """Multilevel splitting over whatever is random in a flight: a small probability as a product of larger ones.
 
-A sample is what is random in one flight; its score says how near it came to the event, the lower the nearer. Stage
-k holds n samples whose score is below level k - 1. The share of them below level k is counted. Those are cloned to
-n again, and each clone is moved: a proposal that leaves the law of all samples as it is, accepted if its score is
-below level k too (Metropolis). So the clones differ, and are samples of the law given score < level k. This is
-subset simulation (Au, Beck, Probabilistic Engineering Mechanics 16, 2001), a sequential Monte Carlo method (Cerou,
-Del Moral, Furon, Guyader, Statistics and Computing 22, 2012). With levels fixed beforehand the estimate is
-unbiased whatever the moves: so a pilot run chooses the levels, and independent replications use them.
+A sample is one flight; its score says how near it came to the event, the lower the nearer. Stage k holds n samples
+whose score is below level k - 1. The share of them below level k is counted. Those are cloned to n again, in one of
+two ways that make the clones differ, and leave them samples of the law given score < level k:
+
+- `moved`: a proposal that leaves the law of all samples as it is, accepted if its score is below level k too
+  (Metropolis). This is subset simulation (Au, Beck, Probabilistic Engineering Mechanics 16, 2001), a sequential
+  Monte Carlo method (Cerou, Del Moral, Furon, Guyader, Statistics and Computing 22, 2012). See `encounters`.
+- Along the flight: a clone goes on from the state in which its parent passed level k, by random numbers of its own.
+  This is fixed-effort splitting (Garvels, The splitting method in rare event simulation, Twente, 2000). See
+  `flights`.
+
+With levels fixed beforehand the estimate is unbiased either way, whatever the moves: so a pilot run chooses the
+levels, and independent replications use them.
 
 Notation: n samples, R replications.
 """
@@ -31,7 +37,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         score: (n,) the lower the nearer.
-        counts: (targets, n) how many events of each target happened; 0 where the score is not below the target.
+        counts: (targets, n) how many events of each target happened; 0 where the score is not below the target,
+            perhaps also where it is.
         exposure: (n,) what rates are per.
         work: (n,) what they cost.
     """
@@ -53,8 +60,38 @@ class Outcome(NamedTuple):
 class Problem(Protocol):
     """What is random, and what follows from it."""
 
-    def draw(self, count: int, generator: np.random.Generator) -> list[Any]:
+    def draw(self, count: int, generator: np.random.Generator) -> Any:
         """Return independent samples of the law."""
+
+    def fly(self, samples: Any, level: float = -inf) -> Outcome:
+        """Return what they come to.
+
+        Args:
+            samples: n of them.
+            level: The next level, if it is known: below it they will be cloned.
+        """
+
+    def clones(
+        self,
+        samples: Any,
+        outcome: Outcome,
+        parents: np.ndarray,
+        levels: tuple[float, float],
+        generator: np.random.Generator,
+    ) -> tuple[Any, Outcome, float]:
+        """Return samples of the law, given that their score is below a level, what they come to, and the work.
+
+        Args:
+            samples: n of them.
+            outcome: Theirs.
+            parents: (n,) int64, those below the level, some more than once: each is to become another sample.
+            levels: That level, and the next.
+            generator: Draws.
+        """
+
+
+class Movable(Protocol):
+    """Samples that can be moved; see `moved`."""
 
     def move(self, samples: list[Any], generator: np.random.Generator) -> list[Any]:
         """Return a proposal for each; proposing must be reversible with respect to the law."""
@@ -73,7 +110,7 @@ class Replication(NamedTuple):
         work: What it cost.
         sample_work: What a sample costs.
         shares: Of the samples below each level, as far as it came.
-        families: (targets,) int64, of how many samples of the first stage those below each target are descendants.
+        families: (targets,) int64, of how many samples of the first stage those with an event are descendants.
     """
 
     means: np.ndarray
@@ -111,7 +148,7 @@ def choose_levels(
         if level == waiting[0]:
             waiting.pop(0)
         if waiting:
-            samples, outcome, _, spent = _next_stage(problem, samples, outcome, level, generator)
+            samples, outcome, _, spent = _next_stage(problem, samples, outcome, (level, -inf), generator)
             work += spent
     return levels + waiting, work
 
@@ -129,35 +166,47 @@ def replicate(
         generator: Draws.
     """
     samples = problem.draw(count, generator)
-    outcome = problem.fly(samples)
+    outcome = problem.fly(samples, levels[0])
     exposure, sample_work, work = outcome.exposure.mean(), outcome.work.mean(), outcome.work.sum()
     means, squares, families = np.zeros(len(targets)), np.zeros(len(targets)), np.zeros(len(targets), np.int64)
     ancestors = np.arange(count)
     weight, shares = 1.0, []
-    for level in levels:
+    for level, following in zip(levels, [*levels[1:], -inf], strict=True):
         is_below = outcome.score < level
         for place, target in enumerate(targets):
             if level == target:
                 counts = outcome.counts[place] * is_below
                 means[place], squares[place] = weight * counts.mean(), weight * (counts * counts).mean()
-                families[place] = len(np.unique(ancestors[is_below]))
+                families[place] = len(np.unique(ancestors[counts > 0]))
         shares.append(float(is_below.mean()))
         weight *= shares[-1]
-        if not weight or level == levels[-1]:
+        if not weight or following == -inf:
             break
-        samples, outcome, parents, spent = _next_stage(problem, samples, outcome, level, generator)
+        samples, outcome, parents, spent = _next_stage(problem, samples, outcome, (level, following), generator)
         work, ancestors = work + spent, ancestors[parents]
     return Replication(means, squares, float(exposure), float(work), float(sample_work), shares, families)
 
 
 def _next_stage(
-    problem: Problem, samples: list[Any], outcome: Outcome, level: float, generator: np.random.Generator
-) -> tuple[list[Any], Outcome, np.ndarray, float]:
-    """Clone the samples below a level to as many as there were, and move each; return parents and work too."""
-    count, work = len(samples), 0.0
-    below = generator.permutation(np.flatnonzero(outcome.score < level))
+    problem: Problem, samples: Any, outcome: Outcome, levels: tuple[float, float], generator: np.random.Generator
+) -> tuple[Any, Outcome, np.ndarray, float]:
+    """Clone the samples below the first of two levels to as many as there were; return parents and work too."""
+    count = len(outcome.score)
+    below = generator.permutation(np.flatnonzero(outcome.score < levels[0]))
     parents = np.resize(below, count)  # each as often as the others, but for one
-    samples, outcome = [samples[parent] for parent in parents], outcome.taken(parents)
+    samples, outcome, work = problem.clones(samples, outcome, parents, levels, generator)
+    return samples, outcome, parents, work
+
+
+def moved(
+    problem: Movable, samples: list[Any], outcome: Outcome, level: float, generator: np.random.Generator
+) -> tuple[list[Any], Outcome, float]:
+    """Move samples below a level `MOVES` times; a proposal is accepted if it is below it too (Metropolis).
+
+    Returns:
+        The samples, what they come to, and the work.
+    """
+    work = 0.0
     for _ in range(MOVES):
         proposed = problem.move(samples, generator)
         found = problem.fly(proposed)
@@ -165,7 +214,7 @@ def _next_stage(
         is_accepted = found.score < level
         outcome = outcome.replaced(is_accepted, found)
         samples = [new if yes else old for old, new, yes in zip(samples, proposed, is_accepted, strict=True)]
-    return samples, outcome, parents, work
+    return samples, outcome, work
 
 
 def interval_of(means: np.ndarray) -> Estimate:

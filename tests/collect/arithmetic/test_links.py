@@ -13,7 +13,19 @@ def test_compiled_and_plain_are_the_same_bits() -> None:
     assert np.array_equal(errors, next_errors.plain(KEYS, steps, before, 0.5))
     assert np.array_equal(senders(KEYS, 4), senders.plain(KEYS, 4))
     estimates = np.stack([np.float32(lag + errors) for lag in range(6)])
-    rest = (KEYS, steps, np.ones((2, 4), bool), senders(KEYS, 4)[..., 0], estimates, 4, 0.7, 1.3, 0.5, 0.6, 5.0)
+    rest = (
+        np.stack((KEYS,) * 6),
+        steps,
+        np.ones((2, 4), bool),
+        senders(KEYS, 4)[..., 0],
+        estimates,
+        4,
+        0.7,
+        1.3,
+        0.5,
+        0.6,
+        5.0,
+    )
     heard, plain = (np.full((2, 4, 4), NEVER, np.int64) for _ in range(2))
     listen(heard, *rest)
     listen.plain(plain, *rest)

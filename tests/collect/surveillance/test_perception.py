@@ -274,3 +274,45 @@ def test_too_many_aircraft_are_refused() -> None:
     many = straight(1, 1001)
     with pytest.raises(ConfigurationError, match="expected at most 1000 aircraft with a surveillance that is not"):
         Perception(Surveillance(), 1.0, many, KEYS[:1])
+
+
+def test_other_keys_change_nothing_that_was_sent_before() -> None:
+    """What was lost stays lost, what is under way arrives; from the next step on errors and messages are others."""
+    start = straight(1, 30)
+    one = Perception(HARD, 1.0, start, KEYS[:1])
+    for step in range(1, 6):
+        one.record(later(start, step), torch.tensor([step]))
+        one.perceive(later(start, step))
+    other = Perception.joined([one])
+    other.keep(np.array([0]))
+    other.keys = KEYS[1:2].copy()
+    for step in range(6, 10):
+        for each in (one, other):
+            each.record(later(start, step), torch.tensor([step]))
+            each.perceive(later(start, step))
+        is_old = (one.heard <= 5) & (other.heard <= 5)
+        assert is_old.any()
+        assert (one.heard[is_old] == other.heard[is_old]).all()
+        assert not np.array_equal(one.estimates[one.place], other.estimates[other.place])
+    assert (one.heard != other.heard).any()
+
+
+def test_episodes_of_several_rings_go_on_together() -> None:
+    """Those after 4 and after 7 steps, joined, perceive what they do apart."""
+    start, parts, wanted = straight(1, 20), [], []
+    for steps, keys in ((4, KEYS[:1]), (7, KEYS[1:2])):
+        perception = Perception(HARD, 1.0, start, keys)
+        for step in range(1, steps + 1):
+            perception.record(later(start, step), torch.tensor([step]))
+            perception.perceive(later(start, step))
+        parts.append(perception)
+    joined = Perception.joined(parts)
+    for more in range(1, 6):
+        states = [later(start, 4 + more), later(start, 7 + more)]
+        for perception, state, steps in zip(parts, states, (4, 7), strict=True):
+            perception.record(state, torch.tensor([steps + more]))
+        wanted = [perception.perceive(state).pairs for perception, state in zip(parts, states, strict=True)]
+        both = Traffic(*(torch.cat(each) for each in list(zip(*(vars(state).values() for state in states)))[:7]))
+        joined.record(both, torch.tensor([4 + more, 7 + more]))
+        for found, *apart in zip(joined.perceive(both).pairs[:6], *(pairs[:6] for pairs in wanted), strict=True):
+            assert torch.equal(found, torch.cat(apart))

@@ -36,8 +36,9 @@ def test_agrees_with_plain_monte_carlo(aircraft, teacher):
     assert rates.aircraft_steps > 10 * 60 * figures.steps.mean() * 0.9
 
 
-def test_the_same_seed_gives_the_same_rates():
-    world = WorldConfig(aircraft=4)
+@pytest.mark.parametrize("surveillance", ["perfect", "remote-id"])
+def test_the_same_seed_gives_the_same_rates(surveillance):
+    world = WorldConfig(aircraft=4, surveillance=surveillance)
     pilot = TeacherPilot(teachers.make("none", world), world)
     one, other, third = (estimate_rates(pilot, world, 20, seed, replications=2) for seed in (1, 1, 2))
     assert one.los_per_h == other.los_per_h != third.los_per_h

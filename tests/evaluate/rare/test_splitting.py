@@ -1,14 +1,16 @@
-from math import exp, sqrt
+from math import exp, inf, sqrt
 
 import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
+from scipy.stats import binom
 
 from skyclone.evaluate.rare.splitting import (
     Outcome,
     choose_levels,
     interval_of,
     monte_carlo_samples,
+    moved,
     replicate,
 )
 
@@ -27,7 +29,10 @@ class Walk:
         size = np.exp(generator.uniform(np.log(0.03), np.log(0.5), (len(samples), 1)))
         return list((np.stack(samples) + size * generator.standard_normal((len(samples), STEPS))) % 1.0)
 
-    def fly(self, samples):
+    def clones(self, samples, outcome, parents, levels, generator):
+        return moved(self, [samples[each] for each in parents], outcome.taken(parents), levels[0], generator)
+
+    def fly(self, samples, level=-inf):
         score = ndtri(np.clip(np.stack(samples), 1e-15, 1 - 1e-15)).sum(1) / sqrt(STEPS)
         ones = np.ones(len(score))
         return Outcome(score, np.stack((score < LIMIT,) * 2).astype(float), ones, ones)
@@ -53,7 +58,7 @@ def test_levels_are_quantiles_and_hold_the_targets():
 
 def test_a_pilot_that_gets_nowhere_ends_and_names_the_targets():
     class Wall(Walk):
-        def fly(self, samples):
+        def fly(self, samples, level=-inf):
             return super().fly(samples)._replace(score=np.ones(len(samples)))
 
     levels, _ = choose_levels(Wall(), [-2.0, LIMIT], 50, generator(1))
@@ -71,14 +76,19 @@ def test_the_estimate_is_unbiased():
 
 
 def test_families_are_those_of_the_first_stage():
-    found = replicate(Walk(), (-1.0, -2.0, LIMIT), [-1.0, LIMIT], 200, generator(6))
+    class Below(Walk):
+        def fly(self, samples, level=-inf):
+            found = super().fly(samples)
+            return found._replace(counts=np.stack([found.score < target for target in (-1.0, LIMIT)]))
+
+    found = replicate(Below(), (-1.0, -2.0, LIMIT), [-1.0, LIMIT], 200, generator(6))
     assert found.families[0] == round(200 * found.shares[0])  # below the first level nobody is a clone
     assert 0 < found.families[1] <= found.families[0]
 
 
 def test_the_mean_count_is_unbiased_and_so_is_its_square():
     class Twice(Walk):
-        def fly(self, samples):
+        def fly(self, samples, level=-inf):
             found = super().fly(samples)
             return found._replace(counts=2.0 * found.counts)
 
@@ -106,3 +116,41 @@ def test_the_cost_of_plain_monte_carlo_on_paper():
     """P = 0.01 to 10 % takes 9,900 samples: (1 / P - 1) / 0.1^2."""
     means = 0.01 + 0.001 * np.array([-1.0, 1.0])  # the standard error of their mean is 0.001
     assert monte_carlo_samples(means, np.full(2, 0.01)) == pytest.approx(9900)
+
+
+class Passages:
+    """A walk of 100 steps of 1 up or down; a clone goes on from where its parent passed the level."""
+
+    STEPS, DOWN = 100, 30
+    EXACT = float(binom.cdf((STEPS - DOWN) // 2, STEPS, 0.5) + binom.cdf((STEPS - DOWN) // 2 - 1, STEPS, 0.5))
+    """Of a lowest place of -30 or less, by reflection: P(S <= -30) + P(S < -30) = 0.0027."""
+
+    def draw(self, count, generator):
+        return np.cumsum(self._steps(count, generator), axis=1)
+
+    def _steps(self, count, generator):
+        return generator.choice([-1, 1], (count, self.STEPS))
+
+    def fly(self, samples, level=-inf):
+        score, ones = samples.min(axis=1).astype(float), np.ones(len(samples))
+        return Outcome(score, (score < 0.5 - self.DOWN)[None].astype(float), ones, ones)
+
+    def clones(self, samples, outcome, parents, levels, generator):
+        samples = samples[parents]
+        passed = (samples < levels[0]).argmax(axis=1)[:, None]
+        place, after = np.take_along_axis(samples, passed, 1), np.arange(self.STEPS) > passed
+        fresh = np.cumsum(self._steps(len(samples), generator) * after, axis=1)
+        samples = np.where(after, place + fresh, samples)
+        found = self.fly(samples)
+        return samples, found, float(found.work.sum())
+
+
+def test_splitting_along_the_way_is_unbiased_and_its_intervals_cover():
+    target, levels = 0.5 - Passages.DOWN, (-8.5, -15.5, -22.5, 0.5 - Passages.DOWN)
+    found = [replicate(Passages(), levels, [target], 60, generator(7, each)).means[0] for each in range(1500)]
+    means = np.array(found)
+    error = means.std(ddof=1) / sqrt(len(means))
+    assert abs(means.mean() - Passages.EXACT) < 4 * error
+    assert error < 0.04 * Passages.EXACT
+    covered = np.mean([low <= Passages.EXACT <= high for _, low, high in map(interval_of, means.reshape(150, 10))])
+    assert 0.90 <= covered <= 0.99, covered
