@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import click
 
-from .datasets.command import HelpfulCommand
 from .datasets.console import command_line, say
 from .datasets.effort import in_time
 from .datasets.machine import processors
-from .datasets.options import PLACE
+from .datasets.options import PLACE, HelpfulCommand
 
 FOLDER, SMALL_FOLDER = Path("demo"), Path("demo-small")
 MOST_PROCESSORS = 4

@@ -16,8 +16,8 @@ from .collect.collector.labelling import record
 from .collect.collector.workers import one_thread
 from .collect.flying.flight import advise
 from .collect.flying.world import World
-from .datasets.command import HelpfulCommand
 from .datasets.errors import SkycloneError
+from .datasets.options import HelpfulCommand
 from .datasets.traffic.observation import observe_all
 from .datasets.traffic.record import check_table
 from .datasets.traffic.state import Traffic

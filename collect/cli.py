@@ -6,14 +6,13 @@ from typing import Any
 
 import click
 
-from ..datasets.command import HelpfulCommand
 from ..datasets.config import shown
 from ..datasets.console import command_line, say
 from ..datasets.files.arithmetic import OtherArithmetic
 from ..datasets.files.manifest import SUFFIXES
 from ..datasets.files.storage import Folder, as_folder
 from ..datasets.machine import processors
-from ..datasets.options import WORKERS, default_from, given, options_of
+from ..datasets.options import WORKERS, HelpfulCommand, default_from, given, options_of
 from .airspace.world_config import WorldConfig
 from .airspace.worlds import DEFAULT, PRESETS, fields, parse, to_toml
 from .collector.config import CollectConfig

@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
-from .command import HelpfulCommand
 from .console import printable, say
 from .files.arithmetic import OtherArithmetic
 from .files.manifest import SUFFIXES
 from .files.storage import Folder, as_folder
-from .options import PLACE
+from .options import PLACE, HelpfulCommand
 
 
 @click.group("datasets")
@@ -167,8 +166,8 @@ def select(
 @_OUT
 @click.option(
     "--other-arithmetic",
-    type=click.Choice([OtherArithmetic.REFUSE, OtherArithmetic.KEEP]),
-    default=OtherArithmetic.REFUSE,
+    type=click.Choice([OtherArithmetic.REFUSE.value, OtherArithmetic.KEEP.value]),
+    default=OtherArithmetic.REFUSE.value,
     show_default=True,
     help="Where their rows were made by several arithmetics: refuse, or keep and mark them.",
 )

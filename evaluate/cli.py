@@ -14,10 +14,9 @@ from ..collect.airspace.world_config import WorldConfig
 from ..collect.airspace.worlds import DEFAULT
 from ..collect.cli import engine_option, scenario_option, simulator_option, world_of, world_option
 from ..collect.surveillance.config import PERFECT
-from ..datasets.command import HelpfulCommand
 from ..datasets.config import fields_of
 from ..datasets.console import command_line, printable, say
-from ..datasets.options import PLACE, WORKERS, CommaList, default_from, given, options_of
+from ..datasets.options import PLACE, WORKERS, CommaList, HelpfulCommand, default_from, given, options_of
 from .evaluation.config import UNRESOLVED, EvaluationConfig, name_all
 
 

@@ -218,7 +218,7 @@ def test_other_runtime_errors_are_ours_to_mend(folder: Path, monkeypatch: pytest
 def test_tab_completes_without_importing_what_is_completed(folder: Path) -> None:
     """As bash asks; the names of commands come without torch, and so do a command's options."""
     for words, number, found in (
-        ("skyclone d", 1, ["datasets", "dagger"]),
+        ("skyclone d", 1, ["datasets", "dagger", "demo"]),
         ("skyclone train --mo", 2, ["--model"]),
     ):
         asked = f"_SKYCLONE_COMPLETE=bash_complete COMP_WORDS='{words}' COMP_CWORD={number}"

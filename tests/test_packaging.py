@@ -19,7 +19,7 @@ ORDER = """
 datasets.errors datasets.machine
 datasets.numbers
 datasets.provenance
-datasets.config datasets.console datasets.command datasets.notebook
+datasets.config datasets.console datasets.notebook
 datasets.spec
 datasets.options
 datasets.traffic
@@ -71,6 +71,7 @@ TESTS_OF_NO_MODULE = {
     "test_metadata.py": "what files of others make commands do",
     "test_packaging.py": "the whole house",
     "test_without_posix.py": "every module, on a simulated Windows",
+    "datasets/test_help.py": "the help of `options.py`, in groups and with examples",
     "datasets/test_fuzz.py": "damage, through every door of the floor",
     "datasets/test_readers.py": "other people's readers",
     "train/test_gpu.py": "every stage, on a GPU",

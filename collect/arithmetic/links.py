@@ -171,14 +171,13 @@ def listen(
     is_drawn = reception < 1.0 or range_m > 0.0 or spread > 0.0 or latency != floor(latency)
     least = floor(latency - spread + 1e-9)
     for b in range(episodes):
-        now = int(steps[b])
         for i in range(aircraft):
             for j in range(i + 1, aircraft):
                 if not (is_flying[b, i] and is_flying[b, j]):
                     continue
                 is_open, is_open_back = phases[b, j] >= 0.0, phases[b, i] >= 0.0
                 for lag in range(least, kept):
-                    step = now - lag
+                    step = int(steps[b]) - lag
                     is_open = is_open and heard[b, i, j] < step
                     is_open_back = is_open_back and heard[b, j, i] < step
                     if not (is_open or is_open_back):

@@ -17,6 +17,7 @@ from ..airspace.dynamics import advance
 from ..airspace.fleet import limits_of_types, types_of
 from ..airspace.geodesy import Plane
 from ..airspace.world_config import WorldConfig
+from .places import places_of
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
 """When a flight begins unless it is said otherwise."""
@@ -139,7 +140,7 @@ def _tracks(rows: Mapping[str, np.ndarray], config: WorldConfig, plane: Plane) -
         after = _after(own, config)
         states = {name: np.append(own[name], after[name]).astype(np.float64) for name in _STATES}
         points = np.stack((states["east_m"], states["north_m"]), axis=1)
-        places, tracks = plane.places(points, states["track_rad"])
+        places, tracks = places_of(plane, points, states["track_rad"])
         steered = states["track_rad"][:-1] + own["pilot_turn"].astype(np.float64) * config.turn_rad
         speed = states["speed_mps"][:-1] + own["pilot_speed"].astype(np.float64) * config.speed_change_mps
         yield Track(
@@ -150,7 +151,7 @@ def _tracks(rows: Mapping[str, np.ndarray], config: WorldConfig, plane: Plane) -
             places,
             tracks,
             states["speed_mps"],
-            plane.places(points[:-1], steered)[1],
+            places_of(plane, points[:-1], steered)[1],
             np.clip(speed, limits[kind].min_speed_mps, limits[kind].max_speed_mps),
         )
 

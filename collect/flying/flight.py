@@ -89,7 +89,7 @@ def fly(world: World, pilot: Pilot) -> Iterator[Step]:
 
 
 def action_of(pilot: Pilot, world: World, known: tuple[Traffic, Pairs] | None = None) -> Tensor:
-    """Return what a pilot does in the present state of a world, (B, N, 2); where known, by what aircraft know of it.
+    """Return what a pilot does in the present state of a world, (B, N, 2), or in what is known of it.
 
     Raises:
         FlightError: That is no number.

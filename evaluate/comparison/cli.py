@@ -8,11 +8,10 @@ import click
 
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.cli import world_option
-from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import printable, say
 from ...datasets.files.storage import Folder, as_folder
-from ...datasets.options import PLACE, WORKERS, options_of
+from ...datasets.options import PLACE, WORKERS, HelpfulCommand, options_of
 from .config import (
     DEFAULT_RATES,
     DEFAULT_SEEDS,

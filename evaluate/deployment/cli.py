@@ -5,10 +5,9 @@ from pathlib import Path
 
 import click
 
-from ...datasets.command import HelpfulCommand
 from ...datasets.console import say
 from ...datasets.errors import ConfigurationError
-from ...datasets.options import PLACE
+from ...datasets.options import PLACE, HelpfulCommand
 
 PLUGIN = '''"""SKYCLONE: RESO SKYCLONE flies a trained policy, SKYCLONE RUN loads one."""
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import click
 
-from ...datasets.command import HelpfulCommand
 from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
-from ...datasets.options import PLACE
+from ...datasets.options import PLACE, HelpfulCommand
 
 
 @click.command(

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from ...datasets.command import HelpfulCommand
 from ...datasets.console import say
-from ...datasets.options import PLACE
+from ...datasets.options import PLACE, HelpfulCommand
 
 
 @click.command(

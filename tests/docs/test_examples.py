@@ -9,7 +9,7 @@ import pytest
 from command_lines import command_paths, parse
 
 from skyclone.cli import main, skyclone
-from skyclone.datasets.command import HelpfulCommand, arguments_of
+from skyclone.datasets.options import HelpfulCommand, arguments_of
 
 ROOT = Path(__file__).parents[2]
 TINY = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skyclone.cli import main
-from skyclone.datasets.command import arguments_of
+from skyclone.datasets.options import arguments_of
 from skyclone.train.runs import trackers
 
 ROOT = Path(__file__).parents[2]

@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from ...datasets import effort
-from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import command_line, say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.machine import processors
-from ...datasets.options import PLACE, chosen, given, options_of
+from ...datasets.options import PLACE, HelpfulCommand, chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
 from ..runs.trackers import check, track_option
 from .config import CloningConfig, load_config, recipes, surveillance_of, where

@@ -5,11 +5,10 @@ from typing import Any
 
 import click
 
-from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import command_line, say
 from ...datasets.files.storage import Folder, as_folder
-from ...datasets.options import PLACE, WORKERS, chosen, options_of
+from ...datasets.options import PLACE, WORKERS, HelpfulCommand, chosen, options_of
 from ..cloning.config import where
 from ..runs.config_file import CONFIG_NAME
 from ..runs.trackers import check, track_option

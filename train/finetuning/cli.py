@@ -7,11 +7,10 @@ from typing import Any
 import click
 
 from ...collect.cli import world_option
-from ...datasets.command import HelpfulCommand
 from ...datasets.config import fields_of
 from ...datasets.console import command_line, say
 from ...datasets.machine import processors
-from ...datasets.options import PLACE, chosen, given, options_of
+from ...datasets.options import PLACE, HelpfulCommand, chosen, given, options_of
 from ..runs.config_file import CONFIG_NAME
 from ..runs.trackers import check, track_option
 from .config import METHODS, MOST_PROCESSES, PPO_ONLY, AnalyticConfig, FinetuneConfig, PPOConfig, load_config

@@ -61,13 +61,3 @@ def test_the_error_is_that_of_a_circle_around_the_centre(distance_m: float, erro
 def test_the_middle_across_the_date_line() -> None:
     assert middle([179.0, -179.0]) % 360 == pytest.approx(180.0)
     assert Plane.around([(0.0, 179.0), (2.0, -179.0)]).centre_deg == (1.0, 180.0)
-
-
-@given(north=st.floats(-85, 85), east=LONGITUDES, along=st.floats(-2e5, 2e5), across=st.floats(-2e5, 2e5))
-def test_places_are_points_back(north: float, east: float, along: float, across: float) -> None:
-    plane, points, tracks = Plane((north, east)), np.array([[across, along], [0.0, 0.0]]), np.array([1.0, -2.5])
-    places, tracks_deg = plane.places(points, tracks)
-    there = [(float(latitude), float(longitude)) for latitude, longitude in places]
-    np.testing.assert_allclose(plane.points(there), points, atol=1e-4)
-    turned = (plane.tracks(there, tracks_deg.tolist()) - tracks + np.pi) % (2 * np.pi) - np.pi
-    np.testing.assert_allclose(turned, 0.0, atol=1e-7)

@@ -31,7 +31,6 @@ from skyclone.datasets.traffic.state import Traffic
 WORLD = WorldConfig(aircraft=2, max_steps=900)
 
 
-@scenarios.register("meeting-point")
 def meeting_point(generator, config):
     """All fly to one waypoint, from all sides, and are there at the same time."""
     n = config.aircraft
@@ -182,7 +181,9 @@ def test_who_stands_for_ever_arrives_with_it(aircraft):
     assert figures.assurance[:, 5].sum() >= 2 * aircraft  # each was stuck once at least
 
 
-def test_four_at_one_waypoint_circle_for_ever_without_a_right_of_way():
+def test_four_at_one_waypoint_circle_for_ever_without_a_right_of_way(monkeypatch):
+    monkeypatch.setattr(scenarios.registry, "_SCENARIOS", dict(scenarios.registry._SCENARIOS))
+    scenarios.register("meeting-point")(meeting_point)
     world = WorldConfig(aircraft=4, scenario="meeting-point", max_steps=600)
     alone = fly_scenarios(TeacherPilot(teachers.make("mvp", world, margin=1.2), world), world, 16, range(8))
     fallback = fly_scenarios(Fallback(world), world, 16, range(8))

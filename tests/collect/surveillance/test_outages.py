@@ -113,7 +113,7 @@ def test_a_state_that_was_saved_and_one_of_fewer_episodes_go_on_alike() -> None:
     other.restore({name: tensor.clone() for name, tensor in one.tensors().items()})
     last = Perception(quality, 1.0, straight(8, 1), KEYS[1:])
     last.restore({name: tensor.clone() for name, tensor in one.tensors().items()})
-    last.outages.keep(np.array([1]))
+    last.outages = last.outages.kept(np.array([1]))
     last.drawn, last.estimates = last.drawn[:, 1:], last.estimates[:, 1:]
     last.was_flying, last.heard = last.was_flying[1:], last.heard[1:]
     for step in range(9, 20):

@@ -2,7 +2,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from skyclone.datasets.command import HelpfulCommand, arguments_of
+from skyclone.datasets.options import HelpfulCommand, arguments_of
 
 HELP = """\
 Usage: fly [OPTIONS]
