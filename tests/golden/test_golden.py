@@ -38,7 +38,7 @@ RECORDS = os.environ.get("GOLDEN_RECORD") == "1"
 """Write what is found instead of comparing it: for the old code only."""
 CHANGING = r"second|(wall|processor)_s$|^(code|packages|command|path|runs|diagnosis|answer|notes|verdict)$"
 """Keys whose values depend on the clock, the version, or are sentences."""
-PRETRAINED = ("pretrained:clone", "pretrained:tuned")
+PRETRAINED = ("pretrained:clone",)  # `pretrained:tuned` has other weights since the evening of 2026-11-26
 RUNS = ("clone", "clone-part", "ppo", "ppo-part", "analytic", "analytic-part", "dagger")
 UNFINISHED = ("clone-part", "dagger-part")
 NEW_INITIAL_WEIGHTS = ("attention-", "lstm")
@@ -334,7 +334,7 @@ def checkpoints(made: Path) -> dict[str, tuple[str, str]]:
 
 def test_every_checkpoint_acts_as_it_did(made: Path, golden: Golden) -> None:
     found = checkpoints(made)
-    assert len(found) >= 2 + 2 * len(RUNS) + 9
+    assert len(found) >= 1 + 2 * len(RUNS) + 9
     for name, (run, which) in found.items():
         policy = load_policy(run, which)
         action = policy.act(observed(str(policy.view)))[0]
