@@ -33,7 +33,7 @@ def spans(page: Path) -> list[str]:
 def arguments(line: str) -> list[str] | None:
     """Return the arguments of `skyclone` in a line, None where it calls something else."""
     found = re.match(r"(?:\$ )?(?:\w+=\S+ )*(?:torchrun .*-m |python -m )?skyclone (.+)", line)
-    if not found or "..." in line or "[" in line:
+    if not found or "..." in line or "[" in line or "_COMPLETE=" in line or line.endswith("--help"):
         return None
     command = re.sub(r" > \S+", "", found[1])
     return shlex.split(string.Template(command).safe_substitute(SHELL), comments=True)

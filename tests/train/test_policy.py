@@ -124,8 +124,8 @@ def test_a_notebook_shows_where_it_comes_from() -> None:
         "ego:intruders=12",
         "finetune",
         "mvp:margin=1.15",
-        "runs/dense",
-        "aircraft 60",
+        "runs/any-traffic-2",
+        "aircraft 40",
     ):
         assert part in text
     assert "None" not in text
