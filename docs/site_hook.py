@@ -34,7 +34,7 @@ def page_of(notebook: Path) -> str:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in the tables of options, and lead links to pages that lie elsewhere to their place in the site."""
     markdown = re.sub(r"<!-- options: (.+?) -->", lambda found: options(found[1].split()), markdown)
-    markdown = re.sub(r"\]\(docs/([\w-]+\.md)", r"](\1", markdown)
+    markdown = re.sub(r"\]\(docs/([\w/-]+\.(?:md|ipynb))", r"](\1", markdown)
     markdown = re.sub(r"\]\(([\w/-]+)\.ipynb\)(?!\{)", r"](\1.md)", markdown)
     for path, name in OUTSIDE.items():
         markdown = markdown.replace(f"]({path}", f"]({name}")

@@ -144,7 +144,7 @@ class RunFolder:
         if not self._lock.is_locked:
             return
         (self.path / HOLDER_NAME).unlink(missing_ok=True)
-        if os.name != "nt":  # there an open file cannot be removed, and filelock does it itself
+        with suppress(PermissionError):  # on Windows an open file cannot be removed, and filelock does it itself
             (self.path / LOCK_NAME).unlink(missing_ok=True)
         self._lock.release()
 

@@ -64,7 +64,7 @@ def test_flights_have_the_law_of_plain_ones():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", ["random", "circle"])
+@pytest.mark.parametrize("scenario", ["sector", "circle"])
 def test_agrees_with_plain_monte_carlo(scenario):
     """Below 80 m per flight hour by splitting and by 3,000 scenarios, within four standard errors of both."""
     world = WorldConfig(aircraft=6, surveillance=NOISE, scenario=scenario, nmac_m=80.0)
