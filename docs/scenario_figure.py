@@ -19,6 +19,7 @@ SCENARIOS = (
     "pads",
     "inside",
     "shared",
+    "converging",
     "hover",
     "arrivals",
     "arrivals:pads=4",
@@ -48,8 +49,10 @@ def draw(axes: Axes, layout: Layout, zone_m: float) -> None:
 def main() -> None:
     """Draw all of them."""
     matplotlib.use("Agg")
-    figure, grid = pyplot.subplots(2, 5, figsize=(12, 5.2), layout="constrained")
-    for axes, scenario in zip(grid.flat, SCENARIOS, strict=True):
+    figure, grid = pyplot.subplots(2, 6, figsize=(14, 5.2), layout="constrained")
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, scenario in zip(grid.flat, SCENARIOS):
         config = WorldConfig(aircraft=12, scenario=scenario)
         draw(axes, lay_out(config, 1, 3), config.protected_zone_m)
         axes.set_title(scenario, fontsize=10)

@@ -113,6 +113,48 @@ def shared(generator: np.random.Generator, config: WorldConfig, group: int = 4) 
     return Layout(corners, position, waypoint.repeat(group, axis=0)[: config.aircraft])
 
 
+@register("converging")
+def converging(generator: np.random.Generator, config: WorldConfig, group: int = 4) -> Layout:
+    """Groups of aircraft all around one waypoint of theirs inside the sector, at about the same distance from it.
+
+    Nothing in the layout says who goes first: they begin evenly around it but for 20 degrees, and reach it within
+    seconds of each other.
+
+    Args:
+        generator: Draws.
+        config: The world.
+        group: How many share a waypoint.
+    """
+    if group < 1:
+        raise ConfigurationError(f"scenario 'converging': expected a group of 1 or more, got {group}")
+    corners = _polygon(generator, config)
+    position, waypoint = np.empty((0, 2)), np.empty((0, 2))
+    while len(position) < config.aircraft:
+        goal, around = _ring(generator, config, corners, min(group, config.aircraft - len(position)), position)
+        position = np.concatenate((position, around))
+        waypoint = np.concatenate((waypoint, goal.repeat(len(around), axis=0)))
+    return Layout(corners, position, waypoint)
+
+
+def _ring(
+    generator: np.random.Generator, config: WorldConfig, corners: Corners, count: int, placed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a waypoint (1, 2) and starts around it (count, 2), away from those placed; fewer where they do not fit."""
+    radius, gap = config.sector_radius_m, config.start_separation_m
+    nearest = max(1.5 * config.protected_zone_m, count * gap / 5)  # the chords of the ring are longer than the gap
+    for trial in range(2 * _TRIES):
+        size = max(1, count - trial // 100)
+        goal = uniform(generator, -radius, radius, (1, 2))
+        distance = uniform(generator, nearest, max(nearest, 0.7 * radius)) * uniform(generator, 0.97, 1.03, (size,))
+        turn = 2 * pi * (generator.random() + (np.arange(size) + uniform(generator, -0.05, 0.05, (size,))) / count)
+        points = goal + directions(turn) * distance[:, None]
+        is_inside = contains(corners, np.concatenate((goal, points))).all()
+        is_clear = _is_clear(points, placed, gap)
+        if is_inside and is_clear and all(_is_clear(points[i : i + 1], points[:i], gap) for i in range(size)):
+            return goal, points
+    raise _no_room("converging", "aircraft", len(placed), config)
+
+
 @register("hover")
 def hover(generator: np.random.Generator, config: WorldConfig, share: float = 0.2) -> Layout:
     """As `sector`, but some aircraft hover where they are: nobody flies them, and they are to be avoided.

@@ -185,7 +185,7 @@ def test_who_stands_has_stalled(flown):
 
 
 @pytest.mark.parametrize("text", ["none", "mvp"])
-@pytest.mark.parametrize("scenario", ["hover", "arrivals", "arrivals:pads=2", "pads", "inside", "shared"])
+@pytest.mark.parametrize("scenario", ["hover", "arrivals", "arrivals:pads=2", "pads", "inside", "shared", "converging"])
 def test_kernels_and_torch_fly_the_same(scenario: str, text: str):
     """For a few steps before chaos sets in; without resolution to the end."""
     config = WorldConfig(aircraft=12, scenario=scenario, max_steps=300 if text == "none" else 10)

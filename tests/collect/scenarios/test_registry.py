@@ -170,7 +170,7 @@ def test_stack_by_hand():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sectr", r"unknown scenario 'sectr'\. There are: arrivals, circle, crossing, hover"),
+        ("sectr", r"unknown scenario 'sectr'\. There are: arrivals, circle, converging, crossing, hover"),
         ("sector:low=3", r"scenario 'sector' has no parameter 'low'\. It has: none"),
         ("random-n:lo=3", r"scenario 'random-n' has no parameter 'lo'\. It has: low"),
         (

@@ -65,6 +65,22 @@ def test_shared_waypoints_are_those_of_a_group(seed: int, aircraft: int, group: 
     assert all(places[number] == places[number - number % group] for number in range(aircraft))
 
 
+@given(seed=SEEDS, aircraft=COUNTS, group=st.integers(1, 7))
+@settings(max_examples=30, deadline=None)
+def test_converging_aircraft_are_about_equally_far_from_their_waypoint(seed: int, aircraft: int, group: int):
+    made = layout(f"converging:group={group}", aircraft, seed)
+    assert contains(made.corners_m, np.concatenate((made.position_m, made.waypoint_m))).all()
+    assert gaps_m(made.position_m).min(initial=np.inf) >= 125
+    distance = np.hypot(*(made.position_m - made.waypoint_m).T)
+    assert distance.min() >= 0.97 * 150
+    places = np.unique(made.waypoint_m, axis=0)
+    assert len(places) >= -(-aircraft // group)
+    for place in places:
+        of_group = distance[(made.waypoint_m == place).all(axis=1)]
+        assert len(of_group) <= group
+        assert of_group.max() <= 1.07 * of_group.min()
+
+
 @given(seed=SEEDS, aircraft=COUNTS, share=st.floats(0, 0.9))
 @settings(max_examples=30, deadline=None)
 def test_hovering_aircraft_leave_waypoints_free(seed: int, aircraft: int, share: float):
@@ -132,6 +148,7 @@ def test_a_mixture_draws_by_its_shares():
         ("pads:spacing=0", "expected a spacing above 0"),
         ("inside:pairs=9", "expected 1 to 3 pairs, got 9"),
         ("shared:group=0", "expected a group of 1 or more"),
+        ("converging:group=0", "expected a group of 1 or more"),
         ("hover:share=1", "expected a share of 0 to below 1"),
         ("arrivals:rate_per_h=-1", "of 0 or more"),
     ],
@@ -142,7 +159,7 @@ def test_senseless_scenarios(text: str, message: str):
 
 
 def test_too_many_for_the_sector_say_so():
-    for text in ("pads", "inside", "shared", "hover"):
+    for text in ("pads", "inside", "shared", "converging", "hover"):
         with pytest.raises(ConfigurationError, match="Ask for fewer aircraft"):
             layout(text, 400, 0)
 
