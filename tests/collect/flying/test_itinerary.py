@@ -184,8 +184,11 @@ def test_who_stands_has_stalled(flown):
     assert table["outcome"][-1] == TIME_LIMIT
 
 
+SCENARIOS = ["hover", "arrivals", "arrivals:pads=2", "pads", "inside", "shared", "converging"]
+
+
 @pytest.mark.parametrize("text", ["none", "mvp"])
-@pytest.mark.parametrize("scenario", ["hover", "arrivals", "arrivals:pads=2", "pads", "inside", "shared", "converging"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_kernels_and_torch_fly_the_same(scenario: str, text: str):
     """For a few steps before chaos sets in; without resolution to the end."""
     config = WorldConfig(aircraft=12, scenario=scenario, max_steps=300 if text == "none" else 10)
