@@ -139,7 +139,7 @@ def converging(generator: np.random.Generator, config: WorldConfig, group: int =
 def _ring(
     generator: np.random.Generator, config: WorldConfig, corners: Corners, count: int, placed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a waypoint (1, 2) and starts around it (count, 2), away from those placed; fewer where there is no room."""
+    """Draw a waypoint (1, 2) and starts around it (count, 2), away from those placed; fewer if there is no room."""
     radius, gap = config.sector_radius_m, config.start_separation_m
     nearest = max(1.5 * config.protected_zone_m, count * gap / 5)  # the chords of the ring are longer than the gap
     for trial in range(2 * _TRIES):
