@@ -5,15 +5,15 @@ aircraft is handed over when
 
 - it has lost separation, and what the pilot commands does not open it;
 - it has made no progress towards its waypoint for a while;
-- its observation lies outside what its pilot was trained on;
-- it is in conflict with one that has been handed over: who waits and who turns do not go together.
+- its observation lies outside what its pilot was trained on.
 
 It is handed back when none of this holds, nobody is within the fallback's zone, and a while has passed. Who made no
 progress stays with the fallback until its waypoint.
 
 The fallback is MVP with a margin. Several aircraft that all give way can circle around one waypoint for ever. So
 one that makes no progress under it either no longer gives way to aircraft of higher numbers: of those that are
-stuck the lowest number goes straight on, and all others avoid it as before.
+stuck the lowest number goes straight on, no faster than the room before it allows, and all others avoid it as
+before.
 
 Notation: S episodes of a batch, B of them still flown, N aircraft.
 """
@@ -28,21 +28,23 @@ from torch import Tensor
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
-from ..airspace.conflicts import detect, find
+from ..airspace.conflicts import Conflicts, find
 from ..airspace.distances import STALL_SHARE, distance_to_go
 from ..airspace.fleet import limits_of
 from ..airspace.neighbours import Sight, complete
 from ..airspace.world_config import WorldConfig
 from ..teachers import registry as teachers
-from ..teachers.registry import action_towards
+from ..teachers.registry import Velocity, action_towards
 
-LOS, PROGRESS, ENVELOPE, NEIGHBOUR = 1, 2, 3, 4
+LOS, PROGRESS, ENVELOPE = 1, 2, 3
 """Why an aircraft is flown by the fallback; 0 where it is not. A lower one goes first."""
-REASONS = ("separation", "progress", "envelope", "neighbour")
+REASONS = ("separation", "progress", "envelope")
 OPENING_SHARE = 0.5
 """A command opens a loss of separation if the distance grows by so much of the cruise speed."""
-INSISTING = 2.0
+INSISTING = 1.0
 """After so many times its patience without progress, the fallback insists on a right of way."""
+CAUTION_S = 5.0
+"""Who insists approaches another no faster than to come within the protected zone after this time."""
 
 Judged = Callable[[Traffic, Pairs], tuple[Tensor, Tensor | None]]
 """Returns the actions (B, N, 2) of a pilot, and whose observation lies outside its envelope, (B, N) bool; None
@@ -61,7 +63,7 @@ class AssuranceConfig:
     """
 
     margin: float = 1.2
-    patience_s: float = 30.0
+    patience_s: float = 60.0
     hold_s: float = 5.0
 
     def __post_init__(self) -> None:
@@ -155,7 +157,23 @@ class Fallback:
         episode, own, intruder = conflicts[:3]
         yields = ~(insists[episode, own] & (own < intruder) & traffic.is_piloted[episode, intruder])
         velocity = self.teacher.velocity(traffic, conflicts.map(lambda tensor: tensor[yields]))
+        if not bool(yields.all()):
+            velocity = self._careful(traffic, velocity, conflicts.map(lambda tensor: tensor[~yields]))
         return action_towards(traffic, velocity, self.config)
+
+    def _careful(self, traffic: Traffic, velocity: Velocity, ignored: Conflicts) -> Velocity:
+        """Slow down who does not give way by the room before it: v cos(angle) <= (distance - R) / CAUTION_S."""
+        at = ignored.episode * traffic.east_m.shape[1] + ignored.ownship
+        east, north = velocity
+        speed = torch.hypot(east, north)
+        along = ignored.east_m * east.view(-1)[at] + ignored.north_m * north.view(-1)[at]
+        cosine = along / (ignored.distance_m * speed.view(-1)[at]).clamp_min(1e-6)
+        room_m = (ignored.distance_m - ignored.zone_m(self.config.protected_zone_m)).clamp_min(0.0)
+        allowed = torch.where(cosine > 0.0, room_m / (CAUTION_S * cosine.clamp_min(1e-6)), torch.inf)
+        most = torch.full_like(speed, torch.inf).view(-1).scatter_reduce(0, at, allowed, "amin").view_as(speed)
+        least = limits_of(self.config, traffic).min_speed_mps
+        factor = torch.minimum(speed, most).clamp(min=least) / speed.clamp_min(1e-9)
+        return Velocity(east * factor, north * factor)
 
 
 @dataclass
@@ -167,7 +185,7 @@ class Assured:
         config: The world.
         assurance: The monitor's numbers.
         reason: (B, N) int8, why the fallback flies each aircraft; 0 where the pilot does.
-        counts: (S, 8) float64 of the present batch: aircraft-steps flown by the fallback for each of `REASONS`,
+        counts: (S, 6) float64 of the present batch: aircraft-steps flown by the fallback for each of `REASONS`,
             then how often aircraft were handed over.
     """
 
@@ -222,8 +240,6 @@ class Assured:
         is_stuck = self._approach.since_s >= numbers.patience_s
         is_handed = self.reason > 0
         wants = torch.zeros_like(self.reason)
-        if bool(is_handed.any()):
-            wants.masked_fill_(self._has_neighbour(traffic, pairs, is_handed), NEIGHBOUR)
         if is_outside is not None:
             wants.masked_fill_(is_outside, ENVELOPE)
         wants.masked_fill_(is_stuck, PROGRESS)
@@ -238,16 +254,6 @@ class Assured:
             self.reason.masked_fill_(goes_back, 0)
         self.reason = torch.where(has_begun, wants, self.reason)
         self._count(has_begun)
-
-    def _has_neighbour(self, traffic: Traffic, pairs: Pairs, is_handed: Tensor) -> Tensor:
-        """Return who is in conflict with one that is handed over, (B, N) bool."""
-        zone_m, lookahead_s = self.fallback.teacher.protected_zone_m, self.fallback.teacher.lookahead_s
-        pairs = complete(pairs, traffic, Sight(zone_m, lookahead_s))
-        is_conflict = detect(pairs, zone_m, lookahead_s)
-        others = is_handed.unsqueeze(-2)  # (B, 1, N)
-        if pairs.listed is not None:
-            others = others.expand(*is_handed.shape, -1).gather(-1, pairs.listed.number)
-        return (is_conflict & others).any(-1)
 
     def _count(self, has_begun: Tensor) -> None:
         """Count a step of those that are handed over, and those that have just been, (B, N) bool."""

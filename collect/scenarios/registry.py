@@ -185,6 +185,11 @@ def is_mix(text: str) -> bool:
     return text.partition(":")[0] == mixture.NAME
 
 
+def parts_of(text: str) -> tuple[str, ...]:
+    """Return the scenarios of a mixture; one that is none alone."""
+    return tuple(mixture.shares_of(text, _SCENARIOS)) if is_mix(text) else (text,)
+
+
 def _find(text: str) -> tuple[Scenario, dict[str, Any]]:
     """Return the scenario function and its parameters."""
     known: dict[str, Callable[..., Any]] = dict(sorted(_SCENARIOS.items()))

@@ -76,7 +76,7 @@ class Monitor:
 
     @property
     def counts(self) -> np.ndarray:
-        """Decisions of the fallback for each of `REASONS`, then hand-overs for each, (8,)."""
+        """Decisions of the fallback for each of `REASONS`, then hand-overs for each, (6,)."""
         return self._assured.counts[0].numpy()
 
     @property

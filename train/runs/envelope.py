@@ -10,6 +10,7 @@ gives one to checkpoints that have none, and leaves their weights as they are.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.flight import fly
 from ...collect.flying.world import World
+from ...collect.scenarios.registry import parts_of
 from ...datasets.dataset import open_dataset
 from ...datasets.files.atomic import publish
 from ...datasets.loading.loader import Batch, Loader
@@ -34,7 +36,7 @@ from ..tensor_file import read_tensors, to_json, write_tensors
 ROWS = 2**18
 """Rows of training that are looked at, at the most."""
 EPISODES = 8
-"""Flown in each world by a fine-tuned policy."""
+"""Flown in each world by a fine-tuned policy, of each scenario of a mixture."""
 FIRST_EPISODE = 3_000_000
 """Numbers of these: none of an evaluation's."""
 
@@ -53,8 +55,12 @@ def of_batches(batches: Iterable[Batch]) -> Envelope:
 
 @torch.no_grad()
 def of_flights(policy: Policy, worlds: Sequence[WorldConfig], seed: int) -> Envelope:
-    """Return the envelope of what a policy sees where it flies itself, on the device of its weights."""
+    """Return the envelope around what a policy sees where it flies itself, on the device of its weights.
+
+    Each scenario of a mixture has bounds of its own, and so counts in full however rarely it is drawn.
+    """
     seen: list[Observation] = []
+    found: list[Envelope] = []
     device = next(policy.network.parameters()).device
 
     def look(traffic: Traffic, pairs: Pairs) -> Tensor:
@@ -62,10 +68,13 @@ def of_flights(policy: Policy, worlds: Sequence[WorldConfig], seed: int) -> Enve
         return policy.pilot(traffic, pairs)
 
     for world in worlds:
-        cheapest = replace(world, reward="seed")  # nobody asks for the rewards
-        for _ in fly(World(cheapest, seed, range(FIRST_EPISODE, FIRST_EPISODE + EPISODES), device), look):
-            pass
-    return envelope_of(seen)
+        for scenario in parts_of(world.scenario):
+            cheapest = replace(world, scenario=scenario, reward="seed")  # nobody asks for the rewards
+            for _ in fly(World(cheapest, seed, range(FIRST_EPISODE, FIRST_EPISODE + EPISODES), device), look):
+                pass
+            found.append(envelope_of(seen))
+            seen.clear()
+    return reduce(Envelope.with_other, found)
 
 
 def of_tuned(policy: Policy, parent: Any, worlds: Sequence[WorldConfig], seed: int) -> dict[str, Any]:

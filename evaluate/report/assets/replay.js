@@ -2,7 +2,6 @@
 const ROWS = 5;
 const WHY = {
   separation: "separation is lost", progress: "no progress", envelope: "outside the envelope of the training",
-  neighbour: "in conflict with one that has been handed over",
 };
 
 class Panel {

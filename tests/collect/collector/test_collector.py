@@ -278,10 +278,10 @@ def _kill_again_and_again(folder: Path, workers: int, kills: int, seed: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))  # with 1, 2 and 3 workers
+@pytest.mark.parametrize("seed", range(2))  # with 1 and 2 workers
 def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: str, seed: int) -> None:
     folder = tmp_path / "data"
-    _kill_again_and_again(folder, workers=1 + seed % 3, kills=3, seed=seed)
+    _kill_again_and_again(folder, workers=1 + seed, kills=2, seed=seed)
     process = _start(folder, 2)
     _, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
@@ -320,24 +320,21 @@ def test_workers_killed_at_random_moments_are_clear_errors_and_nothing_is_lost(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["parquet", "hdf5"])
-def test_one_truth_for_any_number_of_workers_machines_and_format(
-    tmp_path: Path, undisturbed: str, format: str
-) -> None:
-    for workers in (1, 2, 3) if format == "parquet" else (2,):
+def test_one_truth_for_any_number_of_workers_machines_and_format(tmp_path: Path, undisturbed: str) -> None:
+    for workers, format in ((2, "hdf5"), (3, "parquet")):
         made, _ = collect(tmp_path / f"workers-{workers}", replace(WANTED, format=format), workers=workers)
         assert made.content_hash == undisturbed
     ranges = ("0:4", "4:8", "8:9")
-    machines = [_start(tmp_path / "at-once", 1, "--format", format, "--shards", shards) for shards in ranges]
+    machines = [_start(tmp_path / "at-once", 1, "--format", "hdf5", "--shards", shards) for shards in ranges]
     for machine in machines:
         assert machine.communicate(timeout=120)[1].count("Content hash") == 1
     assert load_manifest(tmp_path / "at-once").content_hash == undisturbed  # complete without another run
     for number, shards in enumerate((range(0, 4), range(4, 8), range(8, 9))):
-        collect(tmp_path / f"machine-{number}", replace(WANTED, format=format), shards=shards)
+        collect(tmp_path / f"machine-{number}", WANTED, shards=shards)
     for number in (1, 2):  # merged by hand: the shards of all into the folder of the first
         for shard in (tmp_path / f"machine-{number}" / "shards").iterdir():
             shard.rename(tmp_path / "machine-0" / "shards" / shard.name)
-    merged, times = collect(tmp_path / "machine-0", replace(WANTED, format=format))
+    merged, times = collect(tmp_path / "machine-0", WANTED)
     assert (merged.content_hash, times.made) == (undisturbed, 0)
 
 

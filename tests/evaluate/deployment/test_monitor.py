@@ -53,9 +53,7 @@ def test_who_makes_no_progress_is_handed_over_and_known_again_by_its_callsign(de
     assert orders.is_flown.all()
     now, often = monitor.lines()
     assert now == "Flown at present: by the fallback D1 (progress); by the policy D9, D0."
-    assert often == (
-        "Handed over so far: separation 0, progress 1, envelope 0, neighbour 0; 1 s flown by the fallback."
-    )
+    assert often == ("Handed over so far: separation 0, progress 1, envelope 0; 1 s flown by the fallback.")
     deployment.fly(some(later, [0]))  # alone: left to its autopilot
     assert monitor.reasons == {}
     assert monitor.lines() == ["Flown at present: nobody.", often]

@@ -19,7 +19,7 @@ from skyclone.evaluate.evaluation.verdict import are_same
 from skyclone.train.policy import load_policy
 
 CASES = Path(__file__).parents[4] / "shared" / "cases"
-KINDS = ("sector", "circle", "crossing", "pads", "inside", "shared", "hover", "arrivals")
+KINDS = ("circle", "crossing", "pads", "inside", "shared", "converging", "hover", "arrivals")
 
 
 def assured(world):
@@ -52,7 +52,7 @@ def test_an_evaluation_says_what_its_monitors_did():
     assert 0 < told[1]["share"] < 1
     assert "The fallback flew" in render(found).replace("\n", " ")
     assert not are_same(found, "pretrained:tuned", "pretrained:tuned@rta")
-    assert found.meta["pretrained:tuned@rta"]["assurance"] == {"margin": 1.2, "patience_s": 30.0, "hold_s": 5.0}
+    assert found.meta["pretrained:tuned@rta"]["assurance"] == {"margin": 1.2, "patience_s": 60.0, "hold_s": 5.0}
     assert found.warnings == []
 
 
