@@ -71,7 +71,7 @@ def test_help_answers_without_importing_torch() -> None:
         (
             ("collect", "--out", "d", "--scenario", "sea"),
             1,
-            "unknown scenario 'sea'. There are: arrivals, circle, crossing,",
+            "unknown scenario 'sea'. There are: arrivals, circle, converging,",
         ),
         (("collect", "--out", "d", "--aircraft", "400"), 1, "could not place 400 aircraft"),
         (

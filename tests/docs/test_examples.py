@@ -21,7 +21,7 @@ TINY = {
     "compare": "--seeds 1 --steps 2 --seconds 0 --scenarios 2 --bootstrap 100",
 }
 """What makes the examples of a command small."""
-LONG = ("skyclone demo", "skyclone demo --out trial")
+LONG = ("skyclone demo", "skyclone demo --out trial", "skyclone demo --small")
 """Minutes: `tests/test_demo.py` has the small one."""
 FAST = ("worlds", "datasets info", "datasets verify", "datasets convert")
 NEEDS = {

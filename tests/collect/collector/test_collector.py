@@ -137,7 +137,7 @@ def test_another_collection_does_not_touch_the_folder(collected: Path, change: d
         ({"teacher": "mvp:marign=2"}, "teacher 'mvp' has no parameter 'marign'. It has: margin"),
         (
             {"world": WorldConfig(scenario="sektor")},
-            "unknown scenario 'sektor'. There are: arrivals, circle, crossing",
+            "unknown scenario 'sektor'. There are: arrivals, circle, converging",
         ),
         ({"noise": -0.5}, "expected noise of 0 or more and below 100"),
         ({"noise": float("nan")}, "expected noise of 0 or more and below 100"),

@@ -64,6 +64,7 @@ def apart_m(one: tuple[float, float], other: tuple[float, float]) -> float:
     return EARTH_RADIUS_M * math.hypot(north, east * math.cos(math.radians(one[0])))
 
 
+@pytest.mark.slow
 def test_bluesky_plays_it_back(tmp_path: Any) -> None:
     pytest.importorskip("bluesky")
     flight, worst = flown(), 0.0

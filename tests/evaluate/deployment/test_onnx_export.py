@@ -195,12 +195,12 @@ def test_a_folder_or_no_folder(tmp_path: Path) -> None:
 MODELS = [*networks.NAMES, "lstm:order=random", "lstm:order=late-to-soon", "deepsets:pooling=max"]
 EXPORTED = {
     *((model, VIEWS[index % len(VIEWS)]) for index, model in enumerate(MODELS)),  # each model, each view
-    *((model, view) for model in ("attention-additive", "thresholds") for view in VIEWS),
+    *(("attention-additive", view) for view in VIEWS),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pretrained:clone", "pretrained:tuned"])
+@pytest.mark.parametrize("name", ["pretrained:robust", "pretrained:tuned"])
 def test_what_is_published_is_exported(tmp_path: Path, name: str) -> None:
     result = export_onnx(load_policy(name), tmp_path / "out.onnx")
     assert result.size == (tmp_path / "out.onnx").stat().st_size

@@ -40,8 +40,10 @@ def test_agrees_with_plain_monte_carlo(aircraft, teacher):
 def test_the_same_seed_gives_the_same_rates(surveillance):
     world = WorldConfig(aircraft=4, surveillance=surveillance)
     pilot = TeacherPilot(teachers.make("none", world), world)
-    one, other, third = (estimate_rates(pilot, world, 20, seed, replications=2) for seed in (1, 1, 2))
-    assert one.los_per_h == other.los_per_h != third.los_per_h
+    many = 20 if surveillance == "perfect" else 8  # there, messages are drawn at every step
+    one, other, third = (estimate_rates(pilot, world, many, seed, replications=2) for seed in (1, 1, 2))
+    assert one.los_per_h == other.los_per_h
+    assert one.levels_m != third.levels_m
     assert one.levels_m[-1] == world.nmac_m
     assert world.protected_zone_m in one.levels_m
 

@@ -407,9 +407,9 @@ def test_another_density_and_scenario_than_the_clones(clone: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("method", ["ppo", "analytic"])
-@pytest.mark.parametrize("scenario", ["hover", "arrivals", "mix:hover=1:arrivals=1:inside=1"])
-def test_where_aircraft_hover_and_enter_later(clone: Path, tmp_path: Path, method: str, scenario: str) -> None:
+def test_where_aircraft_hover_and_enter_later(clone: Path, tmp_path: Path, method: str) -> None:
     """Interrupted and resumed it ends the same; nothing becomes NaN."""
+    scenario = "mix:hover=1:arrivals=1:inside=1"
     config = replace(CONFIG, method=method, scenario=scenario, aircraft=(6,), steps=600)
     run(clone, tmp_path / "whole", config)
     lines = []
