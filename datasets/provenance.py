@@ -4,7 +4,7 @@ import ast
 import hashlib
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -158,9 +158,10 @@ def origin_of(episode: int, seed: int, parts: Sequence[Part]) -> tuple[int, int]
     return origins_of([episode], seed, parts)[0]
 
 
-def origins_of(episodes: Sequence[int], seed: int, parts: Sequence[Part]) -> list[tuple[int, int]]:
+def origins_of(episodes: Iterable[int], seed: int, parts: Sequence[Part]) -> list[tuple[int, int]]:
     """Return the seed and the number that fix each of some episodes, as `origin_of` does."""
-    found = {episode: (seed, episode) for episode in episodes}
+    asked = list(episodes)
+    found = {episode: (seed, episode) for episode in asked}
     first = 0
     for part in parts:
         numbers = numbers_of(part.episodes, 2**31)
@@ -170,7 +171,7 @@ def origins_of(episodes: Sequence[int], seed: int, parts: Sequence[Part]) -> lis
             inner = parts_from_json(part.recipe.get("parts", []))
             found.update(zip(here, origins_of(there, part.recipe["seed"], inner), strict=True))
         first += len(numbers)
-    return [found[episode] for episode in episodes]
+    return [found[episode] for episode in asked]
 
 
 def other_parts(found: Sequence[Part], wanted: Sequence[Part]) -> str:
