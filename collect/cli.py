@@ -85,8 +85,8 @@ simulator_option = options_of(
 )
 _SCENARIOS = (
     "How the traffic is laid out: sector, circle, crossing, random-n, pads, inside, shared, converging, hover, "
-    "arrivals (each with parameters, such as hover:share=0.3), mix:NAME=SHARE[:...] of these, or file:PATH of BlueSky's .scn, or "
-    "of a folder of them.  [default: sector, or the world's]"
+    "arrivals (each with parameters, such as hover:share=0.3), mix:NAME=SHARE[:...] of these, "
+    "or file:PATH of BlueSky's .scn, or of a folder of them.  [default: sector, or the world's]"
 )
 scenario_option = options_of(
     WorldConfig, "scenario", changes={"scenario": {**_or_the_world_s("scenario"), "help": _SCENARIOS}}

@@ -4,12 +4,14 @@ import ast
 import hashlib
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .errors import DatasetError
 from .numbers import count_of, numbers_of
@@ -153,14 +155,23 @@ def seeds_of(seed: int, parts: Sequence[Part]) -> set[int]:
 
 def origin_of(episode: int, seed: int, parts: Sequence[Part]) -> tuple[int, int]:
     """Return the seed and the number that fix an episode of a dataset with this seed and these parts."""
+    return origins_of([episode], seed, parts)[0]
+
+
+def origins_of(episodes: Iterable[int], seed: int, parts: Sequence[Part]) -> list[tuple[int, int]]:
+    """Return the seed and the number that fix each of some episodes, as `origin_of` does."""
+    asked = list(episodes)
+    found = {episode: (seed, episode) for episode in asked}
     first = 0
     for part in parts:
-        count = count_of(part.episodes)
-        if episode < first + count:
-            number = int(numbers_of(part.episodes, 2**31)[episode - first])
-            return origin_of(number, part.recipe["seed"], parts_from_json(part.recipe.get("parts", [])))
-        first += count
-    return seed, episode
+        numbers = numbers_of(part.episodes, 2**31)
+        here = [each for each in found if first <= each < first + len(numbers)]
+        if here:
+            there = numbers[np.array(here) - first].tolist()
+            inner = parts_from_json(part.recipe.get("parts", []))
+            found.update(zip(here, origins_of(there, part.recipe["seed"], inner), strict=True))
+        first += len(numbers)
+    return [found[episode] for episode in asked]
 
 
 def other_parts(found: Sequence[Part], wanted: Sequence[Part]) -> str:

@@ -18,9 +18,10 @@ before.
 Notation: S episodes of a batch, B of them still flown, N aircraft.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -46,6 +47,8 @@ INSISTING = 1.0
 CAUTION_S = 5.0
 """Who insists approaches another no faster than to come within the protected zone after this time."""
 
+_OF_EPISODES = ("reason", "_held_s", "_is_flown")
+Holder = TypeVar("Holder")
 Judged = Callable[[Traffic, Pairs], tuple[Tensor, Tensor | None]]
 """Returns the actions (B, N, 2) of a pilot, and whose observation lies outside its envelope, (B, N) bool; None
 where no envelope is known."""
@@ -114,6 +117,10 @@ class Approach:
         """Keep only some episodes of the batch."""
         for name in self._NEW:
             setattr(self, name, getattr(self, name)[slots])
+
+    def joined(self, others: Sequence["Approach"]) -> "Approach":
+        """Return that of its own episodes and then those of others."""
+        return _joined(copy(self), others, self._NEW)
 
     def rearrange(self, places: Tensor) -> None:
         """Go on with other aircraft, see `Assured.rearrange`."""
@@ -202,16 +209,28 @@ class Assured:
         self._is_flown = torch.ones_like(traffic.is_flying) if is_flown is None else is_flown
         self.reason = torch.zeros_like(traffic.is_flying, dtype=torch.int8)
         self._held_s = torch.zeros_like(traffic.east_m)
-        self._slots = torch.arange(len(self.reason), device=self.reason.device)
-        self.counts = torch.zeros(
-            (len(self.reason), 2 * len(REASONS)), dtype=torch.float64, device=self.reason.device
-        )
+        self._count_anew()
 
     def keep(self, slots: Tensor) -> None:
         """Go on with some of the episodes only, (B',) int64."""
         self._approach.keep(slots)
-        for name in ("reason", "_held_s", "_slots", "_is_flown"):
+        for name in (*_OF_EPISODES, "_slots"):
             setattr(self, name, getattr(self, name)[slots])
+
+    def taken(self, slots: Tensor) -> "Assured":
+        """Return a monitor beside this one that goes on with some episodes, (B',) int64, and counts anew."""
+        made = copy(self)
+        made._approach = copy(self._approach)
+        made.keep(slots)
+        made._count_anew()
+        return made
+
+    def joined(self, others: Sequence["Assured"]) -> "Assured":
+        """Return the monitor of its own episodes and then those of others, which counts anew."""
+        made = _joined(copy(self), others, _OF_EPISODES)
+        made._approach = self._approach.joined([each._approach for each in others])
+        made._count_anew()
+        return made
 
     def rearrange(self, places: Tensor) -> None:
         """Go on with other aircraft: the place that each had before, -1 for a new one, (N',) int64."""
@@ -255,12 +274,25 @@ class Assured:
         self.reason = torch.where(has_begun, wants, self.reason)
         self._count(has_begun)
 
+    def _count_anew(self) -> None:
+        """Begin to count."""
+        episodes, device = len(self.reason), self.reason.device
+        self._slots = torch.arange(episodes, device=device)
+        self.counts = torch.zeros((episodes, 2 * len(REASONS)), dtype=torch.float64, device=device)
+
     def _count(self, has_begun: Tensor) -> None:
         """Count a step of those that are handed over, and those that have just been, (B, N) bool."""
         for number in range(1, len(REASONS) + 1):
             is_it = self.reason == number
             self.counts[self._slots, number - 1] += is_it.sum(-1)
             self.counts[self._slots, len(REASONS) + number - 1] += (is_it & has_begun).sum(-1)
+
+
+def _joined(made: Holder, others: Sequence[Holder], names: Iterable[str]) -> Holder:
+    """Give one what it has, and then what others have, by episode."""
+    for name in names:
+        setattr(made, name, torch.cat([getattr(each, name) for each in (made, *others)]))
+    return made
 
 
 def _rearrange(holder: object, new: dict[str, Any], places: Tensor) -> None:

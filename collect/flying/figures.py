@@ -27,7 +27,7 @@ from .compiled import encountered, fly_chunks, fly_compiled, rules_of
 from .events import EventCounter
 from .flight import Pilot, Step, TeacherPilot, fly
 from .itinerary import Itinerary
-from .mixed import Mix, between
+from .mixed import NOBODY, Mix, between, own_of
 from .progress import Progress
 from .sums import PAIR_EVENTS, columns_of_groups
 from .sums import Figures as Figures
@@ -158,7 +158,9 @@ class GroupCounter:
     ) -> None:
         self._number = number
         self._own = FigureCounter(config, _of(start, number == 0), itinerary)
-        self._others = [EventCounter(config, len(number), number.device) for _ in range(groups - 1)]
+        self._others = {
+            place: EventCounter(config, len(number), number.device) for place in (*range(1, groups), NOBODY)
+        }
 
     def count(self, step: Step, after: Traffic) -> None:
         """Add one step; arguments as for `FigureCounter.count`."""
@@ -167,14 +169,15 @@ class GroupCounter:
         result = step.result._replace(outcome=step.result.outcome.masked_fill(~is_own, FLYING))
         pairs = between(step.pairs, number, 0, 0)
         self._own.count(step._replace(traffic=_of(step.traffic, is_own), pairs=pairs, result=result), after)
-        for place, counter in enumerate(self._others, start=1):
-            counter.count(step.traffic, between(step.pairs, number, 0, place), step.slots)
+        for place, counter in self._others.items():
+            if place != NOBODY or step.traffic.is_hovering is not None:
+                counter.count(step.traffic, between(step.pairs, number, 0, place), step.slots)
 
     def result(self) -> np.ndarray:
         """Return `Figures.groups`."""
         own = self._own.result()
         parts = [own]
-        for counter in self._others:
+        for counter in self._others.values():
             safety = counter.result()
             events = {name: getattr(safety, name).cpu().numpy() for name in PAIR_EVENTS if name != "depth"}
             first_los_s = safety.first_los_step.cpu().numpy() * self._own.config.step_s
@@ -276,7 +279,7 @@ def _fly_in_torch(
     figures = counter.result()
     if by_group is not None:
         figures = replace(figures, groups=by_group.result())
-    own = pilot.groups[0].pilot if isinstance(pilot, Mix) else pilot
+    own = own_of(pilot)
     return replace(figures, assurance=own.counts.cpu().numpy()) if isinstance(own, Assured) else figures
 
 

@@ -1,8 +1,8 @@
 """Flying: the one loop that collecting, evaluating and filming share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +29,17 @@ class Remembering(Protocol):
 
     def keep(self, slots: Tensor) -> None:
         """Go on with some of the episodes only, (B',) int64."""
+
+
+@runtime_checkable
+class Branching(Remembering, Protocol):
+    """One that remembers, and of whose flights several can go on from one state."""
+
+    def taken(self, slots: Tensor) -> "Branching":
+        """Return a pilot beside this one that goes on with some episodes, (B',) int64; one may be there twice."""
+
+    def joined(self, others: Sequence[Any]) -> "Branching":
+        """Return the pilot of its own episodes and then those of others."""
 
 
 class Step(NamedTuple):

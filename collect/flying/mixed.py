@@ -104,6 +104,11 @@ class Mix:
         return action
 
 
+def own_of(pilot: Pilot) -> Pilot:
+    """Return who flies the first group of a mix, of which figures are kept; of any other pilot itself."""
+    return pilot.groups[0].pilot if isinstance(pilot, Mix) else pilot
+
+
 def draw(shares: Sequence[float], is_there: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Return the group of each aircraft, (N,) int64; `NOBODY` for those that are not there (N,)."""
     counts = counts_of(shares, int(is_there.sum()))

@@ -1,8 +1,8 @@
 """Stored perception: what the aircraft of a stored flight knew, found by flying it again through its states.
 
 A dataset holds the truth. Who has a track of whom depends on all steps before, so whole episodes are taken through
-the same `Perception` that worlds have, with the keys their own world has: of a dataset that was collected under a
-surveillance, the same one finds what its pilots knew.
+the same `Perception` that worlds have, with the keys their own world had, before they were selected or merged: of a
+dataset that was collected under a surveillance, the same one finds what its pilots knew.
 
 Notation: S states, B episodes, N aircraft.
 """
@@ -19,6 +19,7 @@ from ...datasets.config import shown
 from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.manifest import Manifest
 from ...datasets.loading.tracks import Ageing, Known
+from ...datasets.provenance import origins_of
 from ...datasets.traffic.record import PERCEIVED, TRUTH, Table
 from ...datasets.traffic.state import Traffic
 from ..airspace.fleet import zone_scales_of
@@ -80,7 +81,9 @@ class StoredPerception:
             np.zeros((len(rows.place), 2), np.float32) if self.labels == PERCEIVED else None,
         )
         teacher = parse_teacher(manifest.teacher, world) if self.labels == PERCEIVED else None
-        for here, slot, perception, perceived in _steps(table, rows, world, manifest.seed, self.quality):
+        for here, slot, perception, perceived in _steps(
+            table, rows, world, _keys(rows.episodes, manifest), self.quality
+        ):
             at = (slot, table["aircraft"][here])
             known.estimates[rows.place[here]] = perception.estimates[perception.place][at]
             new = rows.is_first[here]
@@ -145,7 +148,16 @@ def _laid_out(table: Table, aircraft: int, before: int) -> _Rows:
 _Step = tuple[np.ndarray, np.ndarray, Perception, Perceived]
 
 
-def _steps(table: Table, rows: _Rows, world: WorldConfig, seed: int, quality: Surveillance) -> Iterator[_Step]:
+def _keys(episodes: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Return the keys of what aircraft heard in some episodes (B,) as they were flown, (B, 2) int64."""
+    origins = origins_of(episodes.tolist(), manifest.seed, manifest.parts)
+    keys = [surveillance_keys(seed, [number])[0] for seed, number in origins]
+    return np.array(keys, np.int64).reshape(len(keys), 2)
+
+
+def _steps(
+    table: Table, rows: _Rows, world: WorldConfig, keys: np.ndarray, quality: Surveillance
+) -> Iterator[_Step]:
     """Yield, step by step, which rows are of it, their places in the batch, and what is known."""
     order = np.argsort(table["step"], kind="stable")
     steps = int(table["step"].max()) + 1 if len(order) else 0
@@ -164,7 +176,6 @@ def _steps(table: Table, rows: _Rows, world: WorldConfig, seed: int, quality: Su
         slot = slots[rows.slot[here]]
         traffic = _traffic(table, here, slot, len(kept), world)
         if perception is None:
-            keys = surveillance_keys(seed, rows.episodes.tolist())
             perception = Perception(quality, world.step_s, traffic, keys)
         else:
             perception.record(traffic, torch.full((len(kept),), step))

@@ -46,7 +46,8 @@ class Figures:
         first_los_s: Time until separation was first lost, or until the last flight's end where it never was.
         track_age_s: Sum of the ages of tracks over steps; 0 where all is known.
         track_steps: Over how many steps of tracks that is.
-        groups: (S, G, K) the other sums of the first of G groups of a mix, and its pairs with each; see `group`.
+        groups: (S, G + 1, K) the other sums of the first of G groups of a mix, and its pairs with each, and at last
+            with those that hover; see `group`.
         assurance: (S, 8) what a monitor counted, see `assurance.Assured.counts`; empty where there was none.
     """
 
@@ -86,7 +87,7 @@ class Figures:
         Args:
             number: Of the group with which its pairs are counted; None for all pairs of which it has one aircraft.
         """
-        columns = dict(zip(columns_of_groups(), np.moveaxis(self.groups, -1, 0), strict=True))  # each (S, G)
+        columns = dict(zip(columns_of_groups(), np.moveaxis(self.groups, -1, 0), strict=True))  # each (S, G + 1)
         if number is None:
             sums = {name: each.sum(1) if name in PAIR_EVENTS else each[:, 0] for name, each in columns.items()}
             sums |= {name: columns[name].min(1) for name in ("least_m", "first_los_s")}

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from ..errors import DatasetError
+from ..files.manifest import Manifest
 from ..files.piloted import is_piloted
+from ..provenance import origins_of
 from ..traffic.counts import most_aircraft
 from ..traffic.pairs import Pairs, pairs_of_rows
 from ..traffic.record import Table
@@ -171,8 +173,8 @@ class Snapshots:
 
         Args:
             datasets: One or several; N is the largest number of aircraft in any of them.
-            split: `all`, `train` or `heldout`: whole episodes, chosen by hash, so that an episode stays on
-                its side in every dataset with the same seed.
+            split: `all`, `train` or `heldout`: whole episodes, chosen by hash, so that an episode stays on its side
+                in every dataset with the same seed, and in what was selected from it or merged.
             heldout: Fraction of the episodes that is held out.
             perceive: What aircraft know; None if that is all.
 
@@ -191,7 +193,7 @@ class Snapshots:
         for dataset in several:
             begin = end.row
             for table in dataset.tables():
-                chosen = choose(table, dataset.manifest.seed, split, heldout)
+                chosen = choose(table, dataset.manifest, split, heldout)
                 aircraft = max(aircraft, most_aircraft(chosen))
                 known = perceive(chosen, dataset.manifest) if perceive else None
                 end = store.put(chosen, end, known)
@@ -228,19 +230,20 @@ def is_heldout(seed: int, episode: int, fraction: float) -> bool:
     return int.from_bytes(digest[:8], "big") < fraction * 2.0**64
 
 
-def is_chosen(episodes: range, seed: int, split: str, heldout: float) -> np.ndarray:
-    """Return which episodes are in a split, (E,) bool."""
+def is_chosen(episodes: range, manifest: Manifest, split: str, heldout: float) -> np.ndarray:
+    """Return which episodes of a dataset are in a split, (E,) bool: by the numbers they were flown under."""
     if split == "all":
         return np.ones(len(episodes), bool)
-    return np.array([is_heldout(seed, each, heldout) == (split == "heldout") for each in episodes], bool)
+    origins = origins_of(episodes, manifest.seed, manifest.parts)
+    return np.array([is_heldout(*origin, heldout) == (split == "heldout") for origin in origins], bool)
 
 
-def choose(table: Table, seed: int, split: str, heldout: float) -> Table:
+def choose(table: Table, manifest: Manifest, split: str, heldout: float) -> Table:
     """Return the rows of the episodes in a split: whole episodes, by hash."""
     if split == "all":
         return table
     first, last = table["episode"][[0, -1]].tolist() if len(table["episode"]) else (0, -1)
-    rows = is_chosen(range(first, last + 1), seed, split, heldout)[table["episode"] - np.int32(first)]
+    rows = is_chosen(range(first, last + 1), manifest, split, heldout)[table["episode"] - np.int32(first)]
     return {name: column[rows] for name, column in table.items()}
 
 

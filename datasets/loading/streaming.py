@@ -91,7 +91,7 @@ class Stream:
             for shard in dataset.shards:
                 counted, episodes = dataset.counts(shard), dataset.manifest.shard_episodes(shard)
                 entry = dataset.manifest.entry(shard)
-                kinds = counted.kinds[is_chosen(episodes, dataset.manifest.seed, split, heldout)].sum(0)
+                kinds = counted.kinds[is_chosen(episodes, dataset.manifest, split, heldout)].sum(0)
                 aircraft = max(aircraft, counted.aircraft)
                 if kinds.any():
                     shards.append((number, shard))
@@ -121,7 +121,7 @@ class Stream:
         """
         number, shard = self.shards[piece].tolist()
         dataset = self.datasets[number]
-        table = choose(dataset.table(shard), dataset.manifest.seed, self.split, self.heldout)
+        table = choose(dataset.table(shard), dataset.manifest, self.split, self.heldout)
         expected, found = self.counts[piece].sum(), int(is_piloted(table).sum())
         if found != expected or most_aircraft(table) > self.aircraft:
             name = dataset.manifest.shard_name(shard)

@@ -15,6 +15,7 @@ from ...collect.flying.assurance import AssuranceConfig, Assured
 from ...collect.flying.compiled import why_not
 from ...collect.flying.figures import arithmetic_of
 from ...collect.flying.flight import Pilot, TeacherPilot
+from ...collect.flying.mixed import own_of
 from ...collect.simulators.simulator import Resolution
 from ...collect.surveillance.config import PERFECT
 from ...datasets import spec
@@ -60,7 +61,8 @@ class Loaded:
     @property
     def assurance(self) -> AssuranceConfig | None:
         """The numbers of the monitor around it; None where there is none."""
-        return self.pilot.assurance if isinstance(self.pilot, Assured) else None
+        own = own_of(self.pilot)
+        return own.assurance if isinstance(own, Assured) else None
 
     @property
     def arithmetic(self) -> str:

@@ -1,13 +1,16 @@
 """The problem along the flight: what aircraft hear is random at every step, so clones part on their way.
 
 A clone is an index: the state of a flight in which it passed a level, with other random numbers from there on. Its
-traffic and gusts are its parent's, and so are the messages that were sent before: lost or under way already.
+traffic and gusts are its parent's, and so are the messages that were sent before, lost or under way already, and
+what a monitor remembers.
 
 Notation: n flights, B of them flown at once, N aircraft.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from torch import Tensor
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.events import EventCounter
 from ...collect.flying.figures import at_once
-from ...collect.flying.flight import Pilot, action_of
+from ...collect.flying.flight import Branching, Pilot, action_of
 from ...collect.flying.world import World
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
@@ -27,20 +30,53 @@ from .tape import Tape
 _SIDE_BY_SIDE = 128  # episodes
 
 
+class State(NamedTuple):
+    """A batch of flights as it is now: the world, and its pilot with what that one remembers."""
+
+    world: World
+    pilot: Pilot
+
+    @classmethod
+    def of(cls, world: World, pilot: Pilot) -> "State":
+        """Return flights at their beginning."""
+        if isinstance(pilot, Branching):
+            pilot.begin(world.traffic)
+        return cls(world, pilot)
+
+    def taken(self, slots: Tensor) -> "State":
+        """Return some of the flights, (n,) int64, beside these; one may be there twice."""
+        return State(
+            self.world.taken(slots), self.pilot.taken(slots) if isinstance(self.pilot, Branching) else self.pilot
+        )
+
+    def joined(self, others: Sequence["State"]) -> "State":
+        """Return these flights and then others, all taken from one batch."""
+        pilot = self.pilot
+        if isinstance(pilot, Branching):
+            pilot = pilot.joined([each.pilot for each in others])
+        return State(World.joined([self.world, *(each.world for each in others)]), pilot)
+
+    def keep(self, slots: Tensor) -> None:
+        """Go on with some of the flights only."""
+        self.world.keep(slots)
+        if isinstance(self.pilot, Branching):
+            self.pilot.keep(slots)
+
+
 @dataclass
 class Branches:
     """Flights from some state on.
 
     Attributes:
-        world: (n) that state of each.
+        state: (n) that state of each.
         level: The level at which those are kept that pass it.
         passed: The states in which they did, in order; None where nobody passed.
         numbers: (P,) int64, which of the n these are.
     """
 
-    world: World
+    state: State
     level: float = -inf
-    passed: World | None = None
+    passed: State | None = None
     numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
@@ -65,23 +101,24 @@ class Flights:
         assert world.perception is not None
         everyone, steps = np.arange(count), np.zeros(count, np.int64)
         world.perception.restart(everyone, _keys(count, generator), world.traffic, steps)
-        return Branches(world)
+        return Branches(State.of(world, self.pilot).taken(torch.arange(count, device=world.device)))
 
     def fly(self, samples: Branches, level: float = -inf) -> Outcome:
         """Fly them to their end: score is the smallest `nearness`, exposure hours, work aircraft-steps."""
-        count = len(samples.world.episodes)
+        begun = samples.state
+        count, device = len(begun.world.episodes), begun.world.device
         size = min(_SIDE_BY_SIDE, at_once(count, self.world.aircraft))
         outcomes, passed, numbers = [], [], []
         for first in range(0, count, size):
-            chunk = torch.arange(first, min(first + size, count), device=samples.world.device)
-            outcome, worlds, slots = self._fly(samples.world.taken(chunk), level)
+            chunk = torch.arange(first, min(first + size, count), device=device)
+            outcome, states, slots = self._fly(begun.taken(chunk), level)
             outcomes.append(outcome)
-            passed += worlds
+            passed += states
             numbers += [chunk[each] for each in slots]
         samples.level, samples.passed, samples.numbers = level, None, np.zeros(0, np.int64)
         if passed:
             order = torch.cat(numbers).argsort()
-            samples.passed = World.joined(passed).taken(order)
+            samples.passed = passed[0].joined(passed[1:]).taken(order)
             samples.numbers = torch.cat(numbers)[order].cpu().numpy()
         return Outcome(*(np.concatenate(columns, axis=-1) for columns in zip(*outcomes, strict=True)))
 
@@ -103,15 +140,16 @@ class Flights:
             work = float(self.fly(samples, level).work.sum())
         assert samples.passed is not None, "a parent has passed"
         place = np.searchsorted(samples.numbers, parents).clip(max=len(samples.numbers) - 1)
-        world = samples.passed.taken(torch.from_numpy(place).to(samples.passed.device))
-        assert world.perception is not None
-        world.perception.keys = _keys(len(parents), generator)
-        made = Branches(world)
+        state = samples.passed.taken(torch.from_numpy(place).to(samples.passed.world.device))
+        assert state.world.perception is not None
+        state.world.perception.keys = _keys(len(parents), generator)
+        made = Branches(state)
         found = self.fly(made, following)
         return made, found, work + float(found.work.sum())
 
-    def _fly(self, world: World, level: float) -> tuple[Outcome, list[World], list[Tensor]]:
+    def _fly(self, state: State, level: float) -> tuple[Outcome, list[State], list[Tensor]]:
         """Fly a batch; return its outcome, and the states that passed the level with their places in the batch."""
+        world, pilot = state
         count, device = len(world.episodes), world.device
         slots, counter = torch.arange(count, device=device), EventCounter(self.world, count, device)
         score = torch.full((count,), inf, dtype=torch.float64, device=device)
@@ -123,16 +161,16 @@ class Flights:
             score[slots] = torch.minimum(before, now)
             passes = ((before >= level) & (now < level)).nonzero().squeeze(-1)
             if len(passes):
-                passed.append(world.taken(passes))
+                passed.append(state.taken(passes))
                 places.append(slots[passes])
             going_on = (~world.is_over).nonzero().squeeze(-1)
             if not len(going_on):
                 break
             if len(slots) - len(going_on) > len(slots) // 8:  # as in flight.fly
-                world.keep(going_on)
+                state.keep(going_on)
                 slots = slots[going_on]
             steps[slots] += world.traffic.is_piloted.sum(-1)
-            world.step(action_of(self.pilot, world))
+            world.step(action_of(pilot, world))
         events = counter.result()
         counts = torch.stack((events.los_events, events.nmac_events))[: len(targets_of(self.world))]
         hours = steps * (self.world.step_s / 3600.0)

@@ -18,7 +18,7 @@ from ...collect.airspace.neighbours import complete_for
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.assurance import Assured
 from ...collect.flying.flight import Pilot, advise
-from ...collect.flying.mixed import Mix
+from ...collect.flying.mixed import own_of
 from ...collect.flying.watching import Moment, watch
 from ...collect.teachers.registry import Teacher
 from ...datasets.traffic.observation import nearest, observe
@@ -209,7 +209,7 @@ def _looks(policy: Policy | None, step: Moment) -> tuple[np.ndarray, np.ndarray]
 
 def _fallback(pilot: Pilot, step: Moment) -> np.ndarray:
     """Return why a fallback flies each aircraft, (M, 1) u1, see `Frame`."""
-    own, flying = pilot.groups[0].pilot if isinstance(pilot, Mix) else pilot, step.traffic.is_flying
+    own, flying = own_of(pilot), step.traffic.is_flying
     if not isinstance(own, Assured):
         return np.zeros((int(flying.sum()), 0), "u1")
     return own.reason[flying].unsqueeze(-1).cpu().numpy().astype("u1")

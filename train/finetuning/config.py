@@ -206,9 +206,10 @@ class FinetuneConfig(Config):
             )
         world = scenarios.recorded_world(world.to_json(), parent.path)
         world = replace(world, simulator=EMBEDDED, reward=self.reward)
+        qualities = spec.comma_list(self.surveillance, str, "surveillance", "perfect,remote-id")
         worlds = [
             replace(world, aircraft=aircraft, surveillance=quality)
-            for quality in (self.surveillance or world.surveillance).split(",")
+            for quality in qualities or (world.surveillance,)
             for aircraft in self.aircraft or (world.aircraft,)
         ]
         if min(world.aircraft for world in worlds) < 2:

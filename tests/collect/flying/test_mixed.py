@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.events import EventCounter
 from skyclone.collect.flying.figures import fly_scenarios
 from skyclone.collect.flying.flight import TeacherPilot, fly
-from skyclone.collect.flying.mixed import NOBODY, Group, Mix, between, counts_of, draw, hide
+from skyclone.collect.flying.mixed import NOBODY, Group, Mix, between, counts_of, draw, hide, only
 from skyclone.collect.flying.sums import PAIR_EVENTS
 from skyclone.collect.flying.watching import watch
 from skyclone.collect.flying.world import World
@@ -142,12 +143,12 @@ def test_a_mix_of_one_pilot_with_itself_flies_as_it_does_alone_and_its_groups_ad
         if name != "groups":
             assert np.array_equal(getattr(mixes[0], name), getattr(alone, name)), name
     figures = mixes[0]
-    assert figures.groups.shape[:2] == (6, 3)
+    assert figures.groups.shape[:2] == (6, 4)  # and who hovers
     own = figures.group(None)
     assert own.aircraft.tolist() == [5] * 6
     assert (own.conflicts > 0).all()
     for name in PAIR_EVENTS:
-        parts = sum(getattr(figures.group(number), name) for number in range(3))
+        parts = sum(getattr(figures.group(number), name) for number in range(4))
         assert getattr(own, name) == pytest.approx(parts)
         assert (getattr(own, name) <= getattr(alone, name) + 1e-9).all()
     assert (own.steps < alone.steps).all()
@@ -171,3 +172,18 @@ def test_pairs_and_aircraft_of_a_group_by_hand():
     assert figures.group(1).los_merged.tolist() == ((lost & one).sum((-2, -1)) / 2).tolist()
     assert figures.group(None).los_merged.sum() > figures.group(0).los_merged.sum() > 0
     assert figures.group(None).at_waypoint.tolist() == [4] * 4
+
+
+def test_pairs_with_who_hovers_are_pairs_of_the_first_group():
+    changes = {"sector_radius_m": 500.0, "sector_area_m2": 4e5, "max_steps": 120}
+    world = WorldConfig(aircraft=10, scenario="hover:share=0.4", **changes)
+    straight = TeacherPilot(teachers.parse("none", world), world)
+    mix, episodes = Mix([Group(0.5, straight), Group(0.5, straight)]), range(6)
+    figures, number = fly_scenarios(mix, world, 2, episodes), mix.in_world(World(world, 2, episodes)).number
+    counter = EventCounter(world, 6)
+    for step in fly(World(world, 2, episodes), straight):
+        is_own = (number == 0)[step.slots]
+        pairs = only(step.pairs, is_own.unsqueeze(-1) | is_own.unsqueeze(-2))
+        counter.count(step.traffic, pairs, step.slots)
+    assert figures.group(None).los_events.tolist() == counter.result().los_events.tolist()
+    assert figures.group(2).los_events.sum() > 0

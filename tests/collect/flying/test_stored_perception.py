@@ -18,6 +18,8 @@ from skyclone.collect.flying.world import World
 from skyclone.datasets import Dataset, Loader, View, open_dataset
 from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.datasets.files.manifest import Manifest
+from skyclone.datasets.selection.assembly import merge, select
+from skyclone.datasets.selection.conditions import Selection
 from skyclone.datasets.traffic.observation import observe
 from skyclone.datasets.traffic.pairs import Pairs
 from skyclone.datasets.traffic.record import COLUMNS, Table
@@ -138,6 +140,23 @@ def test_episodes_do_not_depend_on_what_is_read_with_them(tmp_path: Path) -> Non
         for lag in (0, 1, 10):
             expected = whole.estimates[whole.place[rows] - lag]
             np.testing.assert_allclose(part.estimates[part.place - lag], expected, rtol=0, atol=1e-4)
+
+
+def test_merged_and_selected_flights_are_perceived_as_they_were_flown(tmp_path: Path) -> None:
+    world, perceive = WorldConfig(aircraft=5, max_steps=20), StoredPerception(HARD)
+    for seed in (1, 2):
+        collect(tmp_path / str(seed), CollectConfig(world, episodes=4, seed=seed))
+    one, other = (open_dataset(tmp_path / str(seed)) for seed in (1, 2))
+    merge([one, other], tmp_path / "both")
+    select(open_dataset(tmp_path / "both"), tmp_path / "some", Selection("2,5-6"))
+    found, expected = open_dataset(tmp_path / "some"), []
+    for dataset, episodes in ((one, [2]), (other, [1, 2])):
+        table = dataset.table()
+        rows = np.isin(table["episode"], episodes)
+        expected.append(perceive(table, dataset.manifest).age[rows])
+    age = perceive(found.table(), found.manifest).age
+    assert (age < 11).any()
+    assert np.array_equal(age, np.concatenate(expected))
 
 
 def test_a_table_without_rows_knows_nothing() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from skyclone.datasets.errors import DatasetError
 from skyclone.datasets.files.arithmetic import OtherArithmetic
 from skyclone.datasets.files.manifest import Manifest
 from skyclone.datasets.files.writer import DatasetWriter
+from skyclone.datasets.loading.loader import Loader
+from skyclone.datasets.loading.snapshots import is_heldout
 from skyclone.datasets.provenance import origin_of, seeds_of
 from skyclone.datasets.selection.assembly import merge, select
 from skyclone.datasets.selection.conditions import Condition, Selection
@@ -59,6 +62,19 @@ def test_episodes_by_number(source: Dataset, tmp_path: Path) -> None:
     card = (tmp_path / "new" / "README.md").read_text()
     assert f"episodes 1-2,4,7-9 of {source.path} (content hash {source.content_hash[:12]})" in card
     assert "counted per shard of the source, not here" in card
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_episode_is_held_out_where_it_was_in_its_source(source: Dataset, tmp_path: Path, stream: bool) -> None:
+    select(source, tmp_path / "new", Selection("3-9"))
+    new, table = open_dataset(tmp_path / "new"), source.table()
+    options: dict[str, Any] = {"heldout": 0.4, "shuffle": False, "batch_size": 10**6, "stream": stream}
+    is_out = np.array([is_heldout(0, episode, 0.4) for episode in range(10)])
+    assert is_out[3:].tolist() != is_out[:7].tolist()
+    for split in ("train", "heldout"):
+        (batch,) = Loader.of([new], split, **options)
+        rows = (table["episode"] > 2) & (is_out[table["episode"]] == (split == "heldout"))
+        assert batch.action[:, 0].tolist() == table["teacher_turn"][rows].tolist()
 
 
 def test_episodes_by_condition(source: Dataset, tmp_path: Path) -> None:

@@ -113,6 +113,14 @@ def test_other_weights_of_who_flies_beside_are_another_mix(make_run, tmp_path):
     assert "mix" not in load_all(plan_of(""))["mvp"].identity
 
 
+def test_a_monitor_is_known_in_a_mix_too(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    names = [f"{run}{text}" for text in ("", "@rta", "@rta:margin=1.3")]
+    loaded = load_all(plan_of("0.5=self,0.5=mvp", *names))
+    assert len({str(loaded[name].identity) for name in names}) == 3
+    assert [loaded[name].meta.get("assurance", {}).get("margin") for name in names] == [None, 1.2, 1.3]
+
+
 def test_who_cannot_fly_a_share():
     shares, resolving = parse("0.5=self,0.5=mvp"), SelfResolving(Resolution("MVP", 1.05, 20.0), lambda *_: None)
     for pilot, other in ((resolving, None), (None, resolving)):

@@ -4,6 +4,7 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.assurance import AssuranceConfig, Assured
 from skyclone.collect.flying.figures import fly_scenarios
 from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
@@ -35,12 +36,49 @@ def test_a_clone_with_its_parents_keys_flies_on_as_its_parent(monkeypatch, scena
     parents = np.flatnonzero(parents_outcome.score < level)
     assert samples.numbers.tolist() == parents.tolist()
     assert samples.passed is not None
-    assert len(set(samples.passed.steps.tolist())) > 3  # they passed at different times
-    monkeypatch.setattr(flights, "_keys", lambda count, generator: samples.passed.perception.keys)
+    assert len(set(samples.passed.world.steps.tolist())) > 3  # they passed at different times
+    monkeypatch.setattr(flights, "_keys", lambda count, generator: samples.passed.world.perception.keys)
     _, found, work = problem.clones(samples, parents_outcome, parents, (level, 0.0), generator(2))
     np.testing.assert_allclose(found.score, parents_outcome.score[parents], rtol=1e-4)
     np.testing.assert_array_equal(found.counts, parents_outcome.counts[:, parents])
     assert work == found.work.sum() < parents_outcome.work[parents].sum()
+
+
+def waiting(world):
+    """A monitor around a pilot that brakes where anybody is within 200 m; within 150 m is outside its envelope."""
+
+    def brakes(traffic, pairs):
+        nearest_m = pairs.nearest_m()
+        action = torch.zeros((*nearest_m.shape, 2))
+        action[..., 1] = -(nearest_m < 200.0).float()
+        return action, nearest_m < 150.0
+
+    return Assured(brakes, world, AssuranceConfig(patience_s=15.0))
+
+
+def test_a_clone_of_a_monitored_flight_is_flown_by_whom_its_parent_was(monkeypatch):
+    """Otherwise as above; who is handed over, and since when, is part of the state."""
+    world = WorldConfig(aircraft=8, surveillance=NOISE, scenario="circle")
+    problem = Flights(waiting(world), world)
+    samples = problem.draw(40, generator(1))
+    level = 130.0
+    parents_outcome = problem.fly(samples, level)
+    parents = np.flatnonzero(parents_outcome.score < level)
+    assert samples.passed is not None
+    handed = samples.passed.pilot.reason
+    assert 0 < (handed > 0).sum() < handed.numel()
+    monkeypatch.setattr(flights, "_keys", lambda count, generator: samples.passed.world.perception.keys)
+    _, found, _ = problem.clones(samples, parents_outcome, parents, (level, 0.0), generator(2))
+    np.testing.assert_allclose(found.score, parents_outcome.score[parents], rtol=1e-4)
+    np.testing.assert_array_equal(found.counts, parents_outcome.counts[:, parents])
+
+
+def test_monitored_flights_have_the_law_of_plain_ones():
+    world, pilot = WORLD, waiting(WORLD)
+    found = Flights(pilot, world).fly(Flights(pilot, world).draw(150, generator(5)))
+    figures = fly_scenarios(pilot, world, 5, range(150))
+    assert found.exposure.mean() == pytest.approx(figures.flight_s.mean() / 3600, rel=0.08)
+    assert found.score.mean() == pytest.approx(figures.least_m.mean(), abs=5 * figures.least_m.std() / 12)
 
 
 def test_clones_part_and_stay_below_the_level():

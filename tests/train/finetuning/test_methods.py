@@ -76,10 +76,11 @@ def test_no_two_crews_fly_the_same_episodes(clone: Path, tmp_path: Path) -> None
 
 
 def test_several_surveillances_take_turns_with_each_number_of_aircraft(clone: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, aircraft=(3, 6), surveillance="perfect,remote-id:reception=0.5", gate_scenarios=8)
+    config = replace(CONFIG, aircraft=(3, 6), surveillance="perfect, remote-id:reception=0.5", gate_scenarios=8)
     tuning = Finetuning(clone, tmp_path / "run", config, device="cpu", say=quiet)
     worlds = [(crew.world.config.aircraft, crew.world.config.surveillance) for crew in tuning.method.crews]
-    assert worlds == [(count, quality) for quality in config.surveillance.split(",") for count in (3, 6)]
+    qualities = ("perfect", "remote-id:reception=0.5")
+    assert worlds == [(count, quality) for quality in qualities for count in (3, 6)]
 
 
 def test_too_few_gate_scenarios_for_the_densities(clone: Path, tmp_path: Path) -> None:
