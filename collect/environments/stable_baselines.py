@@ -19,6 +19,7 @@ from .ownship import OwnshipVectorEnv
 from .vector import SectorVectorEnv
 
 try:
+    from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import VecEnv
 except ModuleNotFoundError as error:
     raise ConfigurationError(
@@ -38,7 +39,7 @@ class StableBaselinesVecEnv(VecEnv):
 
     Observations are flat (W,), see `flat.flatten`. Infos of a row whose flight has ended: `terminal_observation`,
     `TimeLimit.truncated`, `outcome`, and `episode` with return `r`, length `l` and time `t`, which
-    Stable-Baselines3 logs (no `VecMonitor` is needed). All episodes are of one seed.
+    Stable-Baselines3 logs, and `evaluate_policy` counts (no `VecMonitor` is needed). All episodes are of one seed.
 
     Args:
         envs: Made with `autoreset_mode="SAME_STEP"`; `teacher=None` saves the time.
@@ -155,5 +156,8 @@ class StableBaselinesVecEnv(VecEnv):
         raise NotImplementedError(f"rows share one batch: call {method_name!r} of `envs` itself")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """Return that no row is wrapped."""
-        return [False] * len(list(self._get_indices(indices)))
+        """Return that every row is monitored, and wrapped in nothing else.
+
+        So `evaluate_policy` counts the flights in the infos, and not each step in which a row waits as one.
+        """
+        return [issubclass(wrapper_class, Monitor)] * len(list(self._get_indices(indices)))

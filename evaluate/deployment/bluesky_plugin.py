@@ -69,8 +69,8 @@ class SkyClone(asas.ConflictResolution):
         if deployment is None or not ownship.ntraf:
             return
         resume_legs(ownship, before, deployment.config.waypoint_radius_m)
-        orders = deployment.fly(air_traffic(conf, ownship, self.noresoac))
-        self.is_flown[:] = self.active[:] = orders.is_flown & ~self.resooffac
+        orders = deployment.fly(air_traffic(conf, ownship, self.noresoac, self.resooffac))
+        self.is_flown[:] = self.active[:] = orders.is_flown
         follow_legs(ownship, self.is_flown)
         self.has_leg[:] = self.is_flown & ownship.swlnav
         if deployment.monitor is not None:
@@ -137,7 +137,7 @@ def resume_legs(ownship: Any, had_leg: np.ndarray, arrived_m: float) -> None:
     ownship.swlnav[is_off & (to_go_m > arrived_m) & (to_go_m < _PASSED_S * ownship.gs)] = True
 
 
-def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:
+def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any, avoids_nobody: Any) -> AirTraffic:
     """Return BlueSky's traffic: `conf` is its conflict detection, `ownship` its `traf`."""
     has_route = np.asarray(ownship.swlnav, bool)
     ahead = np.radians(ownship.ap.trk)
@@ -160,6 +160,7 @@ def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any) -> AirTraffic:
         slowest_mps=np.array(ownship.perf.vmin),
         fastest_mps=np.array(ownship.perf.vmax),
         is_avoided=~np.asarray(is_not_avoided, bool),
+        avoids=~np.asarray(avoids_nobody, bool),
         callsigns=tuple(ownship.id),
     )
 

@@ -51,6 +51,7 @@ class AirTraffic:
         slowest_mps: Least speed it can fly.
         fastest_mps: Highest speed it can fly.
         is_avoided: (N,) bool, False for aircraft that are not avoided.
+        avoids: (N,) bool, False for aircraft that must avoid nobody.
         callsigns: By these a monitor knows aircraft again, N of them.
     """
 
@@ -68,6 +69,7 @@ class AirTraffic:
     slowest_mps: np.ndarray
     fastest_mps: np.ndarray
     is_avoided: np.ndarray
+    avoids: np.ndarray
     callsigns: Sequence[str]
 
 
@@ -192,6 +194,7 @@ class Deployment:
                 np.abs(air.zone_m - zone) > _ZONE_TOLERANCE * zone
             ),
             "told to hover (0 kt): it stays, and is avoided": air.commanded_mps < _HOVER_MPS,
+            "told to avoid nobody (RESOOFF)": ~air.avoids,
         }
         is_explained = np.zeros(len(air.speed_mps), bool)
         for reason, who in reasons.items():

@@ -46,7 +46,6 @@ def test_a_snippet_runs(snippet: str, folder: Path, monkeypatch: pytest.MonkeyPa
     if "import minari" in snippet:
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "minari"))
         skyclone.main(["datasets", "export-minari", "data/mvp", "skyclone/mvp-v0"], standalone_mode=False)
-    if "data/agents" in snippet and not (folder / "data/agents").exists():
-        made = ["datasets", "export", "data/mvp", "data/agents", "--to", "tensordict"]
-        skyclone.main(made, standalone_mode=False)
+    if "import tensordict" in snippet:
+        skyclone.main(["datasets", "export", "data/mvp", "data/agents", "--to", "tensordict"], standalone_mode=False)
     exec(compile(snippet, "documentation", "exec"), {})

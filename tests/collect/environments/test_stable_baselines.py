@@ -1,5 +1,6 @@
 import sys
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -61,6 +62,20 @@ def test_every_aircraft_is_a_row_which_waits_done_when_it_has_landed(soon_there)
 
 
 @pytest.mark.slow
+def test_evaluate_policy_counts_flights_and_no_steps_of_who_has_landed(soon_there):
+    envs = adapted(SectorVectorEnv(2, soon_there, "ego", teacher=None, autoreset_mode="SAME_STEP"))
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    class StraightOn:
+        def predict(self, observations, **others):
+            return np.zeros((len(observations), 2), np.float32), None
+
+    returns, lengths = evaluate_policy(StraightOn(), envs, n_eval_episodes=6, return_episode_rewards=True)
+    assert sorted(lengths) == [1, 1, 2, 2, 3, 3]
+    assert min(np.abs(returns)) > 0
+
+
+@pytest.mark.slow
 def test_of_ownships_every_flight_is_a_row(soon_there):
     options = {"config": soon_there, "view": "ego", "autoreset_mode": "SAME_STEP"}
     envs, plain = adapted(OwnshipVectorEnv(4, **options)), OwnshipVectorEnv(4, **options)
@@ -87,7 +102,7 @@ def test_wrong_use_says_what_to_do(soon_there):
         adapted(SectorVectorEnv(2, soon_there))
     envs = adapted(SectorVectorEnv(2, soon_there, teacher=None, autoreset_mode="SAME_STEP"))
     assert envs.get_attr("num_envs", [0, 1]) == [2, 2]
-    assert envs.env_is_wrapped(object) == [False] * 6
+    assert envs.env_is_wrapped(gymnasium.Wrapper) == [False] * 6
     with pytest.raises(NotImplementedError, match="rows share one batch"):
         envs.set_attr("num_envs", 3)
 

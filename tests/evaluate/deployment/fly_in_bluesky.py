@@ -102,13 +102,12 @@ def fly(
             pairs = {frozenset(pair) for pair in bs.traf.cd.lospairs if present.issuperset(pair)}
             events, inside = events + len(pairs - inside), pairs
             in_los += len(pairs) / steps
+            if there := _arrived(bs.traf):  # looked at in each step: some pass close by between two seconds
+                arrived |= {bs.traf.id[place]: second for place in there}
+                bs.traf.delete(np.array(there))
         nearest = min(nearest, _nearest_m(bs.traf))
         for name, speed in zip(bs.traf.id, bs.traf.gs.tolist(), strict=True):
             fastest[name] = max(fastest.get(name, 0.0), speed)
-        there = _arrived(bs.traf)
-        arrived |= {bs.traf.id[place]: second for place in there}
-        if there:
-            bs.traf.delete(np.array(there))
     columns = {name: getattr(bs.traf, name).tolist() for name in COLUMNS}
     figures = {"los": events, "in_los_s": in_los, "nearest_m": nearest}
     return {**figures, "arrived_s": arrived, "fastest_mps": fastest, "id": list(bs.traf.id), **columns}
@@ -129,13 +128,9 @@ def _nearest_m(traf: Any) -> float:
 
 def _arrived(traf: Any) -> list[int]:
     """Return the aircraft that are at the last waypoint of their route."""
-    there = []
-    for place, route in enumerate(traf.ap.route):
-        if route.nwp:
-            to_go = _offsets_m(traf, np.array(route.wplat[-1]), np.array(route.wplon[-1]))[place]
-            if to_go < ARRIVED_M:
-                there.append(place)
-    return there
+    ends = [(route.wplat[-1], route.wplon[-1]) if route.nwp else (math.nan, math.nan) for route in traf.ap.route]
+    found: list[int] = np.flatnonzero(_offsets_m(traf, *np.array(ends).reshape(-1, 2).T) < ARRIVED_M).tolist()
+    return found
 
 
 def main(folder: str, seconds: int, methods: list[str]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def air_of(east: list[float], north: list[float], place: tuple[float, float] = (
     return AirTraffic(
         latitude, longitude, all_of(45.0), all_of(9.0), all_of(30.0), all_of(0.0), all_of(18.0),
         latitude + math.degrees(500 / EARTH_M), longitude,
-        all_of(100.0), all_of(300.0), all_of(-18.0), all_of(18.0), np.ones(len(east), bool),
+        all_of(100.0), all_of(300.0), all_of(-18.0), all_of(18.0), *np.ones((2, len(east)), bool),
         tuple(f"D{number}" for number in range(len(east))),
     )  # fmt: skip
 
@@ -84,6 +84,7 @@ def test_flies_as_in_its_own_world_anywhere_on_earth(run: Path, place: tuple[flo
             "which undo it",
         ),
         ("commanded_mps", 0.0, "told to hover (0 kt): it stays, and is avoided"),
+        ("avoids", 0.0, "told to avoid nobody (RESOOFF)"),
     ],
 )
 def test_beyond_its_scale_it_leaves_an_aircraft_alone_and_says_why(

@@ -32,6 +32,16 @@ def some(air: AirTraffic, places: list[int]) -> AirTraffic:
     return AirTraffic(**parts, callsigns=tuple(air.callsigns[place] for place in places))
 
 
+def test_who_avoids_nobody_is_not_monitored(deployment: Deployment) -> None:
+    monitor, air = monitor_of(deployment), air_of([0, 150], [0, 0])
+    air.avoids[0] = False
+    deployment.decide = lambda own, pairs: torch.zeros(len(own.east_m), 2)
+    for _ in range(PATIENCE + 1):
+        deployment.fly(air)
+    assert monitor.reasons == {"D1": "progress"}
+    assert monitor.lines()[0] == "Flown at present: by the fallback D1 (progress); by their autopilots D0."
+
+
 def test_who_makes_no_progress_is_handed_over_and_known_again_by_its_callsign(deployment: Deployment) -> None:
     """D0 is nearing its waypoint 500 m north, the others stand still; D2 goes, D9 comes, the order changes."""
     monitor, air = monitor_of(deployment), air_of([0, 150, 300], [0, 0, 0])
