@@ -117,7 +117,7 @@ def world_of(options: dict[str, Any]) -> WorldConfig:
         base = replace(base, surveillance=options["surveillance"])
     del options["surveillance"]
     world = scenarios.world_for(scenario, aircraft, simulator, base)
-    for warning in scenarios.warnings_about(world.scenario):
+    for warning in scenarios.warnings_about(world):
         say(f"Warning: {warning}")
     return world
 

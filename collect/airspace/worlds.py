@@ -121,7 +121,12 @@ def parse(text: str, files: bool = True) -> WorldConfig:
     if not files or (path == name and not _looks_like_a_file(path)):
         raise ConfigurationError(
             f"unknown world {shown(path)}. There are: {', '.join(PRESETS)}"
-            + ("; or name a TOML file, such as my.toml." if files else ".")
+            + (
+                "; or name a TOML file, such as my.toml."
+                if files
+                else ". A text may stem from a dataset here, and opens no file: "
+                "skyclone.collect.airspace.worlds.parse('my.toml') reads one."
+            )
         )
     world = read(Path(path))
     if not rest:

@@ -19,6 +19,7 @@ from . import file_fleet, mixture
 from . import scn_files as scenario_files
 from .layout import Layout as Layout
 from .scn_files import is_file as is_file
+from .time_limit import MOST_STEPS, steps_of
 
 (
     LAYOUT_STREAM,
@@ -32,8 +33,6 @@ from .scn_files import is_file as is_file
 """The independent random streams of an episode: its layout, the pilot's noise, gusts, the types of its aircraft,
 what they hear of each other, who flies them, which of them an environment gives to its user."""
 REFERENCE = WorldConfig()
-_MOST_STEPS = 32_000
-
 
 Scenario = Callable[..., Layout]
 _SCENARIOS: dict[str, Scenario] = {}
@@ -91,8 +90,8 @@ def world_for(
     """Return the world for a scenario as named on the command line; all else is as in `base`.
 
     For files, their content becomes part of the scenario's name, the number of aircraft is that of the largest
-    file, the time limit grows with the distance, three times the longest route at cruise speed after entry, and the
-    wind is that of the files, unless they differ in it or `base` has one.
+    file, the time limit grows with the distance (`steps_of`), and the wind is that of the files, unless they differ
+    in it or `base` has one.
 
     Raises:
         ConfigurationError: A number of aircraft that is not the file's, or a scenario that cannot be flown.
@@ -111,11 +110,11 @@ def world_for(
     if len(winds) == 1 and not (base.wind_east_mps or base.wind_north_mps):
         east_mps, north_mps = winds.pop()
         base = replace(base, wind_east_mps=east_mps, wind_north_mps=north_mps)
-    steps = max(_steps_of(layout, base) for layout in layouts)
+    steps = max(steps_of(layout, base) for layout in layouts)
     entries = [layout.entry_s for layout in layouts if layout.entry_s is not None]
-    if any(float(entry_s.max()) >= _MOST_STEPS * base.step_s for entry_s in entries):
+    if any(float(entry_s.max()) >= MOST_STEPS * base.step_s for entry_s in entries):
         raise ConfigurationError(
-            f"scenario '{scenario}': expected all aircraft to enter within {_MOST_STEPS * base.step_s:,g} s of the "
+            f"scenario '{scenario}': expected all aircraft to enter within {MOST_STEPS * base.step_s:,g} s of the "
             "first, as long as an episode can be. Split the file."
         )
     world = replace(
@@ -123,27 +122,11 @@ def world_for(
         aircraft=most,
         scenario=typed(scenario),
         simulator=simulator,
-        max_steps=min(max(steps, base.max_steps), _MOST_STEPS),
+        max_steps=min(max(steps, base.max_steps), MOST_STEPS),
     )
     for number in range(len(layouts)):
         lay_out(world, 0, number)  # so that an error comes at once
     return world
-
-
-def _steps_of(layout: Layout, world: WorldConfig) -> int:
-    """Return the steps an episode needs: for each aircraft, from its entry, three times its route at cruise."""
-    count = len(layout.position_m)
-    routes = layout.routes_m or (np.zeros((0, 2)),) * count
-    entries = np.zeros(count) if layout.entry_s is None else layout.entry_s
-    speeds = file_fleet.cruise_speeds_of(layout, world)
-    needed_s = 0.0
-    for start, first, route, entry_s, cruise_mps in zip(
-        layout.position_m, layout.waypoint_m, routes, entries, speeds, strict=True
-    ):
-        legs = np.diff(np.concatenate((start[None], first[None], route)), axis=0)
-        way_m = float(np.sqrt((legs * legs).sum(1)).sum())
-        needed_s = max(needed_s, float(entry_s) + 3 * way_m / float(cruise_mps))
-    return int(needed_s / world.step_s) + 1
 
 
 def recorded_world(data: Any, where: object) -> WorldConfig:
@@ -173,11 +156,19 @@ def typed(scenario: str) -> str:
     return scenario_files.pinned(scenario) if is_file(scenario) else scenario
 
 
-def warnings_about(text: str) -> list[str]:
-    """Return what is left out of a scenario's files, or flown differently."""
-    if not is_file(text):
+def warnings_about(world: WorldConfig) -> list[str]:
+    """Return what is left out of a world's scenario files, or flown differently, or arrives as it begins."""
+    if not is_file(world.scenario):
         return []
-    return [warning for each in scenario_files.read_all(text) for warning in each.warnings]
+    said = []
+    for each in scenario_files.read_all(world.scenario):
+        said += each.warnings
+        if names := each.there_already(world.waypoint_radius_m):
+            said.append(
+                f"{each.path.name}: arrived as they begin, within {world.waypoint_radius_m:g} m of their waypoint "
+                f"(waypoint_radius_m of the world): {names}"
+            )
+    return said
 
 
 def is_mix(text: str) -> bool:

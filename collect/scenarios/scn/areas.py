@@ -1,15 +1,17 @@
 """The commands that make places, areas and wind."""
 
+import math
 from collections.abc import Callable
 
 from ....datasets.errors import ConfigurationError
 from ...airspace.geodesy import Point
+from ...airspace.units import FOOT_M
 from .arguments import altitude_m, is_latitude, number
 from .commands import Skipped
 from .shapes import Shape, box, circle, wind_of
 from .state import State
 
-_LEAST_DEG2 = 1e-12  # of a shape; a square of 0.1 m
+_LEAST_DEG2 = 1e-12  # of a triangle in a shape; a square of 0.1 m
 
 
 def _defwpt(state: State, words: list[str]) -> None:
@@ -37,8 +39,9 @@ def _wind(state: State, words: list[str]) -> None:
     if any(state.has_flown(aircraft) for aircraft in state.aircraft):
         state.left_out["WIND"] += 1
         return
-    values = [number(word, "the wind") for word in rest]
-    state.winds.append(wind_of(point, list(zip(values[0::3], values[1::3], values[2::3], strict=True))))
+    heights = [altitude_m(word) / FOOT_M for word in rest[0::3]]
+    directions, knots = ([number(word, "the wind") for word in rest[place::3]] for place in (1, 2))
+    state.winds.append(wind_of(point, list(zip(heights, directions, knots, strict=True))))
 
 
 def _add(state: State, name: str, corners: list[Point], is_fence: bool = False) -> None:
@@ -49,18 +52,16 @@ def _add(state: State, name: str, corners: list[Point], is_fence: bool = False) 
     """
     if not name:
         raise Skipped("expected a name")
-    if _area_deg2(corners) < _LEAST_DEG2:
-        raise ConfigurationError(
-            f"expected a sector with an area, but {name[:60]} is flat. Move its corners apart."
-        )
+    if _breadth_deg2(corners) < _LEAST_DEG2:
+        raise ConfigurationError(f"expected a shape with an area, but {name[:60]} is flat. Move its corners apart.")
     state.shapes[name.upper()] = Shape(name.upper(), corners, state.where, is_fence)
 
 
-def _area_deg2(corners: list[Point]) -> float:
-    """Return the area of a polygon in square degrees, whichever way it runs."""
+def _breadth_deg2(corners: list[Point]) -> float:
+    """Return the largest area of a triangle of the first corner, the one farthest from it, and a third."""
     here = [(north - corners[0][0], (east - corners[0][1] + 180.0) % 360.0 - 180.0) for north, east in corners]
-    after = [*here[1:], here[0]]
-    return 0.5 * abs(sum(a[0] * b[1] - a[1] * b[0] for a, b in zip(here, after, strict=True)))
+    far = max(here, key=lambda each: math.hypot(*each))
+    return 0.5 * max(abs(far[0] * each[1] - far[1] * each[0]) for each in here)
 
 
 def _polygon(state: State, name: str, words: list[str], is_fence: bool = False) -> None:

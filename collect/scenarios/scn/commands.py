@@ -70,7 +70,7 @@ def commands_of(path: Path, text: str) -> tuple[list[Command], list[str]]:
     skipped: list[str] = []
     held: list[str] = []
     first = 0
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(re.split("\r\n|\r|\n", text), 1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue

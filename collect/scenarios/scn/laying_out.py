@@ -42,6 +42,17 @@ class ScenarioFile:
     callsigns: tuple[str, ...]
     centre_deg: Point
 
+    def there_already(self, radius_m: float) -> str:
+        """Name the aircraft that begin within a distance of their only waypoint; "" if there is none."""
+        layout = self.layout
+        way = layout.waypoint_m - layout.position_m
+        found = np.sqrt((way * way).sum(1)) <= radius_m
+        if layout.hovers is not None:
+            found &= ~layout.hovers
+        if layout.routes_m is not None:
+            found &= [len(route) == 0 for route in layout.routes_m]
+        return _some([name for name, is_there in zip(self.callsigns, found, strict=True) if is_there])
+
 
 def lay_out(path: Path, state: State, said: list[str]) -> ScenarioFile:
     """Return the scenario of a file.

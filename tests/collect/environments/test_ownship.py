@@ -141,7 +141,7 @@ def test_worlds_by_name_and_views_on_their_scale(tmp_path: Path) -> None:
     assert old.view == View("ego", 2)
     path = tmp_path / "my.toml"
     path.write_text("aircraft = 3")
-    with pytest.raises(ConfigurationError, match=r"unknown world .*\. There are: m600, enroute, u-space\.$"):
+    with pytest.raises(ConfigurationError, match=r"unknown world .*parse\('my\.toml'\) reads one\.$"):
         OwnshipEnv(str(path))  # a specification opens no files
 
 

@@ -49,7 +49,7 @@ def test_positions_tracks_speeds_and_waypoints(tmp_path: Path) -> None:
     traffic = World(config, 0, [0]).traffic
     np.testing.assert_allclose(traffic.speed_mps[0], np.array([17.5, 12]) * KNOT_MPS, rtol=2e-3)  # at 100 ft
     np.testing.assert_allclose(traffic.track_rad[0], [0, math.pi], rtol=1e-6)
-    assert scenarios.warnings_about(config.scenario) == []
+    assert scenarios.warnings_about(config) == []
 
 
 def test_airliners_fly_in_a_world_of_theirs(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_airliners_fly_in_a_world_of_theirs(tmp_path: Path) -> None:
     figures = fly_scenarios(TeacherPilot(teachers.make("none", config), config), config, 0, [0])
     assert figures.at_waypoint[0] == 1
     assert figures.flown_m[0] / figures.flight_s[0] == pytest.approx(202.6, abs=0.1)
-    assert scenarios.warnings_about(f"file:{path}") == ["own.scn: aircraft of type B744 are flown as airliner"]
+    assert scenarios.warnings_about(config) == ["own.scn: aircraft of type B744 are flown as airliner"]
 
 
 def test_everyone_keeps_the_speed_it_has_in_the_file(tmp_path: Path) -> None:
@@ -235,6 +235,28 @@ def test_slow_ones_that_take_off_have_time_for_their_way(tmp_path: Path) -> None
     assert config.step_s * config.max_steps >= 3 * 33_000 / 9
     figures = fly_scenarios(TeacherPilot(teachers.make("none", config), config), config, 0, [0])
     assert figures.at_waypoint[0] == 2
+
+
+def test_who_begins_at_the_waypoint_is_named(tmp_path: Path) -> None:
+    """A drone beside an airliner, whose waypoints count as reached within 12 km; its second leg is longer."""
+    text = "0:0:0>CRE A,A320,52,4,0,FL300,280\n0:0:0>DEST A 53 4\n0:0:0>CRE H,M600,52,4,0,0,0\n"
+    for name in "BC":
+        text += f"0:0:0>CRE {name},M600,52,4.1,0,FL300,17\n0:0:0>ADDWPT {name} 52.01 4.1\n"
+    config = scenarios.world_for(f"file:{write(tmp_path, text + '0:0:0>DEST C 52.3 4.1')}")
+    (said,) = (each for each in scenarios.warnings_about(config) if "arrived" in each)
+    assert said == (
+        "own.scn: arrived as they begin, within 12038 m of their waypoint (waypoint_radius_m of the world): B"
+    )
+
+
+def test_against_the_wind_there_is_time_to_arrive(tmp_path: Path) -> None:
+    """At 9 m/s against 8.2 m/s, and 60 kt that nobody flies against."""
+    for knots, longest in ((16, 1001 / (9.0 - 16 * KNOT_MPS)), (60, 485 / 3)):
+        path = write(tmp_path, f"{SMALL.replace(',12', ',17.5')}00:00:00.00>WIND 52.0,4.37,0,{knots}\n")
+        config = scenarios.world_for(f"file:{path}")
+        assert longest < config.max_steps < 2 * longest + 200
+        figures = fly_scenarios(TeacherPilot(teachers.make("none", config), config), config, 0, [0])
+        assert figures.at_waypoint[0] == (2 if knots == 16 else 1)
 
 
 def test_the_wind_of_a_file_is_in_its_dataset(tmp_path: Path) -> None:

@@ -127,6 +127,11 @@ def test_a_sector_is_what_area_says(tmp_path: Path, shape: str, corners: int, wa
         ("BOX Restricted_A,51.99,4.36,52.01,4.38;CIRCLE NFZ2 52 4.37 1", 2, "no-fly zones: RESTRICTED_A, NFZ2"),
         ("GEOFENCE TOWER 1000 0 51.99 4.36 51.99 4.38 52.01 4.37", 1, "no-fly zones: TOWER"),
         ("BOX NOFLY,51.99,4.36,52.01,4.38;DEL NOFLY", 0, ""),
+        (
+            "POLY NFZ 51.99 4.36 52.01 4.38 52.01 4.36 51.99 4.38",
+            1,
+            "so that their hulls are used: NFZ",
+        ),
     ],
 )
 def test_what_no_area_names_is_no_sector(tmp_path: Path, shape: str, zones: int, warning: str) -> None:
@@ -256,6 +261,7 @@ def test_wind_blows_towards(tmp_path: Path) -> None:
         ("WIND 52 4,,0,10", (0, -5.144)),
         ("WIND 52 4 0 90 10 1000 90 20", (-5.144 * 1.5, 0)),  # 500 ft, between two levels
         ("WIND 52 4 90 10;WIND 52 4.01 90 20", (-5.144 * 1.5, 0)),  # as near to one as to the other
+        ("WIND 52 4 FL000 90 10 FL010 90 20", (-5.144 * 1.5, 0)),
         ("WIND 52 4 90 10;DEL WIND", (0, 0)),
     ):
         text = f"0:0:0.0>CRE A,M600,52,4.005,0,500,10;{wind}"
@@ -283,11 +289,12 @@ def test_encodings(tmp_path: Path) -> None:
     path = tmp_path / "own.scn"
     for data in (
         b"\xef\xbb\xbf" + ONE.encode(),
-        b"# \xe9\n" + ONE.encode("latin-1"),
+        b"# \xe9\x85 is no end of a line\n" + ONE.encode("latin-1"),
         ONE.replace("\n", "\r\n").encode(),
     ):
         path.write_bytes(data)
         assert scn_parser.read(path).callsigns == ("D1",)
+        assert scn_parser.read(path).warnings == ()
 
 
 def test_files_call_others_beside_them(tmp_path: Path) -> None:
@@ -352,8 +359,8 @@ def test_calls_that_lead_nowhere(tmp_path: Path, call: str, message: str) -> Non
         ("0:0:0>SYN SUPER 8", "line 1: SYN brings in traffic or commands that are not in this file"),
         ("0:0:0>POLY S 52 4 52 5", "expected three or more corners, got 2"),
         ("9" * 400 + ":0:0>CRE D1,M600,52,4,0,0,9", "line 1: expected 00:00:00.00>COMMAND, got '999"),
-        ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>BOX S 52,4,52,4", "line 2: expected a sector with an area, but S is"),
-        ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>POLY S 52 4 52 5 52 6", "line 2: expected a sector with an area"),
+        ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>BOX S 52,4,52,4", "line 2: expected a shape with an area, but S is"),
+        ("0:0:0>CRE D1,M600,52,4,0,0,9\n0:0:0>POLY S 52 4 52 5 52 6", "line 2: expected a shape with an area"),
         ("0:0:0>CIRCLE S 52 4 9999", "line 1: expected a circle of at most 2000 NM"),
         (
             "0:0:0>CRE A,M600,52,4,0,0,9\n0:1:0>CRE B,M600,A,0,0,9",
