@@ -199,7 +199,8 @@ class HelpfulCommand(click.Command):
         last = "Other options" if self.groups else "Options"
         found: dict[str, list[click.Parameter]] = {title: [] for title in (*self.groups, last)}
         for option in self.get_params(ctx):
-            found[title_of.get(option.opts[0].lstrip("-"), last)].append(option)
+            if not isinstance(option, click.Argument):  # click 8.5 has a line for each, without any words
+                found[title_of.get(option.opts[0].lstrip("-"), last)].append(option)
         return found
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -14,7 +14,7 @@ import torch
 from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.state import Traffic
 from ..airspace.dynamics import advance
-from ..airspace.fleet import limits_of_types, types_of
+from ..airspace.fleet import Limits, limits_of_types, types_of
 from ..airspace.geodesy import Plane
 from ..airspace.world_config import WorldConfig
 from .places import places_of
@@ -141,8 +141,7 @@ def _tracks(rows: Mapping[str, np.ndarray], config: WorldConfig, plane: Plane) -
         states = {name: np.append(own[name], after[name]).astype(np.float64) for name in _STATES}
         points = np.stack((states["east_m"], states["north_m"]), axis=1)
         places, tracks = places_of(plane, points, states["track_rad"])
-        steered = states["track_rad"][:-1] + own["pilot_turn"].astype(np.float64) * config.turn_rad
-        speed = states["speed_mps"][:-1] + own["pilot_speed"].astype(np.float64) * config.speed_change_mps
+        steered, speed = _aims(own, config, limits[kind])
         yield Track(
             number,
             f"SC{number:03d}",
@@ -152,8 +151,21 @@ def _tracks(rows: Mapping[str, np.ndarray], config: WorldConfig, plane: Plane) -
             tracks,
             states["speed_mps"],
             places_of(plane, points[:-1], steered)[1],
-            np.clip(speed, limits[kind].min_speed_mps, limits[kind].max_speed_mps),
+            speed,
         )
+
+
+def _aims(own: Mapping[str, np.ndarray], config: WorldConfig, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tracks (T,), rad, and the speeds over ground (T,), m/s, that an aircraft aims at."""
+    track, speed, turn, change = (
+        own[name].astype(np.float64) for name in ("track_rad", "speed_mps", "pilot_turn", "pilot_speed")
+    )
+    if np.isnan(own["waypoint_east_m"][0]):
+        return track, speed  # it hovers, whatever its type could do
+    wind = np.hypot(own["wind_east_mps"], own["wind_north_mps"]) if "wind_east_mps" in own else 0.0
+    aimed = speed + change * config.speed_change_mps  # the limits are those of the airspeed
+    least = np.maximum(limits.min_speed_mps - wind, 0.0)
+    return track + turn * config.turn_rad, np.clip(aimed, least, limits.max_speed_mps + wind)
 
 
 def _after(own: Mapping[str, np.ndarray], config: WorldConfig) -> dict[str, float]:

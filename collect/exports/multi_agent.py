@@ -68,7 +68,7 @@ def export_tensordict(
 def _write(dataset: Dataset, view: View, folder: Path, kind: Any, progress: Callable[[int], None]) -> int:
     """Write all frames; return how many there are."""
     config = WorldConfig.from_json(dict(dataset.manifest.world))
-    count = sum(len(np.unique(_frame_of(table))) for table in dataset.tables())
+    count = sum(count_of_frames(table) for table in dataset.tables())
     whole: Any = None
     first = 0
     for table in dataset.tables():
@@ -96,10 +96,11 @@ def _tensordict() -> Any:
     return TensorDict
 
 
-def _frame_of(table: Table) -> np.ndarray:
-    """Return a number for the episode and step of each row, (R,)."""
-    found: np.ndarray = table["episode"].astype(np.int64) << 16 | table["step"]
-    return found
+def count_of_frames(table: Table) -> int:
+    """Return how many frames whole episodes have: up to the last step in which somebody is flown, all of them."""
+    rows = piloted(table)
+    starts = np.unique(rows["episode"], return_index=True)[1]
+    return int((np.maximum.reduceat(rows["step"].astype(np.int64), starts) + 1).sum())
 
 
 def _as_tensordict(kind: Any, frames: Frames) -> Any:

@@ -53,4 +53,4 @@ def table(flight: Flight) -> pa.Table:
         ):
             columns[name] += values.tolist()
     made = pa.table({**columns, "timestamp": pa.array(columns["timestamp"], pa.timestamp("us", "UTC"))})
-    return made.replace_schema_metadata({KEY: flight.title.encode()})
+    return made.replace_schema_metadata({KEY: flight.title.encode(errors="backslashreplace")})

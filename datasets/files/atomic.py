@@ -182,25 +182,26 @@ def publish_folder(path: Path) -> Iterator[Path]:
     """Make a folder that gets its name when all in it is written; broken off, the name stays free.
 
     Args:
-        path: Its name; free, or that of an empty folder.
+        path: Its name; free, or that of an empty folder. Of a link, where it leads.
 
     Raises:
         ConfigurationError: The name is taken.
         OSError: It cannot be made.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ConfigurationError(f"{path}: expected a name that is free, got one that is taken. Choose another.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished_folder(path.parent) as folder:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished_folder(target.parent) as folder:
         yield folder
         for each in folder.rglob("*"):
             if each.is_file():
                 with open(each, "r+b") as file:  # Windows flushes no file that is only read
                     os.fsync(file.fileno())
-        if path.exists():
-            path.rmdir()
-        os.rename(folder, path)
-        _flush_folder(path.parent)
+        if target.exists():
+            target.rmdir()
+        os.rename(folder, target)
+        _flush_folder(target.parent)
 
 
 @contextmanager

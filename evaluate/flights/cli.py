@@ -9,6 +9,8 @@ from ...datasets.console import say
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.options import PLACE, HelpfulCommand
 
+_LAST_YEAR = 9998  # a flight has to end before what there are dates for
+
 
 @click.command(
     "export-flight",
@@ -67,7 +69,10 @@ def export_flight(
     paths = {name: path for name, path in named.items() if path}
     if not paths:
         raise click.UsageError("expected --scn, --czml or --table with the name of a file, got none of them.")
+    if start.year > _LAST_YEAR:
+        raise click.UsageError(f"expected a --start up to the year {_LAST_YEAR}, got {start.year}.")
     where = Place.parse(place, altitude_ft * FOOT_M)
+    flown.check(paths)
     flight = flown.find(folder, episode, contender, where, start.replace(tzinfo=UTC))
     sizes = flown.write(flight, paths)
     seconds = max(float(track.time_s[-1]) for track in flight.tracks)

@@ -4,6 +4,7 @@ Notation: R rows of an episode, T steps, N aircraft.
 """
 
 import base64
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -20,13 +21,14 @@ from ...collect.flying.watching import watch
 from ...datasets.config import shown
 from ...datasets.dataset import Dataset, open_dataset
 from ...datasets.errors import ConfigurationError, DatasetError
-from ...datasets.files.atomic import check_ours, publish
+from ...datasets.files.atomic import check_ours, publish_together
 from ...datasets.files.manifest import MANIFEST_NAME
 from ...datasets.files.storage import Folder
 from ...datasets.traffic.record import Table
 from ..evaluation.contenders import load
 from ..report import archive
 from ..report.content import Report
+from ..report.output import check_folder
 from ..report.replay import GONE
 
 FORMATS: dict[str, Callable[[Flight], bytes]] = {
@@ -57,6 +59,11 @@ def find(folder: Folder, episode: int, contender: str | None, place: Place, star
         if contender is not None:
             raise ConfigurationError(f"{folder} is a dataset: --contender is for evaluations. Leave it out.")
         return _collected(open_dataset(folder), episode, place, start)
+    if not (folder / archive.NAME).exists():
+        raise ConfigurationError(
+            f"{folder}: expected a dataset, or what `skyclone evaluate --out` wrote, got "
+            f"{'neither' if folder.exists() else 'no such folder'}."
+        )
     return _evaluated(archive.read(folder), folder, episode, contender, place, start)
 
 
@@ -91,7 +98,8 @@ def _evaluated(
         )
     pilot = load(names[contender], plan.world, plan.device).pilot
     rows = _rows(pilot, plan.world, plan.seed, scenario, plan.device)
-    _check_flown(report, contender, scenario, rows)
+    with archive.in_agreement(folder):
+        _check_flown(report, contender, scenario, rows)
     title = f"scenario {scenario} of {folder}, flown by {contender}"
     return flight_of(rows, plan.world, place, title, start)
 
@@ -140,22 +148,39 @@ def _check_flown(report: Report, contender: str, scenario: int, rows: Table) -> 
 
 
 def write(flight: Flight, paths: dict[str, Path]) -> dict[str, int]:
-    """Write a flight in some formats, each file whole or not at all; return their sizes.
+    """Write a flight in some formats, all files or none; return their sizes.
 
     Args:
         flight: The flight.
         paths: Files by format.
 
     Raises:
-        ConfigurationError: A name is that of a file which is no flight of ours.
+        ConfigurationError: A name is that of a file which is no flight of ours, or given twice, or its folder
+            cannot be written into.
         OSError: It cannot be written.
     """
+    check(paths)
+    data = {name: FORMATS[name](flight) for name in paths}
+    publish_together({path: data[name] for name, path in paths.items()})
+    return {name: len(each) for name, each in data.items()}
+
+
+def check(paths: dict[str, Path]) -> None:
+    """Make the folders of files, and see that each can be written, before anything is flown.
+
+    Args:
+        paths: Files by format.
+
+    Raises:
+        ConfigurationError: One cannot, or two have the same name.
+    """
+    if len({os.path.realpath(path) for path in paths.values()}) < len(paths):
+        raise ConfigurationError(
+            f"expected a file of its own for each format, got {', '.join(map(str, paths.values()))}."
+        )
     for name, path in paths.items():
         _check(name, path)
-    data = {name: FORMATS[name](flight) for name in paths}
-    for name, path in paths.items():
-        publish(path, data[name])
-    return {name: len(each) for name, each in data.items()}
+        check_folder(path.parent)
 
 
 def _check(format: str, path: Path) -> None:

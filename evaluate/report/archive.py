@@ -8,7 +8,8 @@ array its shape and its float64s, little-endian, in base64.
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
@@ -18,6 +19,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
+from jinja2 import UndefinedError
 
 from ...datasets.config import Config, fields_of
 from ...datasets.errors import SkycloneError
@@ -27,6 +29,10 @@ FORMAT, VERSION = "skyclone recording", 1
 NAME = "recording.json"
 MARK = b'"skyclone recording"'
 """The beginning of each archive."""
+
+
+_CONTRADICTIONS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UndefinedError)
+"""What meets parts of a report that contradict each other: names that are no contender's, cut lists."""
 
 
 class ArchiveError(SkycloneError):
@@ -201,6 +207,22 @@ def read(folder: Path) -> Report:
     except ArchiveError as error:
         raise ArchiveError(f"{path} was written by another skyclone: {error}. {again}") from None
     return report
+
+
+@contextmanager
+def in_agreement(folder: Path) -> Iterator[None]:
+    """Do something with a report whose archive is in a folder; that its parts contradict each other is one error.
+
+    Raises:
+        ArchiveError: They do.
+    """
+    try:
+        yield
+    except _CONTRADICTIONS as error:
+        raise ArchiveError(
+            f"{folder / NAME}: its parts contradict each other ({error!r:.200}). It was changed, or another "
+            "skyclone wrote it. Evaluate again: skyclone evaluate ... --out DIR"
+        ) from error
 
 
 def _bytes_of(path: Path) -> bytes:

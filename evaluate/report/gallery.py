@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from ...datasets.errors import ConfigurationError
 from ...datasets.files.atomic import check_ours, publish
@@ -31,7 +32,7 @@ class Entry:
     """A report in a gallery.
 
     Attributes:
-        address: Of its page, from the gallery's folder.
+        address: Of its page, from the gallery's folder, as a link has it.
         folder: Its folder, from there.
         title: Its verdict.
         conditions: What was flown.
@@ -62,7 +63,9 @@ def write(folder: Path) -> tuple[Path, list[str]]:
     for place in sorted(_places(folder)):
         try:
             if (place / REPORT_NAME).is_file():
-                entries.append(_entry(folder, place, archive.read(place)))
+                report = archive.read(place)
+                with archive.in_agreement(place):
+                    entries.append(_entry(folder, place, report))
             else:
                 left_out.append(f"{place}: no {REPORT_NAME}. Make it: skyclone report {place}")
         except ArchiveError as error:
@@ -96,7 +99,7 @@ def _entry(folder: Path, where: Path, report: Report) -> Entry:
     evaluation, there = report.evaluation, where.relative_to(folder)
     image = picture(report.replay, evaluation.plan.short_names, _THUMBNAIL) if report.replay else b""
     return Entry(
-        (there / REPORT_NAME).as_posix(),
+        quote(os.fsencode((there / REPORT_NAME).as_posix())),  # also a name that is no UTF-8
         there.as_posix(),
         judge(evaluation).headline,
         conditions(evaluation),

@@ -39,7 +39,7 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise ConfigurationError(
-            f"--out {folder}: expected a folder that can be written into, got: {error.strerror}. Choose another."
+            f"{folder}: expected a folder that can be written into, got: {error.strerror}. Choose another."
         ) from None
 
 
@@ -124,13 +124,8 @@ def write_again(folder: Path, path: Path) -> None:
         )
     check_report(path)
     report = archive.read(folder)
-    try:
+    with archive.in_agreement(folder):
         data = page.render(report)
-    except page.CONTRADICTIONS as error:
-        raise archive.ArchiveError(
-            f"{folder / archive.NAME}: its parts contradict each other ({error!r:.200}). It was changed, or "
-            "another skyclone wrote it. Evaluate again: skyclone evaluate ... --out DIR"
-        ) from error
     check_folder(path.parent)
     publish(path, data)
 
@@ -157,6 +152,7 @@ def draw(folder: Path, path: Path, ending: str) -> None:
     if report.replay is None:
         raise archive.ArchiveError(f"{folder / archive.NAME}: expected a replay to draw, there is none in it.")
     make = animation if ending == ".gif" else picture
-    data = make(report.replay, report.evaluation.plan.short_names)
+    with archive.in_agreement(folder):
+        data = make(report.replay, report.evaluation.plan.short_names)
     check_folder(path.parent)
     publish(path, data)

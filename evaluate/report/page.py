@@ -14,7 +14,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...train.runs.confidence_intervals import Estimate
@@ -37,8 +37,6 @@ MAIN = (
     "stalled_rate", "left_sector_rate", "extra_distance", "extra_time", "mean_speed_mps", "action_effort",
 )  # fmt: skip
 """The metrics that are seen at once; the others are folded away."""
-CONTRADICTIONS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, UndefinedError)
-"""What `render` raises if the parts of a report contradict each other: names that are no contender's, cut lists."""
 _ASSETS = Path(__file__).parent / "assets"
 _SCRIPTS = (
     "flight.js", "observation.js", "mvp.js", "networks.js", "play.js", "picture.js", "strip.js", "replay.js",

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from skyclone.datasets.options import HelpfulCommand, arguments_of
 
 HELP = """\
-Usage: fly [OPTIONS]
+Usage: fly [OPTIONS] [WHERE]
 
   Fly.
 
@@ -31,6 +31,7 @@ Examples:
     groups={"Traffic": "aircraft scenario gone", "Nothing": ""},
     examples=[HELP.splitlines()[-1].strip()],
 )
+@click.argument("where", required=False)
 @click.option("--scenario", help="Where.")
 @click.option("--new", is_flag=True, help="Of no group.")
 @click.option("--aircraft", type=int, help="How many.")

@@ -39,6 +39,19 @@ def test_who_hovers_stays() -> None:
     rows["speed_mps"][:], rows["north_m"][:] = 0.0, 7.0
     (track,) = flight_of(rows, WorldConfig(), Place(0.0, 10.0), "hovering").tracks
     assert np.ptp(track.place_deg, axis=0).tolist() == [0.0, 0.0]
+    fast = WorldConfig(min_speed_mps=5.0)
+    rows["pilot_turn"][:], rows["pilot_speed"][:] = 1.0, 1.0  # whatever noise may have put there
+    (track,) = flight_of(rows, fast, Place(0.0, 10.0), "hovering").tracks
+    assert track.to_speed_mps.tolist() == [0.0, 0.0], "nobody flies it, not even as slowly as its type can"
+    np.testing.assert_allclose(track.to_track_deg, track.track_deg[:-1], atol=1e-6)
+
+
+def test_a_tailwind_makes_it_faster_than_its_type_is() -> None:
+    rows = straight()
+    rows["speed_mps"][:] = 22.0
+    rows |= {"wind_east_mps": np.zeros(2, np.float32), "wind_north_mps": np.full(2, 8.0, np.float32)}
+    (track,) = flight_of(rows, WorldConfig(), Place(0.0, 10.0), "in the wind").tracks
+    np.testing.assert_allclose(track.to_speed_mps, [22.0, 22.0 - WorldConfig().speed_change_mps], rtol=1e-6)
 
 
 def test_types_of_a_fleet_are_named() -> None:

@@ -10,7 +10,7 @@ import pytest
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
-from skyclone.collect.exports.multi_agent import export_tensordict, frames_of
+from skyclone.collect.exports.multi_agent import count_of_frames, export_tensordict, frames_of
 from skyclone.datasets.dataset import Dataset, open_dataset
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.loading.flights import flights
@@ -66,6 +66,16 @@ def test_observations_are_those_of_the_flights_and_of_the_next_frame(dataset: Da
         after = found["next", "agents", "observation"][own, flight.aircraft]
         np.testing.assert_array_equal(after[:-1], seen[1:])
         assert np.abs(after[-1]).sum() > 0, "the state after the last step is there"
+
+
+def test_frames_in_which_nobody_flies_are_counted_too() -> None:
+    """Episode 0 ends at step 5 with a gap of three steps, and who hovers stays longer; episode 3 is one step."""
+    table = {
+        "episode": np.array([0, 0, 0, 0, 3], np.int32),
+        "step": np.array([0, 1, 5, 6, 0], np.int16),
+        "waypoint_east_m": np.array([9.0, 9.0, 9.0, np.nan, 9.0], np.float32),
+    }
+    assert count_of_frames(table) == 6 + 1
 
 
 def test_without_tensordict_the_error_says_what_to_install(

@@ -11,7 +11,15 @@ import pytest
 
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.files import atomic as publication
-from skyclone.datasets.files.atomic import check_ours, clean, is_temporary, locked, publish, publish_together
+from skyclone.datasets.files.atomic import (
+    check_ours,
+    clean,
+    is_temporary,
+    locked,
+    publish,
+    publish_folder,
+    publish_together,
+)
 
 
 def test_a_file_appears_whole_and_nothing_else_does(tmp_path: Path) -> None:
@@ -240,3 +248,21 @@ def test_only_files_of_skyclone_are_replaced(tmp_path: Path) -> None:
         message = rf"{name}: expected no file or a report that skyclone wrote, got {kind}\. .* Choose another name"
         with pytest.raises(ConfigurationError, match=message):
             check_ours(tmp_path / name, b"skyclone", "a report")
+
+
+@pytest.mark.parametrize("name", ["new", "empty", "to_empty", "to_nothing"])
+def test_a_folder_appears_whole_also_where_a_link_leads(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "to_empty").symlink_to("empty")
+    (tmp_path / "to_nothing").symlink_to("new")
+    before = set(os.listdir(tmp_path))
+    with publish_folder(tmp_path / name) as folder:
+        (folder / "a").write_bytes(b"whole")
+        assert not (tmp_path / name / "a").exists()
+    assert (tmp_path / name / "a").read_bytes() == b"whole"
+    assert set(os.listdir(tmp_path)) == before | {name} | ({"new"} if name == "to_nothing" else set())
+    with (
+        pytest.raises(ConfigurationError, match=rf"{name}: expected a name that is free"),
+        publish_folder(tmp_path / name),
+    ):
+        pass

@@ -20,6 +20,7 @@ from skyclone.datasets.errors import ConfigurationError, DatasetError
 from skyclone.evaluate.flights import flown
 from skyclone.evaluate.flights.cli import export_flight
 from skyclone.evaluate.report import archive
+from skyclone.evaluate.report.archive import ArchiveError
 from skyclone.evaluate.report.content import Report
 
 HERE = Place(52.31, 4.76)
@@ -93,3 +94,33 @@ def test_the_command_writes_each_format(dataset: Dataset, tmp_path: Path) -> Non
         assert path.read_bytes() == b"somebody's own notes"
     result = CliRunner().invoke(export_flight, base)
     assert (result.exit_code, "got none of them" in result.stderr) == (2, True)
+
+
+def test_a_replay_that_contradicts_itself_is_no_traceback(report: Report, tmp_path: Path) -> None:
+    assert report.replay is not None
+    first, *others = report.replay.contenders
+    cut = first._replace(flights=[each._replace(positions=each.positions[:40]) for each in first.flights])
+    (tmp_path / archive.NAME).write_bytes(
+        archive.write(replace(report, replay=report.replay._replace(contenders=[cut, *others])))
+    )
+    with pytest.raises(ArchiveError, match="its parts contradict each other"):
+        flown.find(tmp_path, 0, first.name, HERE)
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_flown(dataset: Dataset, tmp_path: Path) -> None:
+    def refused(*options: object, folder: object = dataset.path) -> str:
+        arguments = [str(each) for each in (folder, "--episode", 1, "--place", "48.1,11.6", *options)]
+        result = CliRunner().invoke(export_flight, arguments)
+        assert result.exit_code != 0
+        assert result.exception is not None
+        return result.stderr if isinstance(result.exception, SystemExit) else str(result.exception)
+
+    both, file = tmp_path / "both", tmp_path / "file"
+    file.write_text("mine")
+    assert "expected a file of its own for each format" in refused("--scn", both, "--czml", both)
+    assert "expected no file or a flight" in refused("--czml", both, "--scn", file)
+    assert "expected a folder that can be written into" in refused("--czml", both, "--scn", file / "deeper")
+    assert "expected a --start up to the year 9998, got 9999" in refused("--czml", both, "--start", "9999-12-31")
+    assert "wrote, got neither" in refused("--czml", both, folder=tmp_path)
+    assert "wrote, got no such folder" in refused("--czml", both, folder=tmp_path / "none")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,4 +1,7 @@
+import os
+from dataclasses import replace
 from html import unescape
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -58,3 +61,20 @@ def test_a_page_of_somebody_else_is_left_alone(reports):
     with pytest.raises(ConfigurationError, match="expected no file or a gallery"):
         gallery.write(reports)
     assert (reports / "index.html").read_text() == "mine"
+
+
+def test_a_report_that_contradicts_itself_and_a_name_that_is_no_text_hinder_no_other(reports, report):
+    other = reports / "other"
+    other.mkdir()
+    (other / REPORT_NAME).write_text("the page")
+    empty = replace(report, replay=report.replay._replace(contenders=[]))
+    (other / archive.NAME).write_bytes(archive.write(empty))
+    latin = Path(os.fsdecode(os.fsencode(reports) + b"/lat\xe4in"))
+    try:
+        (reports / "a & b").rename(latin)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    path, left_out = gallery.write(reports)
+    assert [line.partition(":")[0] for line in left_out] == [str(other / archive.NAME)]
+    assert "contradict each other" in left_out[0]
+    assert 'href="lat%E4in/%3Ci%3E%231/report.html"' in path.read_text()
