@@ -160,7 +160,7 @@ def warnings_about(world: WorldConfig) -> list[str]:
     """Return what is left out of a world's scenario files, or flown differently, or arrives as it begins."""
     if not is_file(world.scenario):
         return []
-    said = []
+    said: list[str] = []
     for each in scenario_files.read_all(world.scenario):
         said += each.warnings
         if names := each.there_already(world.waypoint_radius_m):

@@ -47,5 +47,7 @@ def test_a_snippet_runs(snippet: str, folder: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "minari"))
         skyclone.main(["datasets", "export-minari", "data/mvp", "skyclone/mvp-v0"], standalone_mode=False)
     if "import tensordict" in snippet:
-        skyclone.main(["datasets", "export", "data/mvp", "data/agents", "--to", "tensordict"], standalone_mode=False)
+        skyclone.main(
+            ["datasets", "export", "data/mvp", "data/agents", "--to", "tensordict"], standalone_mode=False
+        )
     exec(compile(snippet, "documentation", "exec"), {})
