@@ -40,7 +40,7 @@ from ..teachers.registry import Velocity, action_towards
 LOS, PROGRESS, ENVELOPE = 1, 2, 3
 """Why an aircraft is flown by the fallback; 0 where it is not. A lower one goes first."""
 REASONS = ("separation", "progress", "envelope")
-OPENING_SHARE = 0.5
+OPENING_SHARE = 0.1
 """A command opens a loss of separation if the distance grows by so much of the cruise speed."""
 INSISTING = 1.0
 """After so many times its patience without progress, the fallback insists on a right of way."""

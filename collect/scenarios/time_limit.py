@@ -49,7 +49,7 @@ def time_along(legs: np.ndarray, air_mps: float, wind_mps: np.ndarray) -> float:
     legs, length = legs[length > 0], length[length > 0]
     east, north = (legs / length[:, None]).T
     along, across = east * wind_mps[0] + north * wind_mps[1], east * wind_mps[1] - north * wind_mps[0]
-    ground = along + np.sqrt(np.maximum(air_mps**2 - across**2, 0.0))
+    ground = along + np.sqrt(np.maximum(air_mps * air_mps - across * across, 0.0))
     if (np.abs(across) > air_mps).any() or (ground <= 0).any():
         return float("inf")
     return float((length / ground).sum())

@@ -79,12 +79,12 @@ def test_a_command_that_parts_opens_and_one_that_waits_does_not():
 
 
 def test_what_counts_is_the_command_not_the_present_velocity():
-    traffic = pair(speeds=(4.0, 0.0), tracks=(math.pi, 0.0))
+    traffic = pair(speeds=(0.5, 0.0), tracks=(math.pi, 0.0))
     hold, brake = torch.zeros((1, 2, 2)), torch.zeros((1, 2, 2))
-    brake[0, 0, 1] = -1.0  # to 2.29 m/s: below half of 9 m/s in both cases
+    brake[0, 0, 1] = -1.0  # to rest: below a tenth of 9 m/s in both cases
     assert closing(traffic, pairs_of(traffic), brake, WORLD)[0, 0]
     assert closing(traffic, pairs_of(traffic), hold, WORLD)[0, 0]
-    hold[0, 0, 1] = 1.0  # to 5.71 m/s: above
+    hold[0, 0, 1] = 1.0  # to 2.21 m/s: above
     assert not closing(traffic, pairs_of(traffic), hold, WORLD)[0, 0]
 
 
