@@ -191,7 +191,7 @@ test: $(VENV)/.developer  ## the default test suite (about three minutes)
 
 # Many of these wait for processes that they start and kill: three at once leave no core idle.
 test-slow: $(VENV)/.slow  ## the slow tests, apart
-	$(PYTEST:-n 2=-n 3) -m slow
+	$(subst -n 2,-n 3,$(PYTEST)) -m slow
 
 test-numeric: $(VENV)/.developer  ## the numeric tests again, as processors with fewer instructions calculate
 	for each in $(CAPABILITIES); do ATEN_CPU_CAPABILITY=$$each $(PYTEST) $(NUMERIC) || exit 1; done
