@@ -60,11 +60,8 @@ class Mix:
         is_flown = world.itinerary.entry_steps >= 0
         if world.traffic.is_hovering is not None:
             is_flown = is_flown & ~world.traffic.is_hovering
-        numbers = [
-            draw(shares, there, generator_of(world.seed, episode, MIX_STREAM))
-            for episode, there in zip(world.episodes, is_flown.cpu().numpy(), strict=True)
-        ]
-        self.number = torch.from_numpy(np.stack(numbers)).to(world.device)
+        numbers = draw_all(shares, is_flown.cpu().numpy(), world.seed, world.episodes)
+        self.number = torch.from_numpy(numbers).to(world.device)
         self._is_silent = self._are_in([place for place, group in enumerate(groups) if group.is_silent])
         self._row = {episode: row for row, episode in enumerate(world.episodes)}
         if world.perception is not None:
@@ -107,6 +104,19 @@ class Mix:
 def own_of(pilot: Pilot) -> Pilot:
     """Return who flies the first group of a mix, of which figures are kept; of any other pilot itself."""
     return pilot.groups[0].pilot if isinstance(pilot, Mix) else pilot
+
+
+def draw_all(shares: Sequence[float], is_flown: np.ndarray, seed: int, episodes: Sequence[int]) -> np.ndarray:
+    """Return the group of each aircraft, (B, N) int64; `NOBODY` for those whom nobody ever flies.
+
+    Args:
+        shares: Of the groups.
+        is_flown: (B, N) bool, for whom a pilot is needed.
+        seed: Of the episodes.
+        episodes: Their numbers, B.
+    """
+    rows = zip(episodes, is_flown, strict=True)
+    return np.stack([draw(shares, there, generator_of(seed, episode, MIX_STREAM)) for episode, there in rows])
 
 
 def draw(shares: Sequence[float], is_there: np.ndarray, generator: np.random.Generator) -> np.ndarray:

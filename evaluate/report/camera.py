@@ -18,13 +18,14 @@ from ...collect.airspace.neighbours import complete_for
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.assurance import Assured
 from ...collect.flying.flight import Pilot, advise
-from ...collect.flying.mixed import own_of
+from ...collect.flying.mixed import hide, own_of
 from ...collect.flying.watching import Moment, watch
 from ...collect.teachers.registry import Teacher
 from ...datasets.traffic.observation import nearest, observe
 from ...datasets.traffic.pairs import pairs_of
 from ...train.policy import Policy
 from ..evaluation.contenders import Loaded
+from ..evaluation.shares import SELF, SILENT
 
 GONE = -32768
 """The position of an aircraft that does not fly; positions are int16."""
@@ -98,12 +99,14 @@ class Camera:
         unit_m: Of the positions.
         speed_mps: What 255 stands for in a speed.
         teacher: The MVP that is asked what it would have done.
+        flown_by: Of each scenario, of each aircraft who flies it in a mix; empty where a contender flies all.
     """
 
     config: WorldConfig
     unit_m: float
     speed_mps: float
     teacher: Teacher
+    flown_by: Sequence[Sequence[str]]
 
     def film(self, loaded: Loaded, seed: int, episodes: Sequence[int], device: str | torch.device) -> Film:
         """Fly and film one contender's scenarios, as its figures were flown."""
@@ -111,8 +114,11 @@ class Camera:
         legs, last = _Legs(len(episodes), self.config.aircraft), [0] * len(episodes)
         for step in watch(loaded.pilot, self.config, seed, episodes, device):
             flying = step.traffic.is_flying
-            decisions = self._decisions(step)
-            looks, ghosts, fallback = _looks(loaded.policy, step), _ghosts(step), _fallback(loaded.pilot, step)
+            ghosts, fallback = _ghosts(step), _fallback(loaded.pilot, step)
+            own, silent = (self._who(step, name) for name in (SELF, SILENT))
+            known = step.known or (step.traffic, step.pairs)
+            heard = step if silent is None else step._replace(known=hide(*known, silent))
+            decisions, looks = self._decisions(step, heard, silent), _looks(loaded.policy, heard, own)
             ends = flying.sum(-1).cumsum(0).tolist()
             positions = self._positions(step)
             conflicts, leg = self._conflicts(step), legs.count(step)
@@ -129,6 +135,13 @@ class Camera:
             del frames[count:]  # nobody flies any more; some may hover
         return film
 
+    def _who(self, step: Moment, name: str) -> Tensor | None:
+        """Return which aircraft of a step somebody flies, (B', N) bool; None where contenders fly all."""
+        rows = [self.flown_by[slot] for slot in step.slots.tolist()]
+        if not all(rows):
+            return None
+        return torch.tensor([[each == name for each in row] for row in rows], device=step.traffic.east_m.device)
+
     def _positions(self, step: Moment) -> np.ndarray:
         """Return the positions (B', N, 2) int16."""
         traffic = step.traffic
@@ -136,10 +149,15 @@ class Camera:
         rounded = place.round().clamp(GONE + 1, -GONE - 1).masked_fill(~traffic.is_flying.unsqueeze(-1), GONE)
         return rounded.to(torch.int16).cpu().numpy().astype("<i2")
 
-    def _decisions(self, step: Moment) -> np.ndarray:
-        """Return state and actions of the flying aircraft, (M,) DECISION."""
+    def _decisions(self, step: Moment, heard: Moment, silent: Tensor | None) -> np.ndarray:
+        """Return state and actions of the flying aircraft, (M,) DECISION; who is silent hears all the same."""
         traffic, flying = step.traffic, step.traffic.is_flying
-        advised = advise(self.teacher, self.config, *(step.known or (traffic, step.pairs))).action
+        advised, *others = (
+            advise(self.teacher, self.config, *(each.known or (traffic, step.pairs))).action
+            for each in ((heard,) if silent is None else (heard, step))
+        )
+        if silent is not None:
+            advised = torch.where(silent.unsqueeze(-1), others[0], advised)
         rows = np.zeros(int(flying.sum()), DECISION)
         rows["track"] = _numbers(traffic.track_rad[flying].remainder(2 * pi) * (65536 / (2 * pi))) % 65536
         rows["speed"] = _numbers(traffic.speed_mps[flying] * (255 / self.speed_mps)).clip(0, 255)
@@ -184,8 +202,11 @@ def _numbers(tensor: Tensor) -> np.ndarray:
     return tensor.round().to(torch.int64).cpu().numpy()
 
 
-def _looks(policy: Policy | None, step: Moment) -> tuple[np.ndarray, np.ndarray]:
-    """Return who is looked at (M, k) uint16, heaviest first, and the weights (M, H, k) uint8; H = 0 without any."""
+def _looks(policy: Policy | None, step: Moment, is_own: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return who is looked at (M, k) uint16, heaviest first, and the weights (M, H, k) uint8; H = 0 without any.
+
+    Where the policy does not fly all, (B', N) bool, the others look at nobody.
+    """
     flying = step.traffic.is_flying
     rows = int(flying.sum())
     if policy is None:
@@ -199,6 +220,9 @@ def _looks(policy: Policy | None, step: Moment) -> tuple[np.ndarray, np.ndarray]
     if not weights.shape[1]:
         return np.zeros((rows, 0), "<u2"), np.zeros((rows, 0, 0), "u1")
     is_absent = ~observation.is_present
+    if is_own is not None:
+        is_other = ~is_own[flying]  # (M,)
+        is_absent, weights = is_absent | is_other[:, None], weights.masked_fill(is_other[:, None, None], 0.0)
     places = nearest(around.distance2_m2, weights.shape[-1])  # (M, K)
     order = around.number_of(places).masked_fill(is_absent, NO_INTRUDER)
     most = weights.amax(1).masked_fill(is_absent, -1.0)

@@ -68,7 +68,8 @@ def gather(evaluation: Evaluation, loaded: dict[str, Loaded], command: str = "",
         attention = {
             name: watch(policy, plan.world, plan.seed, episodes, plan.device) for name, policy in trained.items()
         }
-        replay = record(shown, plan.world, plan.seed, range(min(replayed, plan.scenarios)), plan.device)
+        scenarios = range(min(replayed, plan.scenarios))
+        replay = record(shown, plan.world, plan.seed, scenarios, plan.device, shares=plan.shares)
     return Report(
         evaluation,
         command,

@@ -18,9 +18,11 @@ from ...collect import teachers
 from ...collect.airspace.fleet import fastest_mps, types_of
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.assurance import REASONS
+from ...collect.flying.mixed import draw_all
 from ...collect.scenarios.registry import lay_out
 from ...collect.scenarios.start import Start, start_of
 from ..evaluation.contenders import Loaded
+from ..evaluation.shares import Share
 from .camera import GONE, Camera, Frame
 from .playable import Network, Rule, network_of, rule_of
 
@@ -119,6 +121,7 @@ class Scenario(NamedTuple):
         zone_scales: The protected zone of each aircraft in units of `Replay.zone_m`; empty where all have the same.
         limits_mps: Cruise, lowest and highest airspeed of each aircraft; only one row where all have the same.
         winds_mps: The wind towards east and north in each step; empty where there is none.
+        flown_by: Of each aircraft of a mix who flies it: `self` a contender; empty where contenders fly all.
     """
 
     number: int
@@ -130,6 +133,7 @@ class Scenario(NamedTuple):
     zone_scales: list[float] = []  # noqa: RUF012
     limits_mps: list[list[float]] = []  # noqa: RUF012
     winds_mps: list[list[float]] = []  # noqa: RUF012
+    flown_by: list[str] = []  # noqa: RUF012
 
 
 class Replay(NamedTuple):
@@ -179,10 +183,20 @@ def record(
     episodes: Sequence[int],
     device: str | torch.device = "cpu",
     most_bytes: int = MOST_BYTES,
+    shares: Sequence[Share] = (),
 ) -> Replay:
     """Let every contender fly some scenarios again.
 
     What MVP would have done is asked of the first `mvp` among the contenders, else of `mvp` as it is by default.
+
+    Args:
+        loaded: The contenders.
+        config: The world.
+        seed: Of the scenarios.
+        episodes: Their numbers.
+        device: Where networks run.
+        most_bytes: Of all flights and weights.
+        shares: Of the mix in which they fly; none where they fly all.
     """
     start = start_of(config, seed, episodes)
     reach = max(float(part.abs().max()) for part in (start.corners_m, start.traffic.east_m, start.traffic.north_m))
@@ -193,7 +207,8 @@ def record(
     speed_mps = fastest_mps(config)
     if start.winds_mps is not None:
         speed_mps += float(start.winds_mps.norm(dim=-1).max())
-    camera = Camera(config, unit, speed_mps, asked)
+    flown_by = _flown_by(shares, start, seed, episodes)
+    camera = Camera(config, unit, speed_mps, asked, flown_by)
     films = [camera.film(each, seed, episodes, device) for each in loaded]
     networks = [network_of(each.policy) for each in loaded]
     room = max(most_bytes // 2, most_bytes - sum(network.nbytes for network in networks if network))
@@ -210,7 +225,10 @@ def record(
         config.speed_change_mps,
         config.aircraft,
         teacher,
-        [_scenario(config, seed, episode, start, row, every) for row, episode in enumerate(episodes)],
+        [
+            _scenario(config, seed, episode, start, row, every)._replace(flown_by=flown_by[row])
+            for row, episode in enumerate(episodes)
+        ],
         [
             Filmed(
                 film.name,
@@ -225,6 +243,17 @@ def record(
         offset_m,
         list(REASONS),
     )
+
+
+def _flown_by(shares: Sequence[Share], start: Start, seed: int, episodes: Sequence[int]) -> list[list[str]]:
+    """Return who flies each aircraft of each scenario, "" for one whom nobody flies; empty lists without a mix."""
+    if not shares:
+        return [[] for _ in episodes]
+    is_flown, hovers = start.entry_steps >= 0, start.traffic.is_hovering
+    is_flown = is_flown if hovers is None else is_flown & ~hovers
+    groups = draw_all([each.share for each in shares], is_flown.cpu().numpy(), seed, episodes)
+    names = [*(each.name for each in shares), ""]  # `NOBODY` is the last
+    return [[names[group] for group in row] for row in groups.tolist()]
 
 
 def _scenario(config: WorldConfig, seed: int, episode: int, start: Start, row: int, every: int) -> Scenario:

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -127,7 +127,8 @@ class OwnRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _in_words(self._file.parent.name):
+        first = suppress(TrackerError) if kind else nullcontext()  # what has failed before is what is said
+        with first, _in_words(self._file.parent.name):
             self._backend.close(failed=kind is not None)
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
@@ -272,10 +273,15 @@ def own_run(name: str, run: Path, config: Mapping[str, Any]) -> OwnRun:
         config: What it is to do, as JSON: the parameters that are shown.
 
     Raises:
-        ConfigurationError: The package is not installed.
+        ConfigurationError: The package is not installed, or MLflow's database cannot lie in this folder.
         TrackerError: It does not begin, such as a server that does not answer.
     """
     check(name)
+    if name == "mlflow" and "MLFLOW_TRACKING_URI" not in os.environ and "?" in str(run.resolve()):
+        raise ConfigurationError(
+            f"--track mlflow: expected a folder without '?', got {run}: the name of its database would end there. "
+            "Choose another folder, or say in MLFLOW_TRACKING_URI where figures go."
+        )
     for variable, value in _QUIET.items():
         os.environ.setdefault(variable, value)
     kind = MLflowRun if name == "mlflow" else WandbRun

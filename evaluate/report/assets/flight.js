@@ -33,6 +33,9 @@ class Flight {
     });
   }
 
+  // Whether somebody else than the contender flies an aircraft, in a mix.
+  isOther(aircraft) { return !["self", undefined, ""].includes(this.layout.flown_by?.[aircraft]); }
+
   // The protected zone of an aircraft in units of the world's; of a pair it is the larger one.
   scale(aircraft) { return this.scales[aircraft] ?? 1; }
 

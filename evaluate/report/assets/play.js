@@ -29,11 +29,11 @@ function playedFrom(still, step, moved, decide) {
   flight.conflicts = only(still.conflicts, conflictsAmong(states, layout.hovers, replay));
   flight.losses = only(still.losses, flight.lossesAmong(flight.conflicts[step], step));
 
-  const known = new Map();
+  const isSilent = ({ number }) => layout.flown_by?.[number] === "silent", known = new Map();
   const decided = (aircraft) => {
     if (!known.has(aircraft)) {
-      const own = states.find((each) => each.number === aircraft), others = states.filter((each) => each !== own);
-      const made = decide && decide(own, others);
+      const own = states.find((each) => each.number === aircraft), others = states.filter((each) => each !== own && (isSilent(own) || !isSilent(each)));
+      const made = flight.isOther(aircraft) ? null : decide && decide(own, others);
       const mvp = actionTowards(own, mvpVelocity(own, others, replay.mvp_rule), replay);
       known.set(aircraft, {
         decision: { flown: made && moveOf(own, made.action, replay), mvp: moveOf(own, mvp, replay) },

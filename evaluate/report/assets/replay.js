@@ -69,6 +69,7 @@ class Panel {
       : first[ownship] > step ? `Aircraft ${ownship} enters at ${Math.round(first[ownship] * this.replay.step_s)} s.`
       : !decision ? `Aircraft ${ownship} has ended its flight here.`
       : flight.reason(step, ownship) ? `Aircraft ${ownship} is flown by the fallback: ${WHY[flight.reason(step, ownship)]}.`
+      : flight.isOther(ownship) ? `Aircraft ${ownship} is flown by ${layout.flown_by[ownship]}, not by this contender.`
       : !decision.flown ? `Aircraft ${ownship}. This page cannot run this contender: only MVP's move is shown.`
       : flight.heads ? `Aircraft ${ownship} looks at:`
         : `Aircraft ${ownship}. This contender has no attention to show.`;
@@ -97,7 +98,7 @@ class Panel {
 
   // A row per intruder, and one for all others; there are always as many, so that nothing jumps while it plays.
   showLooks(step, flight, ownship, isFlown) {
-    this.looks.hidden = !flight.heads || !isFlown || !flight.flies(step, ownship);
+    this.looks.hidden = !flight.heads || !isFlown || !flight.flies(step, ownship) || flight.isOther(ownship);
     if (this.looks.hidden) return;
     const heads = [...Array(flight.heads).keys()], looks = flight.looks(step, ownship), top = looks.slice(0, ROWS);
     fill(this.looks.tHead.rows[0], ["intruder", "away", ...heads.map((head) => `head ${head + 1}`)]);

@@ -437,6 +437,43 @@ def test_who_is_flown_by_the_fallback_is_marked(browser, tmp_path, make_run):
     assert said == []
 
 
+def test_who_flies_what_in_a_mix_is_said(browser, tmp_path, make_run):
+    """Who is moved by hand is not decided for by a policy that does not fly it, nor seen if it is silent."""
+    run = str(make_run(tmp_path / "run", view="ego:intruders=5"))
+    world = WorldConfig(aircraft=6, max_steps=10, scenario="inside")
+    plan = EvaluationConfig(
+        tuple(name_all([run], "none")), world, scenarios=1, bootstrap=100, mix="0.5=self,0.25=mvp,0.25=silent"
+    )
+    loaded = load_all(plan)
+    flights = replay.record(list(loaded.values()), world, plan.seed, [0], shares=plan.shares)
+    path = tmp_path / "report.html"
+    path.write_bytes(render(Report(evaluate(plan, loaded), replay=flights)))
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(path.as_uri())
+    page.focus("#replay")
+    assert "Nobody knows of those that are silent" in page.locator(".legend").inner_text()
+    flown_by = flights.scenarios[0].flown_by
+    for is_moved in (False, True):
+        for number, who in enumerate(flown_by):
+            page.select_option("#replay-ownship", str(number))
+            page.focus("#replay")
+            if is_moved:
+                page.keyboard.press("w")
+            note = page.locator(".note").nth(1).inner_text()
+            is_own = who == "self"
+            assert note.startswith(f"Aircraft {number} " + ("looks at" if is_own else f"is flown by {who}, not by"))
+            rows = page.locator(".looks").nth(1).locator("tr[data-intruder]")
+            assert rows.first.is_visible() == is_own
+            shown = [row.get_attribute("data-intruder") for row in rows.all()] if is_own else []
+            assert "silent" not in [flown_by[int(each)] for each in shown if each]
+            assert _data(page, 1)["arrows"] == ("2" if is_own or not is_moved else "1")
+            page.keyboard.press("b")
+    page.close()
+    assert said == []
+
+
 def test_what_an_ownship_perceives_is_shown(browser, tmp_path):
     world = WorldConfig(aircraft=8, max_steps=20, surveillance="noise:position_m=20:reception=0.2:drop_s=2")
     plan = EvaluationConfig(tuple(name_all([], "none,mvp")), world, scenarios=1, bootstrap=100)

@@ -346,3 +346,28 @@ def test_zones_limits_and_wind_are_kept():
     rows = _array(replay.contenders[0].flights[0].decisions, DECISION, -1)
     speeds = rows["speed"][:6] * replay.speed_mps / 255  # over ground, in wind: perhaps above any airspeed
     np.testing.assert_allclose(speeds, begin.traffic.speed_mps[0].numpy(), atol=0.08)
+
+
+def test_in_a_mix_the_others_have_no_attention_and_nobody_sees_the_silent(make_run, tmp_path):
+    """Held against the flight once more: a policy that sees all, beside MVP and aircraft that transmit nothing."""
+    run = str(make_run(tmp_path / "run", view="ego:intruders=8"))
+    world = WorldConfig(aircraft=8, max_steps=10, scenario="inside")
+    plan = EvaluationConfig(tuple(name_all([run], "none")), world, scenarios=2, mix="0.5=self,0.25=mvp,0.25=silent")
+    loaded = load_all(plan)
+    replay = record([loaded[run]], world, plan.seed, range(2), shares=plan.shares)
+    pilot = loaded[run].pilot.in_world(World(world, plan.seed, range(2)))
+    names = [each.name for each in plan.shares]
+    assert [each.flown_by for each in replay.scenarios] == [
+        [names[n] for n in row] for row in pilot.number.tolist()
+    ]
+    for scenario, flight in zip(replay.scenarios, replay.contenders[0].flights, strict=True):
+        kept = flight.attention.kept
+        whom = iter(_array(flight.attention.intruders, "<u2", -1, kept))
+        weights = iter(_array(flight.attention.weights, "u1", -1, flight.attention.heads, kept))
+        is_heard = [name != "silent" for name in scenario.flown_by]
+        for place in _array(flight.positions, "<i2", flight.steps, 8, 2):
+            for own in np.flatnonzero(place[:, 0] != GONE).tolist():
+                found, shares = next(whom), next(weights)
+                seen = [each for each in np.flatnonzero(place[:, 0] != GONE) if is_heard[each] and each != own]
+                assert sorted(found[found != NO_INTRUDER]) == (seen if scenario.flown_by[own] == "self" else [])
+                assert bool(shares.any()) == (scenario.flown_by[own] == "self" and bool(seen))

@@ -190,6 +190,37 @@ def test_a_run_that_fails_is_marked(tmp_path: Path, record: Record, name: str, e
     assert record.ends == [end]
 
 
+def test_a_tracker_that_does_not_end_hides_no_ctrl_c(
+    tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("no server")
+
+    monkeypatch.setattr(sys.modules["mlflow"].MlflowClient, "set_terminated", refuse)
+
+    def run(error: BaseException | None) -> None:
+        with own_run("mlflow", tmp_path, {}):
+            if error:
+                raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        run(KeyboardInterrupt())
+    with pytest.raises(TrackerError, match="mlflow takes no figures: no server"):
+        run(None)
+
+
+def test_mlflow_s_database_lands_in_no_other_place(
+    tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "which?one"
+    with pytest.raises(ConfigurationError, match=r"expected a folder without '\?', got .*which\?one"):
+        own_run("mlflow", run, {})
+    assert (record.begun, run.exists()) == ([], False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    own_run("mlflow", run, {})
+    assert record.begun[0]["uri"] == "http://server"
+
+
 @pytest.mark.parametrize(
     ("name", "others"), [("mlflow", [(4, "scene-5.png")]), ("wandb", [(5, "weights"), (5, "scene")])]
 )
