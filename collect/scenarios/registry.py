@@ -185,6 +185,10 @@ def _find(text: str) -> tuple[Scenario, dict[str, Any]]:
     """Return the scenario function and its parameters."""
     known: dict[str, Callable[..., Any]] = dict(sorted(_SCENARIOS.items()))
     known[mixture.NAME] = mixture.shares_of  # to be named where there is no such scenario
+    if text.lower().endswith(".scn"):
+        raise ConfigurationError(
+            f"unknown scenario {shown(text)}. A BlueSky file is given with file: before its path, {shown('file:' + text)}."
+        )
     name, parameters = spec.parse(text, "scenario", known, skip=2)
     return _SCENARIOS[name], parameters
 

@@ -171,6 +171,7 @@ def test_stack_by_hand():
     ("text", "message"),
     [
         ("sectr", r"unknown scenario 'sectr'\. There are: arrivals, circle, converging, crossing, hover"),
+        ("mine.scn", r"unknown scenario 'mine.scn'\. A BlueSky file is given with .*, 'file:mine.scn'\."),
         ("sector:low=3", r"scenario 'sector' has no parameter 'low'\. It has: none"),
         ("random-n:lo=3", r"scenario 'random-n' has no parameter 'lo'\. It has: low"),
         (
