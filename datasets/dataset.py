@@ -109,7 +109,8 @@ class Dataset:
         """Return a loader over this dataset, in memory or (`stream=True`) through a buffer of some shards.
 
         Args:
-            **options: Those of `Loader.of`: `view`, `batch_size`, `seed`, `split`, `stream`, ...
+            **options: Those of `Loader.of`: `view`, `batch_size`, `seed`, `split`, `stream`, `perceive` (what
+                aircraft know; by default all that is stored), ...
         """
         from .loading.loader import Loader  # torch takes seconds to import
 

@@ -20,13 +20,14 @@ from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.manifest import Manifest
 from ...datasets.loading.tracks import Ageing, Known
 from ...datasets.provenance import origins_of
-from ...datasets.traffic.record import PERCEIVED, TRUTH, Table
+from ...datasets.traffic.record import PERCEIVED, Table
 from ...datasets.traffic.state import Traffic
 from ..airspace.fleet import zone_scales_of
 from ..airspace.world_config import WorldConfig
 from ..scenarios.registry import recorded_world, surveillance_keys
 from ..surveillance.config import Surveillance, parse
 from ..surveillance.perception import Perceived, Perception
+from ..teachers.registry import Teacher
 from ..teachers.registry import parse as parse_teacher
 from .flight import advise
 
@@ -39,11 +40,11 @@ class StoredPerception:
 
     Attributes:
         surveillance: Such as `remote-id`; not perfect.
-        labels: `TRUTH` or `PERCEIVED`.
+        labels: `truth` (the stored ones), or `perceived`: what the teacher does about what aircraft know.
     """
 
     surveillance: str
-    labels: str = TRUTH
+    labels: str = PERCEIVED
 
     @property
     def quality(self) -> Surveillance:
@@ -80,7 +81,7 @@ class StoredPerception:
             np.full((len(rows.place), world.aircraft), ageing.none, ageing.dtype),
             np.zeros((len(rows.place), 2), np.float32) if self.labels == PERCEIVED else None,
         )
-        teacher = parse_teacher(manifest.teacher, world) if self.labels == PERCEIVED else None
+        teacher = _teacher_of(manifest, world) if self.labels == PERCEIVED else None
         for here, slot, perception, perceived in _steps(
             table, rows, world, _keys(rows.episodes, manifest), self.quality
         ):
@@ -118,6 +119,17 @@ class _Rows(NamedTuple):
 def _world_of(manifest: Manifest) -> WorldConfig:
     """Return the world of a dataset."""
     return recorded_world(dict(manifest.world), "the dataset's manifest")
+
+
+def _teacher_of(manifest: Manifest, world: WorldConfig) -> Teacher:
+    """Return the teacher of a dataset, to be asked again."""
+    try:
+        return parse_teacher(manifest.teacher, world)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error} So it cannot be asked what to do about what aircraft know. "
+            "Use --labels truth: it takes what is stored."
+        ) from None
 
 
 def _laid_out(table: Table, aircraft: int, before: int) -> _Rows:

@@ -28,7 +28,7 @@ from .config import (
     cls=HelpfulCommand,
     groups={
         "What is compared": "data out models observation reference",
-        "Training": "seeds steps seconds batch-size lr schedule conflict-weight",
+        "Training": "seeds steps seconds batch-size lr schedule conflict-weight surveillance labels",
         "Flights": "world scenarios scenario-seed bootstrap",
         "Work": "workers json",
     },
@@ -57,7 +57,7 @@ from .config import (
 @click.option(
     "--lr", "rates", default=DEFAULT_RATES, show_default=True, help=fields_of(CompareConfig)["rates"].description
 )
-@options_of(CompareConfig, "schedule", "conflict_weight", "reference")
+@options_of(CompareConfig, "schedule", "conflict_weight", "surveillance", "labels", "reference")
 @world_option("the dataset's")
 @options_of(CompareConfig, "scenarios", "scenario_seed", "bootstrap", bounded=True)
 @click.option("--workers", type=WORKERS, default=1, show_default=True, help="Processes side by side.")

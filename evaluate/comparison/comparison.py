@@ -28,7 +28,7 @@ from ...datasets.files.atomic import clean, publish
 from ...datasets.files.json_file import read_json
 from ...datasets.files.storage import Folder
 from ...datasets.provenance import code_version, package_versions, source_hash
-from ...train.cloning.config import check_same, describe
+from ...train.cloning.config import check_same, describe, surveillance_of
 from ...train.cloning.progress import CloningProgress, read_progress
 from ...train.cloning.run import Cloning
 from ...train.cloning.summary import summarise
@@ -49,10 +49,10 @@ class Comparison:
     """What came out.
 
     Attributes:
-        plan: What was compared.
+        plan: What was compared, under which surveillance.
         root: The folder.
         data: What a run says of the dataset.
-        world: Its world.
+        world: Where they flew.
         teacher: Its teacher, as a contender's name.
         rates: The learning rate taken for each variant and budget.
         sweep: The held-out loss of each training that chose them; None where it met NaN.
@@ -99,7 +99,7 @@ def compare(
         plan: What to compare.
         workers: Processes side by side, each on one thread; 1 works in this one.
         say: Receives each line for people.
-        world: Where they fly; None for the dataset's world.
+        world: Where they fly, under the plan's surveillance if it names one; None for the dataset's world.
 
     Raises:
         CheckpointError: A run below the folder was begun with another configuration or dataset.
@@ -111,7 +111,10 @@ def compare(
     dataset = open_dataset(data)
     described = describe([dataset])
     learned_in = dict(dataset.manifest.world)
-    world = world or scenarios.recorded_world(learned_in, dataset.path)
+    known = plan.surveillance or surveillance_of([dataset])
+    if plan.surveillance or world is None:
+        world = replace(world or scenarios.recorded_world(learned_in, dataset.path), surveillance=known)
+    plan = replace(plan, surveillance=known)
     if warning := scale_warning("Each network", learned_in, world):
         say(f"Warning: {warning}")
     teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))

@@ -7,11 +7,12 @@ is, so that calling the command again with more variants, seeds or rates trains 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field, SkipValidation
 
-from ...datasets.config import LARGEST, LARGEST_WHOLE, Config, config
+from ...collect.surveillance.config import PERFECT
+from ...datasets.config import LARGEST, LARGEST_WHOLE, Config, config, fields_of
 from ...datasets.errors import ConfigurationError
 from ...datasets.spec import comma_list
 from ...datasets.traffic.view import View
@@ -114,6 +115,7 @@ class Training(NamedTuple):
         return place / f"lr-{self.lr:.15g}" / f"seed-{self.seed}"
 
 
+_LABELS = fields_of(CloningConfig)["labels"]
 DEFAULT_SEEDS, DEFAULT_RATES = "3", "1e-3"
 MOST_SEEDS = 1000
 Seed = Annotated[int, Field(ge=0, le=LARGEST_WHOLE - 1)]
@@ -164,6 +166,12 @@ class CompareConfig(Config):
     conflict_weight: float = Field(
         default=1.0, gt=0, le=MOST_WEIGHT, description="How often rows in conflict come."
     )
+    surveillance: str = Field(
+        default="",
+        description="What aircraft know of each other in training and in flight: perfect, ads-b, remote-id, or "
+        "noise, with :key=value.  [default: that of the dataset]",
+    )
+    labels: Literal["truth", "perceived"] = Field(default=_LABELS.default, description=_LABELS.description)
     scenarios: int = Field(default=200, ge=2, le=2**20, description="Flown by each network.")
     scenario_seed: int = Field(default=1_000_000, ge=0, description="Their seed.")
     bootstrap: int = Field(default=2000, ge=100, le=MOST_RESAMPLES, description="Resamples.")
@@ -220,6 +228,8 @@ class CompareConfig(Config):
             lr=training.lr,
             schedule=self.schedule,
             conflict_weight=self.conflict_weight,
+            surveillance=self.surveillance or PERFECT,
+            labels=self.labels,
             seed=training.seed,
             max_batches=int(amount) if kind == STEPS else None,
             max_processor_seconds=amount if kind == SECONDS else None,

@@ -11,6 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from ...collect.surveillance.config import PERFECT
 from ...datasets.files.atomic import check_ours, clean, publish_together
 from ...train.runs.confidence_intervals import Estimate
 from ..evaluation.verdict import ARRIVALS
@@ -108,9 +109,10 @@ def _conditions(table: Table) -> str:
     plan = table.comparison.plan
     chosen = "learning rate chosen for each" if table.comparison.sweep else f"learning rate {plan.rates[0]:g}"
     weighted = f"rows in conflict {plan.conflict_weight:g} times as often, " if plan.conflict_weight != 1 else ""
+    known = plan.surveillance or PERFECT
+    under = "" if known == PERFECT else f"surveillance {known}, labels: {plan.labels}; "
     return (
-        f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}, batch {plan.batch_size}, {plan.schedule}, "
-        f"{weighted}"
+        f"{under}{counted(len(plan.seeds), 'seed')}, batch {plan.batch_size}, {plan.schedule}, {weighted}"
         f"{chosen}; {counted(plan.scenarios, 'scenario')} of {table.comparison.world.aircraft} aircraft"
     )
 

@@ -337,6 +337,8 @@ def to_json(table: Table, answer: list[str]) -> dict[str, Any]:
         "batch_size": plan.batch_size,
         "schedule": plan.schedule,
         "conflict_weight": plan.conflict_weight,
+        "surveillance": plan.surveillance,
+        "labels": plan.labels,
         "scenarios": plan.scenarios,
         "scenario_seed": plan.scenario_seed,
         "bootstrap": plan.bootstrap,

@@ -17,7 +17,7 @@ from ...datasets.errors import ConfigurationError, DatasetError
 from ...datasets.files.storage import Folder, as_folder
 from ...datasets.provenance import seeds_of
 from ...datasets.spec import comma_list
-from ...datasets.traffic.record import TRUTH
+from ...datasets.traffic.record import PERCEIVED
 from ...datasets.traffic.view import View, scale_of
 from ..runs import config_file
 
@@ -94,7 +94,7 @@ class CloningConfig(Config):
         description="What aircraft know of each other: perfect, ads-b, remote-id, or noise, with :key=value.",
     )
     labels: Literal["truth", "perceived"] = Field(
-        default=TRUTH,
+        default=PERCEIVED,
         description="What the teacher's labels are made of: truth (the stored states), or perceived (what its "
         "aircraft know of them).",
     )

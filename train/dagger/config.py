@@ -91,7 +91,7 @@ class DaggerConfig(Config):
         world, learned = meta.get("world") or {}, meta.get("config") or {}
         return (
             self.surveillance or world.get("surveillance", surveillance.PERFECT),
-            self.labels or learned.get("labels", TRUTH),
+            self.labels or learned.get("labels", PERCEIVED),
         )
 
     def beta_of(self, number: int) -> float:

@@ -1,5 +1,6 @@
 """Stored flights, perceived again: by formulas, and as their pilots perceived them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_what_is_loaded_is_what_the_pilots_perceived(tmp_path: Path, changes: di
     world = WorldConfig(aircraft=8, max_steps=40, **changes)
     dataset, flown = collected(tmp_path / "data", world), perceived_in_flight(world)
     perceive = StoredPerception(world.surveillance, "perceived")
-    (batch,) = Loader.of([dataset], view=VIEW, shuffle=False, batch_size=10**6, stream=stream, perceive=perceive)
+    (batch,) = dataset.batches(view=VIEW, shuffle=False, batch_size=10**6, stream=stream, perceive=perceive)
     table = dataset.table()
     rows = {name: values[~np.isnan(table["waypoint_east_m"])] for name, values in table.items()}
     keys = list(zip(*(rows[name].tolist() for name in ("episode", "step", "aircraft")), strict=True))
@@ -104,7 +105,7 @@ def manifest(**changes: Any) -> Manifest:
 
 def test_a_message_is_as_old_as_its_latency_also_before_the_first_step() -> None:
     table = straight()
-    known = StoredPerception("noise:latency_s=2")(table, manifest())
+    known = StoredPerception("noise:latency_s=2", "truth")(table, manifest())
     both = table["step"] >= 2
     assert (known.age[~both] == 11).all(), "alone: no track in ten steps or fewer"
     zero, one = both & (table["aircraft"] == 0), both & (table["aircraft"] == 1)
@@ -121,7 +122,7 @@ def test_without_error_and_delay_it_is_the_truth(tmp_path: Path) -> None:
     dataset = collected(tmp_path / "data", WorldConfig(aircraft=6, max_steps=20, scenario="arrivals"))
     options: dict[str, Any] = {"view": VIEW, "shuffle": False, "batch_size": 10**6}
     (truth,) = Loader.of([dataset], **options)
-    (known,) = Loader.of([dataset], perceive=StoredPerception("noise"), **options)
+    (known,) = Loader.of([dataset], perceive=StoredPerception("noise", "truth"), **options)
     assert torch.equal(known.observation.is_present, truth.observation.is_present)
     torch.testing.assert_close(known.observation.ownship, truth.observation.ownship, rtol=0, atol=1e-5)
     assert torch.equal(known.action, truth.action)
@@ -173,5 +174,7 @@ def test_what_cannot_be_flown_again_is_refused() -> None:
         perceive({name: values[rows] for name, values in table.items()}, manifest())
     with pytest.raises(ConfigurationError, match=r"expected a surveillance that is not perfect, got 'perfect'"):
         StoredPerception("perfect")(table, manifest())
+    with pytest.raises(ConfigurationError, match=r"unknown teacher 'human'.* Use --labels truth"):
+        perceive(table, replace(manifest(), teacher="human"))
     with pytest.raises(ConfigurationError, match=r"expected drop_s of"):
         perceive(table, manifest(step_s=60.0))

@@ -232,6 +232,33 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_table(
     assert rows[0] == rows[1]
 
 
+def test_under_a_surveillance_networks_learn_and_fly_by_what_is_perceived(data: Path, tmp_path: Path) -> None:
+    noise, model = "noise:position_m=20", MODELS.partition(",")[0]
+    lines: list[str] = []
+    plan = plan_of(model, seeds=(0,), surveillance=noise)
+    found = compare(data, tmp_path / "out", plan, say=lines.append)
+    assert found.world.surveillance == noise
+    (training,) = found.runs
+    meta = load_policy(training.folder(tmp_path / "out")).meta
+    assert (meta["world"]["surveillance"], meta["config"]["labels"]) == (noise, "perceived")
+    result = write(tmp_path / "out", tabulate(found))
+    assert (result["surveillance"], result["labels"]) == (noise, "perceived")
+    assert f"surveillance {noise}, labels: perceived; " in (tmp_path / "out" / "compare.md").read_text()
+    with pytest.raises(CheckpointError, match=r"was begun with .*labels"):
+        compare(data, tmp_path / "out", replace(plan, labels="truth"), say=lines.append)
+
+
+def test_surveillance_is_the_dataset_s_where_none_is_given(tmp_path: Path) -> None:
+    world = replace(worlds.parse("m600:surveillance=remote-id"), aircraft=3, max_steps=20)
+    collect(tmp_path / "data", CollectConfig(world, episodes=24))
+    model = MODELS.partition(",")[0]
+    found = compare(tmp_path / "data", tmp_path / "out", plan_of(model, seeds=(0,)), say=lambda line: None)
+    assert (found.plan.surveillance, found.world.surveillance) == ("remote-id", "remote-id")
+    perfect = plan_of(model, seeds=(0,), surveillance="perfect")
+    found = compare(tmp_path / "data", tmp_path / "perfect", perfect, say=lambda line: None, world=world)
+    assert (found.plan.surveillance, found.world.surveillance) == ("perfect", "perfect")
+
+
 def test_another_world_is_flown_and_views_are_on_the_scale_of_the_dataset_s(tmp_path: Path) -> None:
     world = replace(worlds.parse("enroute"), aircraft=3, max_steps=20)
     collect(tmp_path / "data", CollectConfig(world, episodes=24))

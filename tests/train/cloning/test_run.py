@@ -384,8 +384,10 @@ def test_a_run_under_surveillance_learns_and_is_measured_by_what_is_perceived(
     assert measure(loaded.network, truth).mse != pytest.approx(summary["heldout_mse"], rel=1e-3)
     perfect = json.loads((undisturbed / "config.json").read_text())["config"]
     assert not {"surveillance", "labels"} & set(perfect), "as before"
-    with pytest.raises(CheckpointError, match=r"begun with surveillance perfect \(got remote-id\); labels truth"):
-        run(small_dataset, undisturbed, config, resume=True)
+    with pytest.raises(
+        CheckpointError, match=r"begun with surveillance perfect \(got remote-id\); labels perceived"
+    ):
+        run(small_dataset, undisturbed, replace(config, labels="truth"), resume=True)
     run(small_dataset, tmp_path / "truth", replace(config, labels="truth", max_batches=2))
     assert json.loads((tmp_path / "truth" / "config.json").read_text())["config"]["labels"] == "truth"
 
