@@ -187,7 +187,8 @@ def _find(text: str) -> tuple[Scenario, dict[str, Any]]:
     known[mixture.NAME] = mixture.shares_of  # to be named where there is no such scenario
     if text.lower().endswith(".scn"):
         raise ConfigurationError(
-            f"unknown scenario {shown(text)}. A BlueSky file is given with file: before its path, {shown('file:' + text)}."
+            f"unknown scenario {shown(text)}. A BlueSky file is given with file: before its path, "
+            f"{shown('file:' + text)}."
         )
     name, parameters = spec.parse(text, "scenario", known, skip=2)
     return _SCENARIOS[name], parameters
