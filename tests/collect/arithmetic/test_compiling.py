@@ -1,13 +1,14 @@
 """What is compiled, when, and where it is kept; and one hash whatever the processor's vector extension."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from skyclone.collect.arithmetic import compiling
+from skyclone.collect.arithmetic import compiling, geometry
 from skyclone.collect.arithmetic.compiling import entry, inner
 from skyclone.collect.collector.collector import collect
 from skyclone.collect.collector.config import CollectConfig
@@ -58,6 +59,45 @@ def test_code_for_another_processor_changes_no_bit():
     """One without fused products and sums; compiled anew, which takes its ten seconds."""
     here, there = begin(), begin(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
     assert said(here) == said(there)
+
+
+@pytest.mark.skipif(bool(compiling.why_not()), reason=f"nothing is compiled here: {compiling.why_not()}")
+def test_on_arm_products_and_sums_are_not_fused():
+    """Its processors can; read in the code that LLVM makes for them of the polynomials of sine and cosine."""
+    numba = pytest.importorskip("numba")
+    fused = numba.njit(fastmath={"contract"})(_multiply_and_add)
+    strict = compiling._with_inner(geometry.directions.plain, "")
+    for made, shape, is_fused in ((fused, (numba.float64,) * 3, True), (strict, (numba.float64[::1],), False)):
+        made.compile(shape)
+        (code,) = made.inspect_llvm().values()
+        assembly = _for_arm(code)
+        assert "fmul" in assembly or is_fused
+        assert bool(re.search(r"\bf(n?madd|n?msub|mla|mls)\b", assembly)) == is_fused
+
+
+def _multiply_and_add(x: float, y: float, z: float) -> float:
+    """Return x y + z."""
+    return x * y + z
+
+
+def _for_arm(code: str) -> str:
+    """Return the assembly of LLVM's code on a 64-bit Arm."""
+    llvm = pytest.importorskip("llvmlite.binding")
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    for pattern, other in (
+        (r'target (triple|datalayout) = ".*"', ""),
+        (r'"target-(cpu|features)"="[^"]*"', ""),
+        (r"@llvm\.x86\.", "@x86_"),  # counts references
+        (r" immarg", ""),
+    ):
+        code = re.sub(pattern, other, code)
+    try:
+        target = llvm.Target.from_triple("aarch64-unknown-linux-gnu")
+    except RuntimeError:
+        pytest.skip("LLVM makes no code for Arm here")
+    assembly: str = target.create_target_machine(opt=3).emit_assembly(llvm.parse_assembly(code))
+    return assembly
 
 
 def _disabled() -> str:
