@@ -169,7 +169,7 @@ def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any, avoids_nobody: Any
 def load(run: "string" = "") -> tuple[bool, str]:  # type: ignore[name-defined]  # noqa: F821
     """SKYCLONE [RUN[@rta]]: load the policy that RESO SKYCLONE flies, or say which one is loaded.
 
-    RUN is the folder of a trained policy, or pretrained:NAME. With @rta[:margin=1.2:patience_s=30:hold_s=5] behind
+    RUN is the folder of a trained policy, or pretrained:NAME. With @rta[:margin=1.2:patience_s=60:hold_s=5] behind
     it, a monitor hands aircraft to a fallback; SKYCLONE without RUN tells which, and why.
     """
     if not run.strip():

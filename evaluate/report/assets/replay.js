@@ -2,6 +2,7 @@
 const ROWS = 5;
 const WHY = {
   separation: "separation is lost", progress: "no progress", envelope: "outside the envelope of the training",
+  neighbour: "in conflict with one that has been handed over", // in archives of 2026-11-26
 };
 
 class Panel {

@@ -11,6 +11,7 @@ import pytest
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.assurance import REASONS
 from skyclone.collect.flying.flight import advise
 from skyclone.collect.flying.world import World
 from skyclone.collect.scenarios import start
@@ -432,7 +433,10 @@ def test_who_is_flown_by_the_fallback_is_marked(browser, tmp_path, make_run):
     assert page.locator(".note").nth(1).inner_text() == f"Aircraft {first} {reason}"
     page.keyboard.press("w")  # moved by hand, the policy decides
     assert _data(page, 1)["handed"] == ""
-    assert "Dashed rings with a letter" in page.locator(".legend").inner_text()
+    legend = page.locator(".legend").inner_text()
+    assert "Dashed rings with a letter" in legend
+    assert all(reason in legend for reason in REASONS)
+    assert "neighbour" not in legend
     page.close()
     assert said == []
 
