@@ -17,7 +17,7 @@ from .machine import memory_bytes
 FLOWN_BY_RULE, FLOWN_BY_NETWORK, LEARNED, TUNED = 1_000_000, 50_000, 100_000, 25_000
 """Rows a second on one core: flown by a teacher that is compiled, by a network or in torch; cloned; fine-tuned
 (docs/results.md)."""
-SPLIT = 150
+SPLIT = 400
 """Flights of each scenario that `evaluate --rare` adds: replications, levels and moves (docs/rare-events.md)."""
 BYTES_STORED = 28
 """Of a row on disk."""

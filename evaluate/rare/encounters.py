@@ -21,6 +21,8 @@ from ...datasets.errors import ConfigurationError
 from .splitting import Outcome, moved
 from .tape import Tape
 
+FIRST = 20
+"""Times as many flights in the first stage: it then takes about as long as the others together."""
 _SIDE_BY_SIDE = 256  # episodes
 _GUSTS = "gusts"
 
@@ -58,11 +60,13 @@ class Encounters:
         pilot: Who flies.
         world: The world.
         device: Where to compute.
+        first: How many times n samples the first stage has.
     """
 
     pilot: Pilot
     world: WorldConfig
     device: str = "cpu"
+    first: int = FIRST
 
     def draw(self, count: int, generator: np.random.Generator) -> list[Tape]:
         """Return independent samples."""

@@ -88,11 +88,13 @@ class Flights:
         pilot: Who flies.
         world: The world; what is heard must be random.
         device: Where to compute.
+        first: How many times n samples the first stage has.
     """
 
     pilot: Pilot
     world: WorldConfig
     device: str = "cpu"
+    first: int = 1
 
     def draw(self, count: int, generator: np.random.Generator) -> Branches:
         """Return flights at their beginning."""

@@ -38,6 +38,7 @@ class Rates:
         nmac_families: The same of NMACs.
         levels_m: The levels, descending.
         trajectories: In each replication at each level.
+        first: How many times as many there are at the first level.
         replications: How many.
         aircraft_steps: Flown in all, for both rates, the pilot run included.
         seconds: Processor seconds that this took.
@@ -52,6 +53,7 @@ class Rates:
     nmac_families: int
     levels_m: list[float]
     trajectories: int
+    first: int
     replications: int
     aircraft_steps: float
     seconds: float
@@ -124,6 +126,7 @@ def estimate_rates(
         nmac_families=int(sum(run.families[-1] for run in runs)),
         levels_m=[float(level) for level in levels],
         trajectories=trajectories,
+        first=problem.first,
         replications=replications,
         aircraft_steps=work + sum(run.work for run in runs),
         seconds=time.process_time() - began,
@@ -165,8 +168,9 @@ def rows_of(rates: Mapping[str, Rates]) -> list[tuple[str, ...]]:
 def notes_on(rates: Mapping[str, Rates]) -> list[str]:
     """Say what the table means."""
     first = next(iter(rates.values()))
+    times = f", {first.first} times as many at the first" if first.first > 1 else ""
     notes = [
-        f"By splitting: {first.replications} replications of {first.trajectories:,} trajectories a level.",
+        f"By splitting: {first.replications} replications of {first.trajectories:,} trajectories a level{times}.",
         "Monte Carlo: the aircraft-steps that it takes for the same relative errors (losses / collisions).",
     ]
     if any(DOUBT in cell for row in rows_of(rates) for cell in row):

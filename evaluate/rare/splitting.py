@@ -14,10 +14,14 @@ two ways that make the clones differ, and leave them samples of the law given sc
 With levels fixed beforehand the estimate is unbiased either way, whatever the moves: so a pilot run chooses the
 levels, and independent replications use them.
 
+The first stage may hold several times n samples. They are independent, and each takes one flight where a clone
+takes `MOVES`: so the first levels, which a sample may pass for another reason than the rare one, are best passed by
+many of them.
+
 Notation: n samples, R replications.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp, inf, isfinite, nan
 from typing import Any, NamedTuple, Protocol
 
@@ -52,13 +56,23 @@ class Outcome(NamedTuple):
         """Return that of some samples."""
         return Outcome(*(column[..., index] for column in self))
 
+    def joined(self, other: "Outcome") -> "Outcome":
+        """Return that of these samples and others."""
+        return Outcome(*(np.concatenate(both, axis=-1) for both in zip(self, other, strict=True)))
+
     def replaced(self, where: np.ndarray, other: "Outcome") -> "Outcome":
         """Return this one with another's columns where (n,) says so."""
         return Outcome(*(np.where(where, new, old) for old, new in zip(self, other, strict=True)))
 
 
 class Problem(Protocol):
-    """What is random, and what follows from it."""
+    """What is random, and what follows from it.
+
+    Attributes:
+        first: How many times n samples the first stage has; above 1, samples are a list.
+    """
+
+    first: int
 
     def draw(self, count: int, generator: np.random.Generator) -> Any:
         """Return independent samples of the law."""
@@ -136,19 +150,26 @@ def choose_levels(
     Returns:
         The levels, descending, as far as the pilot came and then the targets it did not reach; and its work.
     """
-    samples = problem.draw(count, generator)
-    outcome = problem.fly(samples)
+    least = int(SHARE * count) + 1
+
+    def bound(scores: np.ndarray) -> float:
+        return max(float(np.partition(scores, least)[least]), targets[0])
+
+    samples, places, outcome = _first_stage(problem, count, generator, -inf, bound)
     work, waiting = float(outcome.work.sum()), list(targets)
     levels: list[float] = []
     while waiting and len(levels) < _MOST_LEVELS:
-        level = max(float(np.quantile(outcome.score, SHARE)), waiting[0])
+        share = SHARE if levels else SHARE / problem.first
+        level = max(float(np.quantile(outcome.score, share)), waiting[0])
         if not (outcome.score < level).any() or (levels and level >= levels[-1]):
             break
         levels.append(level)
         if level == waiting[0]:
             waiting.pop(0)
+        if len(levels) == 1:
+            outcome = outcome.taken(places)
         if waiting:
-            samples, outcome, _, spent = _next_stage(problem, samples, outcome, (level, -inf), generator)
+            samples, outcome, _, spent = _next_stage(problem, samples, outcome, count, (level, -inf), generator)
             work += spent
     return levels + waiting, work
 
@@ -165,11 +186,10 @@ def replicate(
         count: n.
         generator: Draws.
     """
-    samples = problem.draw(count, generator)
-    outcome = problem.fly(samples, levels[0])
+    samples, places, outcome = _first_stage(problem, count, generator, levels[0], lambda scores: levels[0])
     exposure, sample_work, work = outcome.exposure.mean(), outcome.work.mean(), outcome.work.sum()
     means, squares, families = np.zeros(len(targets)), np.zeros(len(targets)), np.zeros(len(targets), np.int64)
-    ancestors = np.arange(count)
+    ancestors = np.arange(len(outcome.score))
     weight, shares = 1.0, []
     for level, following in zip(levels, [*levels[1:], -inf], strict=True):
         is_below = outcome.score < level
@@ -182,16 +202,47 @@ def replicate(
         weight *= shares[-1]
         if not weight or following == -inf:
             break
-        samples, outcome, parents, spent = _next_stage(problem, samples, outcome, (level, following), generator)
+        if len(shares) == 1:
+            outcome, ancestors = outcome.taken(places), places
+        pair = (level, following)
+        samples, outcome, parents, spent = _next_stage(problem, samples, outcome, count, pair, generator)
         work, ancestors = work + spent, ancestors[parents]
     return Replication(means, squares, float(exposure), float(work), float(sample_work), shares, families)
 
 
+def _first_stage(
+    problem: Problem,
+    count: int,
+    generator: np.random.Generator,
+    level: float,
+    bound: Callable[[np.ndarray], float],
+) -> tuple[Any, np.ndarray, Outcome]:
+    """Draw and fly `first` times n samples; keep no more than n of those below a bound of all scores so far.
+
+    Returns:
+        The samples kept, which they are of all, and what all come to.
+    """
+    samples = problem.draw(count, generator)
+    outcome, places = problem.fly(samples, level), np.arange(count)
+    for _ in range(problem.first - 1):
+        drawn = problem.draw(count, generator)
+        places = np.append(places, len(outcome.score) + np.arange(count))
+        outcome = outcome.joined(problem.fly(drawn, level))
+        kept = np.flatnonzero(outcome.score[places] < bound(outcome.score))[:count]
+        both = samples + drawn
+        samples, places = [both[each] for each in kept], places[kept]
+    return samples, places, outcome
+
+
 def _next_stage(
-    problem: Problem, samples: Any, outcome: Outcome, levels: tuple[float, float], generator: np.random.Generator
+    problem: Problem,
+    samples: Any,
+    outcome: Outcome,
+    count: int,
+    levels: tuple[float, float],
+    generator: np.random.Generator,
 ) -> tuple[Any, Outcome, np.ndarray, float]:
-    """Clone the samples below the first of two levels to as many as there were; return parents and work too."""
-    count = len(outcome.score)
+    """Clone the samples below the first of two levels to n; return the parent of each, and the work, too."""
     below = generator.permutation(np.flatnonzero(outcome.score < levels[0]))
     parents = np.resize(below, count)  # each as often as the others, but for one
     samples, outcome, work = problem.clones(samples, outcome, parents, levels, generator)

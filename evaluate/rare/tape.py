@@ -13,8 +13,8 @@ from math import exp, log
 import numpy as np
 
 Key = tuple[object, tuple[int, ...], int]
-_LEAST_STEP, _LARGEST_STEP = 3e-4, 0.5
-_LEAST_SHARE = 0.02
+_LEAST_STEP, _LARGEST_STEP = 1e-3, 0.2
+_LEAST_SHARE = 0.1
 
 
 class Tape:
@@ -38,7 +38,7 @@ class Tape:
     def moved(self, generator: np.random.Generator) -> "Tape":
         """Return a tape near this one.
 
-        A random share of the numbers moves by normal steps of a random size, 0.0003 to 0.5, round the circle [0,
+        A random share of the numbers moves by normal steps of a random size, 0.001 to 0.2, round the circle [0,
         1): the way back is as likely, and numbers stay uniform. Small steps are accepted near an event, large ones
         leave it for another; no size suits all levels, so all are tried.
         """

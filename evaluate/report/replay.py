@@ -185,9 +185,7 @@ def record(
     most_bytes: int = MOST_BYTES,
     shares: Sequence[Share] = (),
 ) -> Replay:
-    """Let every contender fly some scenarios again.
-
-    What MVP would have done is asked of the first `mvp` among the contenders, else of `mvp` as it is by default.
+    """Let every contender fly some scenarios again, and ask what the first MVP among them would have done.
 
     Args:
         loaded: The contenders.
@@ -201,12 +199,10 @@ def record(
     start = start_of(config, seed, episodes)
     reach = max(float(part.abs().max()) for part in (start.corners_m, start.traffic.east_m, start.traffic.north_m))
     unit = 2.0 * (reach + 2 * config.outside_m) / -GONE  # the page shows half of what int16 can hold
-    names = [each.contender.name for each in loaded]
+    names = (each.contender.name for each in loaded)
     teacher = next((name for name in names if name.partition(":")[0] == "mvp"), "mvp")
     asked = teachers.parse(teacher, config)
-    speed_mps = fastest_mps(config)
-    if start.winds_mps is not None:
-        speed_mps += float(start.winds_mps.norm(dim=-1).max())
+    speed_mps = fastest_mps(config) + _strongest_wind_mps(start)
     flown_by = _flown_by(shares, start, seed, episodes)
     camera = Camera(config, unit, speed_mps, asked, flown_by)
     films = [camera.film(each, seed, episodes, device) for each in loaded]
@@ -214,6 +210,11 @@ def record(
     room = max(most_bytes // 2, most_bytes - sum(network.nbytes for network in networks if network))
     every = max(1, ceil(sum(film.nbytes for film in films) / room))
     offset_m = max(1.0, max(film.farthest_off_m for film in films) / -(NO_TRACK + 1))
+    scenarios = [
+        _scenario(config, seed, episode, start, row, every)._replace(flown_by=flown_by[row])
+        for row, episode in enumerate(episodes)
+    ]
+    flights = [[_coded(frames[::every], config.aircraft, offset_m) for frames in film.frames] for film in films]
     return Replay(
         VERSION,
         config.protected_zone_m,
@@ -225,24 +226,20 @@ def record(
         config.speed_change_mps,
         config.aircraft,
         teacher,
+        scenarios,
         [
-            _scenario(config, seed, episode, start, row, every)._replace(flown_by=flown_by[row])
-            for row, episode in enumerate(episodes)
-        ],
-        [
-            Filmed(
-                film.name,
-                [_coded(frames[::every], config.aircraft, offset_m) for frames in film.frames],
-                network,
-                rule_of(getattr(each.pilot, "teacher", None)),
-            )
-            for each, film, network in zip(loaded, films, networks, strict=True)
+            Filmed(film.name, coded, network, rule_of(getattr(each.pilot, "teacher", None)))
+            for each, film, coded, network in zip(loaded, films, flights, networks, strict=True)
         ],
         config.lookahead_s,
         rule_of(asked),
         offset_m,
         list(REASONS),
     )
+
+
+def _strongest_wind_mps(start: Start) -> float:
+    return 0.0 if start.winds_mps is None else float(start.winds_mps.norm(dim=-1).max())
 
 
 def _flown_by(shares: Sequence[Share], start: Start, seed: int, episodes: Sequence[int]) -> list[list[str]]:

@@ -130,7 +130,7 @@ def test_ctrl_c_ends_it_and_all_that_it_has_started(tmp_path: Path, delay_s: flo
     finally:
         process.kill()
     assert process.returncode == 1
-    assert b"Interrupted" in said
+    assert b"Interrupted" in said, said.decode()
     end = time.monotonic() + 30
     while (left := _processes_with(str(tmp_path / "data"))) and time.monotonic() < end:
         time.sleep(0.1)

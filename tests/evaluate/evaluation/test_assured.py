@@ -98,7 +98,7 @@ def test_nobody_stands_for_ever_and_separation_is_lost_little_longer_than_by_the
     for kind in KINDS:
         world = WorldConfig(aircraft=int(generator.integers(2, 25)), scenario=kind, max_steps=900)
         for number, pilot in enumerate((assured(world), Fallback(world))):
-            figures = fly_scenarios(pilot, world, 1616, range(30))
+            figures = fly_scenarios(pilot, world, 1616, range(20))
             assert figures.time_limit.sum() == 0, (kind, world.aircraft, type(pilot).__name__)
             lost_s[number] += figures.los_steps.sum()
-    assert lost_s[0] <= 1.5 * lost_s[1]  # 1.2 is wanted: `circle` and `crossing` miss it, see docs/assurance.md
+    assert lost_s[0] <= 1.2 * lost_s[1]  # 0.43 times in docs/assurance.md

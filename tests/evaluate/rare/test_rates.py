@@ -15,7 +15,7 @@ from skyclone.train.runs.confidence_intervals import Estimate
 
 NOT_REACHED = Estimate(0.0, nan, nan)
 MADE_UP = Rates(
-    Estimate(1e-5, 5e-6, 2e-5), NOT_REACHED, 50, 0, [105.0, 100.0, 15.24], 200, 10, 3e7, 60.0, 2e10, nan
+    Estimate(1e-5, 5e-6, 2e-5), NOT_REACHED, 50, 0, [105.0, 100.0, 15.24], 200, 20, 10, 3e7, 60.0, 2e10, nan
 )
 
 
@@ -65,7 +65,8 @@ def test_the_table():
     doubtful = render({"mvp": replace(MADE_UP, los_families=3)})
     assert "1e-05 [5e-06, 2e-05] ?" in doubtful
     assert "fewer than 20 families" in doubtful
-    assert "10 replications of 200 trajectories" in render({"mvp": MADE_UP})
+    assert "10 replications of 200 trajectories a level, 20 times as many at the first." in render({"mvp": MADE_UP})
+    assert "trajectories a level.\n" in render({"mvp": replace(MADE_UP, first=1)})
 
 
 def test_too_few_trajectories():

@@ -22,6 +22,8 @@ EXACT = float(ndtr(LIMIT))  # 0.00135
 class Walk:
     """A random walk of ten normal steps, scaled to end as a standard normal number: closed form known."""
 
+    first = 1
+
     def draw(self, count, generator):
         return list(generator.random((count, STEPS)))
 
@@ -38,22 +40,38 @@ class Walk:
         return Outcome(score, np.stack((score < LIMIT,) * 2).astype(float), ones, ones)
 
 
+class Wide(Walk):
+    """The same with five times as many in the first stage."""
+
+    first = 5
+
+
 def generator(*seed):
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
 
 
-def runs(count, size, seed, levels=(-0.84, -1.7, -2.4, LIMIT)):
+def runs(count, size, seed, problem, levels=(-0.84, -1.7, -2.4, LIMIT)):
     return np.array(
-        [replicate(Walk(), levels, [LIMIT], size, generator(seed, each)).means[0] for each in range(count)]
+        [replicate(problem, levels, [LIMIT], size, generator(seed, each)).means[0] for each in range(count)]
     )
 
 
-def test_levels_are_quantiles_and_hold_the_targets():
-    levels, work = choose_levels(Walk(), [-2.0, LIMIT], 2000, generator(1))
+@pytest.mark.parametrize("problem", [Walk(), Wide()])
+def test_levels_are_quantiles_and_hold_the_targets(problem):
+    levels, work = choose_levels(problem, [-2.0, LIMIT], 2000, generator(1))
     assert levels == sorted(levels, reverse=True)
     assert {-2.0, LIMIT} <= set(levels)
-    assert levels[0] == pytest.approx(ndtri(0.2), abs=0.1)
-    assert work == 2000 * (1 + 3 * (len(levels) - 1))
+    assert levels[0] == pytest.approx(ndtri(0.2 / problem.first), abs=0.1)
+    assert work == 2000 * (problem.first + 3 * (len(levels) - 1))
+
+
+def test_a_frequent_event_is_the_first_level():
+    levels, _ = choose_levels(Wide(), [0.5, LIMIT], 400, generator(1))
+    assert levels[0] == 0.5
+    found = replicate(Wide(), levels, [0.5, LIMIT], 400, generator(2))
+    assert found.shares[0] == pytest.approx(ndtr(0.5), abs=0.05)
+    assert found.means[1] == pytest.approx(EXACT, rel=0.8)
+    assert found.families[1] <= 400, "no more than n of the first stage have clones"
 
 
 def test_a_pilot_that_gets_nowhere_ends_and_names_the_targets():
@@ -68,21 +86,27 @@ def test_a_pilot_that_gets_nowhere_ends_and_names_the_targets():
     assert np.isnan(interval_of(np.zeros(10))[1:]).all()
 
 
-def test_the_estimate_is_unbiased():
-    means = runs(600, 40, 3)
+@pytest.mark.parametrize(
+    ("problem", "levels"), [(Walk(), (-0.84, -1.7, -2.4, LIMIT)), (Wide(), (-1.7, -2.4, LIMIT))]
+)
+def test_the_estimate_is_unbiased(problem, levels):
+    means = runs(600, 40, 3, problem, levels)
     error = means.std(ddof=1) / sqrt(len(means))
     assert abs(means.mean() - EXACT) < 4 * error
     assert error < 0.06 * EXACT  # else this shows nothing
 
 
-def test_families_are_those_of_the_first_stage():
+@pytest.mark.parametrize("first", [1, 5])
+def test_families_are_those_of_the_first_stage(first):
     class Below(Walk):
         def fly(self, samples, level=-inf):
             found = super().fly(samples)
             return found._replace(counts=np.stack([found.score < target for target in (-1.0, LIMIT)]))
 
-    found = replicate(Below(), (-1.0, -2.0, LIMIT), [-1.0, LIMIT], 200, generator(6))
-    assert found.families[0] == round(200 * found.shares[0])  # below the first level nobody is a clone
+    problem = Below()
+    problem.first = first
+    found = replicate(problem, (-1.0, -2.0, LIMIT), [-1.0, LIMIT], 200, generator(6))
+    assert found.families[0] == round(first * 200 * found.shares[0])  # below the first level nobody is a clone
     assert 0 < found.families[1] <= found.families[0]
 
 
@@ -98,9 +122,12 @@ def test_the_mean_count_is_unbiased_and_so_is_its_square():
     assert squares[1] == pytest.approx(4 * EXACT, rel=0.2)
 
 
-def test_intervals_cover():
+@pytest.mark.parametrize(
+    ("problem", "levels"), [(Walk(), (-0.84, -1.7, -2.4, LIMIT)), (Wide(), (-1.7, -2.4, LIMIT))]
+)
+def test_intervals_cover(problem, levels):
     """Of 95 % intervals of ten replications each, 90 to 99 % hold the closed form (200 of them: -+ 1.5 points)."""
-    means = runs(2000, 60, 5).reshape(200, 10)
+    means = runs(2000, 60, 5, problem, levels).reshape(200, 10)
     intervals = [interval_of(each) for each in means]
     covered = np.mean([low <= EXACT <= high for _, low, high in intervals])
     assert 0.90 <= covered <= 0.99, covered
@@ -121,6 +148,7 @@ def test_the_cost_of_plain_monte_carlo_on_paper():
 class Passages:
     """A walk of 100 steps of 1 up or down; a clone goes on from where its parent passed the level."""
 
+    first = 1
     STEPS, DOWN = 100, 30
     EXACT = float(binom.cdf((STEPS - DOWN) // 2, STEPS, 0.5) + binom.cdf((STEPS - DOWN) // 2 - 1, STEPS, 0.5))
     """Of a lowest place of -30 or less, by reflection: P(S <= -30) + P(S < -30) = 0.0027."""

@@ -24,7 +24,7 @@ from skyclone.train.runs.confidence_intervals import Estimate
 PAGE = (Path(__file__).parents[3] / "docs" / "evaluation-json.md").read_text(encoding="utf-8")
 SECTION = PAGE[: PAGE.index("## The archive")]
 RARE = Rates(
-    Estimate(1e-5, 5e-6, 2e-5), Estimate(0.0, nan, nan), 50, 0, [100.0, 15.24], 200, 10, 3e7, 60.0, 2e10, nan
+    Estimate(1e-5, 5e-6, 2e-5), Estimate(0.0, nan, nan), 50, 0, [100.0, 15.24], 200, 20, 10, 3e7, 60.0, 2e10, nan
 )
 MIX = "0.7=self,0.3=none"
 ESTIMATE = {"value", "low", "high"}
