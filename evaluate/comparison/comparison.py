@@ -22,7 +22,7 @@ from ...collect.airspace.worlds import scale_warning
 from ...collect.collector.workers import one_thread, work
 from ...collect.flying.figures import Figures
 from ...datasets import effort, notebook
-from ...datasets.dataset import open_dataset
+from ...datasets.dataset import Dataset, open_dataset
 from ...datasets.errors import CheckpointError
 from ...datasets.files.atomic import clean, publish
 from ...datasets.files.json_file import read_json
@@ -111,10 +111,7 @@ def compare(
     dataset = open_dataset(data)
     described = describe([dataset])
     learned_in = dict(dataset.manifest.world)
-    known = plan.surveillance or surveillance_of([dataset])
-    if plan.surveillance or world is None:
-        world = replace(world or scenarios.recorded_world(learned_in, dataset.path), surveillance=known)
-    plan = replace(plan, surveillance=known)
+    plan, world = _perceiving(plan, world, dataset)
     if warning := scale_warning("Each network", learned_in, world):
         say(f"Warning: {warning}")
     teachers = tuple(Contender(name, False) for name in dict.fromkeys((UNRESOLVED, dataset.manifest.teacher)))
@@ -146,6 +143,17 @@ def compare(
         references={teacher.name: figures[teacher.name] for teacher in teachers},
         seconds=time.perf_counter() - start,
     )
+
+
+def _perceiving(
+    plan: CompareConfig, world: WorldConfig | None, dataset: Dataset
+) -> tuple[CompareConfig, WorldConfig]:
+    """Return the plan and the world with what aircraft know in both."""
+    known = plan.surveillance or surveillance_of([dataset])
+    if plan.surveillance or world is None:
+        recorded = scenarios.recorded_world(dict(dataset.manifest.world), dataset.path)
+        world = replace(world or recorded, surveillance=known)
+    return replace(plan, surveillance=known), world
 
 
 def _weigh(plan: CompareConfig, flights: EvaluationConfig, workers: int, say: Say) -> None:
