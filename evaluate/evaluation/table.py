@@ -14,13 +14,13 @@ from .verdict import judge
 BY_SURVEILLANCE = ("los_events", "time_in_los_s", "waypoint_rate")
 BY_EQUIPAGE = ("los_events", "nmac_events", "extra_distance")
 EQUIPAGE_TITLE = f"The aircraft that each contender flies ({SELF}), and their pairs with each group of the mix"
-WIDTH = 100
+WIDTH = 104  # `pretrained:robust`, the longest name of a policy that ships, is not cut
 _GAP = "  "
 _NAME = 24  # characters of a contender or a surveillance, where both stand in a line
 
 
 def render(evaluation: Evaluation) -> str:
-    """Return the contenders with their main figures and intervals, and the verdict, in 100 columns."""
+    """Return the contenders with their main figures and intervals, and the verdict, in `WIDTH` columns."""
     tables = [[_column(evaluation, name) for name in metrics] for metrics in (SAFETY, WAY)]  # one below the other
     room = min(WIDTH - sum(len(column[0]) + len(_GAP) for column in columns) for columns in tables)
     names = ["", *(shortened(name, max(room, 12)) for name in evaluation.plan.short_names.values())]
