@@ -157,16 +157,40 @@ def import_ray() -> Any:
 
 def _connect(ray: Any, address: str) -> None:
     """Join the cluster there is, or begin one."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
-        if port.isdecimal():
-            socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself tries for minutes
+        if not address and (left := _left_address(ray)):
+            address = "" if _answers(left, timeout_s=2.0) else "local"
+        elif address.rpartition(":")[2].isdecimal():
+            _answers(address, timeout_s=10.0, must=True)
         ray.init(address or None, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"expected a Ray cluster{f' at {address} (RAY_ADDRESS)' if address else ''}, got: {_first_line(error)}."
             " Start one with `ray start --head`, or unset RAY_ADDRESS to use this machine alone."
         ) from None
+
+
+def _left_address(ray: Any) -> str:
+    """Return where Ray would look for a cluster on this machine: one that was killed leaves its address behind."""
+    with suppress(AttributeError, OSError):  # inside of Ray, where it may move
+        return str(ray._private.utils.read_ray_address() or "")
+    return ""
+
+
+def _answers(address: str, timeout_s: float, must: bool = False) -> bool:
+    """Return whether somebody listens at HOST:PORT, which Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nobody does, and somebody must.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
+    except (OSError, ValueError):
+        if must:
+            raise
+        return False
+    return True
 
 
 def _hand_out(ray: Any, make: Callable[[int], Made], numbers: list[int], tasks: int | None) -> Iterator[Made]:

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -75,6 +76,17 @@ def test_a_wrong_address_is_an_error_at_once() -> None:
         match=r"expected a Ray cluster at 127\.0\.0\.1:1 \(RAY_ADDRESS\), got: .*refused.* `ray start --head`",
     ):
         cluster._connect(None, "127.0.0.1:1")
+
+
+def test_the_address_of_a_cluster_that_was_killed_is_not_waited_for() -> None:
+    joined: list[str | None] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        alive = f"127.0.0.1:{server.getsockname()[1]}"
+        for left in (None, "127.0.0.1:1", "nonsense", alive):
+            private = SimpleNamespace(utils=SimpleNamespace(read_ray_address=lambda left=left: left))
+            ray = SimpleNamespace(_private=private, init=lambda address, **options: joined.append(address))
+            cluster._connect(ray, "")
+    assert joined == [None, "local", "local", None]  # None: Ray joins the one there is, or begins one
 
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'skyclone[ray]'")
