@@ -15,6 +15,7 @@ from skyclone.collect.cli import collect
 from skyclone.datasets import open_dataset
 from skyclone.datasets.errors import SkycloneError
 from skyclone.evaluate.cli import evaluate
+from skyclone.evaluate.evaluation.table import WIDTH
 
 SMALL = ("--scenarios", 3, "--aircraft", 4, "--bootstrap", 100)
 
@@ -77,7 +78,7 @@ def test_several_surveillances(tmp_path):
     assert "LoS by what aircraft know of each other" in (tmp_path / "report.html").read_text()
     table = _run(*arguments[:-1], "--surveillance", f"perfect,{noisy}").stdout
     assert "By surveillance" in table
-    assert max(map(len, table.splitlines())) <= 100
+    assert max(map(len, table.splitlines())) <= WIDTH
 
 
 def test_what_bluesky_resolves_is_not_perceived():
