@@ -19,7 +19,7 @@ from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View
 from ..arithmetic import compiling
 from ..arithmetic.neighbours import neighbours
-from .objective import Costs
+from .objective import NEARER, Costs
 from .reward import reward_named
 from .world_config import WorldConfig
 
@@ -63,6 +63,8 @@ def sight_of(config: WorldConfig, seen: int = SEEN, costs: Costs | None = None) 
         if isinstance(charged, Costs):
             zone_m = max(zone_m, charged.margin * config.protected_zone_m)
             lookahead_s = max(lookahead_s, charged.lookahead_s)
+            if charged.yielding:
+                zone_m = max(zone_m, (2 * charged.keep_off + NEARER) * config.protected_zone_m)
     return Sight(zone_m, lookahead_s, seen)
 
 

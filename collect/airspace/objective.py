@@ -22,9 +22,12 @@ from .fleet import limits_of
 from .sector import distance_outside, inner_radius
 from .world_config import WorldConfig
 
-TERMS = ("path", "proximity", "predicted", "speed", "stall", "pace", "effort", "leaving", "outside")
+TERMS = ("path", "proximity", "predicted", "yielding", "speed", "stall", "pace", "effort", "leaving", "outside")
 """The costs, as they are logged; the other fields say when they are charged."""
 OF_PAIRS = ("proximity", "predicted")
+
+NEARER = 1 / 3
+"""In units of R: who is that much farther from a waypoint than where one waits for it is nobody to wait for."""
 
 _MOST_ACTION = 10.0  # counts as effort: the square of anything would not be finite
 
@@ -72,6 +75,12 @@ class Costs(Config):
         description="A pair on collision course whose closest point is now; linear in the distance there, from 0 "
         "at margin R on, and fading with the time until then.",
     )
+    yielding: float = Field(
+        default=0.0,
+        ge=0,
+        description="An aircraft at its waypoint while another is nearer to it; quadratic, from 0 at `keep_off` R "
+        "on: who is not the nearest keeps off, or nobody gets there.",
+    )
     speed: float = Field(default=10.0, ge=0, description="(speed / cruise - 1)^2 of each aircraft.")
     stall: float = Field(
         default=100.0,
@@ -109,6 +118,11 @@ class Costs(Config):
         gt=1,
         description="In units of R, where proximity and predicted conflicts begin to cost.",
         json_schema_extra={"hint": "It is times the protected zone."},
+    )
+    keep_off: float = Field(
+        default=1.3,
+        gt=1,
+        description="In units of R, how far from its waypoint an aircraft waits for the one that is nearer to it.",
     )
     lookahead_s: float = Field(default=30.0, gt=0, description="Conflicts later than that are not charged.")
     fade_s: float = Field(default=12.0, gt=0, description="A conflict so far ahead costs 1/e of one that is now.")
@@ -160,10 +174,12 @@ def aircraft_costs(config: WorldConfig, change: Change, costs: Costs) -> dict[st
     detour = distance_flown(before, after, config) - (to_go(before) - to_go(after))
     ratio, mean = _pace(config, change)
     proximity, predicted = pair_costs(config, after, pairs, costs)
+    nobody = torch.zeros_like(ratio)
     unit = {
         "path": detour * who,
         "proximity": proximity,
         "predicted": predicted,
+        "yielding": yielding_cost(config, after, pairs, costs.keep_off) if costs.yielding else nobody,
         "speed": ratio.square(),
         "stall": (-2.0 * ratio - 1.0).clamp_min(0.0).square(),
         "pace": (mean.abs() - costs.tolerance).clamp_min(0.0).square() * who,
@@ -231,6 +247,37 @@ def _flight_left_s(config: WorldConfig, traffic: Traffic) -> Tensor:
     with torch.no_grad():
         left_m = (to_go(traffic) - config.waypoint_radius_m).clamp_min(0.0)
         return (left_m / traffic.speed_mps.clamp_min(0.1)).flatten()
+
+
+def yielding_cost(config: WorldConfig, after: Traffic, pairs: Pairs, keep_off: float) -> Tensor:
+    """Return what aircraft cost for not making way for who is nearer to their waypoint, (B, N) without weight.
+
+    Several that want to go to one waypoint at once otherwise end around it, each kept off by the others: to go back
+    so that another can land costs now, and pays later than a gradient that is damped can see.
+
+    With g the distance to the own waypoint, h that of another aircraft to the same place and K = keep_off R:
+    (K - g)^2 / R^2 for g < K, times sigmoid(10 (g - h) / R) of the one with the least h, if h < K + R / 3. How far
+    the others are is no one's doing: without gradient, or all would race for the first place.
+
+    Args:
+        config: The world.
+        after: (B, N), differentiable.
+        pairs: Of the same traffic; of those at a waypoint the others around it are needed.
+        keep_off: In units of R.
+    """
+    zone_m = config.protected_zone_m
+    own_m = to_go(after)
+    depth = (keep_off - own_m / zone_m).clamp_min(0.0)
+    with torch.no_grad():
+        at = ((depth > 0) & after.is_piloted).nonzero(as_tuple=True)
+        east, north = pairs.east_m[at], pairs.north_m[at]  # (M, J), from the ownship
+        to_east = (after.waypoint_east_m - after.east_m)[at].unsqueeze(-1)
+        to_north = (after.waypoint_north_m - after.north_m)[at].unsqueeze(-1)
+        other_m = length_of(east - to_east, north - to_north)
+        other_m = other_m.masked_fill(~pairs.is_pair[at], torch.inf).amin(-1)
+        weight = torch.sigmoid((own_m[at] - other_m) * (10.0 / zone_m)) * (other_m < (keep_off + NEARER) * zone_m)
+        share = torch.zeros_like(own_m).index_put(at, weight)
+    return depth.square() * share
 
 
 def outside_cost(config: WorldConfig, change: Change) -> Tensor:

@@ -79,8 +79,8 @@ class GateFlights(NamedTuple):
         flown_m: Distance flown, all aircraft.
         flight_s: Aircraft-seconds flown.
         steps: Agent-steps flown.
-        path, proximity, predicted, speed, stall, pace, effort, leaving, outside: The terms of the objective, all
-            aircraft, in m; see `objective.Costs`.
+        path, proximity, predicted, yielding, speed, stall, pace, effort, leaving, outside: The terms of the
+            objective, all aircraft, in m; see `objective.Costs`.
         los_s: Pair-seconds in LoS.
         nmac_events: Near mid-air collisions of pairs, re-entries counted again.
         stalled: Aircraft that at some time made no progress towards their waypoint for 60 s.
@@ -98,6 +98,7 @@ class GateFlights(NamedTuple):
     path: Tensor
     proximity: Tensor
     predicted: Tensor
+    yielding: Tensor
     speed: Tensor
     stall: Tensor
     pace: Tensor

@@ -23,6 +23,7 @@ from skyclone.collect.airspace.objective import (
     outside_cost,
     pair_costs,
     to_go,
+    yielding_cost,
 )
 from skyclone.collect.airspace.sector import distance_outside
 from skyclone.collect.airspace.world_config import WorldConfig
@@ -322,6 +323,48 @@ def test_who_has_ended_does_not_leave(flying: Maker) -> None:
     traffic = flying([(499, 0, 90, 9)] * 3, [(0, 400)] * 3)
     change = change_of(traffic, traffic, outcome=[WAYPOINT, LEFT_SECTOR, FLYING])
     assert leaving_cost(CONFIG, change, 8.0)[0].tolist() == pytest.approx([0, 0, 71 / 72])
+
+
+# --- making way ---
+
+
+@pytest.mark.parametrize(
+    ("own_m", "other_m", "cost"),
+    [
+        (131, 50, 0),  # keeps off by more than 1.3 R
+        (80, 50, 0.25 / (1 + math.exp(-3))),
+        (80, 80, 0.25 / 2),
+        (50, 80, 0.64 / (1 + math.exp(3))),  # is the nearer one itself
+        (80, 164, 0),  # nobody to wait for
+    ],
+)
+def test_yielding_by_hand(flying: Maker, own_m: float, other_m: float, cost: float) -> None:
+    traffic = flying([(0, 400 - own_m, 0, 9), (0, 400 + other_m, 180, 9)], [(0, 400), (5000, 0)])
+    found = yielding_cost(CONFIG, traffic, pairs_of(traffic), 1.3)
+    assert found[0].tolist() == pytest.approx([cost, 0], abs=1e-12)
+    change = change_of(traffic, traffic)
+    assert costs_of(change, replace(NOTHING, yielding=300))["yielding"] == pytest.approx([300 * cost, 0])
+    assert costs_of(change, Costs())["yielding"] == [0, 0]  # charged only where it is asked for
+
+
+def test_of_several_the_nearest_counts_and_no_one_who_has_ended(flying: Maker) -> None:
+    rows = [(0, 320, 0, 9), (0, 460, 180, 9), (30, 400, 0, 9)]
+    traffic = flying([*rows, (0, 400, 0, 9)], ended=(3,))
+    found = yielding_cost(CONFIG, traffic, pairs_of(traffic), 1.3)
+    of = [(own / 100, 1 / (1 + math.exp(-(own - other) / 10))) for own, other in ((80, 30), (60, 30), (30, 60))]
+    assert found[0].tolist() == pytest.approx([*((1.3 - own) ** 2 * share for own, share in of), 0])
+
+
+def test_nobody_races_for_the_first_place(flying: Maker) -> None:
+    """Its slope leads away from the own waypoint, and to no place else; the other's place has none."""
+    traffic = flying([(0, 320, 0, 9), (60, 400, 270, 9)])
+    traffic.east_m.requires_grad_(), traffic.north_m.requires_grad_()
+    yielding_cost(CONFIG, traffic, pairs_of(traffic), 1.3)[0, 0].backward()
+    share = 1 / (1 + math.exp(-2))
+    assert traffic.north_m.grad is not None
+    assert traffic.east_m.grad is not None
+    assert traffic.north_m.grad[0].tolist() == pytest.approx([2 * 0.5 / 100 * share, 0])
+    assert traffic.east_m.grad[0].tolist() == pytest.approx([0, 0])
 
 
 # --- who costs nothing ---
