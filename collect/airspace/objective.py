@@ -29,6 +29,9 @@ OF_PAIRS = ("proximity", "predicted")
 NEARER = 1 / 3
 """In units of R: who is that much farther from a waypoint than where one waits for it is nobody to wait for."""
 
+SAME_PLACE = 0.5
+"""In units of R: waypoints so near each other are one."""
+
 _MOST_ACTION = 10.0  # counts as effort: the square of anything would not be finite
 
 
@@ -78,8 +81,8 @@ class Costs(Config):
     yielding: float = Field(
         default=0.0,
         ge=0,
-        description="An aircraft at its waypoint while another is nearer to it; quadratic, from 0 at `keep_off` R "
-        "on: who is not the nearest keeps off, or nobody gets there.",
+        description="An aircraft at its waypoint while another that wants to go there too is nearer; quadratic, "
+        "from 0 at `keep_off` R on: who is not the nearest keeps off, or nobody gets there.",
     )
     speed: float = Field(default=10.0, ge=0, description="(speed / cruise - 1)^2 of each aircraft.")
     stall: float = Field(
@@ -256,8 +259,9 @@ def yielding_cost(config: WorldConfig, after: Traffic, pairs: Pairs, keep_off: f
     so that another can land costs now, and pays later than a gradient that is damped can see.
 
     With g the distance to the own waypoint, h that of another aircraft to the same place and K = keep_off R:
-    (K - g)^2 / R^2 for g < K, times sigmoid(10 (g - h) / R) of the one with the least h, if h < K + R / 3. How far
-    the others are is no one's doing: without gradient, or all would race for the first place.
+    (K - g)^2 / R^2 for g < K, times sigmoid(10 (g - h) / R) of the one with the least h of those that want to go
+    there too (their waypoint is within R / 2) and are nearer than K + R / 3. How far the others are is no one's
+    doing: without gradient, or all would race for the first place.
 
     Args:
         config: The world.
@@ -270,13 +274,19 @@ def yielding_cost(config: WorldConfig, after: Traffic, pairs: Pairs, keep_off: f
     depth = (keep_off - own_m / zone_m).clamp_min(0.0)
     with torch.no_grad():
         at = ((depth > 0) & after.is_piloted).nonzero(as_tuple=True)
-        east, north = pairs.east_m[at], pairs.north_m[at]  # (M, J), from the ownship
-        to_east = (after.waypoint_east_m - after.east_m)[at].unsqueeze(-1)
-        to_north = (after.waypoint_north_m - after.north_m)[at].unsqueeze(-1)
-        other_m = length_of(east - to_east, north - to_north)
-        other_m = other_m.masked_fill(~pairs.is_pair[at], torch.inf).amin(-1)
-        weight = torch.sigmoid((own_m[at] - other_m) * (10.0 / zone_m)) * (other_m < (keep_off + NEARER) * zone_m)
-        share = torch.zeros_like(own_m).index_put(at, weight)
+        near = pairs.map(lambda tensor: tensor[at])  # (M, J), from the ownship
+        to_east, to_north = ((after.waypoint_east_m - after.east_m), (after.waypoint_north_m - after.north_m))
+        other_m = length_of(near.east_m - to_east[at].unsqueeze(-1), near.north_m - to_north[at].unsqueeze(-1))
+        count = own_m.shape[-1]
+        number = near.number_of(torch.arange(near.east_m.shape[-1], device=own_m.device).expand(near.east_m.shape))
+        goal = (at[0] * count).unsqueeze(-1) + number.clamp(0, count - 1)
+        apart_m = length_of(
+            after.waypoint_east_m.flatten()[goal] - after.waypoint_east_m[at].unsqueeze(-1),
+            after.waypoint_north_m.flatten()[goal] - after.waypoint_north_m[at].unsqueeze(-1),
+        )
+        is_rival = near.is_pair & (apart_m < SAME_PLACE * zone_m) & (other_m < (keep_off + NEARER) * zone_m)
+        other_m = other_m.masked_fill(~is_rival, torch.inf).amin(-1)
+        share = torch.zeros_like(own_m).index_put(at, torch.sigmoid((own_m[at] - other_m) * (10.0 / zone_m)))
     return depth.square() * share
 
 

@@ -1,6 +1,7 @@
 """What a step costs: each term worked out on paper, and what holds whatever is flown."""
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from skyclone.collect.airspace.dynamics import advance
+from skyclone.collect.airspace.neighbours import pairs_around, sight_of
 from skyclone.collect.airspace.objective import (
     OF_PAIRS,
     TERMS,
@@ -329,22 +331,39 @@ def test_who_has_ended_does_not_leave(flying: Maker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_m", "other_m", "cost"),
+    ("own_m", "other_m", "goal_m", "cost"),
     [
-        (131, 50, 0),  # keeps off by more than 1.3 R
-        (80, 50, 0.25 / (1 + math.exp(-3))),
-        (80, 80, 0.25 / 2),
-        (50, 80, 0.64 / (1 + math.exp(3))),  # is the nearer one itself
-        (80, 164, 0),  # nobody to wait for
+        (131, 50, 0, 0),  # keeps off by more than 1.3 R
+        (80, 50, 0, 0.25 / (1 + math.exp(-3))),
+        (80, 50, 49, 0.25 / (1 + math.exp(-3))),
+        (80, 50, 51, 0),  # does not want to go there
+        (80, 80, 0, 0.25 / 2),
+        (50, 80, 0, 0.64 / (1 + math.exp(3))),  # is the nearer one itself
+        (80, 164, 0, 0),  # nobody to wait for
     ],
 )
-def test_yielding_by_hand(flying: Maker, own_m: float, other_m: float, cost: float) -> None:
-    traffic = flying([(0, 400 - own_m, 0, 9), (0, 400 + other_m, 180, 9)], [(0, 400), (5000, 0)])
+def test_yielding_by_hand(flying: Maker, own_m: float, other_m: float, goal_m: float, cost: float) -> None:
+    traffic = flying([(0, 400 - own_m, 0, 9), (0, 400 + other_m, 180, 9)], [(0, 400), (0, 400 + goal_m)])
     found = yielding_cost(CONFIG, traffic, pairs_of(traffic), 1.3)
-    assert found[0].tolist() == pytest.approx([cost, 0], abs=1e-12)
+    assert float(found[0, 0]) == pytest.approx(cost, abs=1e-12)
     change = change_of(traffic, traffic)
-    assert costs_of(change, replace(NOTHING, yielding=300))["yielding"] == pytest.approx([300 * cost, 0])
+    assert costs_of(change, replace(NOTHING, yielding=300))["yielding"][0] == pytest.approx(300 * cost)
     assert costs_of(change, Costs())["yielding"] == [0, 0]  # charged only where it is asked for
+
+
+def test_yielding_by_lists_is_that_by_all_pairs(flying: Maker) -> None:
+    """Of many aircraft only those that can matter are listed; who waits for whom is the same."""
+    generator = random.Random(0)
+    goals = [(2000 * (number % 10) - 9000, 0) for number in range(200)]
+    rows = [(east + generator.uniform(-250, 250), generator.uniform(-250, 250), 0, 9) for east, _ in goals]
+    traffic = flying(rows, goals)
+    costs = Costs(yielding=300)
+    pairs = pairs_around(traffic, sight_of(CONFIG, 0, costs))
+    assert pairs.listed is not None
+    assert pairs.east_m.shape[-1] < 200
+    found = yielding_cost(CONFIG, traffic, pairs, costs.keep_off)
+    assert (found > 0).sum() > 20
+    torch.testing.assert_close(found, yielding_cost(CONFIG, traffic, pairs_of(traffic), costs.keep_off))
 
 
 def test_of_several_the_nearest_counts_and_no_one_who_has_ended(flying: Maker) -> None:
