@@ -148,6 +148,19 @@ class Fallback:
         """Go on with some of the episodes only, (B',) int64."""
         self._approach.keep(slots)
 
+    def taken(self, slots: Tensor) -> "Fallback":
+        """Return one beside this one that goes on with some episodes, (B',) int64."""
+        made = copy(self)
+        made._approach = copy(self._approach)
+        made.keep(slots)
+        return made
+
+    def joined(self, others: Sequence["Fallback"]) -> "Fallback":
+        """Return that of its own episodes and then those of others."""
+        made = copy(self)
+        made._approach = self._approach.joined([each._approach for each in others])
+        return made
+
     def __call__(self, traffic: Traffic, pairs: Pairs) -> Tensor:
         """Return its actions, (B, N, 2)."""
         self._approach.look(traffic)

@@ -19,8 +19,9 @@ from torch import Tensor
 from ...collect.airspace.world_config import WorldConfig
 from ...collect.flying.events import EventCounter
 from ...collect.flying.figures import at_once
-from ...collect.flying.flight import Branching, Pilot, action_of
+from ...collect.flying.flight import Branching, Pilot, Remembering, action_of
 from ...collect.flying.world import World
+from ...datasets.errors import ConfigurationError
 from ...datasets.traffic.pairs import Pairs
 from ...datasets.traffic.state import Traffic
 from .encounters import start_of, targets_of
@@ -38,7 +39,16 @@ class State(NamedTuple):
 
     @classmethod
     def of(cls, world: World, pilot: Pilot) -> "State":
-        """Return flights at their beginning."""
+        """Return flights at their beginning.
+
+        Raises:
+            ConfigurationError: The pilot remembers, and cannot be cloned.
+        """
+        if isinstance(pilot, Remembering) and not isinstance(pilot, Branching):
+            raise ConfigurationError(
+                f"--rare under a surveillance clones flights on their way, and with them what their pilot remembers: "
+                f"expected the methods `taken` and `joined` of `Branching`, got a {type(pilot).__name__} without."
+            )
         if isinstance(pilot, Branching):
             pilot.begin(world.traffic)
         return cls(world, pilot)

@@ -4,10 +4,11 @@ import torch
 
 from skyclone.collect import teachers
 from skyclone.collect.airspace.world_config import WorldConfig
-from skyclone.collect.flying.assurance import AssuranceConfig, Assured
+from skyclone.collect.flying.assurance import AssuranceConfig, Assured, Fallback
 from skyclone.collect.flying.figures import fly_scenarios
 from skyclone.collect.flying.flight import TeacherPilot
 from skyclone.collect.flying.world import World
+from skyclone.datasets.errors import ConfigurationError
 from skyclone.datasets.traffic.pairs import pairs_of
 from skyclone.evaluate.rare import flights
 from skyclone.evaluate.rare.flights import Flights, nearness
@@ -56,21 +57,49 @@ def waiting(world):
     return Assured(brakes, world, AssuranceConfig(patience_s=15.0))
 
 
-def test_a_clone_of_a_monitored_flight_is_flown_by_whom_its_parent_was(monkeypatch):
-    """Otherwise as above; who is handed over, and since when, is part of the state."""
+def handed(pilot):
+    return pilot.reason > 0
+
+
+def insisting(pilot):
+    """Whose patience is over; by then it has been out of the fallback's way once."""
+    return pilot.insists(pilot._approach.since_s)
+
+
+@pytest.mark.parametrize(
+    ("make", "marked"),
+    [(waiting, handed), (lambda world: Fallback(world, AssuranceConfig(margin=2.0, patience_s=15.0)), insisting)],
+)
+def test_a_clone_of_a_flight_is_flown_by_whom_its_parent_was(monkeypatch, make, marked):
+    """Otherwise as above; who is handed over or insists, and since when, is part of the state."""
     world = WorldConfig(aircraft=8, surveillance=NOISE, scenario="circle")
-    problem = Flights(waiting(world), world)
-    samples = problem.draw(40, generator(1))
+    problem = Flights(make(world), world)
+    samples = problem.draw(20, generator(1))
     level = 130.0
     parents_outcome = problem.fly(samples, level)
     parents = np.flatnonzero(parents_outcome.score < level)
     assert samples.passed is not None
-    handed = samples.passed.pilot.reason
-    assert 0 < (handed > 0).sum() < handed.numel()
+    found = marked(samples.passed.pilot)
+    assert 0 < found.sum() < found.numel()
     monkeypatch.setattr(flights, "_keys", lambda count, generator: samples.passed.world.perception.keys)
     _, found, _ = problem.clones(samples, parents_outcome, parents, (level, 0.0), generator(2))
     np.testing.assert_allclose(found.score, parents_outcome.score[parents], rtol=1e-4)
     np.testing.assert_array_equal(found.counts, parents_outcome.counts[:, parents])
+
+
+def test_a_pilot_that_remembers_and_cannot_be_cloned_is_refused():
+    class Remembers:
+        def begin(self, traffic, is_flown=None):
+            pass
+
+        def keep(self, slots):
+            pass
+
+        def __call__(self, traffic, pairs):
+            return torch.zeros((*traffic.east_m.shape, 2))
+
+    with pytest.raises(ConfigurationError, match="the methods `taken` and `joined` .*, got a Remembers without"):
+        Flights(Remembers(), WORLD).draw(2, generator(0))
 
 
 def test_monitored_flights_have_the_law_of_plain_ones():
