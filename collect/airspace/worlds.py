@@ -6,7 +6,7 @@ A TOML file holds fields of the world; `base = "enroute"` says from which preset
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -204,6 +204,25 @@ def _is_there(path: str) -> bool:
 def _looks_like_a_file(path: str) -> bool:
     """Return whether somebody who wrote this meant a file, there or not."""
     return _is_there(path) or path.lower().endswith(".toml") or re.search(r"[/\\]", path) is not None
+
+
+def by_turns(world: WorldConfig, aircraft: Sequence[int], surveillance: str) -> list[WorldConfig]:
+    """Return the worlds of several numbers of aircraft and several surveillances, each with each.
+
+    Args:
+        world: What they are otherwise; its own number or surveillance where none is given.
+        aircraft: The numbers.
+        surveillance: The surveillances, as `perfect,remote-id`.
+
+    Raises:
+        ConfigurationError: There is no such surveillance.
+    """
+    qualities = spec.comma_list(surveillance, str, "surveillance", "perfect,remote-id")
+    return [
+        replace(world, aircraft=count, surveillance=quality)
+        for quality in qualities or (world.surveillance,)
+        for count in aircraft or (world.aircraft,)
+    ]
 
 
 def to_toml(world: WorldConfig) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ...collect.airspace.world_config import EMBEDDED, WorldConfig
+from ...collect.airspace.worlds import by_turns
 from ...datasets import spec
 from ...datasets.config import Config, Count, config, shown
 from ...datasets.errors import ConfigurationError
@@ -206,12 +207,7 @@ class FinetuneConfig(Config):
             )
         world = scenarios.recorded_world(world.to_json(), parent.path)
         world = replace(world, simulator=EMBEDDED, reward=self.reward)
-        qualities = spec.comma_list(self.surveillance, str, "surveillance", "perfect,remote-id")
-        worlds = [
-            replace(world, aircraft=aircraft, surveillance=quality)
-            for quality in qualities or (world.surveillance,)
-            for aircraft in self.aircraft or (world.aircraft,)
-        ]
+        worlds = by_turns(world, self.aircraft, self.surveillance)
         if min(world.aircraft for world in worlds) < 2:
             raise ConfigurationError(
                 f"expected 2 or more aircraft, got {min(world.aircraft for world in worlds)}: one alone has nobody "

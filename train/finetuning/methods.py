@@ -145,7 +145,8 @@ class Method(Protocol):
     Attributes:
         network: The policy: what is flown through the gate, and published.
         modules: Everything with weights, by name; all of them must be finite.
-        crews: The aircraft that fly in this process, one crew for each number of aircraft.
+        crews: The aircraft that fly in this process, one crew for each world: each number of aircraft under each
+            surveillance. They fly by turns.
     """
 
     network: Network

@@ -19,17 +19,21 @@ import torch
 from torch import Tensor
 
 from ...collect.airspace.world_config import WorldConfig
+from ...collect.airspace.worlds import by_turns
 from ...collect.flying.flight import fly
+from ...collect.flying.stored_perception import StoredPerception
 from ...collect.flying.world import World
 from ...collect.scenarios.registry import parts_of
+from ...collect.surveillance.config import PERFECT
 from ...datasets.dataset import open_dataset
 from ...datasets.files.atomic import publish
 from ...datasets.loading.loader import Batch, Loader
 from ...datasets.traffic.envelope import Envelope, envelope_of
 from ...datasets.traffic.observation import Observation
 from ...datasets.traffic.pairs import Pairs
+from ...datasets.traffic.record import TRUTH
 from ...datasets.traffic.state import Traffic
-from ..checkpoint import find, load
+from ..checkpoint import Checkpoint, find, load
 from ..policy import Policy
 from ..tensor_file import read_tensors, to_json, write_tensors
 
@@ -105,22 +109,32 @@ def give(run: str, data: Sequence[str]) -> Path:
     loaded, path = load(run), find(run)
     with torch.no_grad():
         datasets = [open_dataset(each) for each in data]
-        parts = [of_batches(Loader.of([each], "train", view=loaded.view, batch_size=8192)) for each in datasets]
+        of_rows = {"view": loaded.view, "batch_size": 8192, "perceive": _perceive_of(loaded)}
+        parts = [of_batches(Loader.of([each], "train", **of_rows)) for each in datasets]
     envelope = parts[0]
     for part in parts[1:]:
         envelope = envelope.with_other(part)
     made = envelope.to_json()
     if loaded.meta["stage"] == "finetune":
         world = WorldConfig.from_json(loaded.meta["world"])
-        counts = loaded.meta["config"]["aircraft"] or [world.aircraft]
-        worlds = [WorldConfig.from_json({**loaded.meta["world"], "aircraft": each}) for each in counts]
+        config = loaded.meta["config"]
+        worlds = by_turns(world, config["aircraft"], config.get("surveillance", ""))  # which older runs do not say
         policy = Policy(loaded.network, loaded.view, loaded.meta)
-        made = of_tuned(policy, made, worlds, loaded.meta["config"]["seed"])
+        made = of_tuned(policy, made, worlds, config["seed"])
     contents = read_tensors(path)
     description = {**contents.description, "envelope": made}
     write_tensors(path, contents.tensors, description)
     publish(path.with_suffix(".json"), to_json(description, indent=1).encode() + b"\n")
     return path
+
+
+def _perceive_of(loaded: Checkpoint) -> StoredPerception | None:
+    """Return what finds out what a clone's aircraft knew in training; None if that is all, or not known.
+
+    The config of a fine-tuned policy does not say under what its parent was trained.
+    """
+    quality = loaded.meta["config"].get("surveillance", PERFECT)
+    return None if loaded.meta["stage"] == "finetune" or quality == PERFECT else StoredPerception(quality, TRUTH)
 
 
 @click.command()

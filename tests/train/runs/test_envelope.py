@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
@@ -45,3 +46,34 @@ def test_one_is_given_to_an_older_checkpoint_whose_weights_stay(tmp_path, monkey
     assert new.fingerprint == old.fingerprint
     assert new.meta["code"] == old.meta["code"]
     assert json.loads((tmp_path / "best.json").read_text())["envelope"] == new.meta["envelope"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "worlds", "known"),
+    [
+        (
+            {"aircraft": [4, 6], "surveillance": "perfect,remote-id"},
+            [(4, "perfect"), (6, "perfect"), (4, "remote-id"), (6, "remote-id")],
+            None,
+        ),
+        ({"aircraft": [], "surveillance": ""}, [(40, "ads-b")], None),
+        ({"stage": "clone", "surveillance": "remote-id"}, [], "remote-id"),
+    ],
+)
+def test_it_is_around_all_that_a_run_was_trained_under(tmp_path, monkeypatch, changed, worlds, known):
+    contents = read_tensors(PRETRAINED / "tuned.safetensors")
+    description = contents.description
+    description["stage"] = changed.get("stage", "finetune")
+    description["config"] |= {key: value for key, value in changed.items() if key != "stage"}
+    description["world"] |= {"aircraft": 40, "surveillance": "ads-b"}  # of the last of its worlds
+    write_tensors(tmp_path / "best.safetensors", contents.tensors, description)
+
+    flown, perceived = [], []
+    bounds = Envelope(7 * (-9.0,), 7 * (9.0,), 12 * (9.0,))
+    monkeypatch.setattr(envelope, "open_dataset", lambda folder: folder)
+    monkeypatch.setattr(envelope, "of_batches", lambda batches: bounds)
+    monkeypatch.setattr(envelope.Loader, "of", lambda *_, perceive, **options: perceived.append(perceive))
+    monkeypatch.setattr(envelope, "of_flights", lambda policy, worlds, seed: flown.extend(worlds) or bounds)
+    envelope.give(str(tmp_path), ["somewhere"])
+    assert [(world.aircraft, world.surveillance) for world in flown] == worlds
+    assert [each and each.surveillance for each in perceived] == [known]
