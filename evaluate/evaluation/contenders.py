@@ -1,6 +1,6 @@
 """Contenders: teachers and trained policies, each flying every aircraft of a scenario."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -43,12 +43,14 @@ class Loaded:
         pilot: Its pilot.
         policy: Its policy, if it is a trained one.
         beside: Who flies which share of the aircraft where it does not fly all, see `mix.identity_of`.
+        others: These others themselves.
     """
 
     contender: Contender
     pilot: Pilot
     policy: Policy | None = field(default=None)
     beside: list[dict[str, Any]] = field(default_factory=list)
+    others: tuple["Loaded", ...] = ()
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -123,7 +125,12 @@ def load_all(config: EvaluationConfig) -> dict[str, Loaded]:
     pilots = {name: each.pilot for name, each in others.items()}
     beside = mix.identity_of(config.shares, {name: each.identity for name, each in others.items()})
     return {
-        name: replace(each, pilot=mix.among(each.pilot, config.shares, pilots), beside=beside)
+        name: replace(
+            each,
+            pilot=mix.among(each.pilot, config.shares, pilots),
+            beside=beside,
+            others=tuple(others.values()),
+        )
         for name, each in loaded.items()
     }
 
@@ -179,26 +186,35 @@ def _bluesky_resolution(config: WorldConfig, margin: float = 1.05, lookahead_s: 
     return Resolution("MVP", margin, lookahead_s or config.lookahead_s)
 
 
-def warnings_about(loaded: Loaded, config: WorldConfig, seed: int) -> list[str]:
-    """Return what speaks against taking a trained policy's figures at face value.
+def warnings_about(loaded: Sequence[Loaded], config: WorldConfig, seed: int) -> list[str]:
+    """Return what speaks against taking the figures of trained policies, or of teachers, at face value.
 
     Args:
-        loaded: The policy; nothing is said about teachers.
+        loaded: The contenders.
         config: The world of the evaluation.
         seed: Seed of its scenarios.
     """
-    name, meta, warnings = loaded.contender.name, loaded.meta, []
-    if seed in _seeds_in(meta):
-        warnings.append(
-            f"{name} was trained on scenarios of seed {seed}, and is evaluated on them here: its figures are too "
-            "good. Take another --seed."
-        )
+    warnings = []
+    for each in loaded:
+        if seed in _seeds_in(each.meta):
+            warnings.append(
+                f"{each.contender.name} was trained on scenarios of seed {seed}, and is evaluated on them here: its "
+                "figures are too good. Take another --seed."
+            )
+        warnings += _about_checkpoint(each, config)
+    others = (text for each in loaded for other in each.others for text in _about_checkpoint(other, config))
+    return list(dict.fromkeys([*warnings, *others, *word_on_the_compiler(loaded)]))
+
+
+def _about_checkpoint(loaded: Loaded, config: WorldConfig) -> list[str]:
+    """Return what a checkpoint lacks to be flown in a world as it is here; nothing about teachers."""
+    name, warnings = loaded.contender.name, []
     if loaded.assurance is not None and loaded.policy is not None and loaded.policy.envelope is None:
         warnings.append(
             f"{name}: its checkpoint has no envelope, so only its progress and lost separation are monitored. "
             "Give it one with `python -m skyclone.train.runs.envelope`, or train again."
         )
-    if warning := scale_warning(name, meta.get("world"), config):
+    if warning := scale_warning(name, loaded.meta.get("world"), config):
         warnings.append(warning)
     return warnings
 

@@ -21,7 +21,7 @@ from ..rare.rates import Rates
 from . import assured, equipage, mvp_front
 from .batches import fly_all
 from .config import UNRESOLVED, Contender, EvaluationConfig
-from .contenders import Loaded, warnings_about, word_on_the_compiler
+from .contenders import Loaded, warnings_about
 from .flight_store import FlightStore
 from .mvp_front import Front
 
@@ -225,10 +225,7 @@ def evaluate(
     evaluation = from_figures(
         plan,
         figures,
-        warnings=[
-            *(text for each in shown if each.policy for text in warnings_about(each, plan.world, plan.seed)),
-            *word_on_the_compiler(shown),
-        ],
+        warnings=warnings_about(shown, plan.world, plan.seed),
         meta={each.contender.name: each.meta for each in shown if each.policy},
         seconds=seconds,
     )

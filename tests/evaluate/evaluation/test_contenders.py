@@ -55,8 +55,8 @@ def test_where_a_run_comes_from(make_run, tmp_path):
 def test_scenarios_it_was_trained_on_are_no_exam(make_run, tmp_path):
     run = make_run(tmp_path / "a", datasets=[{"path": "data/mvp", "seed": 7}], world=WORLD.to_json())
     loaded = load(Contender(str(run), True), WORLD)
-    assert warnings_about(loaded, WORLD, 8) == []
-    (warning,) = warnings_about(loaded, WORLD, 7)
+    assert warnings_about([loaded], WORLD, 8) == []
+    (warning,) = warnings_about([loaded], WORLD, 7)
     assert "trained on scenarios of seed 7" in warning
     assert "Take another --seed" in warning
 
@@ -64,7 +64,7 @@ def test_scenarios_it_was_trained_on_are_no_exam(make_run, tmp_path):
 def test_another_world_is_told(make_run, tmp_path):
     there = WorldConfig(aircraft=40, protected_zone_m=50.0)
     loaded = load(Contender(str(make_run(tmp_path / "a", world=there.to_json())), True), WORLD)
-    (warning,) = warnings_about(loaded, WORLD, 0)
+    (warning,) = warnings_about([loaded], WORLD, 0)
     assert warning.endswith("was trained with protected_zone_m 50; here it is 100.")
 
 
