@@ -75,7 +75,7 @@ class SkyClone(asas.ConflictResolution):
         self.has_leg[:] = self.is_flown & ownship.swlnav
         if deployment.monitor is not None:
             self._say_who_was_handed_over(deployment.monitor)
-        self.trk, self.tas = orders.track_deg, orders.speed_mps
+        self.trk, self.tas = over_ground(ownship, orders.heading_deg, orders.airspeed_mps)
         self.alt, self.vs = ownship.selalt.copy(), np.zeros(ownship.ntraf)
         for reason, who in orders.reasons.items():
             self._say(
@@ -146,9 +146,11 @@ def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any, avoids_nobody: Any
         longitude_deg=np.array(ownship.lon),
         track_deg=np.array(ownship.trk),
         speed_mps=np.array(ownship.gs),
+        heading_deg=np.array(ownship.hdg),
+        airspeed_mps=np.array(ownship.tas),
         altitude_m=np.array(ownship.alt),
         climb_mps=np.array(ownship.vs),
-        commanded_mps=np.asarray(ownship.ap.tas) + ownship.gs - ownship.tas,
+        commanded_mps=np.array(ownship.ap.tas),
         waypoint_latitude_deg=np.where(has_route, ownship.actwp.lat, ownship.lat + _AHEAD_DEG * np.cos(ahead)),
         waypoint_longitude_deg=np.where(
             has_route,
@@ -163,6 +165,19 @@ def air_traffic(conf: Any, ownship: Any, is_not_avoided: Any, avoids_nobody: Any
         avoids=~np.asarray(avoids_nobody, bool),
         callsigns=tuple(ownship.id),
     )
+
+
+def over_ground(ownship: Any, heading_deg: np.ndarray, airspeed_mps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the track and the ground speed of headings and airspeeds: BlueSky takes the wind off again.
+
+    It does so below 50 ft too, where it has no wind move anybody.
+    """
+    if not ownship.wind.winddim:
+        return heading_deg, airspeed_mps
+    heading = np.radians(heading_deg)
+    east = airspeed_mps * np.sin(heading) + ownship.windeast
+    north = airspeed_mps * np.cos(heading) + ownship.windnorth
+    return np.degrees(np.arctan2(east, north)) % 360.0, np.hypot(east, north)
 
 
 @stack.command(name="SKYCLONE")

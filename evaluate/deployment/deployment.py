@@ -2,6 +2,7 @@
 
 It flies in the plane, whatever they climb, and only those that somebody is near to: all others fly what their
 autopilots hold. Aircraft outside its training (airliners, other protected zones) are left alone, with a reason.
+In wind it sees velocities over ground, and turns headings and changes airspeeds, as in a world with wind.
 
 Notation: N aircraft, M of them flown.
 """
@@ -29,6 +30,7 @@ from .monitor import Monitor
 _ZONE_TOLERANCE = 0.02
 _HOVER_MPS = 0.5
 _SPEED_TOLERANCE_MPS = 0.1
+_CALM_MPS = 1e-6
 _NEAR_LOOKAHEADS = 2.0  # intruders that could reach the protected zone within so many look-ahead times are near
 
 
@@ -41,15 +43,17 @@ class AirTraffic:
         longitude_deg: Of each aircraft.
         track_deg: Over ground, clockwise from north.
         speed_mps: Over ground.
+        heading_deg: Clockwise from north; the track where there is no wind.
+        airspeed_mps: True airspeed; the speed over ground where there is no wind.
         altitude_m: Above sea level.
         climb_mps: Vertical speed.
-        commanded_mps: Speed over ground that its autopilot holds; 0 to hover.
+        commanded_mps: Airspeed that its autopilot holds; 0 to hover.
         waypoint_latitude_deg: Of the waypoint it flies to.
         waypoint_longitude_deg: Of the waypoint it flies to.
         zone_m: Radius of its protected zone.
         zone_height_m: Vertical separation; an aircraft that stays farther above or below is no intruder.
-        slowest_mps: Least speed it can fly.
-        fastest_mps: Highest speed it can fly.
+        slowest_mps: Least airspeed it can fly.
+        fastest_mps: Highest airspeed it can fly.
         is_avoided: (N,) bool, False for aircraft that are not avoided.
         avoids: (N,) bool, False for aircraft that must avoid nobody.
         callsigns: By these a monitor knows aircraft again, N of them.
@@ -59,6 +63,8 @@ class AirTraffic:
     longitude_deg: np.ndarray
     track_deg: np.ndarray
     speed_mps: np.ndarray
+    heading_deg: np.ndarray
+    airspeed_mps: np.ndarray
     altitude_m: np.ndarray
     climb_mps: np.ndarray
     commanded_mps: np.ndarray
@@ -78,19 +84,21 @@ class Orders(NamedTuple):
 
     Attributes:
         is_flown: (N,) bool, True where the policy flies.
-        track_deg: (N,) in [0, 360).
-        speed_mps: (N,).
+        heading_deg: (N,) in [0, 360).
+        airspeed_mps: (N,).
         reasons: Why others cannot be flown, and which (N,) bool. Who has nobody near is in none of them.
     """
 
     is_flown: np.ndarray
-    track_deg: np.ndarray
-    speed_mps: np.ndarray
+    heading_deg: np.ndarray
+    airspeed_mps: np.ndarray
     reasons: dict[str, np.ndarray]
 
 
 class Deployment:
-    """A deployed policy; the centre of its sector is the middle of the first traffic it flies.
+    """A deployed policy; the centre of an aircraft's sector is the middle of the traffic around it at first.
+
+    Others within a sector's diameter of that centre share it, whenever they come, so far traffic moves no centre.
 
     Its view bounds what is far (`View.bound`), as everywhere, so routes of any length can be flown.
 
@@ -100,6 +108,7 @@ class Deployment:
         assurance: The numbers of a monitor around it; None for no monitor.
 
     Attributes:
+        centres_deg: Latitude and longitude of the sectors so far.
         decide: What flies: a function of the flown aircraft (M,), the pairs (M, N) and nothing else that returns
             actions (M, 2). It is the policy's own; assign another one to put something around it.
         monitor: Hands aircraft to a fallback where what `decide` returns is not to be trusted; or None.
@@ -109,7 +118,8 @@ class Deployment:
         self.policy, self.name = policy, name
         saved = policy.meta.get("world")
         self.config = WorldConfig.from_json(saved) if saved else WorldConfig()
-        self.centre_deg: tuple[float, float] | None = None
+        self.centres_deg: list[tuple[float, float]] = []
+        self._sector: dict[str, int] = {}  # in which of them each aircraft flies, by callsign
         self.decide: Callable[[Traffic, Pairs], Any] = self._decide
         self.monitor = None if assurance is None else Monitor(self.config, assurance)
 
@@ -138,7 +148,7 @@ class Deployment:
         """Return what each aircraft flies until the next decision, never faster than it was commanded."""
         config, reasons = self.config, self._reasons(air)
         is_flown = ~np.any(list(reasons.values()), axis=0)
-        track, speed = air.track_deg % 360.0, air.speed_mps.copy()
+        heading, airspeed = air.heading_deg % 360.0, air.airspeed_mps.copy()
         if is_flown.any():
             rows = np.flatnonzero(is_flown)
             own, pairs = self._seen(air, rows)
@@ -146,13 +156,14 @@ class Deployment:
             is_flown[rows], rows = is_near.numpy(), rows[is_near.numpy()]
         if is_flown.any():
             action = self._actions(air, rows, own.of(is_near), pairs.map(lambda each: each[is_near]))
-            track[rows] = (track[rows] + np.degrees(action[:, 0] * config.turn_rad)) % 360.0
+            heading[rows] = (heading[rows] + np.degrees(action[:, 0] * config.turn_rad)) % 360.0
             low = np.maximum(air.slowest_mps[rows], config.min_speed_mps)
             high = np.minimum(np.minimum(air.fastest_mps, air.commanded_mps)[rows], config.max_speed_mps)
-            speed[rows] = np.clip(speed[rows] + action[:, 1] * config.speed_change_mps, low, np.maximum(low, high))
+            wanted = airspeed[rows] + action[:, 1] * config.speed_change_mps
+            airspeed[rows] = np.clip(wanted, low, np.maximum(low, high))
         elif self.monitor is not None:
             self.monitor.rest()
-        return Orders(is_flown, track, speed, {reason: who for reason, who in reasons.items() if who.any()})
+        return Orders(is_flown, heading, airspeed, {reason: who for reason, who in reasons.items() if who.any()})
 
     def _actions(self, air: AirTraffic, rows: np.ndarray, own: Traffic, pairs: Pairs) -> np.ndarray:
         """Return the actions that are flown, of the policy or of the fallback, (M, 2) float64."""
@@ -160,9 +171,8 @@ class Deployment:
         if self.monitor is not None:
             view, envelope = self.policy.view, self.policy.envelope
             is_outside = None if envelope is None else envelope.is_outside(observe(own, pairs, view))
-            assert self.centre_deg is not None, "`_seen` has set it"
             latitude, longitude = air.waypoint_latitude_deg[rows], air.waypoint_longitude_deg[rows]
-            east, north = _tensors(*_offset(*self.centre_deg, latitude, longitude))
+            east, north = _tensors(*_offset(*self._centres(air, rows), latitude, longitude))
             own = replace(own, waypoint_east_m=east, waypoint_north_m=north)  # always the same, to the bit
             action = self.monitor.fly(air.callsigns, rows, own, pairs, torch.as_tensor(action), is_outside)
         return np.asarray(action, np.float64)
@@ -174,7 +184,7 @@ class Deployment:
 
     def _is_near(self, air: AirTraffic, rows: np.ndarray, pairs: Pairs) -> torch.Tensor:
         """Return for whom (M,) an intruder could soon be within the protected zone, whichever way both turned."""
-        speed = np.maximum(air.speed_mps, air.commanded_mps)
+        speed = np.maximum(air.airspeed_mps, air.commanded_mps)  # the wind moves all alike
         soon_s = _NEAR_LOOKAHEADS * self.config.lookahead_s
         (reach_m,) = _tensors(self.config.protected_zone_m + soon_s * (speed[rows, None] + speed[None]))
         return (pairs.distance2_m2 < reach_m**2).any(1)
@@ -204,12 +214,8 @@ class Deployment:
 
     def _seen(self, air: AirTraffic, rows: np.ndarray) -> tuple[Traffic, Pairs]:
         """Return the flown aircraft as ownships (M,), and all others around each of them, (M, N)."""
-        if self.centre_deg is None:
-            first = air.longitude_deg[rows[0]]
-            mean = first + _wrapped(air.longitude_deg[rows] - first).mean()  # also across the date line
-            self.centre_deg = (float(air.latitude_deg[rows].mean()), float(mean))
         latitude, longitude = air.latitude_deg, air.longitude_deg
-        east, north = _offset(*self.centre_deg, latitude[rows], longitude[rows])
+        east, north = _offset(*self._centres(air, rows), latitude[rows], longitude[rows])
         ahead_east, ahead_north = _offset(
             latitude[rows], longitude[rows], air.waypoint_latitude_deg[rows], air.waypoint_longitude_deg[rows]
         )
@@ -225,7 +231,40 @@ class Deployment:
         is_pair &= air.is_avoided[None] & (np.arange(len(speed))[None] != rows[:, None])
         distance2 = np.where(is_pair, d_east**2 + d_north**2, np.inf)
         around = (d_east, d_north, d_velocity[0], d_velocity[1], distance2)
-        return Traffic(*_tensors(*own, flying)), Pairs(*_tensors(*around, is_pair))
+        flown = Traffic(*_tensors(*own, flying))
+        wind = [ground[rows] - through for ground, through in zip(velocity, _air_velocity(air, rows))]
+        if np.abs(wind).max() > _CALM_MPS:
+            flown.wind_east_mps, flown.wind_north_mps = _tensors(*wind)
+        return flown, Pairs(*_tensors(*around, is_pair))
+
+    def _centres(self, air: AirTraffic, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return latitude and longitude of the centre of each flown aircraft's sector, (M,)."""
+        latitude, longitude = air.latitude_deg[rows], air.longitude_deg[rows]
+        present = set(air.callsigns)
+        self._sector = {name: sector for name, sector in self._sector.items() if name in present}
+        for place, row in enumerate(rows):
+            if air.callsigns[row] not in self._sector:
+                self._sector[air.callsigns[row]] = self._nearest_sector(place, latitude, longitude)
+        centres = np.array([self.centres_deg[self._sector[air.callsigns[row]]] for row in rows])
+        return centres[:, 0], centres[:, 1]
+
+    def _nearest_sector(self, place: int, latitude: np.ndarray, longitude: np.ndarray) -> int:
+        """Return the number of the sector that an aircraft begins in, of flown ones (M,): perhaps a new one."""
+        here, diameter_m = (float(latitude[place]), float(longitude[place])), 2.0 * self.config.sector_radius_m
+        if self.centres_deg:
+            away_m = np.hypot(*_offset(*here, *np.array(self.centres_deg).T))
+            if away_m.min() < diameter_m:
+                return int(away_m.argmin())
+        is_around = np.hypot(*_offset(*here, latitude, longitude)) < diameter_m
+        mean = here[1] + _wrapped(longitude[is_around] - here[1]).mean()  # also across the date line
+        self.centres_deg.append((float(latitude[is_around].mean()), float(mean)))
+        return len(self.centres_deg) - 1
+
+
+def _air_velocity(air: AirTraffic, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the velocity through the air of some aircraft, east and north, (M,) each."""
+    heading, airspeed = _wrapped(air.heading_deg[rows]) * math.pi / 180.0, air.airspeed_mps[rows]
+    return airspeed * np.sin(heading), airspeed * np.cos(heading)
 
 
 def _is_level(air: AirTraffic, rows: np.ndarray, lookahead_s: float) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 
 ARRIVED_M = 18.52
 _METRES_PER_DEGREE = math.pi * 6_371_000.0 / 180.0
-COLUMNS = ("lat", "lon", "alt", "trk", "gs")
+COLUMNS = ("lat", "lon", "alt", "trk", "gs", "hdg", "tas")
 
 
 class _NoNavigationData:

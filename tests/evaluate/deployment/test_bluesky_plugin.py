@@ -19,6 +19,7 @@ from packaging.specifiers import SpecifierSet
 from skyclone.collect.simulators import bluesky_process
 from skyclone.datasets.errors import ConfigurationError
 from skyclone.evaluate.deployment.cli import PLUGIN, install, plugin
+from skyclone.train import checkpoint
 
 pytestmark = pytest.mark.skipif(find_spec("bluesky") is None, reason="needs skyclone[bluesky]")
 EARTH_M = 6_371_000.0
@@ -131,6 +132,32 @@ def test_autopilots_hold_what_they_are_told(tmp_path: Path) -> None:
     assert all(fastest[name] < 8.2 * 1852 / 3600 for name in "ST"), "8 kt were commanded"
     reason = "SKYCLONE: 2 aircraft left to the autopilot (H, L): told to hover (0 kt): it stays, and is avoided."
     assert reason in resolved["said"]
+
+
+@pytest.mark.slow
+def test_in_wind_airspeeds_are_what_was_commanded(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    """A policy that asks for nothing, in 10 kt towards east, above 50 ft and below: all hold heading and airspeed.
+
+    Headings are those that autopilots had begun to correct for the wind until then, by up to 35 degrees: that of a
+    held track below 50 ft, where BlueSky corrects for a wind that moves nobody, would turn on and on. One that
+    hovers drifts with the wind, and is told to hover nevertheless.
+    """
+    run = make_run(tmp_path / "still")
+    loaded = checkpoint.load(run)
+    for weight in loaded.network.parameters():
+        weight.data.zero_()
+    checkpoint.save(run / "best", loaded.network, loaded.view, {"stage": "clone"})
+    scenario = "00:00:00.00>WIND 52,4.37,,270,10\n"
+    for place, feet in ((0, 100), (20_000, 30)):
+        scenario += f"00:00:00.00>CRE A{place},M600,{52 + place / 111_195},4.370,0,{feet},17.5\n"
+        scenario += f"00:00:00.00>CRE B{place},M600,{52.002 + place / 111_195},4.371,180,{feet},17.5\n"
+    scenario += "00:00:00.00>CRE H,M600,52.001,4.370,0,100,0\n"
+    (flown,) = fly(tmp_path, scenario, 5, f"SKYCLONE {run};RESO SKYCLONE").values()
+    assert any("(H): told to hover" in line for line in flown["said"])
+    for name, begun, sign in (("A0", 0, -1), ("B0", 180, 1), ("A20000", 0, -1), ("B20000", 180, 1)):
+        place = flown["id"].index(name)
+        assert flown["tas"][place] == pytest.approx(17.5 * 1852 / 3600, rel=2e-3)
+        assert -1 < sign * ((flown["hdg"][place] - begun + 180) % 360 - 180) < 36
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from skyclone.collect.airspace.dynamics import through_air
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.scenarios.registry import lay_out
 from skyclone.collect.scenarios.start import stack
@@ -39,7 +40,7 @@ def air_of(east: list[float], north: list[float], place: tuple[float, float] = (
         return np.full(len(east), value)
 
     return AirTraffic(
-        latitude, longitude, all_of(45.0), all_of(9.0), all_of(30.0), all_of(0.0), all_of(18.0),
+        latitude, longitude, all_of(45.0), all_of(9.0), all_of(45.0), all_of(9.0), all_of(30.0), all_of(0.0), all_of(18.0),
         latitude + math.degrees(500 / EARTH_M), longitude,
         all_of(100.0), all_of(300.0), all_of(-18.0), all_of(18.0), *np.ones((2, len(east)), bool),
         tuple(f"D{number}" for number in range(len(east))),
@@ -59,16 +60,74 @@ def test_flies_as_in_its_own_world_anywhere_on_earth(run: Path, place: tuple[flo
     at, goal = (air_of(list(e), list(n), place) for e, n in ((east, north), (goal_east, goal_north)))
     air = replace(
         at, track_deg=np.degrees(track) % 360, speed_mps=speed,
+        heading_deg=np.degrees(track) % 360, airspeed_mps=speed,
         waypoint_latitude_deg=goal.latitude_deg, waypoint_longitude_deg=goal.longitude_deg,
     )  # fmt: skip
     deployment = Deployment(policy, "clone")
-    deployment.centre_deg = place
+    deployment.centres_deg = [place]
     orders = deployment.fly(air)
     assert orders.is_flown.all()
     assert orders.reasons == {}
-    turn = (orders.track_deg - air.track_deg + 180) % 360 - 180
+    turn = (orders.heading_deg - air.track_deg + 180) % 360 - 180
     np.testing.assert_allclose(turn, np.degrees(action[:, 0] * config.turn_rad), atol=0.05)
-    np.testing.assert_allclose(orders.speed_mps - speed, action[:, 1] * config.speed_change_mps, atol=2e-3)
+    np.testing.assert_allclose(orders.airspeed_mps - speed, action[:, 1] * config.speed_change_mps, atol=2e-3)
+
+
+def test_in_wind_it_sees_what_is_over_ground_and_turns_headings_and_changes_airspeeds(run: Path) -> None:
+    """As in a world with that wind; who only drifts with it is told to hover."""
+    config = WorldConfig(aircraft=4, sector_radius_m=300.0, sector_area_m2=1.5e5, wind_east_mps=4.0)
+    layout = lay_out(config, 0, 0)
+    traffic = stack([layout], config, winds_mps=np.full((1, 2, 2), (4.0, 0.0))).traffic
+    traffic.wind_east_mps, traffic.wind_north_mps = torch.full((1, 4), 4.0), torch.zeros(1, 4)
+    airspeed, heading = (each[0].double().numpy() for each in through_air(traffic))
+    policy = load_policy(run)
+    action = policy.pilot(traffic, pairs_of(traffic))[0].double().numpy()  # (N, 2)
+
+    at, goal = (air_of(list(east), list(north)) for east, north in (layout.position_m.T, layout.waypoint_m.T))
+    air = replace(
+        at, track_deg=np.degrees(traffic.track_rad[0].double().numpy()) % 360,
+        speed_mps=traffic.speed_mps[0].double().numpy(), heading_deg=np.degrees(heading) % 360, airspeed_mps=airspeed,
+        waypoint_latitude_deg=goal.latitude_deg, waypoint_longitude_deg=goal.longitude_deg,
+    )  # fmt: skip
+    deployment = Deployment(policy, "clone")
+    deployment.centres_deg = [(52.0, 4.37)]
+    decide, seen = deployment.decide, []
+    deployment.decide = lambda own, pairs: (seen.append(own), decide(own, pairs))[1]
+    orders = deployment.fly(air)
+    assert orders.is_flown.all()
+    torch.testing.assert_close(seen[0].wind_east_mps, torch.full((4,), 4.0))
+    torch.testing.assert_close(seen[0].wind_north_mps, torch.zeros(4))
+    turn = (orders.heading_deg - air.heading_deg + 180) % 360 - 180
+    np.testing.assert_allclose(turn, np.degrees(action[:, 0] * config.turn_rad), atol=0.05)
+    np.testing.assert_allclose(orders.airspeed_mps - airspeed, action[:, 1] * config.speed_change_mps, atol=2e-3)
+
+    air.commanded_mps[1] = 0.0
+    assert [why[:13] for why in deployment.fly(air).reasons] == ["told to hover"]
+
+
+def test_far_traffic_moves_no_centre(run: Path) -> None:
+    """Two pairs 60 km apart see themselves where each does alone, also where the second comes later."""
+    policy = load_policy(run)
+    here, there = air_of([0, 110], [0, 30]), air_of([60_000, 60_110], [200, 230])
+    there = replace(there, callsigns=("E0", "E1"))
+    both = AirTraffic(*(
+        values + there.callsigns if name == "callsigns" else np.concatenate((values, getattr(there, name)))
+        for name, values in vars(here).items()
+    ))  # fmt: skip
+
+    def places(deployment: Deployment, air: AirTraffic) -> torch.Tensor:
+        seen: list[Traffic] = []
+        deployment.decide = lambda own, pairs: seen.append(own) or torch.zeros(len(own.east_m), 2)
+        assert deployment.fly(air).is_flown.all()
+        return torch.stack((seen[0].east_m, seen[0].north_m))
+
+    alone = torch.cat([places(Deployment(policy, "clone"), each) for each in (here, there)], dim=1)
+    assert alone.abs().max() < 60
+    late = Deployment(policy, "clone")
+    late.fly(here)
+    for deployment in (Deployment(policy, "clone"), late):
+        torch.testing.assert_close(places(deployment, both), alone)
+        assert len(deployment.centres_deg) == 2
 
 
 @pytest.mark.parametrize(
@@ -95,8 +154,8 @@ def test_beyond_its_scale_it_leaves_an_aircraft_alone_and_says_why(
     orders = Deployment(load_policy(run), "clone").fly(air)
     assert orders.is_flown.tolist() == [True, False, True]
     assert {why: who.tolist() for why, who in orders.reasons.items()} == {reason: [False, True, False]}
-    assert orders.track_deg[1] == 45.0
-    assert orders.speed_mps[1] == air.speed_mps[1]
+    assert orders.heading_deg[1] == 45.0
+    assert orders.airspeed_mps[1] == air.airspeed_mps[1]
 
 
 def test_one_reason_for_each_aircraft(run: Path) -> None:
@@ -156,7 +215,7 @@ def test_it_flies_who_climbs_or_descends(run: Path) -> None:
     deployment = Deployment(load_policy(run), "clone")
     descending, flat = deployment.fly(air), deployment.fly(level)
     assert descending.is_flown.all()
-    np.testing.assert_array_equal(descending.track_deg, flat.track_deg)
+    np.testing.assert_array_equal(descending.heading_deg, flat.heading_deg)
 
 
 def test_who_has_nobody_near_is_left_to_the_autopilot_without_a_word(run: Path) -> None:
@@ -177,9 +236,9 @@ def test_nobody_flies_faster_than_told(run: Path, told_mps: float, flown_mps: fl
     air.commanded_mps[:] = told_mps
     deployment = Deployment(load_policy(run), "clone")
     deployment.decide = lambda own, pairs: torch.ones(2, 2)
-    assert deployment.fly(air).speed_mps == pytest.approx([flown_mps] * 2, abs=0.02)
+    assert deployment.fly(air).airspeed_mps == pytest.approx([flown_mps] * 2, abs=0.02)
     deployment.decide = lambda own, pairs: -torch.ones(2, 2)
-    assert deployment.fly(air).speed_mps == pytest.approx([min(told_mps, 7.3)] * 2, abs=0.02), "slower is free"
+    assert deployment.fly(air).airspeed_mps == pytest.approx([min(told_mps, 7.3)] * 2, abs=0.02), "slower is free"
 
 
 def test_something_around_the_policy_sees_what_it_sees(run: Path) -> None:
@@ -189,18 +248,18 @@ def test_something_around_the_policy_sees_what_it_sees(run: Path) -> None:
     deployment.decide = lambda own, pairs: -policy(own, pairs)
     turned = deployment.fly(air)
     assert plain.is_flown.tolist() == [True, True, False]
-    np.testing.assert_allclose((turned.track_deg + plain.track_deg) / 2, 45.0)
+    np.testing.assert_allclose((turned.heading_deg + plain.heading_deg) / 2, 45.0)
 
 
 def test_a_long_route_is_seen_in_its_direction(run: Path) -> None:
     """A waypoint at 30 km as from the centre to the edge; a place 30 km from the centre as a little outside."""
     deployment = Deployment(load_policy(run), "clone")
-    deployment.centre_deg = (52.0, 4.37)
+    deployment.centres_deg = [(52.0, 4.37)]
 
     def track(to_go_m: float, out_m: float) -> float:
         air = air_of([0, 300], [out_m, out_m])
         goal = air.latitude_deg + math.degrees(to_go_m / EARTH_M)
-        return float(deployment.fly(replace(air, waypoint_latitude_deg=goal)).track_deg[0])
+        return float(deployment.fly(replace(air, waypoint_latitude_deg=goal)).heading_deg[0])
 
     assert track(30_000, 0) == pytest.approx(track(935, 0), abs=2e-4)
     assert track(30_000, 500) == pytest.approx(track(935, 0), abs=2e-4)
@@ -213,9 +272,9 @@ def test_the_centre_is_the_middle_of_the_first_traffic_it_flies(run: Path) -> No
     airliner = air_of([0], [0])
     airliner.speed_mps[0] = 200.0
     assert not deployment.fly(airliner).is_flown.any()
-    assert deployment.centre_deg is None
+    assert deployment.centres_deg == []
     deployment.fly(air_of([-100, 300], [0, 0], (10.0, 179.9999)))
-    assert deployment.centre_deg == pytest.approx(
+    assert deployment.centres_deg[0] == pytest.approx(
         (10.0, 179.9999 + math.degrees(100 / EARTH_M) / math.cos(0.1745)), abs=1e-6
     )
 

@@ -50,7 +50,10 @@ def test_who_makes_no_progress_is_handed_over_and_known_again_by_its_callsign(de
     def step(second: int) -> AirTraffic:
         latitude = air.latitude_deg.copy()
         latitude[0] += math.degrees(5 * second / EARTH_M)
-        return replace(air, latitude_deg=latitude, waypoint_latitude_deg=waypoint, track_deg=np.zeros(3))
+        north = np.zeros(3)
+        return replace(
+            air, latitude_deg=latitude, waypoint_latitude_deg=waypoint, track_deg=north, heading_deg=north
+        )
 
     deployment.decide = lambda own, pairs: torch.zeros(len(own.east_m), 2)
     for second in range(PATIENCE):
@@ -78,24 +81,31 @@ def test_who_has_no_route_is_not_asked_for_progress(deployment: Deployment) -> N
     assert monitor_of(deployment).reasons == {}
 
 
-def test_a_loss_of_separation_is_opened_by_the_fallback(deployment: Deployment) -> None:
-    """Two head-on at 60 m, whose policy flies straight on: MVP turns each away, to the same side."""
+@pytest.mark.parametrize("wind_mps", [0.0, 4.0])
+def test_a_loss_of_separation_is_opened_by_the_fallback(deployment: Deployment, wind_mps: float) -> None:
+    """Two head-on at 60 m, whose policy flies straight on: MVP turns each away, to the same side; wind goes east."""
     air = air_of([0, 0], [0, 60])
     air.track_deg[:] = 0, 180
+    air.heading_deg[:] = np.degrees(np.arctan2(-wind_mps, (9.0, -9.0)))
+    air.airspeed_mps[:] = math.hypot(9.0, wind_mps)
     deployment.decide = lambda own, pairs: torch.zeros(len(own.east_m), 2)
     orders = deployment.fly(air)
     assert monitor_of(deployment).reasons == {"D0": "separation", "D1": "separation"}
-    turn = (orders.track_deg - air.track_deg + 180) % 360 - 180
+    heading = np.radians(orders.heading_deg)
+    east, north = orders.airspeed_mps * np.sin(heading) + wind_mps, orders.airspeed_mps * np.cos(heading)
+    turn = (np.degrees(np.arctan2(east, north)) - air.track_deg + 180) % 360 - 180
     assert abs(turn).min() > 10
-    assert turn[0] == pytest.approx(turn[1], abs=0.1)
+    assert turn[0] * turn[1] > 0
+    if not wind_mps:
+        assert turn[0] == pytest.approx(turn[1], abs=0.1)
 
 
 def test_who_flies_well_is_flown_as_without_a_monitor(deployment: Deployment) -> None:
     plain, air = Deployment.load("pretrained:tuned"), air_of([0, 250, 40_000], [0, 100, 0])
     with_it, without = deployment.fly(air), plain.fly(air)
     assert with_it.is_flown.tolist() == [True, True, False]
-    np.testing.assert_array_equal(with_it.track_deg, without.track_deg)
-    np.testing.assert_array_equal(with_it.speed_mps, without.speed_mps)
+    np.testing.assert_array_equal(with_it.heading_deg, without.heading_deg)
+    np.testing.assert_array_equal(with_it.airspeed_mps, without.airspeed_mps)
     assert monitor_of(deployment).lines()[0].endswith("by the policy D0, D1; by their autopilots D2.")
 
 
