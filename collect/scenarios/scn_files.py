@@ -25,6 +25,7 @@ from .scn_parser import ScenarioFile, read
 
 PREFIX = "file:"
 _ROUNDING_MPS = KNOT_MPS  # 35 kt at a few hundred feet are 18.2 m/s: flown as 18
+_SHOWN = 3  # errors of files that cannot be read
 _MOST_BYTES = 16 * 2**20  # of all files together; a thousand aircraft take 0.2 MB
 
 
@@ -163,5 +164,21 @@ def _check_files(path: Path, files: Iterable[Path]) -> None:
 
 @lru_cache(maxsize=8)
 def _read_cached(files: tuple[Path, ...], digest: str) -> tuple[ScenarioFile, ...]:
-    """Read files once as long as they do not change."""
-    return tuple(read(each) for each in files)
+    """Read files once as long as they do not change; of several, say of all which cannot be flown."""
+    if len(files) == 1:
+        return (read(files[0]),)
+    found, refused = [], []
+    for each in files:
+        try:
+            found.append(read(each))
+        except ConfigurationError as error:
+            refused.append(str(error))
+    if not refused:
+        return tuple(found)
+    more = f" And {len(refused) - _SHOWN} more." * (len(refused) > _SHOWN)
+    raise ConfigurationError(
+        f"{' '.join(refused[:_SHOWN])}{more} A folder is flown whole or not at all, so that nobody compares other "
+        f"scenarios than were meant: {len(found)} of its {len(files)} files can be flown. Mend the "
+        f"{'others' if len(refused) > 1 else 'other'}, or move {'them' if len(refused) > 1 else 'it'} out of the "
+        "folder."
+    )

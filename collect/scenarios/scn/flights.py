@@ -128,12 +128,13 @@ def _remove(state: State, name: str) -> None:
 def _spd(state: State, words: list[str]) -> None:
     """SPD callsign,speed."""
     aircraft = state.called(words)
-    if state.has_flown(aircraft) or len(words) != 2:
+    is_late = state.has_flown(aircraft)
+    if len(words) != 2 or (is_late and not aircraft.is_told_to_hover):
         return _leave_out(state, "SPD")
     selected = _true_speed(state, words[1], aircraft.altitude_m, aircraft.name)
-    if abs(selected - aircraft.speed_mps) > KNOT_MPS:
+    aircraft.selected_mps = selected  # who hovers until then flies from the beginning: it could not set off later
+    if is_late or (abs(selected - aircraft.speed_mps) > KNOT_MPS and not aircraft.is_told_to_hover):
         _leave_out(state, "SPD")
-    aircraft.selected_mps = selected
     return None
 
 

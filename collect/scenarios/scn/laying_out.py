@@ -142,7 +142,8 @@ def _ways(plane: Plane, everyone: list[Aircraft], position: np.ndarray, track: n
     ahead = position + reach_m[:, None] * directions(track)[:, ::-1]
     points = plane.points([point for each in everyone for point in each.flown_deg])
     ends = np.cumsum([len(each.flown_deg) for each in everyone])
-    return [way if len(way) else straight[None] for way, straight in zip(np.split(points, ends[:-1]), ahead)]
+    routes = [way if len(way) else straight[None] for way, straight in zip(np.split(points, ends[:-1]), ahead)]
+    return [here[None] if each.hovers else way for each, here, way in zip(everyone, position, routes, strict=True)]
 
 
 def _no_fly(plane: Plane, state: State, warnings: list[str]) -> tuple[Corners, ...]:
@@ -190,7 +191,10 @@ def _warn(state: State, warnings: list[str]) -> None:
     aimless = [each.name for each in state.aircraft if not each.flown_deg and not each.hovers]
     if aimless:
         warnings.append(f"no DEST or ADDWPT for {_some(aimless)}: straight on for {_AHEAD_S:g} s of flight instead")
-    hovering = [each.name for each in state.aircraft if each.hovers]
+    told = [each.name for each in state.aircraft if each.is_told_to_hover]
+    if told:
+        warnings.append(f"hovering where they begin, told to by SPD 0: {_some(told)}")
+    hovering = [each.name for each in state.aircraft if each.hovers and not each.is_told_to_hover]
     if hovering:
         warnings.append(f"hovering where they are, without speed and DEST: {_some(hovering)}")
     rolling = [each.name for each in state.aircraft if not each.speed_mps and not each.hovers]

@@ -7,8 +7,10 @@ import math
 from dataclasses import dataclass, field
 
 from ....datasets.errors import ConfigurationError
+from ...airspace.aircraft_types import AIRLINERS
 from ...airspace.geodesy import Point
 from ...airspace.units import NAUTICAL_MILE_M
+from ..file_fleet import type_of
 from .arguments import Speed
 from .atmosphere import true_of_calibrated, true_of_mach
 from .commands import Skipped
@@ -62,8 +64,13 @@ class Aircraft:
 
     @property
     def hovers(self) -> bool:
-        """Whether it stays where it is: without speed and without a waypoint."""
-        return self.speed_mps == 0 and not self.selected_mps and not self.flown_deg
+        """Whether it stays where it is: without speed and without a waypoint, or told so."""
+        return self.is_told_to_hover or (self.speed_mps == 0 and not self.selected_mps and not self.flown_deg)
+
+    @property
+    def is_told_to_hover(self) -> bool:
+        """Whether a command selects 0 kt; an airliner then flies as slowly as it can."""
+        return self.selected_mps == 0 and type_of(self.kind, self.speed_mps) not in AIRLINERS
 
     @property
     def end_deg(self) -> Point:

@@ -145,6 +145,23 @@ def test_a_called_file_that_has_changed_is_noticed(tmp_path: Path) -> None:
         scenarios.lay_out(config, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        (1, r"b0\.scn.*line 1.*MCRE brings in.* 2 of its 3 files can be flown\. Mend the other, or move it out"),
+        (5, r"b0\.scn.*b1\.scn.*b2\.scn.* And 2 more\. .*: 2 of its 7 files .* Mend the others, or move them out"),
+    ],
+)
+def test_a_folder_with_files_that_cannot_be_flown_names_them(tmp_path: Path, bad: int, expected: str) -> None:
+    for name in ("a", "z"):
+        write(tmp_path, "00:00:00.00>CRE D,M600,52,4.37,0,100,17.5\n", f"{name}.scn")
+    for number in range(bad):
+        write(tmp_path, "00:00:00.00>MCRE 5\n", f"b{number}.scn")
+    with pytest.raises(ConfigurationError, match=expected) as caught:
+        scenarios.check(f"file:{tmp_path}")
+    assert "b3.scn" not in str(caught.value)
+
+
 def test_a_folder_holds_several_and_a_changed_file_is_noticed(tmp_path: Path) -> None:
     tmp_path = tmp_path / "own #1: traffic"
     tmp_path.mkdir()

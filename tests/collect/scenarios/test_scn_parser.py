@@ -189,6 +189,28 @@ def test_neither_the_order_of_times_nor_the_lines_they_share_matter(
         np.testing.assert_equal(getattr(other.layout, name), value)
 
 
+def test_who_is_told_0_kt_hovers(tmp_path: Path) -> None:
+    """With a destination and without; not an airliner, nor who is sent on later; a minute of flight earlier too."""
+    text = """
+00:00:00.00>CRE D,M600,52.000,4.37,0,100,17.5;DEST D 52.006,4.37;SPD D 0
+00:00:00.00>CRE A,M600,52.000,4.38,0,100,17.5;SPD A 0
+00:00:00.00>CRE L,M600,52.000,4.39,0,100,17.5;SPD L 0;DEST L 52.006,4.39
+00:00:00.00>CRE B,B744,52.000,4.40,0,FL300,250;SPD B 0
+00:00:00.00>CRE F,M600,52.000,4.41,0,100,17.5;DEST F 52.006,4.41
+00:01:00.00>SPD L 10;SPD F 0
+"""
+    read = scn_parser.read(write(tmp_path, text))
+    layout = read.layout
+    assert layout.hovers is not None
+    assert layout.hovers.tolist() == [True, True, False, False, False]
+    is_there = (layout.waypoint_m == layout.position_m).all(1)
+    assert is_there.tolist() == [True, True, False, False, False]
+    assert degrees(read, layout.waypoint_m[2])[0] == pytest.approx(52.006)
+    said = "\n".join(read.warnings)
+    assert "own.scn: hovering where they begin, told to by SPD 0: D, A" in said
+    assert "without speed and DEST" not in said
+
+
 def test_routes_hovering_types_and_speeds(tmp_path: Path) -> None:
     text = """
 00:00:00.00>CRE R,M600,52.000,4.37,0,100,17.5;R ADDWPT FLYOVER;ADDWPT R TURNSPD 10;R ADDWPT 52.002,4.37,500,12
