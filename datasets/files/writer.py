@@ -143,26 +143,34 @@ class DatasetWriter:
                 made, and this machine's arithmetic is not theirs.
         """
         names = set(sizes(self.folder / SHARD_FOLDER))
-        absent = [index for index in shards if not self._is_there(index, names)]
-        self._enter()
-        named = {self.manifest.shard_name(index): self.manifest.arithmetic_of(index) for index in absent}
-        self._check_here(self.manifest, named)
-        return absent
+        absent: dict[int, str] = {}
+        outcome = ""  # unless it is refused
+        try:
+            for index in shards:
+                if (why := self._lacks(index, names)) is not None:
+                    absent[index] = why
+            self._enter()
+            named = {self.manifest.shard_name(index): self.manifest.arithmetic_of(index) for index in absent}
+            self._check_here(self.manifest, named)
+            outcome = " It is made again."
+        finally:
+            for why in filter(None, absent.values()):
+                self._report(f"{why}{outcome}")
+        return list(absent)
 
-    def _is_there(self, index: int, names: set[str]) -> bool:
-        """Return whether a shard is among the files there and sound, taking it in if it has no entry."""
+    def _lacks(self, index: int, names: set[str]) -> str | None:
+        """Return why a shard has to be made, "" if there is none; None where it is there, taken in perhaps."""
         entry, name = self.manifest.entry(index), self.manifest.shard_name(index)
         if entry is not None:
             try:
                 check_bytes(self.folder, entry)
             except DatasetError as error:
-                self._report(f"Shard {name} is {error}. It is made again.")
-                return False
-            return True
-        return name in names and self._take_in(index)
+                return f"Shard {name} is {error}."
+            return None
+        return self._take_in(index) if name in names else ""
 
-    def _take_in(self, index: int, is_end: bool = False) -> bool:
-        """Enter a shard that has no entry yet, if it is sound; return whether it is there then.
+    def _take_in(self, index: int, is_end: bool = False) -> str | None:
+        """Enter a shard that has no entry yet, if it is sound; else return why it has to be made.
 
         Args:
             index: Its number.
@@ -177,19 +185,17 @@ class DatasetWriter:
                 f"{path} is not of this dataset: {error.message}. Move it out of the folder."
             ) from None
         except (DatasetError, RecordError) as error:
-            self._report(f"Shard {name} has no entry and cannot be used ({error}). It is made again.")
-            return False
+            return f"Shard {name} has no entry and cannot be used ({error})."
         if entry.arithmetic and is_end and self._other is not OtherArithmetic.KEEP:
-            return False
+            return ""
         if entry.arithmetic and self._other is OtherArithmetic.REFUSE:
             raise self._unasked(entry)
         if entry.arithmetic and self._other is OtherArithmetic.REMAKE:
-            self._report(f"Shard {name} was made by {in_words(entry.arithmetic)}. It is made again.")
-            return False
+            return f"Shard {name} was made by {in_words(entry.arithmetic)}."
         self.add(entry)
         marked = f", marked as made by {in_words(entry.arithmetic)}" if entry.arithmetic else ""
         self._report(f"Shard {name} had no entry in the manifest; it is sound and was taken in{marked}.")
-        return True
+        return None
 
     def _unasked(self, entry: ShardEntry) -> DatasetError:
         """Return the error that a shard of another arithmetic must not be mixed in unless that is asked for."""
@@ -294,7 +300,8 @@ class DatasetWriter:
             while lost := self._without_entry() - tried:
                 tried |= lost
                 for index in sorted(lost):
-                    self._take_in(index, is_end=True)
+                    if why := self._take_in(index, is_end=True):
+                        self._report(why)
                 self._enter()
             with locked(self.folder):
                 self.manifest = load_manifest(self.folder)

@@ -310,6 +310,13 @@ def test_another_arithmetic_heals_and_extends_nothing_unasked(
         fill(tmp_path, make_manifest(episodes=18, arithmetic=HERE))
     assert _everything(tmp_path) == before
     (tmp_path / "shards" / "00001.parquet").unlink()
+    (tmp_path / "shards" / "00002.parquet").write_bytes(b"damaged")
+    lines: list[str] = []
+    with pytest.raises(DatasetError, match=r"would make 00001\.parquet and 1 more by"):
+        DatasetWriter(tmp_path, make_manifest(arithmetic=HERE), lines.append).missing(range(3))
+    assert [line[:19] for line in lines] == ["Shard 00001.parquet", "Shard 00002.parquet"]
+    assert not any("made again" in line for line in lines)
+    (tmp_path / "shards" / "00002.parquet").write_bytes(before["shards/00002.parquet"])
     refused = r"would make 00001\.parquet by .*: other rows\. 00001\.parquet was not made\."
     with pytest.raises(DatasetError, match=refused) as caught:
         fill(tmp_path, make_manifest(arithmetic=HERE))
