@@ -21,6 +21,7 @@ from .networks import Network
 from .tensor_file import REMEDY, Contents, not_finite, read_tensors, to_json, weights_hash, write_tensors
 
 FORMAT_VERSION = 1
+_SHOWN = 4  # runs that could have been meant
 PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 META_KEYS = ("stage", "world", "teacher", "datasets", "config", "metrics", "parent", "envelope")
 """What a trainer records about itself: the stage (`clone` or `finetune`), the world and teacher it learned in
@@ -140,11 +141,21 @@ def find(run: str | Path, which: str = "best") -> Path:
         path = path / f"{which}.safetensors"
     if not path.is_file():
         what = "there is no such file" if path.parent.is_dir() else "there is no such folder"
-        raise CheckpointError(
-            f"expected a trained network at {path}: {what}. "
-            f"Train one with `skyclone train --data DIR --out {path.parent}`."
+        below = _runs_below(path.parent, path.name)
+        remedy = (
+            f"Below it there {'is' if len(below) == 1 else 'are'} {', '.join(below)}: name a run's own folder."
+            if below
+            else f"Train one with `skyclone train --data DIR --out {path.parent}`."
         )
+        raise CheckpointError(f"expected a trained network at {path}: {what}. {remedy}")
     return path
+
+
+def _runs_below(folder: Path, name: str) -> list[str]:
+    """Return the first few runs that somebody who named a folder above them may have meant."""
+    found = {path.parent for pattern in (f"*/{name}", f"*/*/{name}") for path in folder.glob(pattern)}
+    shown = sorted(map(str, found))
+    return shown[:_SHOWN] + ([f"{len(shown) - _SHOWN} more"] if len(shown) > _SHOWN else [])
 
 
 _META_RETURNED = (*META_KEYS, "code", "packages", "weights_sha256")

@@ -85,6 +85,25 @@ def test_nothing_there(tmp_path: Path, where: str, message: str) -> None:
         checkpoint.load(where if where.startswith("pretrained") else tmp_path / where)
 
 
+def test_a_folder_above_runs_names_them(tmp_path: Path) -> None:
+    """As somebody means who evaluates what `skyclone demo` left."""
+    for name in ("clone", "tuned"):
+        (tmp_path / "demo" / "runs" / name).mkdir(parents=True)
+        (tmp_path / "demo" / "runs" / name / "best.safetensors").touch()
+    runs = [str(tmp_path / "demo" / "runs" / name) for name in ("clone", "tuned")]
+    for above in ("demo", "demo/runs"):
+        with pytest.raises(CheckpointError) as caught:
+            checkpoint.find(tmp_path / above)
+        assert str(caught.value).endswith(f"Below it there are {', '.join(runs)}: name a run's own folder.")
+    with pytest.raises(CheckpointError, match=r"no such file\. Train one with"):
+        checkpoint.find(tmp_path / "demo", "last")
+    for number in range(5):
+        (tmp_path / "many" / f"{number}").mkdir(parents=True)
+        (tmp_path / "many" / f"{number}" / "best.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"many/3, 1 more: name a run's own folder"):
+        checkpoint.find(tmp_path / "many")
+
+
 def test_pretrained_weights_are_found_by_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "PRETRAINED", run)
     assert checkpoint.load("pretrained:best").view == VIEW
