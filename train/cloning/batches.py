@@ -1,14 +1,18 @@
 """What a run of cloning learns from: training rows and held-out rows, in memory, on the GPU or from the disk."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from ...datasets.dataset import Dataset
+from ...datasets.errors import CheckpointError
 from ...datasets.loading.loader import Loader
-from ...datasets.loading.snapshots import Snapshots
+from ...datasets.loading.snapshots import Snapshots, is_chosen
 from ...datasets.loading.streaming import Stream
 from .config import CloningConfig
 
@@ -65,6 +69,35 @@ def read(
     return Material(
         Loader(parts[0], config.view, config.batch_size, config.seed, **weights, **here),
         Loader(parts[1], config.view, HELDOUT_BATCH, shuffle=False, **here),
+    )
+
+
+def split_of(datasets: Sequence[Dataset], heldout: float) -> str:
+    """Return a text that differs wherever other episodes of the datasets are held out."""
+    digest = hashlib.sha256()
+    for each in datasets:
+        is_out = is_chosen(range(each.manifest.episodes), each.manifest, "heldout", heldout)
+        digest.update(len(is_out).to_bytes(8, "little") + np.packbits(is_out).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_split(run: Path, before: str, now: str, datasets: Sequence[Dataset], say: Callable[[str], None]) -> None:
+    """Raise if a run goes on with other held-out episodes than it was begun with; warn where nobody can know.
+
+    Raises:
+        CheckpointError: It does.
+    """
+    if before == now or not (before or any(each.manifest.parts for each in datasets)):
+        return
+    if before:
+        raise CheckpointError(
+            f"{run} was begun by a version that held out other episodes of the same datasets: it would be measured "
+            "on what it was trained on. Begin in another folder, or go on with the version that began it."
+        )
+    say(
+        f"Warning: {run} was begun by a version that did not record which episodes of merged or selected datasets "
+        "it held out; others may be held out now, and held-out figures be too good. Begin in another folder to be "
+        "sure."
     )
 
 

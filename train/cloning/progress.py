@@ -30,6 +30,7 @@ class CloningProgress:
         elapsed_s: Seconds spent so far, all attempts together.
         processor_s: Processor seconds of loading, forward and backward so far.
         seconds: Where they went, by name.
+        split: Says which episodes are held out; "" in what an older version began.
     """
 
     epoch: int = 0
@@ -44,6 +45,7 @@ class CloningProgress:
     elapsed_s: float = 0.0
     processor_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
+    split: str = ""
 
     def next_epoch(self) -> None:
         """Go to the beginning of the next epoch."""

@@ -112,7 +112,8 @@ class Cloning:
     ) -> None:
         """Read the data, and make the network and all that trains it."""
         config = self.config
-        self.progress, self.clock = CloningProgress(), Stopwatch()
+        self.progress = CloningProgress(split=material.split_of(datasets, config.heldout))
+        self.datasets, self.clock = datasets, Stopwatch()
         self.history: list[Iteration] = []
         with self.clock.measure(READING):
             part = (self.processes.rank, self.processes.size)
@@ -354,6 +355,8 @@ class Cloning:
         if restored is None:
             return
         progress, self.history = restored
+        split, progress.split = progress.split, self.progress.split
+        material.check_split(self.run, split, progress.split, self.datasets, self._say)
         self.progress, self.clock = progress, Stopwatch(progress.seconds)
         self._elapsed_s = progress.elapsed_s
         done = "finished" if progress.is_finished else f"{progress.batch} batches into it"

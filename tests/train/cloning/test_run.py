@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,10 +25,12 @@ from skyclone.collect.collector.config import CollectConfig
 from skyclone.collect.flying.stored_perception import StoredPerception
 from skyclone.datasets import Dataset, open_dataset
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
+from skyclone.datasets.loading import snapshots
 from skyclone.datasets.loading.loader import Loader
 from skyclone.datasets.loading.snapshots import is_heldout
 from skyclone.train import checkpoint, load_policy
 from skyclone.train.cloning import run as cloning
+from skyclone.train.cloning.batches import check_split, split_of
 from skyclone.train.cloning.config import CloningConfig
 from skyclone.train.cloning.heldout import measure
 from skyclone.train.cloning.run import Cloning
@@ -316,6 +320,33 @@ def test_resume_with_other_data_is_an_error(undisturbed: Path, tmp_path: Path) -
     collect(tmp_path, CollectConfig(WorldConfig(aircraft=3, max_steps=5), episodes=20))
     with pytest.raises(CheckpointError, match=r"begun with the datasets .*mvp \(got others, or changed ones\)"):
         run(open_dataset(tmp_path), undisturbed, resume=True)
+
+
+def test_resume_with_other_held_out_episodes_is_an_error(
+    small_dataset: Dataset, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same datasets, split by another version."""
+    copied = tmp_path / "run"
+    shutil.copytree(undisturbed, copied)
+    run(small_dataset, copied, resume=True)
+    chosen = snapshots.is_heldout
+    monkeypatch.setattr(snapshots, "is_heldout", lambda seed, *rest: chosen(seed + 2, *rest))
+    with pytest.raises(CheckpointError, match=r"held out other episodes of the same datasets: .* another folder"):
+        run(small_dataset, copied, resume=True)
+
+
+def test_of_a_run_begun_before_splits_were_recorded_it_is_said(small_dataset: Dataset, tmp_path: Path) -> None:
+    """Of merged and selected datasets alone: the split of others never changed."""
+    lines: list[str] = []
+    now = split_of([small_dataset], 0.1)
+    check_split(tmp_path, "", now, [small_dataset], lines.append)
+    assert lines == []
+    merged: Any = SimpleNamespace(manifest=SimpleNamespace(parts=("of a dataset", "of another one")))
+    check_split(tmp_path, now, now, [merged], lines.append)
+    assert lines == []
+    check_split(tmp_path, "", now, [merged], lines.append)
+    assert "did not record which episodes of merged or selected datasets it held out" in lines[0]
+    assert len({now, split_of([small_dataset], 0.2), split_of([small_dataset] * 2, 0.1)}) == 3
 
 
 def test_nothing_to_resume_starts_from_the_beginning(small_dataset: Dataset, tmp_path: Path) -> None:
