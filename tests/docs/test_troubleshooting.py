@@ -17,7 +17,7 @@ TROUBLES = re.findall(r"^## (.+)\n\n```\n(.+)\n```$", PAGE, flags=re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a dataset, a run, and a file of somebody's."""
+    """A folder with a dataset, a run, and files of somebody's."""
     folder = tmp_path_factory.mktemp("trouble")
     small = ["--episodes", "24", "--aircraft", "3", "--workers", "1"]
     main(["collect", "--out", str(folder / "data/mvp"), *small])
@@ -26,6 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for weights in (ROOT / "pretrained").glob("clone.*"):
         shutil.copy(weights, folder / "runs/clone" / f"best{weights.suffix}")
     (folder / "notes.html").write_text("mine")
+    (folder / "mine").mkdir()
+    (folder / "mine/one.scn").write_text("00:00:00.00>CRE D1,M600,52,4.37,0,100,17.5\n")
+    (folder / "mine/two.scn").write_text("00:00:00.00>MCRE 5\n")
     return folder
 
 
