@@ -198,8 +198,8 @@ def warnings_about(loaded: Sequence[Loaded], config: WorldConfig, seed: int) -> 
     for each in loaded:
         if seed in _seeds_in(each.meta):
             warnings.append(
-                f"{each.contender.name} was trained on scenarios of seed {seed}, and is evaluated on them here: its "
-                "figures are too good. Take another --seed."
+                f"{each.contender.name} was trained on scenarios of seed {seed}, and is evaluated on them here: "
+                "its figures are too good. Take another --seed."
             )
         warnings += _about_checkpoint(each, config)
     others = (text for each in loaded for other in each.others for text in _about_checkpoint(other, config))

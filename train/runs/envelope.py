@@ -109,8 +109,11 @@ def give(run: str, data: Sequence[str]) -> Path:
     loaded, path = load(run), find(run)
     with torch.no_grad():
         datasets = [open_dataset(each) for each in data]
-        of_rows = {"view": loaded.view, "batch_size": 8192, "perceive": _perceive_of(loaded)}
-        parts = [of_batches(Loader.of([each], "train", **of_rows)) for each in datasets]
+        perceive = _perceive_of(loaded)
+        loaders = (
+            Loader.of([each], "train", view=loaded.view, perceive=perceive, batch_size=8192) for each in datasets
+        )
+        parts = [of_batches(each) for each in loaders]
     envelope = parts[0]
     for part in parts[1:]:
         envelope = envelope.with_other(part)

@@ -40,7 +40,8 @@ def air_of(east: list[float], north: list[float], place: tuple[float, float] = (
         return np.full(len(east), value)
 
     return AirTraffic(
-        latitude, longitude, all_of(45.0), all_of(9.0), all_of(45.0), all_of(9.0), all_of(30.0), all_of(0.0), all_of(18.0),
+        latitude, longitude, all_of(45.0), all_of(9.0), all_of(45.0), all_of(9.0),
+        all_of(30.0), all_of(0.0), all_of(18.0),
         latitude + math.degrees(500 / EARTH_M), longitude,
         all_of(100.0), all_of(300.0), all_of(-18.0), all_of(18.0), *np.ones((2, len(east)), bool),
         tuple(f"D{number}" for number in range(len(east))),
@@ -86,7 +87,8 @@ def test_in_wind_it_sees_what_is_over_ground_and_turns_headings_and_changes_airs
     at, goal = (air_of(list(east), list(north)) for east, north in (layout.position_m.T, layout.waypoint_m.T))
     air = replace(
         at, track_deg=np.degrees(traffic.track_rad[0].double().numpy()) % 360,
-        speed_mps=traffic.speed_mps[0].double().numpy(), heading_deg=np.degrees(heading) % 360, airspeed_mps=airspeed,
+        speed_mps=traffic.speed_mps[0].double().numpy(), airspeed_mps=airspeed,
+        heading_deg=np.degrees(heading) % 360,
         waypoint_latitude_deg=goal.latitude_deg, waypoint_longitude_deg=goal.longitude_deg,
     )  # fmt: skip
     deployment = Deployment(policy, "clone")

@@ -83,7 +83,7 @@ def test_who_has_no_route_is_not_asked_for_progress(deployment: Deployment) -> N
 
 @pytest.mark.parametrize("wind_mps", [0.0, 4.0])
 def test_a_loss_of_separation_is_opened_by_the_fallback(deployment: Deployment, wind_mps: float) -> None:
-    """Two head-on at 60 m, whose policy flies straight on: MVP turns each away, to the same side; wind goes east."""
+    """Two head-on at 60 m, whose policy flies straight on: MVP turns each away, to the same side. Wind: east."""
     air = air_of([0, 0], [0, 60])
     air.track_deg[:] = 0, 180
     air.heading_deg[:] = np.degrees(np.arctan2(-wind_mps, (9.0, -9.0)))

@@ -76,9 +76,7 @@ def test_so_does_that_of_another_group_of_a_mix(make_run, tmp_path):
     """Once, whoever flies beside it; and in which world it was trained."""
     run = make_run(tmp_path / "run", world=WorldConfig(protected_zone_m=50.0).to_json())
     world = WorldConfig(aircraft=2, max_steps=5)
-    plan = EvaluationConfig(
-        tuple(name_all([], "none,mvp")), world, 2, bootstrap=100, mix=f"0.5=self,0.5={run}@rta"
-    )
+    plan = EvaluationConfig(tuple(name_all([], "none,mvp")), world, 2, bootstrap=100, mix=f"0.5=self,0.5={run}@rta")
     without, scale = evaluate(plan, load_all(plan)).warnings
     assert without.startswith(f"{run}@rta: its checkpoint has no envelope")
     assert "was trained with protected_zone_m 50; here it is 100" in scale

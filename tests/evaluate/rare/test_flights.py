@@ -98,7 +98,7 @@ def test_a_pilot_that_remembers_and_cannot_be_cloned_is_refused():
         def __call__(self, traffic, pairs):
             return torch.zeros((*traffic.east_m.shape, 2))
 
-    with pytest.raises(ConfigurationError, match="the methods `taken` and `joined` .*, got a Remembers without"):
+    with pytest.raises(ConfigurationError, match=r"the methods `taken` and `joined` .*, got a Remembers without"):
         Flights(Remembers(), WORLD).draw(2, generator(0))
 
 
