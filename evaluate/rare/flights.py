@@ -46,7 +46,7 @@ class State(NamedTuple):
         """
         if isinstance(pilot, Remembering) and not isinstance(pilot, Branching):
             raise ConfigurationError(
-                "--rare under a surveillance clones flights on their way, and with them what their pilot remembers: "
+                "--rare under a surveillance clones flights on their way, with what their pilot remembers: "
                 f"expected the methods `taken` and `joined` of `Branching`, got a {type(pilot).__name__} without."
             )
         if isinstance(pilot, Branching):
