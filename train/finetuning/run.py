@@ -269,7 +269,7 @@ class Finetuning:
             self._say(figures.line(progress.iteration + to_go))
             if judged:
                 self._say(gate_line(judged, self._flown["clone"].figures()))
-            self._publish("last", judged, self.view)
+            self._publish("last", judged, self.view, self._seen() if progress.is_finished else None)
             self._save_state()
 
     def _check_finite(self, figures: Mapping[str, float]) -> None:
@@ -300,12 +300,15 @@ class Finetuning:
         if verdict.is_better:
             self._flown["best"] = flown
             self.progress.best_iteration = self.progress.iteration
-            parent = self._envelope if self.view == self.parent_view else None
-            with self.clock.measure(GATE):
-                policy = Policy(self.method.network, self.view)
-                seen = envelope.of_tuned(policy, parent, self.worlds, self.config.seed)
-            self._publish("best", figures, self.view, seen)
+            self._publish("best", figures, self.view, self._seen())
         return figures
+
+    def _seen(self) -> dict[str, Any]:
+        """Return the envelope of the policy as it is now, as JSON."""
+        parent = self._envelope if self.view == self.parent_view else None
+        with self.clock.measure(GATE):
+            policy = Policy(self.method.network, self.view)
+            return envelope.of_tuned(policy, parent, self.worlds, self.config.seed)
 
     def _publish(
         self, name: str, figures: Mapping[str, Any] | None, view: View, seen: dict[str, Any] | None = None
