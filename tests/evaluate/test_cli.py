@@ -17,7 +17,8 @@ from skyclone.datasets.errors import SkycloneError
 from skyclone.evaluate.cli import evaluate
 from skyclone.evaluate.evaluation.table import WIDTH
 
-SMALL = ("--scenarios", 3, "--aircraft", 4, "--bootstrap", 100)
+SHORT = "m600:max_steps=60"
+SMALL = ("--scenarios", 3, "--aircraft", 4, "--bootstrap", 100, "--world", SHORT)
 
 
 def _run(*arguments: object) -> Result:
@@ -58,7 +59,8 @@ def test_json_alone_on_stdout():
 
 
 def test_several_surveillances(tmp_path):
-    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--aircraft", 8, "--json"]
+    arguments = ["--baselines", "none,mvp", "--world", SHORT, "--scenarios", 3, "--bootstrap", 100]
+    arguments += ["--aircraft", 8, "--json"]
     noisy = "noise:position_m=20:velocity_mps=2"
     found = _run(*arguments, "--surveillance", f"perfect,{noisy},remote-id", "--out", tmp_path)
     assert found.exit_code == 0, found.stderr
@@ -88,7 +90,8 @@ def test_what_bluesky_resolves_is_not_perceived():
 
 
 def test_rare_events(tmp_path):
-    arguments = ("--baselines", "none,mvp", "--world", "m600:nmac_m=80", "--scenarios", 20, "--aircraft", 3)
+    world = "m600:nmac_m=80:max_steps=100"
+    arguments = ("--baselines", "none,mvp", "--world", world, "--scenarios", 20, "--aircraft", 3)
     result = _run(*arguments, "--bootstrap", 100, "--rare", "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert "By splitting: 10 replications of 20 trajectories" in result.stdout
@@ -102,7 +105,8 @@ def test_rare_events(tmp_path):
 
 
 def test_a_mix(tmp_path):
-    arguments = ("--baselines", "none,mvp", "--scenarios", 4, "--bootstrap", 100, "--aircraft", 10)
+    many = ("--scenarios", 4, "--aircraft", 10, "--bootstrap", 100)
+    arguments = ("--baselines", "none,mvp", "--world", SHORT, *many)
     mix = ("--mix", "0.8=self,0.2=silent")
     result = _run(*arguments, *mix, "--surveillance", "perfect,remote-id", "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
@@ -124,7 +128,7 @@ def test_a_mix(tmp_path):
 
 
 def test_several_densities(tmp_path):
-    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--json"]
+    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--world", SHORT, "--json"]
     found = _run(*arguments, "--aircraft", "5,3,5", "--out", tmp_path)
     assert found.exit_code == 0, found.stderr
     data = json.loads(found.stdout)
