@@ -279,7 +279,7 @@ def test_ctrl_c_at_any_moment_is_one_line(folder: Path, times: int) -> None:
         ("datasets", "info", "data"),
         ("finetune", "--from", "pretrained:clone", "--out", "more", "--processes", "2", "--envs", "16"),
     )
-    for command in commands * 2:
+    for command in commands:
         process = subprocess.Popen(
             [sys.executable, "-c", BEGIN, *command],
             cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -3,7 +3,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -208,37 +207,6 @@ def test_what_was_flown_is_not_flown_again(tmp_path):
     assert f"3 of 3 scenarios had been flown before: {tmp_path / 'out' / 'flown'}" in again.stderr
     assert "aircraft-steps/s" not in again.stderr
     assert (tmp_path / "out" / "evaluation.json").read_text() == first
-
-
-def _start(folder: Path) -> subprocess.Popen[bytes]:
-    """Start an evaluation in a folder."""
-    options = "--baselines none,mvp --scenarios 30 --batch 3 --aircraft 8 --bootstrap 100 --out out"
-    command = [sys.executable, "-m", "skyclone", "evaluate", *options.split()]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-@pytest.mark.slow
-def test_killed_in_the_middle_it_goes_on_to_the_same_figures(tmp_path):
-    (tmp_path / "killed").mkdir()
-    (tmp_path / "whole").mkdir()
-    process = _start(tmp_path / "killed")
-    flown = tmp_path / "killed" / "out" / "flown"
-    while len(list(flown.glob("*.npz"))) < 4:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    assert not (flown.parent / "evaluation.json").exists()
-    kept = len(list(flown.glob("*.npz")))
-    assert 4 <= kept < 20
-    again, whole = _start(tmp_path / "killed"), _start(tmp_path / "whole")
-    said = again.communicate()[1].decode()
-    whole.communicate()
-    assert again.returncode == whole.returncode == 0
-    assert f"{3 * kept} of 60 scenarios had been flown before" in said
-    texts = [(tmp_path / name / "out" / "evaluation.json").read_bytes() for name in ("killed", "whole")]
-    assert texts[0] == texts[1]
 
 
 def test_scenarios_seen_in_training_are_warned_about(make_run, tmp_path):
