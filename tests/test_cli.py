@@ -174,22 +174,54 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("command", "code", "says"),
     [
-        ("skyclone datasets verify data 2>&-", 0, "all sound"),
-        ("skyclone datasets verify nowhere 2>&-", 1, ""),
+        ("(skyclone datasets verify data && ! skyclone datasets verify nowhere) 2>&-", 0, "all sound"),
         ("skyclone collect --out data --episodes 2 --aircraft 3 --workers 1 2>&-", 0, ""),
         ("skyclone datasets info data --json >&-", 0, ""),
         ("skyclone datasets info data >/dev/full", 1, "Error: the disk is full"),
         ("set -o pipefail; skyclone datasets info data | true", 1, ""),
-        ("skyclone datasets info $'d\\xff'", 1, "Error: d\\udcff is no dataset: there is no such folder"),
-        ("cp -r data $'d\\xff'; skyclone datasets verify $'d\\xff'", 0, "d\\udcff: 1 shards"),
-        ("skyclone collect --out $'e\\xff' --episodes 2 --aircraft 3 --workers 1", 0, "e\\udcff: "),
-        ("skyclone train --data data --out $'r\\xff'", 1, "Error: expected a name in UTF-8 for the run"),
     ],
 )
-def test_whatever_the_streams_and_names_it_is_one_line(folder: Path, command: str, code: int, says: str) -> None:
+def test_whatever_the_streams_it_is_one_line(folder: Path, command: str, code: int, says: str) -> None:
     done = run(command, folder)
     said = done.stdout + done.stderr
     assert (done.returncode, says in said) == (code, True), said
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+
+
+NO_TEXT = """
+import os, shutil
+from skyclone.cli import main
+d, e, r = (os.fsdecode(name + bytes([255])) for name in (b"d", b"e", b"r"))
+collect = ["collect", "--out", e, "--episodes", "2", "--aircraft", "3", "--workers", "1"]
+train = ["train", "--data", "data", "--out", r]
+for arguments in (["datasets", "info", d], ["datasets", "verify", d], collect, train):
+    try:
+        code = main(arguments) or 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    print("ended with", code, flush=True)
+    if not os.path.exists(d):
+        shutil.copytree("data", d)
+"""
+
+
+def test_names_that_are_no_text_are_one_line(folder: Path) -> None:
+    """One process for all: each would import torch for itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TEXT], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    said = done.stdout + done.stderr
+    assert [line for line in done.stdout.splitlines() if "ended with" in line] == [
+        f"ended with {code}" for code in (1, 0, 0, 1)
+    ], said
+    for words in (
+        "Error: d\\udcff is no dataset: there is no such folder",
+        "d\\udcff: 1 shards",
+        "e\\udcff: ",
+        "Error: expected a name in UTF-8 for the run",
+    ):
+        assert words in said, said
     assert "Traceback" not in said
     assert "Exception ignored" not in said
 
@@ -247,7 +279,7 @@ def test_ctrl_c_at_any_moment_is_one_line(folder: Path, times: int) -> None:
         ("datasets", "info", "data"),
         ("finetune", "--from", "pretrained:clone", "--out", "more", "--processes", "2", "--envs", "16"),
     )
-    for command in commands * 2:
+    for command in commands:
         process = subprocess.Popen(
             [sys.executable, "-c", BEGIN, *command],
             cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

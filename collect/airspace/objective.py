@@ -337,9 +337,11 @@ def _outside(east_m: Tensor, north_m: Tensor, who: Tensor, corners_m: Tensor) ->
         reach = inner_radius(corners_m).unsqueeze(-1)
         is_far = who & (east_m.square() + north_m.square() > reach * reach)
         episode, aircraft = is_far.nonzero(as_tuple=True)
-        is_out = _distance(east_m, north_m, episode, aircraft, corners_m) > 0
+        distance = _distance(east_m, north_m, episode, aircraft, corners_m)
+        is_out = distance > 0
+    if torch.is_grad_enabled():
         episode, aircraft = episode[is_out], aircraft[is_out]
-    distance = _distance(east_m, north_m, episode, aircraft, corners_m)
+        distance = _distance(east_m, north_m, episode, aircraft, corners_m)
     return torch.zeros_like(east_m).index_put((episode, aircraft), distance)
 
 

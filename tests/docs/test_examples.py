@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name in ("best", "last"):
                 shutil.copy(weights, folder / run / f"{name}{weights.suffix}")
     for name, seed in (("mvp", "0"), ("dense", "1")):
-        small = ["--episodes", "24", "--aircraft", "3", "--workers", "1", "--seed", seed]
+        small = f"--episodes 24 --aircraft 3 --workers 1 --world m600:max_steps=60 --seed {seed}".split()
         main(["collect", "--out", str(folder / "data" / name), *small])
     return folder
 

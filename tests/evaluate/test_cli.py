@@ -3,7 +3,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from skyclone.datasets.errors import SkycloneError
 from skyclone.evaluate.cli import evaluate
 from skyclone.evaluate.evaluation.table import WIDTH
 
-SMALL = ("--scenarios", 3, "--aircraft", 4, "--bootstrap", 100)
+SHORT = "m600:max_steps=60"
+SMALL = ("--scenarios", 3, "--aircraft", 4, "--bootstrap", 100, "--world", SHORT)
 
 
 def _run(*arguments: object) -> Result:
@@ -58,7 +58,8 @@ def test_json_alone_on_stdout():
 
 
 def test_several_surveillances(tmp_path):
-    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--aircraft", 8, "--json"]
+    arguments = ["--baselines", "none,mvp", "--world", SHORT, "--scenarios", 3, "--bootstrap", 100]
+    arguments += ["--aircraft", 8, "--json"]
     noisy = "noise:position_m=20:velocity_mps=2"
     found = _run(*arguments, "--surveillance", f"perfect,{noisy},remote-id", "--out", tmp_path)
     assert found.exit_code == 0, found.stderr
@@ -88,7 +89,8 @@ def test_what_bluesky_resolves_is_not_perceived():
 
 
 def test_rare_events(tmp_path):
-    arguments = ("--baselines", "none,mvp", "--world", "m600:nmac_m=80", "--scenarios", 20, "--aircraft", 3)
+    world = "m600:nmac_m=80:max_steps=100"
+    arguments = ("--baselines", "none,mvp", "--world", world, "--scenarios", 20, "--aircraft", 3)
     result = _run(*arguments, "--bootstrap", 100, "--rare", "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert "By splitting: 10 replications of 20 trajectories" in result.stdout
@@ -102,7 +104,8 @@ def test_rare_events(tmp_path):
 
 
 def test_a_mix(tmp_path):
-    arguments = ("--baselines", "none,mvp", "--scenarios", 4, "--bootstrap", 100, "--aircraft", 10)
+    many = ("--scenarios", 4, "--aircraft", 10, "--bootstrap", 100)
+    arguments = ("--baselines", "none,mvp", "--world", SHORT, *many)
     mix = ("--mix", "0.8=self,0.2=silent")
     result = _run(*arguments, *mix, "--surveillance", "perfect,remote-id", "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
@@ -124,7 +127,7 @@ def test_a_mix(tmp_path):
 
 
 def test_several_densities(tmp_path):
-    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--json"]
+    arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--world", SHORT, "--json"]
     found = _run(*arguments, "--aircraft", "5,3,5", "--out", tmp_path)
     assert found.exit_code == 0, found.stderr
     data = json.loads(found.stdout)
@@ -204,37 +207,6 @@ def test_what_was_flown_is_not_flown_again(tmp_path):
     assert f"3 of 3 scenarios had been flown before: {tmp_path / 'out' / 'flown'}" in again.stderr
     assert "aircraft-steps/s" not in again.stderr
     assert (tmp_path / "out" / "evaluation.json").read_text() == first
-
-
-def _start(folder: Path) -> subprocess.Popen[bytes]:
-    """Start an evaluation in a folder."""
-    options = "--baselines none,mvp --scenarios 30 --batch 3 --aircraft 8 --bootstrap 100 --out out"
-    command = [sys.executable, "-m", "skyclone", "evaluate", *options.split()]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-@pytest.mark.slow
-def test_killed_in_the_middle_it_goes_on_to_the_same_figures(tmp_path):
-    (tmp_path / "killed").mkdir()
-    (tmp_path / "whole").mkdir()
-    process = _start(tmp_path / "killed")
-    flown = tmp_path / "killed" / "out" / "flown"
-    while len(list(flown.glob("*.npz"))) < 4:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    assert not (flown.parent / "evaluation.json").exists()
-    kept = len(list(flown.glob("*.npz")))
-    assert 4 <= kept < 20
-    again, whole = _start(tmp_path / "killed"), _start(tmp_path / "whole")
-    said = again.communicate()[1].decode()
-    whole.communicate()
-    assert again.returncode == whole.returncode == 0
-    assert f"{3 * kept} of 60 scenarios had been flown before" in said
-    texts = [(tmp_path / name / "out" / "evaluation.json").read_bytes() for name in ("killed", "whole")]
-    assert texts[0] == texts[1]
 
 
 def test_scenarios_seen_in_training_are_warned_about(make_run, tmp_path):

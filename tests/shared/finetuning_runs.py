@@ -15,7 +15,7 @@ from skyclone.train.finetuning.run import Finetuning
 from skyclone.train.runs.metrics_log import read_log
 from skyclone.train.tensor_file import read_tensors
 
-WORLD = WorldConfig(aircraft=5, max_steps=40, sector_radius_m=300.0, sector_area_m2=150_000.0)
+WORLD = WorldConfig(aircraft=5, max_steps=30, sector_radius_m=300.0, sector_area_m2=150_000.0)
 SIZES = {
     "pairwise": {"hidden": 8, "width": 8, "heads": 1, "head_size": 4},
     "attention-additive": {"hidden": 8, "heads": 2},

@@ -67,7 +67,7 @@ def test_changes() -> None:
     assert worlds.named(world) is world
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_the_order_of_changes_means_nothing(data: st.DataObject) -> None:
     changes = data.draw(st.dictionaries(st.sampled_from(["lookahead_s", "step_s", "bank_rad"]), st.floats(1, 9)))
@@ -77,7 +77,7 @@ def test_the_order_of_changes_means_nothing(data: st.DataObject) -> None:
     assert worlds.parse("m600" + "".join(texts)) == worlds.parse("m600" + "".join(shuffled)) == expected
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(world=any_world())
 def test_a_world_becomes_a_file_and_the_same_world_again(
     tmp_path_factory: pytest.TempPathFactory, world: WorldConfig
@@ -186,7 +186,7 @@ def test_files_that_are_no_world(tmp_path: Path, content: bytes, message: str) -
     assert len(str(error.value)) < 900
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=60) | st.text(string.printable, max_size=60).map(str.encode))
 def test_any_file_is_a_world_or_an_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"

@@ -22,7 +22,7 @@ from skyclone.collect.collector.labelling import record
 from skyclone.collect.flying.compiled import fly_compiled, reason
 from skyclone.datasets.traffic.record import COLUMNS
 assert "numba" not in sys.modules  # importing compiles nothing, and looks for no folder
-config = WorldConfig(aircraft=4, max_steps=100)
+config = WorldConfig(aircraft=4, max_steps=40)
 flown = fly_compiled(config, teachers.make("mvp", config).rules(), 3, [0], 0.1)
 rows = flown.rows[: flown.row_count]
 print([rows[column.name].tobytes().hex() for column in COLUMNS], flown.figures.tobytes().hex())

@@ -278,10 +278,9 @@ def _kill_again_and_again(folder: Path, workers: int, kills: int, seed: int) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))  # with 1 and 2 workers
-def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: str, seed: int) -> None:
+def test_killed_again_and_again_it_ends_as_if_undisturbed(tmp_path: Path, undisturbed: str) -> None:
     folder = tmp_path / "data"
-    _kill_again_and_again(folder, workers=1 + seed, kills=2, seed=seed)
+    _kill_again_and_again(folder, workers=2, kills=2, seed=1)  # of one worker: test_killed_anywhere
     process = _start(folder, 2)
     _, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
@@ -295,7 +294,7 @@ def test_workers_killed_at_random_moments_are_clear_errors_and_nothing_is_lost(
 ) -> None:
     folder, dice, died = tmp_path / "data", random.Random(5), 0
     for attempt in range(20):
-        if died and attempt >= 3:
+        if died and attempt >= 1:
             break
         process = _start(folder, 3)
         there = len(list((folder / "shards").glob("0*"))) if (folder / "shards").exists() else 0
@@ -321,10 +320,9 @@ def test_workers_killed_at_random_moments_are_clear_errors_and_nothing_is_lost(
 
 @pytest.mark.slow
 def test_one_truth_for_any_number_of_workers_machines_and_format(tmp_path: Path, undisturbed: str) -> None:
-    for workers, format in ((2, "hdf5"), (3, "parquet")):
-        made, _ = collect(tmp_path / f"workers-{workers}", replace(WANTED, format=format), workers=workers)
-        assert made.content_hash == undisturbed
-    ranges = ("0:4", "4:8", "8:9")
+    made, _ = collect(tmp_path / "workers", replace(WANTED, format="hdf5"), workers=3)
+    assert made.content_hash == undisturbed
+    ranges = ("0:4", "4:9")
     machines = [_start(tmp_path / "at-once", 1, "--format", "hdf5", "--shards", shards) for shards in ranges]
     for machine in machines:
         assert machine.communicate(timeout=120)[1].count("Content hash") == 1

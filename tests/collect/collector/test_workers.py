@@ -49,8 +49,7 @@ def test_everything_is_made_once_and_a_worker_s_error_comes_through() -> None:
     made = work(make, range(8), 2)
     with pytest.raises(ZeroDivisionError):
         assert sorted(next(made) for _ in range(9)) == []
-    for workers in (1, 2):
-        assert sorted(work(make, range(7), workers)) == list(range(7))
+    assert sorted(work(make, range(7), 1)) == list(range(7))  # of two: in the collector's tests
 
 
 def test_a_worker_that_dies_is_a_clear_error() -> None:

@@ -163,13 +163,12 @@ def test_resuming_in_another_simulator_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_workers_and_resuming_keep_the_content_hash(tmp_path: Path) -> None:
-    wanted = CollectConfig(world=COARSE, episodes=6, episodes_per_shard=2)
-    one, _ = collect(tmp_path / "one", wanted, workers=1)
+    wanted = CollectConfig(world=COARSE, episodes=3, episodes_per_shard=1)
     two, _ = collect(tmp_path / "two", wanted, workers=2)
     part, _ = collect(tmp_path / "part", wanted, workers=1, shards=range(1, 2))
     assert not part.complete
     whole, _ = collect(tmp_path / "part", wanted, workers=1)
-    assert one.content_hash == two.content_hash == whole.content_hash
+    assert two.content_hash == whole.content_hash
 
 
 @pytest.mark.parametrize("scenario", ["arrivals", "arrivals:pads=2", "hover:share=0.4", "routes"])

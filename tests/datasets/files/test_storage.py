@@ -340,12 +340,12 @@ def _start(folder: RemoteFolder, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
 
 
-def _kill_again_and_again(folder: RemoteFolder, kills: int, seed: int) -> None:
+def _kill_again_and_again(folder: RemoteFolder, kills: int, workers: int) -> None:
     """Kill collectors that write to S3 at random moments; after each, nothing published may be bad."""
-    dice = random.Random(seed)
+    dice = random.Random(workers)
     for _ in range(kills):
         wanted = len(sizes(folder / "shards")) + dice.randint(0, 2)
-        process = _start(folder, "--workers", str(1 + seed % 2))
+        process = _start(folder, "--workers", str(workers))
         while process.poll() is None and len(sizes(folder / "shards")) < wanted:
             time.sleep(0.005)
         time.sleep(dice.uniform(0, 0.1))
@@ -364,22 +364,20 @@ def _collect_and_compare(folder: RemoteFolder, local: Path) -> None:
     assert open_dataset(folder).verify() == []
 
 
-def test_killed_while_it_writes_to_s3_it_ends_as_a_local_run(bucket: RemoteFolder, tmp_path: Path) -> None:
-    _kill_again_and_again(bucket / "data", kills=1, seed=0)
-    _collect_and_compare(bucket / "data", tmp_path / "data")
-
-
 @pytest.mark.slow
-def test_killed_again_and_again_on_s3(bucket: RemoteFolder, tmp_path: Path) -> None:
-    _kill_again_and_again(bucket / "data", kills=6, seed=1)
+@pytest.mark.parametrize(("kills", "workers"), [(1, 1), (3, 2)])
+def test_killed_while_it_writes_to_s3_it_ends_as_a_local_run(
+    bucket: RemoteFolder, tmp_path: Path, kills: int, workers: int
+) -> None:
+    _kill_again_and_again(bucket / "data", kills, workers)
     _collect_and_compare(bucket / "data", tmp_path / "data")
 
 
 @pytest.mark.slow
 def test_two_machines_fill_one_folder_on_s3_at_once(bucket: RemoteFolder, tmp_path: Path) -> None:
-    ranges = ("0:1", "1:3", "3:4")
+    ranges = ("0:1", "1:4")
     processes = [_start(bucket / "data", "--workers", "1", "--shards", shards) for shards in ranges]
     told = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], "\n".join(told)
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(told)
     assert load_manifest(bucket / "data").complete
     _collect_and_compare(bucket / "data", tmp_path / "data")

@@ -103,7 +103,7 @@ def test_workers_change_nothing(long: Dataset, workers: int) -> None:
 def test_going_on_takes_the_number_of_batches_used(long: Dataset, options: dict) -> None:
     whole = _labels(_stream(long, batch_size=40, **options))
     rest = _stream(long, batch_size=40, **options)
-    for used in (*range(0, len(whole) + 1, 2), len(whole), 10**6):
+    for used in (0, 1, len(whole) // 2, len(whole), 10**6):
         rest.set_epoch(0, start_batch=used)
         assert _labels(rest) == whole[used:]
 

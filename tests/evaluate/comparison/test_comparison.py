@@ -208,7 +208,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_table(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = ["--data", str(data), "--models", MODELS, "--observation", "ego:intruders=2", "--steps", "150"]
-    options += ["--seconds", "0", "--seeds", "2", "--batch-size", "128", "--scenarios", "3", "--bootstrap", "100"]
+    options += ["--seconds", "0", "--seeds", "1", "--batch-size", "128", "--scenarios", "3", "--bootstrap", "100"]
     command = [sys.executable, "-m", "skyclone", "compare", *options]
     killed, alone = tmp_path / "killed", tmp_path / "alone"
     process = subprocess.Popen([*command, "--out", str(killed), "--workers", "2"], stderr=subprocess.DEVNULL)

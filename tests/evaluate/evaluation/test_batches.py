@@ -13,7 +13,7 @@ from skyclone.evaluate.evaluation.contenders import load_all
 from skyclone.evaluate.evaluation.evaluation import evaluate
 from skyclone.evaluate.evaluation.flight_store import FlightStore
 
-WORLD = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5, max_steps=60)
+WORLD = WorldConfig(aircraft=4, sector_radius_m=400.0, sector_area_m2=2.5e5, max_steps=25)
 
 
 def plan_of(run):

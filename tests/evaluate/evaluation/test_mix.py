@@ -85,7 +85,7 @@ def test_what_was_flown_is_kept_and_another_mix_flies_again(tmp_path, monkeypatc
     monkeypatch.setattr(batches, "fly_scenarios", record)
 
     def run(mix):
-        plan = plan_of(mix)
+        plan = replace(plan_of(mix), world=replace(WORLD, max_steps=20))
         store = FlightStore(tmp_path, plan.world, plan.seed, plan.device)
         return evaluate(plan, load_all(plan), store=store).to_json()
 

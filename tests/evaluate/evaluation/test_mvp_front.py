@@ -97,6 +97,7 @@ def test_from_the_command_to_the_report(make_run, tmp_path, monkeypatch):
     monkeypatch.setattr("skyclone.evaluate.evaluation.config.FAMILY", some)
     run = make_run(tmp_path / "clone")
     options = ["--front", "--scenarios", 3, "--aircraft", "4,3", "--bootstrap", 100, "--baselines", "mvp"]
+    options += ["--world", "m600:max_steps=60"]
     result = CliRunner().invoke(evaluate, [str(each) for each in (run, *options, "--out", tmp_path / "out")])
     assert result.exit_code == 0, result.stderr
     assert "the MVP family" in result.stderr

@@ -132,17 +132,17 @@ def test_flights_have_the_law_of_plain_ones():
 
 @pytest.mark.slow
 def test_agrees_with_plain_monte_carlo():
-    """Below 80 m per flight hour by splitting and by 1,500 scenarios, within four standard errors of both."""
+    """Below 80 m per flight hour by splitting and by 600 scenarios, within four standard errors of both."""
     world = WorldConfig(aircraft=6, surveillance=NOISE, nmac_m=80.0)
-    check(world, 40)
-    rates = estimate_rates(mvp(world), world, 40, 1)
-    figures = fly_scenarios(mvp(world), world, 9, range(1500))
+    check(world, 20)
+    rates = estimate_rates(mvp(world), world, 20, 1)
+    figures = fly_scenarios(mvp(world), world, 9, range(600))
     hours = figures.flight_s.mean() / 3600
     for (value, low, high), events in (
         (rates.los_per_h, figures.los_events),
         (rates.nmac_per_h, figures.nmac_events),
     ):
-        plain, error = events.mean() / hours, events.std() / np.sqrt(1500) / hours
+        plain, error = events.mean() / hours, events.std() / np.sqrt(600) / hours
         assert abs(value - plain) < 4 * np.hypot((high - low) / 4.5, error)
 
 

@@ -50,10 +50,14 @@ def generator(*seed):
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
 
 
-def runs(count, size, seed, problem, levels=(-0.84, -1.7, -2.4, LIMIT)):
-    return np.array(
-        [replicate(problem, levels, [LIMIT], size, generator(seed, each)).means[0] for each in range(count)]
-    )
+KINDS = [(Walk(), (-0.84, -1.7, -2.4, LIMIT)), (Wide(), (-1.7, -2.4, LIMIT))]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=["one", "five"])
+def means(request):
+    """Estimates of 1,500 replications."""
+    problem, levels = request.param
+    return np.array([replicate(problem, levels, [LIMIT], 40, generator(5, each)).means[0] for each in range(1500)])
 
 
 @pytest.mark.parametrize("problem", [Walk(), Wide()])
@@ -86,11 +90,7 @@ def test_a_pilot_that_gets_nowhere_ends_and_names_the_targets():
     assert np.isnan(interval_of(np.zeros(10))[1:]).all()
 
 
-@pytest.mark.parametrize(
-    ("problem", "levels"), [(Walk(), (-0.84, -1.7, -2.4, LIMIT)), (Wide(), (-1.7, -2.4, LIMIT))]
-)
-def test_the_estimate_is_unbiased(problem, levels):
-    means = runs(600, 40, 3, problem, levels)
+def test_the_estimate_is_unbiased(means):
     error = means.std(ddof=1) / sqrt(len(means))
     assert abs(means.mean() - EXACT) < 4 * error
     assert error < 0.06 * EXACT  # else this shows nothing
@@ -122,13 +122,9 @@ def test_the_mean_count_is_unbiased_and_so_is_its_square():
     assert squares[1] == pytest.approx(4 * EXACT, rel=0.2)
 
 
-@pytest.mark.parametrize(
-    ("problem", "levels"), [(Walk(), (-0.84, -1.7, -2.4, LIMIT)), (Wide(), (-1.7, -2.4, LIMIT))]
-)
-def test_intervals_cover(problem, levels):
-    """Of 95 % intervals of ten replications each, 90 to 99 % hold the closed form (200 of them: -+ 1.5 points)."""
-    means = runs(2000, 60, 5, problem, levels).reshape(200, 10)
-    intervals = [interval_of(each) for each in means]
+def test_intervals_cover(means):
+    """Of 95 % intervals of ten replications each, 90 to 99 % hold the closed form (150 of them: -+ 1.8 points)."""
+    intervals = [interval_of(each) for each in means.reshape(150, 10)]
     covered = np.mean([low <= EXACT <= high for _, low, high in intervals])
     assert 0.90 <= covered <= 0.99, covered
 

@@ -48,7 +48,7 @@ def result(tmp_path_factory):
     checkpoint.save(folder / "best", network, view, {"stage": "clone"})
     run = str(folder)
     worlds = [
-        WorldConfig(aircraft=count, sector_radius_m=300.0, sector_area_m2=1.4e5, max_steps=25) for count in (3, 2)
+        WorldConfig(aircraft=count, sector_radius_m=300.0, sector_area_m2=1.4e5, max_steps=12) for count in (3, 2)
     ]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(page, "render", lambda report: b"")  # not looked at here

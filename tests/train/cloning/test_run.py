@@ -450,7 +450,7 @@ VARIED = {
 @pytest.mark.usefixtures("plots_drawn")  # as in the process that is killed
 @pytest.mark.parametrize(
     ("name", "after_s"),
-    [("memory", 0.0), ("memory", 2.0), ("stream", 0.6), ("weighted", 1.7), ("weighted stream", 1.2)],
+    [("memory", 0.0), ("weighted stream", 1.2)],  # the others: killed at any step, in this process, above
 )
 def test_kill_9_for_real(small_dataset: Dataset, tmp_path: Path, name: str, after_s: float) -> None:
     """Weights, figures and TensorBoard end as if nothing had happened; all runs have the cosine schedule."""

@@ -107,6 +107,8 @@ def test_killed_between_two_saves_and_resumed_it_ends_the_same(
     surveillance: str,
 ) -> None:
     config = replace(CONFIG, aircraft=aircraft, surveillance=surveillance)
+    if surveillance:
+        config = replace(config, gate_every=10)
     if config != CONFIG:
         undisturbed = tmp_path / "undisturbed"
         run(clone, undisturbed, config)

@@ -119,7 +119,7 @@ def test_what_is_published_is_the_average(undisturbed: Path) -> None:
 
 
 def test_critic_only_rounds_leave_the_policy_untouched(clone: Path, tmp_path: Path) -> None:
-    run(clone, tmp_path / "run", replace(CONFIG, warmup=1000))
+    run(clone, tmp_path / "run", replace(CONFIG, warmup=1000, steps=600))
     assert weights_hash(tmp_path / "run", "last") == weights_hash(clone)
     tensors = state(tmp_path / "run")
     assert tensors["actor.log_std"].tolist() == pytest.approx([CONFIG.log_std] * 2)
@@ -128,7 +128,7 @@ def test_critic_only_rounds_leave_the_policy_untouched(clone: Path, tmp_path: Pa
 
 def test_lines_for_people(clone: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    run(clone, tmp_path / "run", say=lines.append)
+    run(clone, tmp_path / "run", replace(CONFIG, steps=600), say=lines.append)
     assert lines[0].startswith("Stage 2 - pairwise on ego:intruders=3, ")
     assert "NEW BEST: the clone itself" in lines[1]
     assert lines[2].startswith("Stage 2 - Iter 1/")
@@ -152,7 +152,8 @@ def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path
 
 @pytest.mark.signals
 def test_where_aircraft_do_not_know_all_it_is_resumed_alike(clone: Path, tmp_path: Path) -> None:
-    noisy = replace(CONFIG, surveillance="noise:position_m=5:latency_s=1:reception=0.7:error_s=4")
+    noise = "noise:position_m=5:latency_s=1:reception=0.7:error_s=4"
+    noisy = replace(CONFIG, surveillance=noise, gate_every=4)
     run(clone, tmp_path / "whole", noisy)
 
     def press(line: str) -> None:
@@ -243,7 +244,7 @@ def test_a_policy_that_gets_worse_is_not_published(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setitem(reward.REWARDS, "opposite", lambda: opposite)
     update = replace(CONFIG.ppo, lr=0.1, target_kl=0, average=0.0)
-    wild = replace(CONFIG, reward="opposite", steps=2000, gate_every=1, anchor=0.0, ppo=update)
+    wild = replace(CONFIG, reward="opposite", steps=1500, gate_every=2, anchor=0.0, ppo=update)
     clone = clone_that_flies(tmp_path / "clone", 0.0)
     summary = run(clone, tmp_path / "run", wild)
     judged = [each["gate"] for each in figures(tmp_path / "run") if each["gate"]]
@@ -410,7 +411,7 @@ def test_another_density_and_scenario_than_the_clones(clone: Path, tmp_path: Pat
 def test_where_aircraft_hover_and_enter_later(clone: Path, tmp_path: Path, method: str) -> None:
     """Interrupted and resumed it ends the same; nothing becomes NaN."""
     scenario = "mix:hover=1:arrivals=1:inside=1"
-    config = replace(CONFIG, method=method, scenario=scenario, aircraft=(6,), steps=600)
+    config = replace(CONFIG, method=method, scenario=scenario, aircraft=(6,), steps=600, gate_every=4)
     run(clone, tmp_path / "whole", config)
     lines = []
 

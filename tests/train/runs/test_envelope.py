@@ -1,10 +1,12 @@
 import json
 import shutil
+from itertools import islice
 
 import pytest
 import torch
 
 from skyclone.collect.airspace.world_config import WorldConfig
+from skyclone.collect.flying.flight import fly
 from skyclone.datasets.traffic.envelope import Envelope
 from skyclone.train import load_policy
 from skyclone.train.checkpoint import PRETRAINED
@@ -37,6 +39,7 @@ def test_one_is_given_to_an_older_checkpoint_whose_weights_stay(tmp_path, monkey
     monkeypatch.setattr(envelope.Loader, "of", lambda datasets, split, **options: [])
     monkeypatch.setattr(envelope, "of_batches", lambda batches: Envelope(7 * (-9.0,), 7 * (9.0,), 12 * (9.0,)))
     monkeypatch.setattr(envelope, "EPISODES", 1)
+    monkeypatch.setattr(envelope, "fly", lambda world, pilot: islice(fly(world, pilot), 25))
     torch.manual_seed(0)
     assert envelope.give(str(tmp_path), ["somewhere"]) == path
     new = load_policy(tmp_path)
