@@ -78,7 +78,8 @@ def test_the_tuned_one_says_where_it_comes_from() -> None:
     tuned = load_policy("pretrained:tuned")
     assert (tuned.meta["stage"], tuned.meta["teacher"]) == ("finetune", "mvp:margin=1.15")
     assert tuned.meta["config"]["method"] == "analytic"
-    assert tuned.meta["config"]["aircraft"] == [8, 20, 40]
+    assert tuned.meta["config"]["aircraft"] == [20, 40]
+    assert "yielding" in tuned.meta["config"]["reward"]
     assert tuned.meta["config"]["scenario"].startswith("mix:")
     assert [each["episodes"] for each in tuned.meta["datasets"]] == [500, 300, 200]
     assert "+" in tuned.meta["code"]
@@ -101,14 +102,26 @@ def test_the_robust_one_says_where_it_comes_from() -> None:
 def test_outside_the_reference_sector_they_arrive_and_lose_separation_no_longer_than_mvp(
     scenario: str, aircraft: int
 ) -> None:
-    """Of eight scenarios each; `pretrained:tuned` of before stood still in the first two for ever."""
+    """Of eight scenarios each; `pretrained:tuned` of before stood still in the first two for ever.
+
+    In `shared` at the sector's edge a few leave while they wait, together: of 64 scenarios 4 of 768, MVP 19.
+    """
     world = replace(WORLD, aircraft=aircraft, scenario=scenario)
     teacher = TeacherPilot(teachers.make("mvp", world, margin=1.2), world)
     mvp_s = fly_scenarios(teacher, world, 1, SCENARIOS[:8]).los_steps.sum()
     for name in ("tuned", "robust"):
         flown = fly_scenarios(load_policy(f"pretrained:{name}").pilot, world, 1, SCENARIOS[:8])
-        assert flown.at_waypoint.sum() >= 0.97 * flown.aircraft.sum(), name
+        assert flown.at_waypoint.sum() >= 0.94 * flown.aircraft.sum(), name
         assert flown.los_steps.sum() <= 1.2 * mvp_s + 4.0, name
+
+
+@pytest.mark.parametrize("name", ["tuned", "robust"])
+def test_all_reach_a_waypoint_that_they_share(name: str) -> None:
+    """They approach it from all sides at about the same time; the policies of before kept each other away from it."""
+    world = replace(WORLD, aircraft=4, scenario="converging")
+    flown = fly_scenarios(load_policy(f"pretrained:{name}").pilot, world, 1, SCENARIOS[:6])
+    assert flown.at_waypoint.sum() >= 0.9 * flown.aircraft.sum()
+    assert flown.los_steps.sum() <= 2
 
 
 @torch.no_grad()
