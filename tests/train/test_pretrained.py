@@ -117,7 +117,7 @@ def test_outside_the_reference_sector_they_arrive_and_lose_separation_no_longer_
 
 @pytest.mark.parametrize("name", ["tuned", "robust"])
 def test_all_reach_a_waypoint_that_they_share(name: str) -> None:
-    """They approach it from all sides at about the same time; the policies of before kept each other away from it."""
+    """They approach it from all sides at about the same time. The policies of before kept each other away."""
     world = replace(WORLD, aircraft=4, scenario="converging")
     flown = fly_scenarios(load_policy(f"pretrained:{name}").pilot, world, 1, SCENARIOS[:6])
     assert flown.at_waypoint.sum() >= 0.9 * flown.aircraft.sum()
