@@ -132,7 +132,11 @@ def test_a_reward_by_name_has_the_parameters_behind_it(random_traffic):
 
 def test_a_world_pays_minus_the_charges():
     config = WorldConfig(
-        aircraft=12, reward="detour:path=2:margin=1.5:yielding=300", sector_radius_m=400, sector_area_m2=2.5e5
+        aircraft=12,
+        scenario="shared:group=12",
+        reward="detour:path=2:margin=1.5:yielding=300",
+        sector_radius_m=400,
+        sector_area_m2=2.5e5,
     )
     world, costs = World(config, 0, range(3)), Costs(path=2.0, margin=1.5, yielding=300.0)
     generator, paid = torch.Generator().manual_seed(0), torch.zeros(())

@@ -215,7 +215,8 @@ def test_gradient_of_a_window_is_that_of_finite_differences(name: str, view: str
         return analytic.fly_window(world, network, seen, config)
 
     window = fly()
-    assert all(abs(term) > 1e-6 for term in window.terms.values()), window.terms  # nothing is left out
+    charged = {name: term for name, term in window.terms.items() if name != "yielding"}  # off unless asked for
+    assert all(abs(term) > 1e-6 for term in charged.values()), window.terms  # nothing is left out
     gradient = torch.autograd.grad(window.cost, weights)
     slope = sum(number((one * other).sum()) for one, other in zip(gradient, direction))
     step, costs = 1e-6, []
