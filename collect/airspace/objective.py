@@ -138,7 +138,10 @@ class Costs(Config):
 
     def __call__(self, config: WorldConfig, change: Change) -> Tensor:
         """Return the reward (B, N): what a step cost each aircraft, with a minus; see `charges`."""
-        return -torch.stack(tuple(charges(config, change, self).values())).sum(0)
+        terms = charges(config, change, self)
+        if not self.yielding:  # one more term of nothing would change how the others are rounded
+            del terms["yielding"]
+        return -torch.stack(tuple(terms.values())).sum(0)
 
 
 def charges(config: WorldConfig, change: Change, costs: Costs) -> dict[str, Tensor]:
