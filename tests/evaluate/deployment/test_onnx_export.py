@@ -192,7 +192,7 @@ def test_a_folder_or_no_folder(tmp_path: Path) -> None:
             export_onnx(policy, path)
 
 
-MODELS = [*networks.NAMES, "lstm:order=random", "deepsets:pooling=max"]
+MODELS = [*networks.NAMES, "deepsets:pooling=max"]
 EXPORTED = {(model, VIEWS[index % len(VIEWS)]) for index, model in enumerate(MODELS)}  # each model, each view
 
 
