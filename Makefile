@@ -133,8 +133,6 @@ $(RUNS)/ppo-dense/.done: $(RUNS)/dense/.done | $(VENV)/.installed
 # --- the policies that ship: for any traffic, and then for what aircraft know of each other ----------
 
 # By turns the reference sector at three densities, and all that may be met: each stage from the one before.
-ANALYTIC = $(SKYCLONE) finetune --from $(<D) --out $(@D) --method analytic --resume
-ON_FROM_LAST = $(SKYCLONE) finetune --from $(<D)/last.safetensors --out $(@D) --method analytic --resume
 PADS := pads=0.1:inside=0.1:shared=0.1
 NOISE := noise:position_m=5:velocity_mps=0.5:latency_s=1:reception=0.8
 ANY_0 = --aircraft 20,40,60 --steps 8000000 --gate-every 300 --seed 1
@@ -157,28 +155,25 @@ ROBUST_2 = --aircraft 20,40 --steps 2200000 --gate-every 1000 --gate-scenarios 6
 	--reward detour:margin=1.32:path=2.5:yielding=300 --surveillance $(NOISE) \
 	--scenario mix:sector=0.7:converging=0.07:pads=0.08:inside=0.1:hover=0.05
 
-any-traffic: $(RUNS)/any-traffic-6/.done  ## from nothing: how pretrained:tuned was made (45 minutes)
+any-traffic: $(RUNS)/any-traffic-6/.done  ## from nothing: how pretrained:tuned was made (50 minutes)
 # What ships is `last`: a gate of 64 scenarios of a mixture does not show what 300 fresh ones do.
 robust: $(RUNS)/robust-2/.done  ## from nothing: how pretrained:robust was made (an hour)
 
-$(RUNS)/any-traffic-0/.done: $(RUNS)/dense/.done | $(VENV)/.installed ; $(make_room)
-	$(ANALYTIC) $(ANY_0) && touch $@
-$(RUNS)/any-traffic-1/.done: $(RUNS)/any-traffic-0/.done | $(VENV)/.installed ; $(make_room)
-	$(ANALYTIC) $(ANY_1) && touch $@
-$(RUNS)/any-traffic-2/.done: $(RUNS)/any-traffic-1/.done | $(VENV)/.installed ; $(make_room)
-	$(ANALYTIC) $(ANY_2) && touch $@
-$(RUNS)/any-traffic-3/.done: $(RUNS)/any-traffic-2/.done | $(VENV)/.installed ; $(make_room)
-	$(ANALYTIC) $(ANY_3) && touch $@
-$(RUNS)/any-traffic-4/.done: $(RUNS)/any-traffic-3/.done | $(VENV)/.installed ; $(make_room)
-	$(ANALYTIC) $(ANY_4) && touch $@
-$(RUNS)/any-traffic-5/.done: $(RUNS)/any-traffic-4/.done | $(VENV)/.installed ; $(make_room)
-	$(ON_FROM_LAST) $(ANY_5) && touch $@
-$(RUNS)/any-traffic-6/.done: $(RUNS)/any-traffic-5/.done | $(VENV)/.installed ; $(make_room)
-	$(ON_FROM_LAST) $(ANY_6) && touch $@
-$(RUNS)/robust-1/.done: $(RUNS)/any-traffic-5/.done | $(VENV)/.installed ; $(make_room)
-	$(ON_FROM_LAST) $(ROBUST_1) && touch $@
-$(RUNS)/robust-2/.done: $(RUNS)/robust-1/.done | $(VENV)/.installed ; $(make_room)
-	$(ON_FROM_LAST) $(ROBUST_2) && touch $@
+# A stage: its run, the run it begins from, which weights of that, and its options.
+define stage
+$(RUNS)/$(1)/.done: $(RUNS)/$(2)/.done | $(VENV)/.installed ; $$(make_room)
+	$$(SKYCLONE) finetune --from $$(<D)$(3) --out $$(@D) --method analytic --resume $$($(4)) && touch $$@
+endef
+LAST := /last.safetensors
+$(eval $(call stage,any-traffic-0,dense,,ANY_0))
+$(eval $(call stage,any-traffic-1,any-traffic-0,,ANY_1))
+$(eval $(call stage,any-traffic-2,any-traffic-1,,ANY_2))
+$(eval $(call stage,any-traffic-3,any-traffic-2,,ANY_3))
+$(eval $(call stage,any-traffic-4,any-traffic-3,,ANY_4))
+$(eval $(call stage,any-traffic-5,any-traffic-4,$(LAST),ANY_5))
+$(eval $(call stage,any-traffic-6,any-traffic-5,$(LAST),ANY_6))
+$(eval $(call stage,robust-1,any-traffic-5,$(LAST),ROBUST_1))
+$(eval $(call stage,robust-2,robust-1,$(LAST),ROBUST_2))
 
 # --- from nothing to a report in a few minutes ----------------------------------------------------
 

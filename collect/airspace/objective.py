@@ -278,11 +278,11 @@ def yielding_cost(config: WorldConfig, after: Traffic, pairs: Pairs, keep_off: f
     with torch.no_grad():
         at = ((depth > 0) & after.is_piloted).nonzero(as_tuple=True)
         near = pairs.map(lambda tensor: tensor[at])  # (M, J), from the ownship
-        to_east, to_north = ((after.waypoint_east_m - after.east_m), (after.waypoint_north_m - after.north_m))
+        to_east, to_north = after.waypoint_east_m - after.east_m, after.waypoint_north_m - after.north_m
         other_m = length_of(near.east_m - to_east[at].unsqueeze(-1), near.north_m - to_north[at].unsqueeze(-1))
         count = own_m.shape[-1]
         number = near.number_of(torch.arange(near.east_m.shape[-1], device=own_m.device).expand(near.east_m.shape))
-        goal = (at[0] * count).unsqueeze(-1) + number.clamp(0, count - 1)
+        goal = (at[0] * count).unsqueeze(-1) + number
         apart_m = length_of(
             after.waypoint_east_m.flatten()[goal] - after.waypoint_east_m[at].unsqueeze(-1),
             after.waypoint_north_m.flatten()[goal] - after.waypoint_north_m[at].unsqueeze(-1),

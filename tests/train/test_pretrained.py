@@ -97,21 +97,24 @@ def test_the_robust_one_says_where_it_comes_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "aircraft"), [("inside", 12), ("pads", 12), ("circle", 20), ("shared", 12), ("hover", 12)]
+    ("scenario", "aircraft", "count"),
+    [("inside", 12, 8), ("pads", 12, 8), ("circle", 20, 8), ("shared", 12, 64), ("hover", 12, 8)],
 )
 def test_outside_the_reference_sector_they_arrive_and_lose_separation_no_longer_than_mvp(
-    scenario: str, aircraft: int
+    scenario: str, aircraft: int, count: int
 ) -> None:
-    """Of eight scenarios each; `pretrained:tuned` of before stood still in the first two for ever.
+    """`pretrained:tuned` of before stood still in the first two for ever.
 
-    In `shared` at the sector's edge a few leave while they wait, together: of 64 scenarios 4 of 768, MVP 19.
+    In `shared` a few leave while they wait at the sector's edge, three in one of the first eight scenarios.
+    So there are more of them: 99.6 % arrive with `tuned`, 97.9 % with `robust`, 98.3 % with MVP.
     """
     world = replace(WORLD, aircraft=aircraft, scenario=scenario)
+    scenarios = range(GATE_EPISODES, GATE_EPISODES + count)
     teacher = TeacherPilot(teachers.make("mvp", world, margin=1.2), world)
-    mvp_s = fly_scenarios(teacher, world, 1, SCENARIOS[:8]).los_steps.sum()
+    mvp_s = fly_scenarios(teacher, world, 1, scenarios).los_steps.sum()
     for name in ("tuned", "robust"):
-        flown = fly_scenarios(load_policy(f"pretrained:{name}").pilot, world, 1, SCENARIOS[:8])
-        assert flown.at_waypoint.sum() >= 0.94 * flown.aircraft.sum(), name
+        flown = fly_scenarios(load_policy(f"pretrained:{name}").pilot, world, 1, scenarios)
+        assert flown.at_waypoint.sum() >= 0.97 * flown.aircraft.sum(), name
         assert flown.los_steps.sum() <= 1.2 * mvp_s + 4.0, name
 
 

@@ -121,6 +121,7 @@ class Finetuning:
             "parent": origin,
         }
         self._envelope = loaded.meta["envelope"]
+        self._own: tuple[int, dict[str, Any]] | None = None  # the policy's own, and of which iteration
         self._flown: dict[str, GateFlights] = {}  # through the gate, of `clone` and `best`
 
     def _weigh(self) -> None:
@@ -304,11 +305,14 @@ class Finetuning:
         return figures
 
     def _seen(self) -> dict[str, Any]:
-        """Return the envelope of the policy as it is now, as JSON."""
-        parent = self._envelope if self.view == self.parent_view else None
-        with self.clock.measure(GATE):
-            policy = Policy(self.method.network, self.view)
-            return envelope.of_tuned(policy, parent, self.worlds, self.config.seed)
+        """Return the envelope of the policy as it is now, as JSON; flown once an iteration."""
+        if self._own is None or self._own[0] != self.progress.iteration:
+            parent = self._envelope if self.view == self.parent_view else None
+            with self.clock.measure(GATE):
+                policy = Policy(self.method.network, self.view)
+                seen = envelope.of_tuned(policy, parent, self.worlds, self.config.seed)
+            self._own = self.progress.iteration, seen
+        return self._own[1]
 
     def _publish(
         self, name: str, figures: Mapping[str, Any] | None, view: View, seen: dict[str, Any] | None = None

@@ -169,7 +169,7 @@ def test_flying_knows_neither_place_nor_direction_nor_side(traffic_of, speed, tu
     ],
 )
 def test_tracks_stay_with_blueskys(bluesky, traffic_of, name, altitude_m, wind):
-    """The same heading and speed commands to 120 aircraft: our tracks and BlueSky's stay together for 30 s.
+    """The same heading and speed commands to 120 aircraft: our tracks and BlueSky's stay together for 60 s.
 
     Each second every aircraft gets a random action. Its target heading and speed, computed from our state, go to
     BlueSky's autopilot, which flies them in 20 steps of 0.05 s (`selhdgcmd`, `selspdcmd`, `sim.step`). BlueSky
@@ -178,7 +178,7 @@ def test_tracks_stay_with_blueskys(bluesky, traffic_of, name, altitude_m, wind):
     What is left comes from turns during which the speed changes as well (see the test of one step above), hardly
     from BlueSky's time step: with 0.01 s the worst distance is the same.
     """
-    count, seconds = 120, 30
+    count, seconds = 120, 60
     from bluesky.tools.aero import vtas2cas
 
     kind = TYPES[name]

@@ -215,7 +215,7 @@ def test_gradient_of_a_window_is_that_of_finite_differences(name: str, view: str
         return analytic.fly_window(world, network, seen, config)
 
     window = fly()
-    charged = {name: term for name, term in window.terms.items() if name != "yielding"}  # off unless asked for
+    charged = {name: term for name, term in window.terms.items() if name != "yielding"}  # its weight has no slope
     assert all(abs(term) > 1e-6 for term in charged.values()), window.terms  # nothing is left out
     gradient = torch.autograd.grad(window.cost, weights)
     slope = sum(number((one * other).sum()) for one, other in zip(gradient, direction))
