@@ -18,7 +18,7 @@ BEFORE = 2**15
 """Added to steps in counters: messages from before an episode have negative ones."""
 NEVER = -(2**31)
 """The step of a message that was never received."""
-_POSITION, _VELOCITY, _LINK, _SENDER, _OUTAGE = 1, 2, 3, 4, 5  # third number of the counter
+_POSITION, _VELOCITY, _LINK, _SENDER, OUTAGE = 1, 2, 3, 4, 5  # third number of the counter
 _WORD = 2.3283064365386963e-10  # 2^-32
 _HALF_WORD = 1.52587890625e-05  # 2^-16
 
@@ -81,13 +81,13 @@ def dead_reckon(
     for b in range(errors.shape[0]):
         key, key_2, counter = int(keys[b, 0]), int(keys[b, 1]), int(steps[b]) + BEFORE
         for j in range(errors.shape[1]):
-            unit = philox(counter, j, _OUTAGE, 0, key, key_2)[0] * _WORD  # in [0, 1)
+            unit = philox(counter, j, OUTAGE, 0, key, key_2)[0] * _WORD  # in [0, 1)
             is_lost[b, j] = is_there[b, j] and (unit >= recovery if is_lost[b, j] else unit < loss)
             if not is_lost[b, j]:
                 for k in range(4):
                     errors[b, j, k] = with_gnss[b, j, k]
                 continue
-            normals = normals_of(philox(counter, j, _OUTAGE, 1, key, key_2))
+            normals = normals_of(philox(counter, j, OUTAGE, 1, key, key_2))
             for k in range(2):
                 before = errors[b, j, 2 + k]
                 errors[b, j, 2 + k] = before + growth_mps * normals[k]

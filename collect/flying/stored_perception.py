@@ -62,8 +62,9 @@ class StoredPerception:
         Raises:
             ConfigurationError: The manifest names no world that can be flown in, or steps do not fit.
         """
-        step_s = _world_of(manifest).step_s
-        return Ageing(step_s, self.quality.track_steps(step_s), self.quality.between == "extrapolate")
+        step_s, between = _world_of(manifest).step_s, self.quality.between
+        steps = self.quality.track_steps(step_s)
+        return Ageing(step_s, steps, between == "extrapolate", between == "filter")
 
     @torch.inference_mode()
     def __call__(self, table: Table, manifest: Manifest) -> Known:
@@ -74,24 +75,28 @@ class StoredPerception:
             DatasetError: An aircraft has a number the world has not, or lacks in a step between others.
         """
         world, ageing = _world_of(manifest), self.ageing(manifest)
-        rows = _laid_out(table, world.aircraft, ageing.steps)
+        rows = _laid_out(table, world.aircraft, ageing.before)
+        states = (len(rows.place), world.aircraft)
         known = Known(
             np.zeros((rows.estimates, 4), np.float32),
             rows.place,
-            np.full((len(rows.place), world.aircraft), ageing.none, ageing.dtype),
-            np.zeros((len(rows.place), 2), np.float32) if self.labels == PERCEIVED else None,
+            np.full(states, ageing.none, ageing.dtype),
+            np.zeros((states[0], 2), np.float32) if self.labels == PERCEIVED else None,
+            np.zeros((*states, 4), np.float32) if ageing.is_filtered else None,
         )
         teacher = _teacher_of(manifest, world) if self.labels == PERCEIVED else None
         for here, slot, perception, perceived in _steps(
             table, rows, world, _keys(rows.episodes, manifest), self.quality
         ):
             at = (slot, table["aircraft"][here])
-            known.estimates[rows.place[here]] = perception.estimates[perception.place][at]
+            known.estimates[rows.place[here]] = perceived.itself.numpy()[at]
             new = rows.is_first[here]
-            for lag in range(1, ageing.steps + 1) if new.any() else ():
+            for lag in range(1, ageing.before + 1) if new.any() else ():
                 before = perception.estimates[(perception.place - lag) % perception.kept]
                 known.estimates[rows.place[here[new]] - lag] = before[at][new]
             known.age[here] = _ages(perception, perceived, ageing.none)[at]
+            if known.filtered is not None:
+                known.filtered[here] = _filtered(perceived)[at]
             if known.action is not None and teacher is not None:
                 said = advise(teacher, world, perceived.traffic, perceived.pairs)
                 known.action[here] = said.action.numpy()[at]
@@ -221,10 +226,21 @@ def _traffic(table: Table, here: np.ndarray, slot: np.ndarray, episodes: int, wo
 
 def _ages(perception: Perception, perceived: Perceived, none: int) -> np.ndarray:
     """Return the age in steps of each track (B, N, N), of those who fly in the order of their numbers."""
-    is_flying = perceived.traffic.is_flying.numpy()
     age = perception.steps[:, None, None] - perception.heard
     age = np.where(perceived.pairs.is_pair.numpy(), age, none)
+    return _in_order(age, perceived)
+
+
+def _filtered(perceived: Perceived) -> np.ndarray:
+    """Return where each ownship takes the others to be (B, N, N, 4), in the same order."""
+    relative = torch.stack(perceived.pairs[:4], dim=-1)
+    return _in_order((perceived.itself.unsqueeze(2) + relative).numpy(), perceived)
+
+
+def _in_order(links: np.ndarray, perceived: Perceived) -> np.ndarray:
+    """Put what is known of others (B, N, N, ...) in the order of the numbers of those who fly."""
+    is_flying = perceived.traffic.is_flying.numpy()
     if is_flying.all():
-        return age
-    order = np.argsort(~is_flying, axis=-1, kind="stable")  # (B, N)
-    return np.take_along_axis(age, order[:, None, :], axis=-1)
+        return links
+    order = np.argsort(~is_flying, axis=-1, kind="stable")[:, None, :]  # (B, 1, N)
+    return np.take_along_axis(links, order.reshape(*order.shape, *(1,) * (links.ndim - 3)), axis=2)

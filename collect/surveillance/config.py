@@ -58,9 +58,16 @@ class Surveillance(Config):
     range_m: float = Field(
         default=0.0, ge=0, description="Distance at which that has fallen to 1/e of it; 0: it does not fall."
     )
-    between: Literal["hold", "extrapolate"] = Field(
+    between: Literal["hold", "extrapolate", "filter"] = Field(
         default="hold",
-        description="Where an intruder is between messages: where it was, or straight on.",
+        description="Where an intruder is between messages: where it was, straight on, or where a Kalman filter of "
+        "its messages has it. With a filter aircraft know themselves by one, too.",
+    )
+    manoeuvre_mps: float = Field(
+        default=1.0,
+        ge=0,
+        description="How much such a filter expects others to change their velocity in a second: standard "
+        "deviation along each axis.",
     )
     drop_s: float = Field(default=10.0, gt=0, description="Age at which a track is dropped.")
     silent: float = Field(default=0.0, ge=0, le=1, description="Share of the aircraft that broadcast nothing.")

@@ -22,6 +22,7 @@ from ...datasets.traffic.state import Traffic
 from ..arithmetic.links import NEVER, listen, next_errors, senders, tracks
 from .config import Surveillance
 from .outages import Outages
+from .tracker import Tracker
 
 MOST = 1000
 """Up to this many aircraft: each link is kept."""
@@ -35,12 +36,14 @@ class Perceived(NamedTuple):
     Attributes:
         traffic: (B, N) as each knows itself.
         pairs: (B, N, N) as each ownship knows the others; whom it has no track of is no pair.
-        age_s: (B, N, N) float32, of the state that each track was made of.
+        age_s: (B, N, N) float32, of the newest state that each track was made of.
+        itself: (B, N, 4) float32, position and velocity, east and north, as each knows itself.
     """
 
     traffic: Traffic
     pairs: Pairs
     age_s: Tensor
+    itself: Tensor
 
 
 class Perception:
@@ -55,6 +58,7 @@ class Perception:
     Attributes:
         keys: See above. Other ones after some step give other errors and messages from the next one on.
         outages: Who is without GNSS; None where nobody ever is.
+        tracker: The filters by which aircraft know themselves and others; None where they take what is told.
         last: What `perceive` returned last; None before.
 
     Raises:
@@ -80,6 +84,9 @@ class Perception:
         self.heard = np.full((episodes, aircraft, aircraft), NEVER, np.int64)
         self.was_flying = np.zeros((episodes, aircraft), bool)
         self.outages = Outages(surveillance, step_s, (episodes, aircraft)) if surveillance.outages_per_h else None
+        is_filtered = surveillance.between == "filter"
+        shape = (episodes, aircraft)
+        self.tracker = Tracker(surveillance, step_s, self._correlation, shape) if is_filtered else None
         self.last: Perceived | None = None
         everywhere = np.arange(episodes)
         self.restart(everywhere, keys, traffic, np.zeros(episodes, np.int64))
@@ -119,19 +126,26 @@ class Perception:
             self.estimates[at, slots] = self._before(state, lag) + self._scale * errors
         if self.outages is not None:
             self.outages.restart(slots, self._scale * errors)
+        if self.tracker is not None:
+            self.tracker.restart(slots, self._scale * errors)
         self.heard[slots] = NEVER
         self.was_flying[slots] = traffic.is_flying.cpu().numpy()
 
     def record(self, traffic: Traffic, steps: Tensor) -> None:
         """Take the state (B, N) after another step of all episodes, and the number of their steps (B,)."""
+        if self.tracker is not None:
+            self._listen(self.was_flying)  # a filter misses no message, whether one looks or not
         before, self.place = self.drawn[self.place], (self.place + 1) % self.kept
         self.steps = steps.cpu().numpy().copy()
         state, is_flying = _state_of(traffic), traffic.is_flying.cpu().numpy()
         self.kept_keys[self.place] = self.keys
         self.drawn[self.place] = next_errors(self.keys, self.steps, before, self._correlation)
-        errors = self._scale * self.drawn[self.place]
+        errors = with_gnss = self._scale * self.drawn[self.place]
         if self.outages is not None:
             errors = self.outages.advance(self.keys, self.steps, is_flying & self.was_flying, errors)
+        if self.tracker is not None:
+            has_gnss = np.ones_like(is_flying) if self.outages is None else ~self.outages.is_lost
+            self.tracker.advance(self.keys, self.steps, has_gnss, with_gnss)
         self.estimates[self.place] = state + errors
         has_entered = is_flying & ~self.was_flying
         if has_entered.any():
@@ -141,6 +155,8 @@ class Perception:
                 self.estimates[at] = np.where(has_entered[..., None], past, self.estimates[at])
             self.heard[has_entered] = NEVER
             self.heard.transpose(0, 2, 1)[has_entered] = NEVER
+            if self.tracker is not None:
+                self.tracker.begin(has_entered, with_gnss)
         self.was_flying = is_flying.copy()
 
     def _before(self, state: np.ndarray, lag: int) -> np.ndarray:
@@ -149,15 +165,10 @@ class Perception:
         past[..., :2] -= lag * self.step_s * state[..., 2:]
         return past
 
-    def perceive(self, traffic: Traffic) -> Perceived:
-        """Return what is known in the present state.
-
-        Args:
-            traffic: (B, N) of the last `record`; fewer may fly.
-        """
+    def _listen(self, is_flying: np.ndarray) -> None:
+        """Find the newest message on each link, now that these (B, N) fly."""
         quality, step_s = self.surveillance, self.step_s
         per_step = step_s / quality.interval_s if quality.interval_s > step_s * (1 + 1e-9) else 0.0
-        is_flying = traffic.is_flying.cpu().numpy()
         listen(
             self.heard,
             self.kept_keys,
@@ -172,12 +183,29 @@ class Perception:
             float(quality.reception),
             float(quality.range_m),
         )
-        extrapolated_s = step_s if quality.between == "extrapolate" else 0.0
-        made, is_track, age = tracks(
-            self.heard, self.steps, is_flying, self.estimates, self.place, float(extrapolated_s)
-        )
+        if self.tracker is not None:
+            self.tracker.listen(self.heard, self.steps, self.estimates, self.place)
+
+    def _known(self, traffic: Traffic) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return where each one takes itself to be, (B, N, 4) float32, and what `tracks` returns of the others."""
+        is_flying = traffic.is_flying.cpu().numpy()
+        self._listen(is_flying)
+        if self.tracker is not None:
+            own = self.tracker.itself(_state_of(traffic))
+            return own.astype(np.float32), self.tracker.known(self.steps, is_flying, own, self.kept)
+        ahead_s = float(self.step_s if self.surveillance.between == "extrapolate" else 0.0)
+        found = tracks(self.heard, self.steps, is_flying, self.estimates, self.place, ahead_s)
+        return self.estimates[self.place].copy(), found
+
+    def perceive(self, traffic: Traffic) -> Perceived:
+        """Return what is known in the present state.
+
+        Args:
+            traffic: (B, N) of the last `record`; fewer may fly.
+        """
+        itself, (made, is_track, age) = self._known(traffic)
         device = traffic.east_m.device
-        own = torch.from_numpy(self.estimates[self.place].copy()).to(device)
+        own = torch.from_numpy(itself).to(device)
         east, north, velocity_east, velocity_north = own.unbind(-1)
         known = replace(
             traffic,
@@ -200,7 +228,7 @@ class Perception:
             None,
             scale,
         )
-        self.last = Perceived(known, pairs, torch.from_numpy((age * step_s).astype(np.float32)).to(device))
+        self.last = Perceived(known, pairs, torch.from_numpy((age * self.step_s).astype(np.float32)).to(device), own)
         return self.last
 
     def mute(self, is_silent: np.ndarray) -> None:
@@ -215,6 +243,8 @@ class Perception:
             setattr(self, name, getattr(self, name)[:, slots])
         if self.outages is not None:
             self.outages = self.outages.kept(slots)
+        if self.tracker is not None:
+            self.tracker = self.tracker.kept(slots)
 
     @staticmethod
     def joined(parts: Sequence["Perception"]) -> "Perception":
@@ -228,6 +258,8 @@ class Perception:
         made.place, made.last = 0, None
         outages = [part.outages for part in parts if part.outages is not None]
         made.outages = Outages.joined(outages) if outages else None
+        trackers = [part.tracker for part in parts if part.tracker is not None]
+        made.tracker = Tracker.joined(trackers) if trackers else None
         return made
 
     def tensors(self) -> dict[str, Tensor]:
@@ -235,6 +267,8 @@ class Perception:
         state = {name: torch.from_numpy(getattr(self, name).copy()) for name in _KEPT_IN_FILES}
         if self.outages is not None:
             state |= self.outages.tensors()
+        if self.tracker is not None:
+            state |= self.tracker.tensors()
         return {**state, "place": torch.tensor(self.place)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -244,6 +278,8 @@ class Perception:
         self.place = int(tensors["place"])
         if self.outages is not None:
             self.outages.restore(tensors)
+        if self.tracker is not None:
+            self.tracker.restore(tensors)
 
 
 def _state_of(traffic: Traffic) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 What an ownship knows of an intruder is what that one knew of itself some steps ago. So two things are kept: how
 each aircraft knew itself, step after step, and how old each track is. What is heard right at the beginning was sent
-before it, so the steps before an aircraft appears come first. A `Perceive` makes this of a table.
+before it, so the steps before an aircraft appears come first. Where filters know the others, what each of them says is
+kept instead. A `Perceive` makes this of a table.
 
 Notation: R rows, S states, E estimates (S of them, and those of steps before), N aircraft at the most, M rows of a
 batch, as in `snapshots.py`.
@@ -31,11 +32,18 @@ class Ageing(NamedTuple):
         step_s: Duration of a step.
         steps: How many steps old a track may be.
         is_extrapolated: Whether it is flown straight on with the velocity heard; else it stays where it was.
+        is_filtered: Whether a filter of all that was heard flies it on.
     """
 
     step_s: float
     steps: int
     is_extrapolated: bool
+    is_filtered: bool = False
+
+    @property
+    def before(self) -> int:
+        """How many steps before an aircraft appears are needed."""
+        return 0 if self.is_filtered else self.steps
 
     @property
     def none(self) -> int:
@@ -58,12 +66,15 @@ class Known(NamedTuple):
         age: (S, N) in steps, of the track that each state's aircraft has of those of its snapshot, in their order;
             `Ageing.none` where it has none.
         action: (S, 2) float32, labels that take the place of the stored ones; None to keep these.
+        filtered: (S, N, 4) float32, where a filter has those of its snapshot by now, position and velocity, east and
+            north; None where there is none.
     """
 
     estimates: np.ndarray
     place: np.ndarray
     age: np.ndarray
     action: np.ndarray | None
+    filtered: np.ndarray | None = None
 
 
 class Perceive(Protocol):
@@ -123,22 +134,25 @@ class Tracks:
         place: (S + N - 1,) int32, which of them is a state's own; the last N - 1 are padding.
         age: (R, N) uint8 or int16, of each row's tracks of the states of its snapshot.
         ageing: How tracks grow old.
+        filtered: (R, N, 4) float32, where filters have those of the snapshot; None where there is none.
     """
 
     estimates: Tensor
     place: Tensor
     age: Tensor
     ageing: Ageing
+    filtered: Tensor | None = None
 
     @property
     def bytes(self) -> int:
         """Size in memory."""
-        return self.estimates.nbytes + self.place.nbytes + self.age.nbytes
+        filtered = 0 if self.filtered is None else self.filtered.nbytes
+        return self.estimates.nbytes + self.place.nbytes + self.age.nbytes + filtered
 
     def to(self, device: torch.device | str) -> "Tracks":
         """Return the same on a device."""
         moved = {name: getattr(self, name).to(device) for name in ("estimates", "place", "age")}
-        return replace(self, **moved)
+        return replace(self, filtered=None if self.filtered is None else self.filtered.to(device), **moved)
 
     def pick(self, rows: Tensor, first: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return `relative`, `age_s` and `state` of `PerceivedRows`.
@@ -153,8 +167,11 @@ class Tracks:
         age = self.age.index_select(0, rows).int()  # (M, N)
         is_track = age < self.ageing.none
         place = self.place.index_select(0, state)  # (M,)
-        heard = torch.where(is_track, windows.index_select(0, first) - age, place.unsqueeze(-1))
-        others = self.estimates.index_select(0, heard.view(-1)).view(*age.shape, 4)
+        if self.filtered is not None:
+            others = self.filtered.index_select(0, rows)
+        else:
+            heard = torch.where(is_track, windows.index_select(0, first) - age, place.unsqueeze(-1))
+            others = self.estimates.index_select(0, heard.view(-1)).view(*age.shape, 4)
         own = self.estimates.index_select(0, place)  # (M, 4)
         age_s = (age * self.ageing.step_s).masked_fill_(~is_track, 0.0)
         relative = torch.empty((len(age), 5, aircraft), device=age.device)
@@ -182,6 +199,8 @@ class TrackStore:
         self.estimates = torch.from_numpy(np.zeros((estimates, 4), np.float32))
         self.place = torch.from_numpy(np.zeros(states + aircraft - 1, np.int32))
         self.age = torch.from_numpy(np.zeros((rows, aircraft), ageing.dtype))
+        shape = (rows, aircraft, 4)
+        self.filtered = torch.from_numpy(np.zeros(shape, np.float32)) if ageing.is_filtered else None
 
     def put(self, known: Known, which: slice | np.ndarray, row: int, state: int, estimate: int) -> int:
         """Write what is known in a table from places on; return the place behind its estimates.
@@ -197,17 +216,20 @@ class TrackStore:
         age = known.age[which]
         self.age.numpy()[row : row + len(age), : age.shape[1]] = age
         self.age.numpy()[row : row + len(age), age.shape[1] :] = self.ageing.none
+        if self.filtered is not None and known.filtered is not None:
+            self.filtered.numpy()[row : row + len(age), : age.shape[1]] = known.filtered[which]
         return end
 
     def tracks(self, row: int, state: int, estimate: int) -> Tracks:
         """Return what is before some places, sharing the memory."""
         place = self.place[: state + self.age.shape[1] - 1]
-        return Tracks(self.estimates[:estimate], place, self.age[:row], self.ageing)
+        filtered = None if self.filtered is None else self.filtered[:row]
+        return Tracks(self.estimates[:estimate], place, self.age[:row], self.ageing, filtered)
 
 
 def most_estimates(states: int, episodes: int, aircraft: int, ageing: Ageing | None) -> int:
     """Return how many estimates some episodes have at the most; 0 where all is known."""
-    return states + episodes * aircraft * ageing.steps if ageing else 0
+    return states + episodes * aircraft * ageing.before if ageing else 0
 
 
 def ageing_of(datasets: Sequence[Source], perceive: Perceive | None) -> Ageing | None:

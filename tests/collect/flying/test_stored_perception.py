@@ -61,7 +61,10 @@ def perceived_in_flight(world: WorldConfig) -> dict[tuple[int, int, int], tuple[
     return seen
 
 
-@pytest.mark.parametrize("changes", [{"surveillance": "remote-id:reception=0.5"}, EVERYTHING])
+FILTERED = {**EVERYTHING, "surveillance": HARD.replace("extrapolate", "filter:outages_per_h=60")}
+
+
+@pytest.mark.parametrize("changes", [{"surveillance": "remote-id:reception=0.5"}, EVERYTHING, FILTERED])
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_is_loaded_is_what_the_pilots_perceived(tmp_path: Path, changes: dict[str, Any], stream: bool) -> None:
     world = WorldConfig(aircraft=8, max_steps=40, **changes)
@@ -129,18 +132,23 @@ def test_without_error_and_delay_it_is_the_truth(tmp_path: Path) -> None:
     assert torch.equal(known.in_conflict, truth.in_conflict)
 
 
-def test_episodes_do_not_depend_on_what_is_read_with_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("surveillance", [HARD, FILTERED["surveillance"]])
+def test_episodes_do_not_depend_on_what_is_read_with_them(tmp_path: Path, surveillance: str) -> None:
     world = WorldConfig(aircraft=6, max_steps=30)
-    dataset, perceive = collected(tmp_path / "data", world), StoredPerception(HARD)
+    dataset, perceive = collected(tmp_path / "data", world), StoredPerception(surveillance)
     table = dataset.table()
     whole = perceive(table, dataset.manifest)
     for episodes in ([2], [0, 3, 6]):
         rows = np.isin(table["episode"], episodes)
         part = perceive({name: values[rows] for name, values in table.items()}, dataset.manifest)
         assert np.array_equal(part.age, whole.age[rows])
-        for lag in (0, 1, 10):
+        for lag in (0, 1, 10) if whole.filtered is None else (0,):
             expected = whole.estimates[whole.place[rows] - lag]
             np.testing.assert_allclose(part.estimates[part.place - lag], expected, rtol=0, atol=1e-4)
+        if whole.filtered is not None and part.filtered is not None:
+            is_track = part.age < 11
+            assert is_track.any()
+            np.testing.assert_allclose(part.filtered[is_track], whole.filtered[rows][is_track], rtol=0, atol=1e-3)
 
 
 def test_merged_and_selected_flights_are_perceived_as_they_were_flown(tmp_path: Path) -> None:

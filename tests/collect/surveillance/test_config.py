@@ -31,7 +31,7 @@ def test_the_radius_of_95_percent() -> None:
         ("noise:latency=1", "surveillance 'noise' has no parameter 'latency'"),
         ("noise:reception=1.5", "expected reception above 0 and up to 1, got 1.5"),
         ("noise:reception=0", "expected reception above 0 and up to 1, got 0"),
-        ("noise:between=guess", "expected one of hold, extrapolate for between, got 'guess'"),
+        ("noise:between=guess", "expected one of hold, extrapolate, filter for between, got 'guess'"),
         ("noise:latency_s=1:latency_spread_s=2", "expected latency_spread_s of at most latency_s"),
         ("noise:latency_s=20", "expected drop_s of at least the latency"),
         ("noise:drop_s=1000", "expected drop_s of 0 to 600 s"),

@@ -1,5 +1,8 @@
 """What aircraft know, held against formulas."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -48,8 +51,9 @@ def ages_of(found) -> np.ndarray:
     return np.concatenate([seen.age_s[seen.pairs.is_pair].numpy() for _, seen in found])
 
 
-def test_without_error_and_delay_it_is_the_truth() -> None:
-    for now, seen in flown(Surveillance(), steps=5):
+@pytest.mark.parametrize("between", ["hold", "filter"])
+def test_without_error_and_delay_it_is_the_truth(between: Any) -> None:
+    for now, seen in flown(Surveillance(between=between, drift_mps=0.0), steps=5):
         truth = pairs_of(now)
         assert torch.equal(seen.pairs.is_pair, truth.is_pair)
         for known, true in zip(seen.pairs[:4], truth[:4], strict=True):
@@ -209,19 +213,22 @@ HARD = Surveillance(
     position_m=5.0, velocity_mps=0.5, error_s=5.0, interval_s=1.5, latency_s=1.0, latency_spread_s=1.0,
     reception=0.6, range_m=1500.0, between="extrapolate",
 )  # fmt: skip
+FILTERED = replace(HARD, between="filter", outages_per_h=100.0)
+both = pytest.mark.parametrize("hard", [HARD, FILTERED])
 
 
-def test_what_is_perceived_does_not_depend_on_the_batch_nor_on_when_one_looks() -> None:
-    together, alone = flown(HARD, 30), flown(HARD, 30, looks=30)
-    again = flown(HARD, 30, keys=KEYS[:1])
+@both
+def test_what_is_perceived_does_not_depend_on_the_batch_nor_on_when_one_looks(hard: Surveillance) -> None:
+    together, alone = flown(hard, 30), flown(hard, 30, looks=30)
+    again = flown(hard, 30, keys=KEYS[:1])
     for other, slots in ((alone[-1][1], slice(None)), (again[-1][1], slice(0, 1))):
         for one, two in zip(together[-1][1].pairs[:6], other.pairs[:6], strict=True):
             if len(two) < 3:
                 continue
             assert torch.equal(one[slots], two)
     first = straight(1)
-    perception = Perception(HARD, 1.0, first, KEYS[1:2])
-    three = Perception(HARD, 1.0, straight(3), KEYS)
+    perception = Perception(hard, 1.0, first, KEYS[1:2])
+    three = Perception(hard, 1.0, straight(3), KEYS)
     three.restart(np.array([1]), KEYS[1:2], first, np.zeros(1, np.int64))
     three.restart(np.array([0]), KEYS[1:2], first, np.zeros(1, np.int64))
     three.keep(np.array([0, 1]))
@@ -236,13 +243,14 @@ def test_what_is_perceived_does_not_depend_on_the_batch_nor_on_when_one_looks() 
         assert torch.equal(wanted.age_s.expand(2, -1, -1), found.age_s)
 
 
-def test_a_state_that_was_saved_goes_on_alike() -> None:
+@both
+def test_a_state_that_was_saved_goes_on_alike(hard: Surveillance) -> None:
     start = straight()
-    one = Perception(HARD, 1.0, start, KEYS)
+    one = Perception(hard, 1.0, start, KEYS)
     for step in range(1, 6):
         one.record(later(start, step), torch.full((3,), step))
         one.perceive(later(start, step))
-    other = Perception(HARD, 1.0, later(start, 5), KEYS)
+    other = Perception(hard, 1.0, later(start, 5), KEYS)
     other.restore({name: tensor.clone() for name, tensor in one.tensors().items()})
     for step in range(6, 9):
         now = later(start, step)
@@ -276,10 +284,11 @@ def test_too_many_aircraft_are_refused() -> None:
         Perception(Surveillance(), 1.0, many, KEYS[:1])
 
 
-def test_other_keys_change_nothing_that_was_sent_before() -> None:
+@both
+def test_other_keys_change_nothing_that_was_sent_before(hard: Surveillance) -> None:
     """What was lost stays lost, what is under way arrives; from the next step on errors and messages are others."""
     start = straight(1, 30)
-    one = Perception(HARD, 1.0, start, KEYS[:1])
+    one = Perception(hard, 1.0, start, KEYS[:1])
     for step in range(1, 6):
         one.record(later(start, step), torch.tensor([step]))
         one.perceive(later(start, step))
@@ -297,11 +306,12 @@ def test_other_keys_change_nothing_that_was_sent_before() -> None:
     assert (one.heard != other.heard).any()
 
 
-def test_episodes_of_several_rings_go_on_together() -> None:
+@both
+def test_episodes_of_several_rings_go_on_together(hard: Surveillance) -> None:
     """Those after 4 and after 7 steps, joined, perceive what they do apart."""
     start, parts, wanted = straight(1, 20), [], []
     for steps, keys in ((4, KEYS[:1]), (7, KEYS[1:2])):
-        perception = Perception(HARD, 1.0, start, keys)
+        perception = Perception(hard, 1.0, start, keys)
         for step in range(1, steps + 1):
             perception.record(later(start, step), torch.tensor([step]))
             perception.perceive(later(start, step))
