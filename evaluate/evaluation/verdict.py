@@ -2,8 +2,9 @@
 
 Who stands still loses no separation. So three things are asked of two contenders: is one safer (losses of
 separation, time in them, near mid-air collisions), does it arrive (aircraft at their waypoints, without progress,
-out of the sector), and how long are its routes. Nobody is called safer whose aircraft arrive less. That there is
-no difference is said only where the scenarios had a good chance to show the smallest one that matters.
+out of the sector), and how long are its routes. Nobody is called safer whose aircraft arrive less, or may for all
+that is shown, or whose fewer losses may last longer. That there is no difference is said only where the scenarios
+had a good chance to show the smallest one that matters.
 """
 
 from collections.abc import Sequence
@@ -235,14 +236,18 @@ def _lead(one: str, other: str, found: Findings, signs: dict[str, int]) -> str:
             but = _listed(_phrases(found, SAFETY, -1, with_values=False))
             return f"Against {other}, {one} {_listed(bad)}; that it {but} does not make it safer"
         return f"Against {other}, {one} {', but '.join(_listed(each) for each in (good, bad) if each)}"
-    arrived = found.get("waypoint_rate")
-    if safety == -1 and (arrived is None or (not arrived.is_known and arrived.may_be_worse)):
+    if safety == -1 and any(_is_left_open(found.get(name)) for name in ("time_in_los_s", "waypoint_rate")):
         return f"Against {other}, {one} {_listed(_phrases(found, SAFETY, -1))}"
     parts = [f"is {'safer' if safety < 0 else 'less safe'} than {other}", *_phrases(found, ARRIVALS)]
     route = signs["route length"]
     if route == safety:
         parts += _phrases(found, ROUTE)
     return f"{one} {_listed(parts)}" + (f" but {_phrases(found, ROUTE)[0]}" if route == -safety else "")
+
+
+def _is_left_open(finding: Finding | None) -> bool:
+    """Return whether a metric may be worse by as much as matters, for all that these scenarios show."""
+    return finding is None or (not finding.is_known and finding.may_be_worse)
 
 
 def _phrases(found: Findings, names: Sequence[str], sign: int | None = None, with_values: bool = True) -> list[str]:

@@ -106,6 +106,16 @@ def test_fewer_but_longer_losses_are_both_named(said):
     assert ", but spends more time in LoS (" in verdict.headline
 
 
+def test_fewer_losses_that_may_last_longer_make_nobody_safer(said):
+    """A few of them are so long that the time in LoS is not told apart, and may well be more."""
+    seconds = np.where(np.arange(S) % 20 == 0, 30.0, 2.0)
+    verdict, evaluation = said({"los": some(0.2), "seconds": seconds}, {"los": some(0.6, seed=2)})
+    gap = evaluation.differences["runs/clone"]["mvp"]["time_in_los_s"]
+    assert gap.low < 0.0 < gap.high
+    assert verdict.headline.startswith("Against mvp, clone has fewer losses of separation (0.")
+    assert "safer" not in verdict.headline
+
+
 def test_near_mid_air_collisions_count(said):
     verdict, _ = said({"los": HARD[:S], "nmac": some(0.2)}, {"los": HARD[:S]})
     assert verdict.headline.startswith("clone is less safe than mvp")
