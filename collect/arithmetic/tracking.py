@@ -110,8 +110,14 @@ def _learn(x: np.ndarray, c: np.ndarray, told: np.ndarray) -> None:
 
 
 @entry
-def begin_own(own: np.ndarray, covariances: np.ndarray, is_new: np.ndarray, errors: np.ndarray, position: float,
-              velocity: float) -> None:
+def begin_own(
+    own: np.ndarray,
+    covariances: np.ndarray,
+    is_new: np.ndarray,
+    errors: np.ndarray,
+    position: float,
+    velocity: float,
+) -> None:
     """Begin some aircraft's filters of themselves.
 
     Args:

@@ -228,7 +228,8 @@ class Perception:
             None,
             scale,
         )
-        self.last = Perceived(known, pairs, torch.from_numpy((age * self.step_s).astype(np.float32)).to(device), own)
+        age_s = torch.from_numpy((age * self.step_s).astype(np.float32)).to(device)
+        self.last = Perceived(known, pairs, age_s, own)
         return self.last
 
     def mute(self, is_silent: np.ndarray) -> None:

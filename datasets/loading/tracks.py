@@ -2,8 +2,8 @@
 
 What an ownship knows of an intruder is what that one knew of itself some steps ago. So two things are kept: how
 each aircraft knew itself, step after step, and how old each track is. What is heard right at the beginning was sent
-before it, so the steps before an aircraft appears come first. Where filters know the others, what each of them says is
-kept instead. A `Perceive` makes this of a table.
+before it, so the steps before an aircraft appears come first. Where filters know the others, what each says
+is kept instead. A `Perceive` makes this of a table.
 
 Notation: R rows, S states, E estimates (S of them, and those of steps before), N aircraft at the most, M rows of a
 batch, as in `snapshots.py`.
@@ -66,8 +66,8 @@ class Known(NamedTuple):
         age: (S, N) in steps, of the track that each state's aircraft has of those of its snapshot, in their order;
             `Ageing.none` where it has none.
         action: (S, 2) float32, labels that take the place of the stored ones; None to keep these.
-        filtered: (S, N, 4) float32, where a filter has those of its snapshot by now, position and velocity, east and
-            north; None where there is none.
+        filtered: (S, N, 4) float32, where a filter has those of its snapshot by now: position and velocity, east
+            and north. None where there is no filter.
     """
 
     estimates: np.ndarray

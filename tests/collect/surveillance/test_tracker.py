@@ -46,9 +46,7 @@ def errors(quality: Surveillance, steps: int = 60) -> tuple[np.ndarray, np.ndarr
     return made[0], made[1]
 
 
-@pytest.mark.parametrize(
-    "quality", [NOISE, replace(NOISE, error_s=60.0), PRESETS["ads-b"], PRESETS["remote-id"]]
-)
+@pytest.mark.parametrize("quality", [NOISE, replace(NOISE, error_s=60.0), PRESETS["ads-b"], PRESETS["remote-id"]])
 def test_who_filters_knows_more_than_who_takes_what_is_told(quality: Surveillance) -> None:
     told = min((errors(replace(quality, between=each)) for each in ("hold", "extrapolate")), key=lambda e: e[1][0])
     own, others = errors(replace(quality, between="filter"))
@@ -64,10 +62,10 @@ def test_who_filters_knows_more_than_who_takes_what_is_told(quality: Surveillanc
 def test_without_gnss_a_filter_is_carried_by_inertial_sensors_alone() -> None:
     lost = replace(NOISE, outages_per_h=1e6, outage_s=1e9, drift_mps=0.0)
     perception = Perception(replace(lost, between="filter"), 1.0, weaving(0), KEYS)
-    start = perception.tracker.own.copy() if perception.tracker is not None else None
+    assert perception.tracker is not None
+    start = perception.tracker.own.copy()
     for step in range(1, 11):
         perception.record(weaving(step), torch.full((2,), step))
-    assert perception.tracker is not None
     found = perception.tracker.own
     np.testing.assert_allclose(found[..., 1], start[..., 1])
     np.testing.assert_allclose(found[..., 0], start[..., 0] + 10.0 * start[..., 1])
@@ -91,7 +89,8 @@ def test_who_enters_is_tracked_anew() -> None:
 
 
 def test_what_is_broadcast_is_what_gnss_says() -> None:
-    held, filtered = (Perception(replace(NOISE, between=each), 1.0, weaving(0), KEYS) for each in ("hold", "filter"))
+    qualities = [replace(NOISE, between=each) for each in ("hold", "filter")]
+    held, filtered = (Perception(quality, 1.0, weaving(0), KEYS) for quality in qualities)
     for step in range(1, 20):
         for each in (held, filtered):
             each.record(weaving(step), torch.full((2,), step))
