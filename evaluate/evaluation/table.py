@@ -14,7 +14,7 @@ from .verdict import judge
 BY_SURVEILLANCE = ("los_events", "time_in_los_s", "waypoint_rate")
 BY_EQUIPAGE = ("los_events", "nmac_events", "extra_distance")
 EQUIPAGE_TITLE = f"The aircraft that each contender flies ({SELF}), and their pairs with each group of the mix"
-WIDTH = 104  # `pretrained:robust`, the longest name of a policy that ships, is not cut
+WIDTH = 106  # `pretrained:filtered`, the longest name of a policy that ships, is not cut
 _GAP = "  "
 _NAME = 24  # characters of a contender or a surveillance, where both stand in a line
 

@@ -96,6 +96,14 @@ def test_the_robust_one_says_where_it_comes_from() -> None:
     assert robust.envelope is not None
 
 
+def test_the_filtered_one_says_where_it_comes_from() -> None:
+    filtered = load_policy("pretrained:filtered")
+    assert all(text.endswith("between=filter") for text in filtered.meta["config"]["surveillance"].split(","))
+    assert filtered.meta["parent"]["weights_sha256"] == load_policy("pretrained:robust").meta["weights_sha256"]
+    assert "dirty" not in filtered.meta["code"], "the weights come from a commit"
+    assert filtered.envelope is not None
+
+
 @pytest.mark.parametrize(
     ("scenario", "aircraft", "count"),
     [("inside", 12, 8), ("pads", 12, 8), ("circle", 20, 8), ("shared", 12, 64), ("hover", 12, 8)],
@@ -118,7 +126,7 @@ def test_outside_the_reference_sector_they_arrive_and_lose_separation_no_longer_
         assert flown.los_steps.sum() <= 1.2 * mvp_s + 4.0, name
 
 
-@pytest.mark.parametrize("name", ["tuned", "robust"])
+@pytest.mark.parametrize("name", ["tuned", "robust", "filtered"])
 def test_all_reach_a_waypoint_that_they_share(name: str) -> None:
     """They approach it from all sides at about the same time. The policies of before kept each other away."""
     world = replace(WORLD, aircraft=4, scenario="converging")
@@ -134,6 +142,19 @@ def test_under_noise_the_robust_one_is_far_safer_than_a_careful_mvp() -> None:
     robust, mvp = (fly_scenarios(each, world, 1, SCENARIOS[:3]) for each in pilots)
     assert robust.los_events.sum() < 0.25 * mvp.los_events.sum()
     assert detour_m(robust).sum() < 0.25 * detour_m(mvp).sum()
+
+
+@torch.no_grad()
+def test_who_remembers_flies_shorter_routes_and_loses_separation_no_more() -> None:
+    worlds = [replace(WORLD, aircraft=40, surveillance=each) for each in (f"{NOISE}:between=filter", NOISE)]
+    names = ("pretrained:filtered", "pretrained:robust")
+    filtered, robust = (
+        fly_scenarios(load_policy(name).pilot, world, 1, SCENARIOS)
+        for name, world in zip(names, worlds, strict=True)
+    )
+    assert filtered.los_events.sum() <= robust.los_events.sum() + 2
+    assert detour_m(filtered).sum() < 0.9 * detour_m(robust).sum()
+    assert filtered.at_waypoint.sum() >= 0.99 * filtered.aircraft.sum()
 
 
 @torch.no_grad()
