@@ -40,7 +40,7 @@ help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here. skyclone needs Python 3.11 or newer; if yours \
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here. skyclone needs Python 3.11, 3.12 or 3.13; if yours \
 	has another name: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): torch and what skyclone needs (a minute or two)" >&2
