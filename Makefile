@@ -40,7 +40,7 @@ help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here. skyclone needs Python 3.11 or newer; if yours \
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here. skyclone needs Python 3.11, 3.12 or 3.13; if yours \
 	has another name: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): torch and what skyclone needs (a minute or two)" >&2
@@ -57,10 +57,24 @@ $(VENV)/.developer: $(VENV)/.installed
 # d3rlpy pins a gymnasium of its own (1.0.0) and works with ours: without its dependencies, which follow by hand.
 # So does RLlib (1.2.2): of `ray[rllib]` by hand what Ray itself does not need (dm-tree, lz4, ormsgpack).
 $(VENV)/.slow: $(VENV)/.developer
-	@echo "Installing what only slow tests need into $(VENV): Ray, d3rlpy, Stable-Baselines3, TorchRL, SuperSuit, ..." >&2
+	@echo "Installing what only slow tests need into $(VENV): Ray, d3rlpy, Stable-Baselines3, TorchRL, Rerun, ..." >&2
 	@$(PIP) -e '.[ray,tensordict]' fastparquet structlog colorama dataclasses-json scikit-learn gym_notices
-	@$(PIP) stable-baselines3 torchrl supersuit dm-tree lz4 ormsgpack
+	@$(PIP) stable-baselines3 torchrl supersuit dm-tree lz4 ormsgpack rerun-sdk==0.41.0
 	@$(PIP) --no-deps d3rlpy==2.8.1 gym==0.26.2
+	@touch $@
+
+# LeRobot in an environment that sees what is in ours, and adds only what its reader of datasets imports (no cameras,
+# no motors). It imports torchvision for pictures, of which we have none. Newer ones load only beside the build of torch
+# that they were compiled for, several GB; 0.15.2 does without its compiled part.
+$(VENV)-lerobot/.installed: $(VENV)/.developer
+	@echo "Installing into $(VENV)-lerobot: LeRobot's reader, beside skyclone" >&2
+	@$(PYTHON) -m venv --without-pip $(VENV)-lerobot
+	@place='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+		$(BIN)/python -c "$$place" > $$($(VENV)-lerobot/bin/python -c "$$place")/beside.pth
+	@$(BIN)/python -m pip --python $(VENV)-lerobot/bin/python install --quiet --disable-pip-version-check \
+		'datasets>=4,<5' 'huggingface-hub<0.36' 'av<16' 'accelerate>=1.10,<2'
+	@$(BIN)/python -m pip --python $(VENV)-lerobot/bin/python install --quiet --disable-pip-version-check --no-deps \
+		lerobot==0.4.4 torchvision==0.15.2
 	@touch $@
 
 install: $(VENV)/.installed  ## make the virtual environment
@@ -210,7 +224,7 @@ test: $(VENV)/.developer  ## the default test suite (about three minutes)
 # longest, in waiting for Ray, comes first.
 SLOW_FIRST := tests/evaluate/test_cli.py
 SLOW = $(SLOW_FIRST) $(filter-out $(SLOW_FIRST),$(shell grep -rl --include='test_*.py' 'mark\.slow' tests))
-test-slow: $(VENV)/.slow  ## the slow tests, apart
+test-slow: $(VENV)/.slow $(VENV)-lerobot/.installed  ## the slow tests, apart
 	$(subst -n 2,-n 3,$(PYTEST)) -m slow $(SLOW)
 
 test-numeric: $(VENV)/.developer  ## the numeric tests again, as processors with fewer instructions calculate

@@ -155,6 +155,7 @@ def test_flying_knows_neither_place_nor_direction_nor_side(traffic_of, speed, tu
 # --- held against BlueSky ---
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # BlueSky, from Python 3.12
 @pytest.mark.parametrize(
     ("name", "altitude_m", "wind"),
     [

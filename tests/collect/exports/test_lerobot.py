@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -100,49 +101,80 @@ def test_a_step_that_is_no_part_of_a_second_is_an_error(tmp_path: Path) -> None:
 
 
 LEROBOT = """
-import sys, types
+import json, sys
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 data = LeRobotDataset("skyclone/mvp", root=sys.argv[1], delta_timestamps={"observation.state": [-1.0, 0.0]})
-item = data[3]
-shapes = (*item["observation.state"].shape, *item["action"].shape)
-task = item["task"].split(":")[0].replace(" ", "_")
-print("RESULT", data.num_episodes, data.num_frames, data.fps, *shapes, item["frame_index"].item(), task,
-      len(data.meta.stats["action"]["mean"]))
+item = {name: value if isinstance(value, str) else value.tolist() for name, value in data[int(sys.argv[2])].items()}
+means = {name: stats["mean"].tolist() for name, stats in data.meta.stats.items()}
+counts = [data.num_episodes, data.num_frames, data.fps]
+print("RESULT", json.dumps({"counts": counts, "item": item, "means": means}))
 """
 RERUN = """
-import sys
+import json, sys
 import rerun as rr
+from rerun.chunk import RrdReader
 
 rr.init("skyclone", recording_id="export")
 rr.save(sys.argv[2])
 rr.log_file_from_path(sys.argv[1])
+rr.disconnect()
+reader = RrdReader(sys.argv[2])
+rows = {}
+for recording in reader.recordings():
+    for chunk in reader.stream(store=recording).to_chunks():
+        batch = chunk.to_record_batch()
+        if "Scalars:scalars" in batch.schema.names:
+            name = chunk.entity_path.removeprefix("/")
+            rows.setdefault(recording.recording_id, {})[name] = batch.column("Scalars:scalars").to_pylist()
+print("RESULT", json.dumps(rows))
 """
 
 
-def run(code: str, folder: Path, *arguments: str) -> str:
+def run(code: str, folder: Path, *arguments: str, python: Path = Path(sys.executable)) -> Any:
     """Run a program with a library that is installed beside us, elsewhere: our `datasets` is not Hugging Face's."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        [python, "-W", "ignore", "-c", code, *arguments],
         capture_output=True, text=True, check=False, timeout=300, env=environment, cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return json.loads(done.stdout.split("RESULT ")[1])
 
 
 @pytest.mark.slow
 def test_lerobot_opens_it(exported: Path, dataset: Dataset, tmp_path: Path) -> None:
-    if importlib.util.find_spec("lerobot") is None:
-        pytest.skip("lerobot is not installed")
-    result = run(LEROBOT, tmp_path, str(exported)).split("RESULT ")[1].split()
-    assert result[:3] == ["15", str(dataset.rows), "1"]
-    assert result[3:] == ["2", str(STATE), "2", "3", "fly_to_the_waypoint_and_keep_separation", "2"]
+    """Frame 3 of the second flight, with what was observed a second before."""
+    python = Path(f"{sys.prefix}-lerobot/bin/python")
+    if not python.exists():
+        pytest.skip(f"lerobot is not installed: make {python.parents[1].name}/.installed")
+    first, flight, *_ = flights(dataset, VIEW)
+    result = run(LEROBOT, tmp_path, str(exported), str(len(first.reward) + 3), python=python)
+    item = result["item"]
+    assert result["counts"] == [15, dataset.rows, 1]
+    assert (item["episode_index"], item["frame_index"], item["next.done"]) == (1, 3, False)
+    assert item["task"] == "fly to the waypoint and keep separation: scenario sector"
+    np.testing.assert_array_equal(np.array(item["observation.state"], np.float32), flight.observation[2:4])
+    np.testing.assert_array_equal(np.array(item["action"], np.float32), flight.action[3])
+    np.testing.assert_array_equal(np.array(item["teacher_action"], np.float32), flight.teacher_action[3])
+    assert np.float32(item["next.reward"]) == flight.reward[3]
+    every = np.concatenate([each.action for each in flights(dataset, VIEW)])
+    np.testing.assert_allclose(result["means"]["action"], every.mean(0), atol=1e-6)
 
 
 @pytest.mark.slow
-def test_rerun_opens_it(exported: Path, tmp_path: Path) -> None:
+def test_rerun_opens_it(exported: Path, dataset: Dataset, tmp_path: Path) -> None:
+    """Each episode is a recording, whose numbers are those of the flight."""
     if importlib.util.find_spec("rerun") is None:
         pytest.skip("rerun-sdk is not installed")
-    run(RERUN, tmp_path, str(exported), str(tmp_path / "out.rrd"))
-    assert (tmp_path / "out.rrd").stat().st_size > 10_000
+    recordings = run(RERUN, tmp_path, str(exported), str(tmp_path / "out.rrd"))
+    assert len(recordings) == 15
+    for number, flight in enumerate(flights(dataset, VIEW)):
+        for name, expected in (
+            ("observation.state", flight.observation),
+            ("action", flight.action),
+            ("teacher_action", flight.teacher_action),
+            ("next.reward", flight.reward[:, None]),
+        ):
+            shown = np.array(recordings[f"episode_{number}"][name], np.float32)
+            np.testing.assert_array_equal(shown, expected, err_msg=f"episode {number}: {name}")
