@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from finetuning_runs import LEFT, assert_same_end, figures, read_metrics, runner, state, weights_hash
+from forked_command import Forked
+from forked_command import command as skyclone
 
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.train.finetuning import team
@@ -242,17 +244,11 @@ def test_a_helper_that_waits_for_a_killed_process_ends_without_a_traceback(clone
 # --- the command ---
 
 
-def command(clone: Path, out: Path) -> subprocess.Popen[str]:
+def command(clone: Path, out: Path) -> Forked:
     """Start a long run of two processes, as the leader of a group."""
     small = "--envs 4 --gate-scenarios 4 --horizon 8 --warmup 1 --minibatch 64 --processes 2 --steps 1000000"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skyclone", "finetune", "--from", str(clone), "--out", str(out), *small.split()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-    )
+    arguments = ["finetune", "--from", str(clone), "--out", str(out), *small.split()]
+    process = Forked(skyclone, *arguments, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     said = ""
     while "Iter 3/" not in said:
@@ -262,7 +258,7 @@ def command(clone: Path, out: Path) -> subprocess.Popen[str]:
     return process
 
 
-def helpers_of(process: subprocess.Popen[str]) -> list[int]:
+def helpers_of(process: Forked) -> list[int]:
     """The processes it started that do its work."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(each) for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
