@@ -22,6 +22,8 @@ from typing import IO, Any, cast
 
 import pytest
 
+from skyclone.evaluate.deployment.onnx_export import Speed
+
 LONGEST_S = 60
 LATE = ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.pyplot", "skyclone.smoke", "skyclone.demo")
 PLOTS = [
@@ -30,13 +32,21 @@ PLOTS = [
     ("skyclone.train.finetuning.plots", "safety", b"plot"),
     ("skyclone.evaluate.comparison.plot", "draw", b"plot"),
 ]
+EXPORT = "skyclone.evaluate.deployment.onnx_export"
+EXPORTED = [
+    (EXPORT, "_translate", b"\x12\x08skyclone" + bytes(20_000)),
+    (EXPORT, "_session", None),
+    (EXPORT, "_compare", ({"flown": 0.0, "random": 0.0}, 0)),
+    (EXPORT, "_race", Speed(1, 1, 1.0, 1.0)),
+]
+"""What torch and onnxruntime make of an export, while no file is open."""
 
 
 def prepare() -> None:
-    """Import what commands import late, and draw no plots: both take longer than all else."""
+    """Import what commands import late; draw no plots and translate no network: that takes longer than all else."""
     for name in LATE:
         import_module(name)
-    for name, function, drawn in PLOTS:
+    for name, function, drawn in PLOTS + EXPORTED:
         module = import_module(name)
         setattr(module, function, wraps(getattr(module, function))(lambda *_, drawn=drawn: drawn))
 

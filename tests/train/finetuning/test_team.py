@@ -94,12 +94,42 @@ def _flown(out: Path, names: tuple[str, ...]) -> list[torch.Tensor]:
 
 
 @pytest.mark.signals
-def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_interrupted_then_without_its_helper_then_dead_and_resumed_each_time_it_ends_the_same(
+    clone: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(KeyboardInterrupt, match="--resume continues from here"):
-        run(clone, tmp_path / "run", say=at(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
+        run(clone, tmp_path / "run", say=at(1, lambda: os.kill(os.getpid(), signal.SIGINT)))
     assert_nothing_is_left()
-    assert len(figures(tmp_path / "run")) == 3
-    run(None, tmp_path / "run", resume=True)
+    assert len(figures(tmp_path / "run")) == 1
+
+    def kill() -> None:
+        (helper,) = multiprocessing.active_children()
+        helper.kill()
+        helper.join(SOON_S)
+
+    with pytest.raises(ProcessError, match=r"has ended: it was killed, or ran out of memory.* --resume continues"):
+        run(None, tmp_path / "run", resume=True, say=at(2, kill))
+    assert_nothing_is_left()
+
+    restart: Callable[[Crew], None] = Crew.restart
+    died = []
+
+    def die(crew: Crew) -> None:
+        """Let the first one die in the middle; the helper waits for its gradients then, and is not waited for."""
+        restart(crew)
+        if crew.steps == 40:
+            died.append(time.monotonic())
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Crew, "restart", die)
+        patch.setattr(team, "_PATIENCE_S", 60.0)
+        with pytest.raises(MemoryError):
+            run(clone, tmp_path / "run", resume=True)
+    assert time.monotonic() - died[0] < 30
+    assert_nothing_is_left()
+    assert len(figures(tmp_path / "run")) == 2
+    run(clone, tmp_path / "run", resume=True)
     assert_same_end(tmp_path / "run", undisturbed)
 
 
@@ -120,21 +150,6 @@ def test_ctrl_c_leaves_helpers_alone_while_they_start(
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_killed_helper_is_said_in_words_and_the_run_resumed_ends_the_same(
-    clone: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    def kill() -> None:
-        (helper,) = multiprocessing.active_children()
-        helper.kill()
-        helper.join(SOON_S)
-
-    with pytest.raises(ProcessError, match=r"has ended: it was killed, or ran out of memory.* --resume continues"):
-        run(clone, tmp_path / "run", say=at(3, kill))
-    assert_nothing_is_left()
-    run(clone, tmp_path / "run", resume=True)
-    assert_same_end(tmp_path / "run", undisturbed)
-
-
 def test_a_helper_killed_while_all_learn_is_said_in_words(
     clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,30 +165,6 @@ def test_a_helper_killed_while_all_learn_is_said_in_words(
     with pytest.raises(ProcessError, match=r"(has ended|lost another one).* --resume continues"):
         run(clone, tmp_path / "run")
     assert_nothing_is_left()
-
-
-def test_if_the_first_dies_in_the_middle_the_run_resumed_ends_the_same(
-    clone: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The helper waits for its gradients then, and is not waited for."""
-    restart: Callable[[Crew], None] = Crew.restart
-    died = []
-
-    def die(crew: Crew) -> None:
-        restart(crew)
-        if crew.steps == 40:
-            died.append(time.monotonic())
-            raise MemoryError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Crew, "restart", die)
-        patch.setattr(team, "_PATIENCE_S", 60.0)
-        with pytest.raises(MemoryError):
-            run(clone, tmp_path / "run")
-    assert time.monotonic() - died[0] < 30
-    assert_nothing_is_left()
-    run(clone, tmp_path / "run", resume=True)
-    assert_same_end(tmp_path / "run", undisturbed)
 
 
 def test_resuming_with_other_processes(clone: Path, undisturbed: Path) -> None:
