@@ -24,12 +24,10 @@ for optimizer in (adam([weight], lr=0.5), adamw([weight], 0.5, 0.1), Muon([weigh
     assert weight.grad is None
     assert not torch.equal(weight, before)
 assert "torch._dynamo" not in sys.modules
-torch.compile(lambda: weight.sum())
-assert "torch._dynamo" in sys.modules
 """
 
 
-def test_who_trains_imports_no_compiler_and_who_compiles_can() -> None:
+def test_who_trains_imports_no_compiler() -> None:
     """In a process of its own: this one has perhaps imported it."""
     done = subprocess.run([sys.executable, "-c", TRAINS], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
