@@ -30,6 +30,7 @@ from .train.finetuning import ppo
 from .train.finetuning.critic import Critic
 from .train.finetuning.rollout import Crew, estimate, returns
 from .train.policy import load_policy
+from .train.runs.optimizers import adam
 from .train.runs.processes import Processes
 
 Check = Callable[[], str]
@@ -104,7 +105,7 @@ def check_training() -> str:
     observation = observe_all(world.traffic, view, world.pairs).flatten()
     label = advise(teacher, config, world.traffic, world.pairs).action.view(-1, 2)
     network = networks.make("attention-additive", view)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    optimizer = adam(network.parameters())
     losses = []
     for _ in range(20):
         loss = torch.nn.functional.mse_loss(network(observation), label)

@@ -126,9 +126,9 @@ def interrupt(*arguments: str, when: str, said: Path) -> tuple[int, str]:
     said.write_text("")
     process = started(list(arguments), said, {})
     while when not in said.read_text():
-        assert process.is_alive(), f"ended before it said '{when}': {said.read_text()}"
+        assert process.poll() is None, f"ended before it said '{when}': {said.read_text()}"
         time.sleep(0.02)
-    os.kill(process.pid or 0, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     return ended(process, said), said.read_text()
 
 

@@ -15,12 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from forked_command import ended, started
+from forked_command import Forked, ended, started
 
 from skyclone.collect.airspace.world_config import WorldConfig
 from skyclone.collect.collector.collector import collect
@@ -169,7 +168,7 @@ class Bench:
         """Run a command to its end; return the exit code."""
         return ended(self.started(arguments), self.said)
 
-    def started(self, arguments: list[str]) -> BaseProcess:
+    def started(self, arguments: list[str]) -> Forked:
         """Start a command."""
         return started(arguments, self.said, self.environment)
 
@@ -232,7 +231,7 @@ class Bench:
             self.finish(name, disk / "out", result, share)
 
 
-def kill(process: BaseProcess) -> None:
+def kill(process: Forked) -> None:
     """Kill a process and those it started; one that has not become the leader of a group has started none."""
     try:
         os.killpg(process.pid or 0, signal.SIGKILL)
@@ -261,14 +260,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.mark.parametrize("name", TRIALS)
-def test_killed_at_random_moments(bench: Bench, name: str) -> None:
+def test_killed_at_a_random_moment_and_on_a_full_disk(bench: Bench, name: str) -> None:
+    """One test of both: what is left undisturbed is worth its time twice."""
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     bench.killed(name, times=1)
-
-
-@pytest.mark.parametrize("name", TRIALS)
-def test_full_disks(bench: Bench, name: str) -> None:
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
     bench.filled(name)

@@ -10,6 +10,9 @@ from command_lines import command_paths, parse
 
 from skyclone.cli import main, skyclone
 from skyclone.datasets.options import HelpfulCommand, arguments_of
+from skyclone.evaluate.deployment import onnx_export
+from skyclone.evaluate.deployment.onnx_export import Export
+from skyclone.train import Policy
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -46,6 +49,16 @@ EXAMPLES = [
     for example in getattr(helpful(path), "examples", ())
     if "s3://" not in example and example not in LONG
 ]
+
+
+EXPORTED = "skyclone export runs/clone --onnx clone.onnx"
+"""One export is real; of all policies that ship, `tests/evaluate/deployment/test_onnx_export.py`."""
+
+
+def as_if_exported(policy: Policy, path: str | Path) -> Export:
+    """Write nothing but a file."""
+    Path(path).write_bytes(bytes(10))
+    return Export(Path(path), 10, {"flown": 0.0, "random": 0.0}, 0, ())
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +101,8 @@ def test_an_example_runs(path: str, example: str, folder: Path, monkeypatch: pyt
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "minari"))
     (folder / "src").mkdir(exist_ok=True)
+    if path == "export" and example != EXPORTED:
+        monkeypatch.setattr(onnx_export, "export_onnx", as_if_exported)
     if path in ("report", "gallery", "export-flight") and not (folder / "report").exists():
         main(["evaluate", "--baselines", "none", "--out", "report", *TINY["evaluate"].split()])
     out = arguments_of(example)[arguments_of(example).index("--out") + 1] if "--out" in example else ""

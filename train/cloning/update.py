@@ -16,6 +16,7 @@ from ...datasets.loading.loader import Batch
 from ...datasets.traffic.observation import Observation
 from ..networks import Network
 from ..runs.muon import Muon
+from ..runs.optimizers import adamw
 from ..runs.processes import Processes
 from .config import CloningConfig
 
@@ -57,9 +58,7 @@ class Updater:
         if config.optimizer == "muon":
             self.optimizer = Muon(self._parameters, lr=config.lr, weight_decay=config.weight_decay)
         else:
-            self.optimizer = torch.optim.AdamW(
-                self._parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
-            )
+            self.optimizer = adamw(self._parameters, lr=config.lr, weight_decay=config.weight_decay)
         self._has_failed = torch.zeros((), dtype=torch.bool, device=self._device)
         # Both optimizers leave out the update where this is 1: a gradient scaler's way, without a round trip.
         self._leave_out = torch.zeros((), device=self._device)

@@ -32,6 +32,7 @@ from ...datasets.traffic.pairs import Pairs, pairs_among
 from ...datasets.traffic.state import Traffic
 from ...datasets.traffic.view import View
 from ..policy import limit
+from ..runs.optimizers import adam
 from .config import AnalyticConfig
 
 _KNOWN = ("east_m", "north_m", "track_rad", "speed_mps")
@@ -183,7 +184,7 @@ def fly_window(
 
 def make_optimizer(network: nn.Module, config: AnalyticConfig) -> torch.optim.Optimizer:
     """Return Adam; gradients here are exact, so the mean of their squares may follow them fast."""
-    return torch.optim.Adam(network.parameters(), lr=config.lr, betas=(0.9, 0.98), fused=True)
+    return adam(network.parameters(), lr=config.lr, betas=(0.9, 0.98))
 
 
 def update(network: nn.Module, optimizer: torch.optim.Optimizer, window: Window, config: AnalyticConfig) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...datasets.traffic.observation import Observation
 from ..networks import Network
 from ..policy import limit
+from ..runs.optimizers import adam
 from ..runs.processes import Processes
 from .config import PPOConfig
 from .critic import Critic
@@ -218,7 +219,7 @@ def make_optimizer(actor: Actor, critic: Critic, config: PPOConfig) -> torch.opt
         {"params": list(actor.parameters()), "lr": config.lr},
         {"params": list(critic.parameters()), "lr": config.critic_lr},
     ]
-    return torch.optim.Adam(groups, eps=1e-5, fused=True)
+    return adam(groups, eps=1e-5)
 
 
 def chances(advantage: Tensor, share: float) -> Tensor:

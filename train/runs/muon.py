@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .optimizers import adamw
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration: Jordan's
 _ITERATIONS = 5
 _LEAST = 1e-7
@@ -57,7 +59,7 @@ class Muon(torch.optim.Optimizer):
         matrices = [each for each in every if each.ndim == 2 and min(each.shape) >= _NARROWEST]
         taken = set(map(id, matrices))
         rest = [each for each in every if id(each) not in taken]
-        self._rest = torch.optim.AdamW([{"params": rest}], lr=lr, weight_decay=weight_decay, fused=True)
+        self._rest = adamw([{"params": rest}], lr=lr, weight_decay=weight_decay)
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__([{"params": matrices}, *self._rest.param_groups], defaults)
         self.found_inf: Tensor | None = None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked_command import Forked, command
 from scipy.spatial import cKDTree
 
 from skyclone.collect import teachers
@@ -213,21 +214,12 @@ MANY = ["--episodes", "9", "--episodes-per-shard", "1", "--aircraft", "3", "--se
 WANTED = CollectConfig(world=WorldConfig(aircraft=3), episodes=9, episodes_per_shard=1, seed=7)
 
 
-def _start(folder: Path, workers: int, *options: str) -> "subprocess.Popen[str]":
+def _start(folder: Path, workers: int, *options: str) -> Forked:
     """Start the collector as people do, as the leader of a process group."""
-    command = [sys.executable, "-m", "skyclone.cli", "collect", "--out", str(folder), *MANY, *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, "--workers", str(workers)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+    return Forked(command, "collect", "--out", str(folder), *MANY, *options, "--workers", str(workers))
 
 
-def _wait_for_shards(process: "subprocess.Popen[str]", folder: Path, count: int) -> None:
+def _wait_for_shards(process: Forked, folder: Path, count: int) -> None:
     """Wait until so many shards are published."""
     for _ in range(6000):
         if process.poll() is not None or len(list((folder / "shards").glob("0*"))) >= count:
@@ -236,7 +228,7 @@ def _wait_for_shards(process: "subprocess.Popen[str]", folder: Path, count: int)
     raise TimeoutError("the collector makes no shards")
 
 
-def _children(process: "subprocess.Popen[str]") -> Iterator[int]:
+def _children(process: Forked) -> Iterator[int]:
     """Return the workers of a collector."""
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         with suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
@@ -350,7 +342,7 @@ mount -o remount,size=20m "$small" && "$@" && cp -r "$small/data" "$copy"
 def test_a_full_disk_of_its_own_is_survived(tmp_path: Path, undisturbed: str) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    command = [
+    by_hand = [
         sys.executable,
         "-m",
         "skyclone.cli",
@@ -364,7 +356,7 @@ def test_a_full_disk_of_its_own_is_survived(tmp_path: Path, undisturbed: str) ->
     apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _ON_A_SMALL_DISK, "sh"]
     try:
         done = subprocess.run(
-            [*apart, str(small), str(small), str(tmp_path / "data"), *command], capture_output=True, text=True
+            [*apart, str(small), str(small), str(tmp_path / "data"), *by_hand], capture_output=True, text=True
         )
     except FileNotFoundError:
         pytest.skip("a file system of its own needs `unshare`")

@@ -2,7 +2,6 @@
 
 import _thread
 import importlib.util
-import os
 import random
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
+from forked_command import Forked, command
 
 from skyclone.cli import main
 from skyclone.datasets.conversion import convert
@@ -333,11 +333,9 @@ def test_what_s3_refuses_is_said_in_words(
 MANY = ["--episodes", "4", "--episodes-per-shard", "1", "--aircraft", "3", "--seed", "7"]
 
 
-def _start(folder: RemoteFolder, *options: str) -> "subprocess.Popen[str]":
+def _start(folder: RemoteFolder, *options: str) -> Forked:
     """Start a collector as people do."""
-    command = [sys.executable, "-m", "skyclone.cli", "collect", "--out", str(folder), *MANY, *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    return Forked(command, "collect", "--out", str(folder), *MANY, *options)
 
 
 def _kill_again_and_again(folder: RemoteFolder, kills: int, workers: int) -> None:

@@ -3,15 +3,13 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_command import Forked, command
 
 from skyclone.collect.airspace import worlds
 from skyclone.collect.collector.collector import collect
@@ -209,21 +207,18 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_table(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = ["--data", str(data), "--models", MODELS, "--observation", "ego:intruders=2", "--steps", "150"]
     options += ["--seconds", "0", "--seeds", "1", "--batch-size", "128", "--scenarios", "3", "--bootstrap", "100"]
-    command = [sys.executable, "-m", "skyclone", "compare", *options]
     killed, alone = tmp_path / "killed", tmp_path / "alone"
-    process = subprocess.Popen([*command, "--out", str(killed), "--workers", "2"], stderr=subprocess.DEVNULL)
+    process = Forked(command, "compare", *options, "--out", str(killed), "--workers", "2")
     until = time.monotonic() + 60
     while not list(killed.glob("runs/*/*/*/*/summary.json")):
         assert time.monotonic() < until, "nothing was trained"
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     rows = []
     for folder in (killed, alone):
-        done = subprocess.run(
-            [*command, "--out", str(folder), "--json"], capture_output=True, text=True, check=True
-        )
-        rows.append(json.loads(done.stdout)["rows"])
+        done = Forked(command, "compare", *options, "--out", str(folder), "--json")
+        rows.append(json.loads(done.communicate()[0])["rows"])
     timed = ("samples_per_second", "samples_per_processor_second", "wall_s", "processor_s")
     for table in rows:
         for row in table:

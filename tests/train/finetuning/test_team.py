@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from finetuning_runs import LEFT, assert_same_end, figures, read_metrics, runner, state, weights_hash
+from forked_command import Forked
+from forked_command import command as skyclone
 
 from skyclone.datasets.errors import CheckpointError, ConfigurationError
 from skyclone.train.finetuning import team
@@ -92,12 +94,42 @@ def _flown(out: Path, names: tuple[str, ...]) -> list[torch.Tensor]:
 
 
 @pytest.mark.signals
-def test_interrupted_and_resumed_it_ends_the_same(clone: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_interrupted_then_without_its_helper_then_dead_and_resumed_each_time_it_ends_the_same(
+    clone: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(KeyboardInterrupt, match="--resume continues from here"):
-        run(clone, tmp_path / "run", say=at(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
+        run(clone, tmp_path / "run", say=at(1, lambda: os.kill(os.getpid(), signal.SIGINT)))
     assert_nothing_is_left()
-    assert len(figures(tmp_path / "run")) == 3
-    run(None, tmp_path / "run", resume=True)
+    assert len(figures(tmp_path / "run")) == 1
+
+    def kill() -> None:
+        (helper,) = multiprocessing.active_children()
+        helper.kill()
+        helper.join(SOON_S)
+
+    with pytest.raises(ProcessError, match=r"has ended: it was killed, or ran out of memory.* --resume continues"):
+        run(None, tmp_path / "run", resume=True, say=at(2, kill))
+    assert_nothing_is_left()
+
+    restart: Callable[[Crew], None] = Crew.restart
+    died = []
+
+    def die(crew: Crew) -> None:
+        """Let the first one die in the middle; the helper waits for its gradients then, and is not waited for."""
+        restart(crew)
+        if crew.steps == 40:
+            died.append(time.monotonic())
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Crew, "restart", die)
+        patch.setattr(team, "_PATIENCE_S", 60.0)
+        with pytest.raises(MemoryError):
+            run(clone, tmp_path / "run", resume=True)
+    assert time.monotonic() - died[0] < 30
+    assert_nothing_is_left()
+    assert len(figures(tmp_path / "run")) == 2
+    run(clone, tmp_path / "run", resume=True)
     assert_same_end(tmp_path / "run", undisturbed)
 
 
@@ -118,21 +150,6 @@ def test_ctrl_c_leaves_helpers_alone_while_they_start(
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_killed_helper_is_said_in_words_and_the_run_resumed_ends_the_same(
-    clone: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    def kill() -> None:
-        (helper,) = multiprocessing.active_children()
-        helper.kill()
-        helper.join(SOON_S)
-
-    with pytest.raises(ProcessError, match=r"has ended: it was killed, or ran out of memory.* --resume continues"):
-        run(clone, tmp_path / "run", say=at(3, kill))
-    assert_nothing_is_left()
-    run(clone, tmp_path / "run", resume=True)
-    assert_same_end(tmp_path / "run", undisturbed)
-
-
 def test_a_helper_killed_while_all_learn_is_said_in_words(
     clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,30 +165,6 @@ def test_a_helper_killed_while_all_learn_is_said_in_words(
     with pytest.raises(ProcessError, match=r"(has ended|lost another one).* --resume continues"):
         run(clone, tmp_path / "run")
     assert_nothing_is_left()
-
-
-def test_if_the_first_dies_in_the_middle_the_run_resumed_ends_the_same(
-    clone: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The helper waits for its gradients then, and is not waited for."""
-    restart: Callable[[Crew], None] = Crew.restart
-    died = []
-
-    def die(crew: Crew) -> None:
-        restart(crew)
-        if crew.steps == 40:
-            died.append(time.monotonic())
-            raise MemoryError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Crew, "restart", die)
-        patch.setattr(team, "_PATIENCE_S", 60.0)
-        with pytest.raises(MemoryError):
-            run(clone, tmp_path / "run")
-    assert time.monotonic() - died[0] < 30
-    assert_nothing_is_left()
-    run(clone, tmp_path / "run", resume=True)
-    assert_same_end(tmp_path / "run", undisturbed)
 
 
 def test_resuming_with_other_processes(clone: Path, undisturbed: Path) -> None:
@@ -242,17 +235,11 @@ def test_a_helper_that_waits_for_a_killed_process_ends_without_a_traceback(clone
 # --- the command ---
 
 
-def command(clone: Path, out: Path) -> subprocess.Popen[str]:
+def command(clone: Path, out: Path) -> Forked:
     """Start a long run of two processes, as the leader of a group."""
     small = "--envs 4 --gate-scenarios 4 --horizon 8 --warmup 1 --minibatch 64 --processes 2 --steps 1000000"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skyclone", "finetune", "--from", str(clone), "--out", str(out), *small.split()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-    )
+    arguments = ["finetune", "--from", str(clone), "--out", str(out), *small.split()]
+    process = Forked(skyclone, *arguments, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     said = ""
     while "Iter 3/" not in said:
@@ -262,7 +249,7 @@ def command(clone: Path, out: Path) -> subprocess.Popen[str]:
     return process
 
 
-def helpers_of(process: subprocess.Popen[str]) -> list[int]:
+def helpers_of(process: Forked) -> list[int]:
     """The processes it started that do its work."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(each) for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from cloning_runs import read_metrics
+from forked_command import Forked, code, command
 from processes_in_threads import in_threads
 from torch import Tensor, nn
 
@@ -138,6 +139,25 @@ def torchrun(port: int, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def as_by_torchrun(port: int, plan: dict[str, Any]) -> tuple[list[int], str]:
+    """Let two processes do what a plan says, in the environment that torchrun gives them.
+
+    Returns:
+        Their exit codes, and what they said.
+    """
+    host = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port + os.getpid() % 1000)}
+    both = {**os.environ, **host, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    text = Path(__file__).with_name("torchrun_worker.py").read_text()
+    started = [
+        Forked(
+            code, text, json.dumps(plan), stderr=subprocess.STDOUT, env={**both, "RANK": rank, "LOCAL_RANK": rank}
+        )
+        for rank in ("0", "1")
+    ]
+    said = "".join(process.communicate(timeout=200)[0] for process in started)
+    return [process.wait() for process in started], said
+
+
 def losses_alone(data: Dataset, out: Path, config: CloningConfig, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Train in this process and return what each step lost."""
     losses: list[float] = []
@@ -199,9 +219,7 @@ def test_two_train_as_one(small_dataset: Dataset, tmp_path: Path, monkeypatch: p
         {"out": str(tmp_path / name), "config": config.to_json(), "resume": name == "resumed"}
         for name, config in configs.items()
     ]
-    plan = json.dumps({"data": str(small_dataset.path), "runs": runs})
-    process = torchrun(21000, str(Path(__file__).with_name("torchrun_worker.py")), plan)
-    said, _ = process.communicate(timeout=300)
+    codes, said = as_by_torchrun(21000, {"data": str(small_dataset.path), "runs": runs})
     for name in configs:
         losses = json.loads((tmp_path / f"{name}.losses.json").read_text())
         assert losses == pytest.approx(alone[name][-len(losses) :], rel=1e-5), name
@@ -211,17 +229,15 @@ def test_two_train_as_one(small_dataset: Dataset, tmp_path: Path, monkeypatch: p
     assert said.count("Verdict:") == len(configs), said
     assert said.count("| Imitation Loss:") == sum(config.epochs for config in configs.values()) - 1, said
     # and at the end one process fails: the first one raises its error, and so all fail
-    assert process.returncode == 1, said
+    assert codes == [1, 0], said
     assert said.count("DatasetError: only the second process met this") == 1, said
 
 
 @pytest.mark.slow
 def test_a_nan_in_one_process_stops_all(small_dataset: Dataset, tmp_path: Path) -> None:
     run = {"out": str(tmp_path / "run"), "config": replace(CONFIG, epochs=3).to_json()}
-    plan = json.dumps({"data": str(small_dataset.path), "nan_at": 5, "runs": [run]})
-    process = torchrun(22000, str(Path(__file__).with_name("torchrun_worker.py")), plan)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 1
+    codes, said = as_by_torchrun(22000, {"data": str(small_dataset.path), "nan_at": 5, "runs": [run]})
+    assert codes == [1, 0], said
     assert said.count("TrainingError: expected a finite loss and gradient, got nan and nan in batch 5 of iter") == 1
     assert said.count("Diagnosis, not finite:") == 1
     last = checkpoint.load(tmp_path / "run", "last").network.state_dict()
@@ -233,21 +249,15 @@ def test_a_nan_in_one_process_stops_all(small_dataset: Dataset, tmp_path: Path) 
 def options(data: Dataset, out: Path, epochs: int = 100000) -> list[str]:
     """The command line of a run that does not end before it is stopped."""
     small = f"--model {CONFIG.model} --batch-size 512 --epochs {epochs}"
-    return ["-m", "skyclone", "train", "--data", str(data.path), "--out", str(out), *small.split()]
+    return ["train", "--data", str(data.path), "--out", str(out), *small.split()]
 
 
-def helped(data: Dataset, out: Path, epochs: int = 100000) -> subprocess.Popen[str]:
+def helped(data: Dataset, out: Path, epochs: int = 100000) -> Forked:
     """Start a command that starts another process of its run by itself."""
-    return subprocess.Popen(
-        [sys.executable, *options(data, out, epochs), "--processes", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-    )
+    return Forked(command, *options(data, out, epochs), "--processes", "2", stderr=subprocess.STDOUT)
 
 
-def heard(process: subprocess.Popen[str], words: str) -> str:
+def heard(process: subprocess.Popen[str] | Forked, words: str) -> str:
     """Wait until a process says something; return what it has said."""
     assert process.stdout is not None
     said = ""
@@ -258,7 +268,7 @@ def heard(process: subprocess.Popen[str], words: str) -> str:
     return said
 
 
-def second_of(process: subprocess.Popen[str]) -> int:
+def second_of(process: Forked) -> int:
     """The second process of the run."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return next(int(each) for each in children if b"\0RANK=1\0" in Path(f"/proc/{each}/environ").read_bytes())
@@ -269,7 +279,11 @@ def second_of(process: subprocess.Popen[str]) -> int:
 @pytest.mark.parametrize("starter", ["torchrun", "itself"])
 def test_ctrl_c_stops_all_and_one_process_goes_on(small_dataset: Dataset, tmp_path: Path, starter: str) -> None:
     out = tmp_path / "run"
-    process = torchrun(23000, *options(small_dataset, out)) if starter == "torchrun" else helped(small_dataset, out)
+    process: subprocess.Popen[str] | Forked
+    if starter == "torchrun":
+        process = torchrun(23000, "-m", "skyclone", *options(small_dataset, out))
+    else:
+        process = helped(small_dataset, out)
     said = heard(process, "Iter 3/100000 |")
     process.send_signal(signal.SIGINT)
     said += process.communicate(timeout=60)[0]
