@@ -162,6 +162,9 @@ ANY_5 = --aircraft 20,40,60 --steps 3500000 --gate-every 500 --seed 5 --reward d
 	--scenario mix:sector=0.72:converging=0.07:pads=0.07:inside=0.07:shared=0.07
 ANY_6 = --aircraft 20,40 --steps 2500000 --gate-every 500 --seed 6 --reward detour:path=1.4:yielding=300 --lr 1.5e-4 \
 	--scenario mix:sector=0.55:converging=0.06:pads=0.07:inside=0.07:shared=0.05:hover=0.05:circle=0.1:arrivals=0.05
+ANY_7 = --aircraft 20,40 --steps 1600000 --gate-every 2000 --gate-scenarios 64 --seed 7 --reward detour:path=1.5:yielding=300 \
+	--lr 1.2e-4 \
+	--scenario mix:sector=0.55:converging=0.06:pads=0.07:inside=0.07:shared=0.05:hover=0.05:circle=0.1:arrivals=0.05
 ROBUST_1 = --aircraft 20,40 --steps 4000000 --gate-every 1000 --gate-scenarios 64 --seed 1 \
 	--reward detour:margin=1.25:path=2.5:yielding=300 --surveillance $(NOISE) \
 	--scenario mix:sector=0.62:converging=0.07:pads=0.08:inside=0.08:shared=0.05:hover=0.1
@@ -173,7 +176,7 @@ FILTERED = --aircraft 20,40 --steps 2400000 --gate-every 2000 --gate-scenarios 6
 	--surveillance $(NOISE):between=filter,remote-id:between=filter,$(NOISE):error_s=60:between=filter \
 	--scenario mix:sector=0.7:converging=0.07:pads=0.08:inside=0.1:hover=0.05
 
-any-traffic: $(RUNS)/any-traffic-6/.done  ## from nothing: how pretrained:tuned was made (50 minutes)
+any-traffic: $(RUNS)/any-traffic-7/.done  ## from nothing: how pretrained:tuned was made (55 minutes)
 # What ships is `last`: a gate of 64 scenarios of a mixture does not show what 300 fresh ones do.
 robust: $(RUNS)/robust-2/.done  ## from nothing: how pretrained:robust was made (an hour)
 filtered: $(RUNS)/filtered/.done  ## from nothing: how pretrained:filtered was made (ten minutes more)
@@ -191,6 +194,7 @@ $(eval $(call stage,any-traffic-3,any-traffic-2,,ANY_3))
 $(eval $(call stage,any-traffic-4,any-traffic-3,,ANY_4))
 $(eval $(call stage,any-traffic-5,any-traffic-4,$(LAST),ANY_5))
 $(eval $(call stage,any-traffic-6,any-traffic-5,$(LAST),ANY_6))
+$(eval $(call stage,any-traffic-7,any-traffic-6,$(LAST),ANY_7))
 $(eval $(call stage,robust-1,any-traffic-5,$(LAST),ROBUST_1))
 $(eval $(call stage,robust-2,robust-1,$(LAST),ROBUST_2))
 $(eval $(call stage,filtered,robust-2,$(LAST),FILTERED))

@@ -124,7 +124,7 @@ def test_a_notebook_shows_where_it_comes_from() -> None:
         "ego:intruders=12",
         "finetune",
         "mvp:margin=1.15",
-        "runs/any-traffic-5",
+        "runs/any-traffic-6",
         "aircraft 40",
     ):
         assert part in text
