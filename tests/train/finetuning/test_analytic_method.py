@@ -80,7 +80,7 @@ def test_any_variant_and_view(tmp_path: Path, name: str, view: str) -> None:
 
 def test_lines_for_people(clone: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    run(clone, tmp_path / "run", replace(CONFIG, aircraft=(3, 5), steps=200, gate_scenarios=2), say=lines.append)
+    run(clone, tmp_path / "run", replace(CONFIG, aircraft=(3, 5), steps=200), say=lines.append)
     assert "; analytic, 3, 5 aircraft, cpu" in lines[0]
     told = [line for line in lines if line.startswith("Stage 2 - Iter ")]
     assert told[0].startswith("Stage 2 - Iter 3/")  # every third one
