@@ -182,7 +182,6 @@ def die_at(monkeypatch: pytest.MonkeyPatch, name: str, call: int) -> None:
     ("name", "call"),
     [
         ("_step", 3),
-        ("_step", 6),
         ("_step", 23),
         ("measure", 2),
         ("_iteration", 1),
@@ -230,7 +229,7 @@ def test_killed_between_best_and_last(
 def test_other_runs_are_resumed_bit_equal_as_well(
     small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    config = replace(CONFIG, **change)
+    config = replace(CONFIG, epochs=2, **change)
     run(small_dataset, tmp_path / "undisturbed", config)
     with monkeypatch.context() as patch:
         die_at(patch, "_step", 23)
@@ -257,7 +256,7 @@ def test_ctrl_c_saves_and_resumes(small_dataset: Dataset, tmp_path: Path, undist
 
 
 @pytest.mark.signals
-@pytest.mark.parametrize("damage", [b"", b"rubbish", None])
+@pytest.mark.parametrize("damage", [b"rubbish", None])
 def test_the_log_decides_nothing(
     small_dataset: Dataset, tmp_path: Path, undisturbed: Path, damage: bytes | None
 ) -> None:
