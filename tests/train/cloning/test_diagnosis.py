@@ -287,7 +287,7 @@ def test_a_slow_loader_is_found_out(easy: Dataset, tmp_path: Path, monkeypatch: 
 
 
 def test_tiny_batches_are_slow(easy: Dataset, tmp_path: Path) -> None:
-    summary = run(easy, tmp_path / "run", replace(LEARNS, epochs=1, batch_size=1, max_batches=50))
+    summary = run(easy, tmp_path / "run", replace(LEARNS, epochs=1, batch_size=1, max_batches=50, heldout=0.05))
     assert "samples/s. Try a larger --batch-size" in summary["diagnosis"]["slow"]
 
 
