@@ -20,13 +20,6 @@ SHORT = "m600:max_steps=60"
 SMALL = ("--scenarios", 3, "--aircraft", 4, "--bootstrap", 100, "--world", SHORT)
 
 
-@pytest.fixture
-def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no plot of a report: `test_from_runs_to_a_report` and those of the page do."""
-    for module in ("plots", "attention_plots"):
-        monkeypatch.setattr(f"skyclone.evaluate.report.{module}.to_svg", lambda figure, name: "<svg></svg>")
-
-
 def _run(*arguments: object) -> Result:
     return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
 
