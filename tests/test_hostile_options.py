@@ -274,7 +274,7 @@ def test_what_is_absurd_is_said_before_any_work(
     check([command, options], code, said)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arguments=hostile())
 def test_any_values(call: Callable[[list[str]], tuple[int, str]], arguments: list[str]) -> None:
     check(arguments, *call(arguments))

@@ -1,7 +1,7 @@
 """What files say of themselves: it opens no other file, and prints nothing that steers a terminal.
 
-Every text in the description of a checkpoint and in the manifest of a dataset is replaced, one at a time, and every
-command that reads it is called, up to its work.
+Every text in the description of a checkpoint and in the manifest of a dataset is replaced, one at a time (those of
+a list's elements together), and every command that reads it is called, up to its work.
 """
 
 import json
@@ -57,22 +57,30 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(_watch)
 
 
-def texts(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the places of all texts, keys included where they name something."""
-    if isinstance(node, str):
-        yield path
-    for key, each in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
-        yield from texts(each, (*path, key))
+def texts(node: Any) -> list[tuple[Any, ...]]:
+    """Return the places of all texts; those of a list's elements, such as the units of columns, are one place."""
+    found: dict[tuple[Any, ...], None] = {}
+
+    def look(node: Any, path: tuple[Any, ...]) -> None:
+        if isinstance(node, str):
+            found[path] = None
+        for key, each in node.items() if isinstance(node, dict) else ():
+            look(each, (*path, key))
+        for each in node if isinstance(node, list) else ():
+            look(each, (*path, ...))
+
+    look(node, ())
+    return list(found)
 
 
 def replaced(node: Any, path: tuple[Any, ...], text: str) -> Any:
-    """Return JSON with another text in a place."""
-    copy = json.loads(json.dumps(node))
-    inner = copy
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = text
-    return copy
+    """Return JSON with another text in a place, and so in each element of a list on the way to it."""
+    if not path:
+        return text if isinstance(node, str) else node
+    key, *rest = path
+    if key is ...:
+        return [replaced(each, tuple(rest), text) for each in node]
+    return {**node, key: replaced(node[key], tuple(rest), text)} if key in node else node
 
 
 @pytest.fixture(scope="module")

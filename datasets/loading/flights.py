@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 
 from ..errors import DatasetError
 from ..files.piloted import piloted
@@ -74,6 +73,8 @@ def flights(dataset: Source, view: View | str = "seed", discount: float = 0.99) 
 
 def returns_of(reward: np.ndarray, discount: float) -> np.ndarray:
     """Return the returns (T,) float32 of rewards (T,): G_t = r_t + discount G_{t+1}, 0 after the last."""
+    from scipy.signal import lfilter  # takes half a second to import: only for those who want returns
+
     summed = lfilter([1.0], [1.0, -discount], reward[::-1].astype(np.float64))
     return np.asarray(summed)[::-1].astype(np.float32)
 

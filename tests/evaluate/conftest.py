@@ -77,3 +77,11 @@ def report(evaluated: tuple[Evaluation, dict[str, Loaded]]) -> Report:
     run = next(iter(made.attention))
     curves = {run: {"imitation": [Curve("training", [1.0, 2.0], [0.5, 0.1], "iteration", "loss")]}}
     return replace(made, curves=curves, code="skyclone 0.0.1; torch 1.0")
+
+
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no plot of a report or a training: `test_from_runs_to_a_report` and the tests of the page do."""
+    for module in ("plots", "attention_plots"):
+        monkeypatch.setattr(f"skyclone.evaluate.report.{module}.to_svg", lambda figure, name: "<svg></svg>")
+    monkeypatch.setattr("skyclone.train.cloning.plots.losses", lambda history, kind: b"")

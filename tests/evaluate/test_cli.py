@@ -57,6 +57,7 @@ def test_json_alone_on_stdout():
     assert "Took" in result.stderr
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_several_surveillances(tmp_path):
     arguments = ["--baselines", "none,mvp", "--world", SHORT, "--scenarios", 3, "--bootstrap", 100]
     arguments += ["--aircraft", 8, "--json"]
@@ -88,6 +89,7 @@ def test_what_bluesky_resolves_is_not_perceived():
     assert "expected --surveillance perfect with the baseline 'bluesky-mvp'" in str(found.exception)
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_rare_events(tmp_path):
     world = "m600:nmac_m=80:max_steps=100"
     arguments = ("--baselines", "none,mvp", "--world", world, "--scenarios", 20, "--aircraft", 3)
@@ -103,6 +105,7 @@ def test_rare_events(tmp_path):
     assert "expected 20 trajectories or more" in str(refused.exception)
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_a_mix(tmp_path):
     many = ("--scenarios", 4, "--aircraft", 10, "--bootstrap", 100)
     arguments = ("--baselines", "none,mvp", "--world", SHORT, *many)
@@ -126,6 +129,7 @@ def test_a_mix(tmp_path):
     assert "expected a share of self, who is evaluated, and one of somebody else" in str(refused.exception)
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_several_densities(tmp_path):
     arguments = ["--baselines", "none,mvp", "--scenarios", 3, "--bootstrap", 100, "--world", SHORT, "--json"]
     found = _run(*arguments, "--aircraft", "5,3,5", "--out", tmp_path)
@@ -324,6 +328,7 @@ def test_a_cluster_of_unlike_nodes_flies_teachers_alike_and_mixes_no_policy(make
     assert both[0].verify() == []
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_airliners_by_the_same_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.toml").write_text('base = "enroute"\nmax_steps = 40\naircraft = 6\n')

@@ -15,7 +15,7 @@ from skyclone.train.finetuning.run import Finetuning
 from skyclone.train.runs.metrics_log import read_log
 from skyclone.train.tensor_file import read_tensors
 
-WORLD = WorldConfig(aircraft=5, max_steps=30, sector_radius_m=300.0, sector_area_m2=150_000.0)
+WORLD = WorldConfig(aircraft=5, max_steps=16, sector_radius_m=300.0, sector_area_m2=150_000.0)
 SIZES = {
     "pairwise": {"hidden": 8, "width": 8, "heads": 1, "head_size": 4},
     "attention-additive": {"hidden": 8, "heads": 2},
@@ -30,12 +30,14 @@ def quiet(line: str) -> None:
     """Say nothing."""
 
 
-def make_clone(folder: Path, name: str = "pairwise", view: str = "ego:intruders=3", seed: int = 0) -> Path:
+def make_clone(
+    folder: Path, name: str = "pairwise", view: str = "ego:intruders=3", seed: int = 0, world: WorldConfig = WORLD
+) -> Path:
     """Write a clone that has learned nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     seen = View.parse(view)
     network = networks.make(name, seen, seed=seed, **SIZES[name])
-    checkpoint.save(folder / "best", network, seen, {"stage": "clone", "world": WORLD.to_json(), "teacher": "mvp"})
+    checkpoint.save(folder / "best", network, seen, {"stage": "clone", "world": world.to_json(), "teacher": "mvp"})
     return folder
 
 

@@ -94,7 +94,7 @@ def pilot_in(config: WorldConfig) -> TeacherPilot:
 
 
 def test_batches_do_not_matter():
-    config = WorldConfig(aircraft=6)
+    config = WorldConfig(aircraft=6, sector_radius_m=400.0, sector_area_m2=300_000.0, max_steps=120)
     every_other_turns = torch.tensor([[0.1, 0.0], [0.0, -0.2]] * 3)  # whatever they see: no rounding is amplified
 
     def pilot(traffic, pairs):

@@ -55,7 +55,7 @@ def test_finished_episodes_drop_out_and_the_others_keep_their_slots():
     assert sizes[0] == 12
     assert sizes[-1] < 9
     assert len(set(sizes)) > 3
-    for slot in range(12):
+    for slot in range(0, 12, 3):
         alone = World(config, 0, [slot])
         assert ends[slot].sum() == alone.traffic.is_flying.sum()  # every flight ended, once
         states = [step.traffic.north_m[0] for step in fly(alone, pilot)]

@@ -179,7 +179,7 @@ def test_who_stands_has_stalled(flown):
     layout = Layout(BOX, np.zeros((1, 2)), np.array([[0.0, 900.0]]), speed_mps=np.array([0.0]))
     made, _ = flown(layout, cruise_mps=9.0)
     assert made.stalled[0] == 0
-    made, table = flown(layout, max_speed_mps=18.0, speed_change_mps=1e-3, acceleration_mps2=1e-3)
+    made, table = flown(layout, max_speed_mps=18.0, speed_change_mps=1e-3, acceleration_mps2=1e-3, max_steps=90)
     assert made.stalled[0] == 1
     assert table["outcome"][-1] == TIME_LIMIT
 
@@ -191,9 +191,9 @@ SCENARIOS = ["hover", "arrivals", "arrivals:pads=2", "pads", "inside", "shared",
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_kernels_and_torch_fly_the_same(scenario: str, text: str):
     """For a few steps before chaos sets in; without resolution to the end."""
-    config = WorldConfig(aircraft=12, scenario=scenario, max_steps=300 if text == "none" else 10)
+    config = WorldConfig(aircraft=12, scenario=scenario, max_steps=200 if text == "none" else 10)
     teacher = teachers.parse(text, config)
-    episodes = range(6)
+    episodes = range(4)
     made = compiled.fly_compiled(config, teacher.rules(), 3, episodes)
     compiled_figures = figures._figures_of(made, config)
     flown_figures = figures._fly_in_torch(TeacherPilot(teacher, config), config, 3, episodes, "cpu", None)

@@ -1,6 +1,7 @@
 import json
 import sys
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from skyclone.evaluate.deployment.cli import export
 from skyclone.evaluate.deployment.onnx_export import Export, ParityError, Speed, export_onnx, unit_of
 from skyclone.train import Policy, checkpoint, load_policy, networks
 
-onnx = pytest.importorskip("onnx", reason="needs the extra skyclone[onnx]")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra skyclone[onnx]")
+pytestmark = pytest.mark.skipif(
+    not (find_spec("onnx") and find_spec("onnxruntime")), reason="needs the extra skyclone[onnx]"
+)
 
 VIEWS = ("seed", "ego:intruders=8", "cpa")
 WORLD = WorldConfig(aircraft=9, turn_rad=0.5)
@@ -49,6 +51,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 def session_of(path: Path) -> Any:
+    import onnxruntime  # not above: it takes a second, and most processes only collect this file
+
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 

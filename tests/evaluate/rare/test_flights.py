@@ -29,9 +29,9 @@ def mvp(world):
 @pytest.mark.parametrize("scenario", ["circle", "pads"])
 def test_a_clone_with_its_parents_keys_flies_on_as_its_parent(monkeypatch, scenario):
     """From the states in which flights passed a level, put together in one batch: the same scores and counts."""
-    world = WorldConfig(aircraft=8, surveillance=NOISE, scenario=scenario, gust_mps=1.0)
+    world = WorldConfig(aircraft=8, surveillance=NOISE, scenario=scenario, gust_mps=1.0, max_steps=160)
     problem = Flights(mvp(world), world)
-    samples = problem.draw(40, generator(1))
+    samples = problem.draw(24, generator(1))
     level = 130.0
     parents_outcome = problem.fly(samples, level)
     parents = np.flatnonzero(parents_outcome.score < level)
@@ -72,7 +72,7 @@ def insisting(pilot):
 )
 def test_a_clone_of_a_flight_is_flown_by_whom_its_parent_was(monkeypatch, make, marked):
     """Otherwise as above; who is handed over or insists, and since when, is part of the state."""
-    world = WorldConfig(aircraft=8, surveillance=NOISE, scenario="circle")
+    world = WorldConfig(aircraft=8, surveillance=NOISE, scenario="circle", max_steps=160)
     problem = Flights(make(world), world)
     samples = problem.draw(20, generator(1))
     level = 130.0

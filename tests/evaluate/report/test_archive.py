@@ -167,6 +167,7 @@ def test_an_archive_made_before_is_read(folder):
         lambda report: report["evaluation"]["plan"].update(batch=10**400, scenarios=-(10**400)),
     ],
 )
+@pytest.mark.usefixtures("without_plots")
 def test_parts_that_contradict_each_other(folder, change):
     path = folder / archive.NAME
     data = json.loads(path.read_text())

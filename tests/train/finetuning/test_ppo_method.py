@@ -34,7 +34,7 @@ CONFIG = FinetuneConfig(
 def material(clone: Path) -> Material:
     """What both processes are made of."""
     loaded = checkpoint.load(clone)
-    worlds = [replace(WORLD, reward=CONFIG.reward, aircraft=aircraft) for aircraft in CONFIG.aircraft]
+    worlds = [replace(WORLD, reward=CONFIG.reward, aircraft=aircraft, max_steps=30) for aircraft in CONFIG.aircraft]
     return Material(CONFIG, loaded.network, loaded.view, loaded.view, worlds, torch.device("cpu"))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from unittest import mock
 
 import numpy as np
@@ -55,6 +56,12 @@ def flown(horizon: int = 70, config: WorldConfig = CONFIG) -> tuple[Crew, Rollou
     return pilots, pilots.fly(actor(), horizon, torch.Generator().manual_seed(0))
 
 
+@cache
+def flown_once() -> Rollout:
+    """What is flown by default; tests only read it."""
+    return flown()[1]
+
+
 def test_by_lists_of_neighbours_the_same_is_flown() -> None:
     config = WorldConfig(aircraft=8, max_steps=20, sector_radius_m=300.0, sector_area_m2=150_000.0, reward="detour")
     rollouts = []
@@ -75,7 +82,7 @@ def test_by_lists_of_neighbours_the_same_is_flown() -> None:
 
 
 def test_rows_are_the_states_that_were_flown() -> None:
-    _, rollout = flown()
+    rollout = flown_once()
     world = World(CONFIG, 0, range(TRAINING_EPISODES, TRAINING_EPISODES + EPISODES))
     stranded = Stranded(world)
     following, row, final_row = TRAINING_EPISODES + EPISODES, 0, 0
@@ -111,12 +118,12 @@ def test_rows_are_the_states_that_were_flown() -> None:
 
 
 def test_final_observations_show_the_others_that_were_stopped() -> None:
-    _, rollout = flown()
+    rollout = flown_once()
     assert rollout.final_observation.is_present.any()
 
 
 def test_log_prob_is_that_of_the_unclipped_sample() -> None:
-    _, rollout = flown()
+    rollout = flown_once()
     policy = actor()
     with torch.no_grad():
         again = ppo.log_prob(rollout.action, policy(rollout.observation), policy.log_std)
@@ -125,7 +132,7 @@ def test_log_prob_is_that_of_the_unclipped_sample() -> None:
 
 
 def test_estimates_are_those_of_each_aircraft_alone() -> None:
-    _, rollout = flown()
+    rollout = flown_once()
     critic = Critic(VIEW, actor().network.spec, seed=3)
     critic.calibrate(returns(rollout, 0.9))
     estimates = estimate(rollout, critic, 0.9, 0.8)
@@ -154,7 +161,7 @@ def test_estimates_are_those_of_each_aircraft_alone() -> None:
 
 
 def test_returns_add_up_the_discounted_rewards_of_a_flight() -> None:
-    _, rollout = flown()
+    rollout = flown_once()
     total = torch.zeros_like(rollout.reward)
     running = torch.zeros(rollout.reward.shape[1])
     for step in range(len(total) - 1, -1, -1):
@@ -269,7 +276,7 @@ def test_by_default_they_are_spread_over_a_crossing_of_the_sector() -> None:
 
 
 def test_figures_tell_what_happened() -> None:
-    _, rollout = flown()
+    rollout = flown_once()
     figures = rollout.figures
     assert figures["reward"] == pytest.approx(float(rollout.reward.sum() / rollout.is_flying.sum()), rel=1e-4)
     ended = rollout.is_terminated.sum() + rollout.is_truncated.sum()

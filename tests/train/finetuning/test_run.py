@@ -38,9 +38,9 @@ from skyclone.train.runs.run_folder import TrainingError
 from skyclone.train.tensor_file import read_tensors, write_tensors
 
 CONFIG = FinetuneConfig(
-    steps=1000,
+    steps=600,
     envs=4,
-    horizon=16,
+    horizon=9,
     warmup=1,
     gate_every=2,
     gate_scenarios=4,
@@ -119,7 +119,7 @@ def test_what_is_published_is_the_average(undisturbed: Path) -> None:
 
 
 def test_critic_only_rounds_leave_the_policy_untouched(clone: Path, tmp_path: Path) -> None:
-    run(clone, tmp_path / "run", replace(CONFIG, warmup=1000, steps=600))
+    run(clone, tmp_path / "run", replace(CONFIG, warmup=1000, steps=350))
     assert weights_hash(tmp_path / "run", "last") == weights_hash(clone)
     tensors = state(tmp_path / "run")
     assert tensors["actor.log_std"].tolist() == pytest.approx([CONFIG.log_std] * 2)
@@ -128,7 +128,7 @@ def test_critic_only_rounds_leave_the_policy_untouched(clone: Path, tmp_path: Pa
 
 def test_lines_for_people(clone: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    run(clone, tmp_path / "run", replace(CONFIG, steps=600), say=lines.append)
+    run(clone, tmp_path / "run", replace(CONFIG, steps=350), say=lines.append)
     assert lines[0].startswith("Stage 2 - pairwise on ego:intruders=3, ")
     assert "NEW BEST: the clone itself" in lines[1]
     assert lines[2].startswith("Stage 2 - Iter 1/")
@@ -202,7 +202,7 @@ def test_killed_in_the_middle_and_resumed_it_ends_the_same(
 
     def die(crew: Crew) -> None:
         restart(crew)
-        if crew.steps == 40:
+        if crew.steps == 23:
             raise MemoryError
 
     with monkeypatch.context() as patch:
@@ -228,12 +228,13 @@ def test_nothing_to_resume_starts_anew(clone: Path, undisturbed: Path, tmp_path:
 
 def clone_that_flies(folder: Path, turn: float) -> Path:
     """A clone that makes always the same turn and keeps its speed (in action units), whatever it sees."""
+    world = replace(WORLD, max_steps=30)
     source = checkpoint.load(make_clone(folder))
     with torch.no_grad():
         last: Any = source.network.action[-1]
         last.weight.zero_()
         last.bias.copy_(torch.tensor([turn, 0.0]))
-    checkpoint.save(folder / "best", source.network, source.view, {"stage": "clone", "world": WORLD.to_json()})
+    checkpoint.save(folder / "best", source.network, source.view, {"stage": "clone", "world": world.to_json()})
     return folder
 
 
@@ -333,7 +334,7 @@ def test_nan_stops_the_run_and_the_last_good_state_is_kept(
     def broken(config: WorldConfig, change: Change) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        return Costs()(config, change) * (float("nan") if calls == 40 else 1.0)
+        return Costs()(config, change) * (float("nan") if calls == 22 else 1.0)
 
     monkeypatch.setitem(reward.REWARDS, "broken", lambda: broken)
     monkeypatch.setattr("skyclone.train.runs.gate.fly_gate", _no_gate)
@@ -411,7 +412,7 @@ def test_another_density_and_scenario_than_the_clones(clone: Path, tmp_path: Pat
 def test_where_aircraft_hover_and_enter_later(clone: Path, tmp_path: Path, method: str) -> None:
     """Interrupted and resumed it ends the same; nothing becomes NaN."""
     scenario = "mix:hover=1:arrivals=1:inside=1"
-    config = replace(CONFIG, method=method, scenario=scenario, aircraft=(6,), steps=600, gate_every=4)
+    config = replace(CONFIG, method=method, scenario=scenario, aircraft=(6,), steps=400, gate_every=9)
     run(clone, tmp_path / "whole", config)
     lines = []
 

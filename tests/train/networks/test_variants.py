@@ -47,8 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_dataset(folder)
 
 
-def run(data: Dataset, out: Path, model: str, view: str, **options: Any) -> dict[str, Any]:
-    config = replace(CONFIG, model=small(model), observation=view)
+def run(data: Dataset, out: Path, model: str, view: str, epochs: int = 2, **options: Any) -> dict[str, Any]:
+    config = replace(CONFIG, model=small(model), observation=view, epochs=epochs)
     return Cloning([data], out, config, device="cpu", say=lambda line: None, **options).train()
 
 
@@ -85,7 +85,7 @@ def test_killed_in_mid_epoch_and_resumed_ends_bit_equal(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     view = "ego:intruders=5"
-    run(data, tmp_path / "run", model, view)
+    run(data, tmp_path / "run", model, view, epochs=1)
     step, calls = Cloning._step, iter(range(100))
 
     def dying(self: Cloning, batch: Any) -> None:
@@ -97,8 +97,8 @@ def test_killed_in_mid_epoch_and_resumed_ends_bit_equal(
         patch.setattr(cloning, "SAVE_EVERY", 2)
         patch.setattr(Cloning, "_step", dying)
         with pytest.raises(Killed):
-            run(data, tmp_path / "killed", model, view)
-    run(data, tmp_path / "killed", model, view, resume=True)
+            run(data, tmp_path / "killed", model, view, epochs=1)
+    run(data, tmp_path / "killed", model, view, epochs=1, resume=True)
     assert hashes(tmp_path / "killed") == hashes(tmp_path / "run")
 
 
