@@ -266,7 +266,9 @@ def test_a_known_problem_is_learned_to_its_known_return(
 
     monkeypatch.setitem(reward.REWARDS, "turning", lambda: turning)
     update = PPOConfig(minibatch=128, lr=3e-3, critic_lr=3e-3, target_kl=0, discount=0.5)
-    config = replace(CONFIG, reward="turning", steps=12_000, log_std=-1.5, anchor=0.0, gate_every=1000, ppo=update)
+    config = replace(
+        CONFIG, reward="turning", steps=12_000, envs=12, log_std=-1.5, anchor=0.0, gate_every=1000, ppo=update
+    )
     run(clone, tmp_path / "run", config)
     rewards = [each["rollout"]["reward"] for each in figures(tmp_path / "run")]
     assert rewards[0] < -0.1
