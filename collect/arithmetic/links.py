@@ -203,25 +203,31 @@ def tracks(
     heard: np.ndarray,
     steps: np.ndarray,
     is_flying: np.ndarray,
+    own: np.ndarray,
     estimates: np.ndarray,
     place: int,
-    extrapolated_s: float,
+    filtered: np.ndarray,
+    ahead_s: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return where everyone is by the newest messages.
+    """Return where everyone is by the newest messages, or by filters of them.
 
     Args:
         heard: (B, N, N), from `listen`.
         steps: (B,) int64, the present step.
         is_flying: (B, N) bool.
-        estimates: (H, B, N, 4) float32.
+        own: (B, N, 4) float64, position and velocity, east and north, as each one knows itself.
+        estimates: (H, B, N, 4) float32, what was sent.
         place: Which of H is the present.
-        extrapolated_s: How far a track is flown on in a step: the step's duration, or 0 to hold.
+        filtered: (B, N, N, 2, 4) of which p and v are where filters have everyone at the newest message
+            (`tracking.follow`); (0, ...) where the message says it.
+        ahead_s: How far a track is flown on in a step: the step's duration, or 0 to hold.
 
     Returns:
         (5, B, N, N) float32: d east, d north, v east, v north, |d|^2, infinite where there is no track;
         (B, N, N) bool where there is one; (B, N, N) int64 its age in steps.
     """
     kept, episodes, aircraft = estimates.shape[0], estimates.shape[1], estimates.shape[2]
+    is_filtered = filtered.shape[0] > 0
     made = np.zeros((5, episodes, aircraft, aircraft), np.float32)
     is_track = np.zeros((episodes, aircraft, aircraft), np.bool_)
     age = np.zeros((episodes, aircraft, aircraft), np.int64)
@@ -232,14 +238,18 @@ def tracks(
                 if i == j or lag >= kept or not (is_flying[b, i] and is_flying[b, j]):
                     made[4, b, i, j] = np.inf
                     continue
-                past = place - lag if place >= lag else place - lag + kept
-                ahead_s = lag * extrapolated_s
-                rate_east, rate_north = float(estimates[past, b, j, 2]), float(estimates[past, b, j, 3])
-                east = float(estimates[past, b, j, 0]) + ahead_s * rate_east - float(estimates[place, b, i, 0])
-                north = float(estimates[past, b, j, 1]) + ahead_s * rate_north - float(estimates[place, b, i, 1])
+                if is_filtered:
+                    x = filtered[b, i, j]
+                    east, north, rate_east, rate_north = x[0, 0], x[1, 0], x[0, 1], x[1, 1]
+                else:
+                    told = estimates[place - lag if place >= lag else place - lag + kept, b, j]
+                    east, north = float(told[0]), float(told[1])
+                    rate_east, rate_north = float(told[2]), float(told[3])
+                t = lag * ahead_s
+                east = east + t * rate_east - own[b, i, 0]
+                north = north + t * rate_north - own[b, i, 1]
                 made[0, b, i, j], made[1, b, i, j] = east, north
-                made[2, b, i, j] = rate_east - float(estimates[place, b, i, 2])
-                made[3, b, i, j] = rate_north - float(estimates[place, b, i, 3])
+                made[2, b, i, j], made[3, b, i, j] = rate_east - own[b, i, 2], rate_north - own[b, i, 3]
                 made[4, b, i, j] = east * east + north * north
                 is_track[b, i, j], age[b, i, j] = True, lag
     return made, is_track, age

@@ -126,7 +126,7 @@ def begin_own(
         is_new: (B, N) bool.
         errors: (B, N, 4) of their navigation, east and north: of position in m and velocity in m/s.
         position, velocity: Variances of these.
-    """  # fmt: skip
+    """
     for b in range(own.shape[0]):
         for i in range(own.shape[1]):
             if is_new[b, i]:
@@ -241,48 +241,3 @@ def follow(
                 noise = (change * t * t * t / 3.0, change * t * t * 0.5, change * t)
                 _go_on(c, t, left, position, velocity, noise)
                 _learn(x, c, told)
-
-
-@entry
-def known_tracks(
-    tracks: np.ndarray,
-    stamps: np.ndarray,
-    steps: np.ndarray,
-    is_flying: np.ndarray,
-    own: np.ndarray,
-    kept: int,
-    step_s: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return where everyone is by the filters, which fly each one straight on to now.
-
-    Args:
-        tracks, stamps: See `follow`.
-        steps: (B,) int64, the present step.
-        is_flying: (B, N) bool.
-        own: (B, N, 4) position and velocity, east and north, as each one knows itself.
-        kept: At which age in steps a track is no more.
-        step_s: Duration of a step.
-
-    Returns:
-        As `links.tracks`.
-    """
-    episodes, aircraft = is_flying.shape
-    made = np.zeros((5, episodes, aircraft, aircraft), np.float32)
-    is_track = np.zeros((episodes, aircraft, aircraft), np.bool_)
-    age = np.zeros((episodes, aircraft, aircraft), np.int64)
-    for b in range(episodes):
-        for i in range(aircraft):
-            for j in range(aircraft):
-                lag = steps[b] - stamps[b, i, j]
-                if i == j or lag >= kept or not (is_flying[b, i] and is_flying[b, j]):
-                    made[4, b, i, j] = np.inf
-                    continue
-                t = lag * step_s
-                east = tracks[b, i, j, 0, 0] + t * tracks[b, i, j, 0, 1] - own[b, i, 0]
-                north = tracks[b, i, j, 1, 0] + t * tracks[b, i, j, 1, 1] - own[b, i, 1]
-                made[0, b, i, j], made[1, b, i, j] = east, north
-                made[2, b, i, j] = tracks[b, i, j, 0, 1] - own[b, i, 2]
-                made[3, b, i, j] = tracks[b, i, j, 1, 1] - own[b, i, 3]
-                made[4, b, i, j] = east * east + north * north
-                is_track[b, i, j], age[b, i, j] = True, lag
-    return made, is_track, age

@@ -12,21 +12,16 @@ chapter 5). When GNSS is back, the error is at once what it would be without the
 Notation: B episodes, N aircraft.
 """
 
-from collections.abc import Mapping, Sequence
-from copy import copy
 from math import sqrt
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..arithmetic.links import dead_reckon
+from .arrays import Arrays
 from .config import Surveillance
 
-_KEPT_IN_FILES = ("is_lost", "errors")
 
-
-class Outages:
+class Outages(Arrays):
     """Who of a batch of episodes is without GNSS, and how far astray.
 
     Args:
@@ -38,6 +33,9 @@ class Outages:
         is_lost: (B, N) bool, who is without GNSS.
         errors: (B, N, 4) of everyone's estimate of itself: position in m and velocity in m/s, east and north.
     """
+
+    PREFIX = "outages"
+    NAMES = ("is_lost", "errors")
 
     def __init__(self, surveillance: Surveillance, step_s: float, shape: tuple[int, int]) -> None:
         self._loss = surveillance.outages_per_h / 3600.0 * step_s
@@ -74,26 +72,3 @@ class Outages:
             self._growth_mps,
         )
         return self.errors
-
-    def kept(self, slots: np.ndarray) -> "Outages":
-        """Return some of the episodes, by their slots; one that is there twice goes on twice."""
-        made = copy(self)
-        made.is_lost, made.errors = self.is_lost[slots], self.errors[slots]
-        return made
-
-    @staticmethod
-    def joined(parts: Sequence["Outages"]) -> "Outages":
-        """Return the episodes of several as one."""
-        made = copy(parts[0])
-        for name in _KEPT_IN_FILES:
-            setattr(made, name, np.concatenate([getattr(part, name) for part in parts]))
-        return made
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the state, to be saved; `restore` takes it back."""
-        return {f"outages_{name}": torch.from_numpy(getattr(self, name).copy()) for name in _KEPT_IN_FILES}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` returned, for the same episodes."""
-        for name in _KEPT_IN_FILES:
-            setattr(self, name, tensors[f"outages_{name}"].cpu().numpy().copy())

@@ -26,6 +26,7 @@ from .tracker import Tracker
 
 MOST = 1000
 """Up to this many aircraft: each link is kept."""
+_UNFILTERED = np.zeros((0, 0, 0, 2, 4))
 _COLUMNS, _RINGS = ("keys", "phases", "steps", "heard", "was_flying"), ("kept_keys", "drawn", "estimates")
 _KEPT_IN_FILES = ("drawn", "estimates", "heard", "steps", "was_flying")
 
@@ -88,6 +89,7 @@ class Perception:
         shape = (episodes, aircraft)
         self.tracker = Tracker(surveillance, step_s, self._correlation, shape) if is_filtered else None
         self.last: Perceived | None = None
+        self._has_listened = False  # in this step
         everywhere = np.arange(episodes)
         self.restart(everywhere, keys, traffic, np.zeros(episodes, np.int64))
 
@@ -101,6 +103,10 @@ class Perception:
         """Return the correlation of errors from one step to the next: exp(-dt / tau) to the third order."""
         twice_s = 2.0 * self.surveillance.error_s
         return max(twice_s - self.step_s, 0.0) / (twice_s + self.step_s)
+
+    def _parts(self) -> dict[str, Outages | Tracker]:
+        """Return what else has a state, by its attribute."""
+        return {name: part for name in ("outages", "tracker") if (part := getattr(self, name)) is not None}
 
     def restart(self, slots: np.ndarray, keys: np.ndarray, traffic: Traffic, steps: np.ndarray) -> None:
         """Begin other episodes in some slots.
@@ -124,17 +130,16 @@ class Perception:
             at = (self.place - lag) % self.kept
             self.drawn[at, slots] = errors
             self.estimates[at, slots] = self._before(state, lag) + self._scale * errors
-        if self.outages is not None:
-            self.outages.restart(slots, self._scale * errors)
-        if self.tracker is not None:
-            self.tracker.restart(slots, self._scale * errors)
-        self.heard[slots] = NEVER
+        for part in self._parts().values():
+            part.restart(slots, self._scale * errors)
+        self.heard[slots], self._has_listened = NEVER, False
         self.was_flying[slots] = traffic.is_flying.cpu().numpy()
 
     def record(self, traffic: Traffic, steps: Tensor) -> None:
         """Take the state (B, N) after another step of all episodes, and the number of their steps (B,)."""
-        if self.tracker is not None:
+        if self.tracker is not None and not self._has_listened:
             self._listen(self.was_flying)  # a filter misses no message, whether one looks or not
+        self._has_listened = False
         before, self.place = self.drawn[self.place], (self.place + 1) % self.kept
         self.steps = steps.cpu().numpy().copy()
         state, is_flying = _state_of(traffic), traffic.is_flying.cpu().numpy()
@@ -185,17 +190,18 @@ class Perception:
         )
         if self.tracker is not None:
             self.tracker.listen(self.heard, self.steps, self.estimates, self.place)
+        self._has_listened = True
 
     def _known(self, traffic: Traffic) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Return where each one takes itself to be, (B, N, 4) float32, and what `tracks` returns of the others."""
         is_flying = traffic.is_flying.cpu().numpy()
         self._listen(is_flying)
+        own, filtered = self.estimates[self.place].astype(np.float64), _UNFILTERED
         if self.tracker is not None:
-            own = self.tracker.itself(_state_of(traffic))
-            return own.astype(np.float32), self.tracker.known(self.steps, is_flying, own, self.kept)
-        ahead_s = float(self.step_s if self.surveillance.between == "extrapolate" else 0.0)
-        found = tracks(self.heard, self.steps, is_flying, self.estimates, self.place, ahead_s)
-        return self.estimates[self.place].copy(), found
+            own, filtered = self.tracker.itself(_state_of(traffic)), self.tracker.tracks
+        ahead_s = float(0.0 if self.surveillance.between == "hold" else self.step_s)
+        found = tracks(self.heard, self.steps, is_flying, own, self.estimates, self.place, filtered, ahead_s)
+        return own.astype(np.float32), found
 
     def perceive(self, traffic: Traffic) -> Perceived:
         """Return what is known in the present state.
@@ -242,10 +248,8 @@ class Perception:
             setattr(self, name, getattr(self, name)[slots])
         for name in _RINGS:
             setattr(self, name, getattr(self, name)[:, slots])
-        if self.outages is not None:
-            self.outages = self.outages.kept(slots)
-        if self.tracker is not None:
-            self.tracker = self.tracker.kept(slots)
+        for name, part in self._parts().items():
+            setattr(self, name, part.kept(slots))
 
     @staticmethod
     def joined(parts: Sequence["Perception"]) -> "Perception":
@@ -256,31 +260,25 @@ class Perception:
         for name in _RINGS:
             turned = [np.roll(getattr(part, name), -part.place, axis=0) for part in parts]
             setattr(made, name, np.concatenate(turned, axis=1))
-        made.place, made.last = 0, None
-        outages = [part.outages for part in parts if part.outages is not None]
-        made.outages = Outages.joined(outages) if outages else None
-        trackers = [part.tracker for part in parts if part.tracker is not None]
-        made.tracker = Tracker.joined(trackers) if trackers else None
+        made.place, made.last, made._has_listened = 0, None, False
+        for name, one in made._parts().items():
+            setattr(made, name, type(one).joined([getattr(part, name) for part in parts]))
         return made
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state, to be saved; `restore` takes it back."""
         state = {name: torch.from_numpy(getattr(self, name).copy()) for name in _KEPT_IN_FILES}
-        if self.outages is not None:
-            state |= self.outages.tensors()
-        if self.tracker is not None:
-            state |= self.tracker.tensors()
+        for part in self._parts().values():
+            state |= part.tensors()
         return {**state, "place": torch.tensor(self.place)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `tensors` returned, for the same episodes."""
         for name in _KEPT_IN_FILES:
             setattr(self, name, tensors[name].cpu().numpy().copy())
-        self.place = int(tensors["place"])
-        if self.outages is not None:
-            self.outages.restore(tensors)
-        if self.tracker is not None:
-            self.tracker.restore(tensors)
+        self.place, self._has_listened = int(tensors["place"]), False
+        for part in self._parts().values():
+            part.restore(tensors)
 
 
 def _state_of(traffic: Traffic) -> np.ndarray:

@@ -7,22 +7,17 @@ long they last (`arithmetic.tracking`). What is broadcast is what GNSS says, not
 Notation: B episodes, N aircraft, H steps kept.
 """
 
-from collections.abc import Mapping, Sequence
-from copy import copy
 from math import sqrt
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..arithmetic.links import NEVER
-from ..arithmetic.tracking import COVARIANCES, begin_own, follow, follow_own, known_tracks
+from ..arithmetic.tracking import COVARIANCES, begin_own, follow, follow_own
+from .arrays import Arrays
 from .config import Surveillance
 
-_KEPT_IN_FILES = ("own", "own_covariances", "tracks", "covariances", "stamps")
 
-
-class Tracker:
+class Tracker(Arrays):
     """The filters of all aircraft of a batch of episodes.
 
     Args:
@@ -39,6 +34,9 @@ class Tracker:
         covariances: (B, N, N, 10).
         stamps: (B, N, N) int64, the step of that message, or `NEVER`.
     """
+
+    PREFIX = "tracker"
+    NAMES = ("own", "own_covariances", "tracks", "covariances", "stamps")
 
     def __init__(
         self, surveillance: Surveillance, step_s: float, correlation: float, shape: tuple[int, int]
@@ -113,40 +111,3 @@ class Tracker:
     def itself(self, state: np.ndarray) -> np.ndarray:
         """Return where each one takes itself to be, (B, N, 4) like the true state."""
         return state + np.concatenate((self.own[..., 0], self.own[..., 1]), axis=-1)
-
-    def known(
-        self, steps: np.ndarray, is_flying: np.ndarray, own: np.ndarray, kept: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where each one takes the others to be, relative to itself; see `arithmetic.links.tracks`.
-
-        Args:
-            steps: (B,) int64, the present step.
-            is_flying: (B, N) bool.
-            own: (B, N, 4) from `itself`.
-            kept: At which age in steps a track is no more.
-        """
-        return known_tracks(self.tracks, self.stamps, steps, is_flying, own, kept, self._step_s)
-
-    def kept(self, slots: np.ndarray) -> "Tracker":
-        """Return some of the episodes, by their slots; one that is there twice goes on twice."""
-        made = copy(self)
-        for name in _KEPT_IN_FILES:
-            setattr(made, name, getattr(self, name)[slots])
-        return made
-
-    @staticmethod
-    def joined(parts: Sequence["Tracker"]) -> "Tracker":
-        """Return the episodes of several as one."""
-        made = copy(parts[0])
-        for name in _KEPT_IN_FILES:
-            setattr(made, name, np.concatenate([getattr(part, name) for part in parts]))
-        return made
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the state, to be saved; `restore` takes it back."""
-        return {f"tracker_{name}": torch.from_numpy(getattr(self, name).copy()) for name in _KEPT_IN_FILES}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` returned, for the same episodes."""
-        for name in _KEPT_IN_FILES:
-            setattr(self, name, tensors[f"tracker_{name}"].cpu().numpy().copy())

@@ -31,7 +31,8 @@ def test_compiled_and_plain_are_the_same_bits() -> None:
     listen.plain(plain, *rest)
     assert np.array_equal(heard, plain)
     assert 0 < (heard > NEVER).sum() < 24  # of 2 times 12 links
-    drawn = (heard, steps, np.ones((2, 4), bool), estimates, 4, 1.0)
+    own, unfiltered = estimates[4].astype(np.float64), np.zeros((0, 0, 0, 2, 4))
+    drawn = (heard, steps, np.ones((2, 4), bool), own, estimates, 4, unfiltered, 1.0)
     for made, expected in zip(tracks(*drawn), tracks.plain(*drawn), strict=True):
         assert np.array_equal(made, expected)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from skyclone.collect.arithmetic.links import NEVER
-from skyclone.collect.arithmetic.tracking import COVARIANCES, begin_own, follow, follow_own, known_tracks
+from skyclone.collect.arithmetic.links import NEVER, tracks
+from skyclone.collect.arithmetic.tracking import COVARIANCES, begin_own, follow, follow_own
 
 AT = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (3, 3)]
 """Which covariance is where."""
@@ -126,23 +126,22 @@ def test_compiled_and_plain_are_the_same_bits() -> None:
     random = np.random.default_rng(1)
     heard = random.integers(3, 6, (1, 3, 3))
     estimates = random.normal(0, 100, (4, 1, 3, 4)).astype(np.float32)
+    own_is, flying = np.arange(12.0).reshape(1, 3, 4), np.ones((1, 3), bool)
     made = []
     for plain in (False, True):
-        functions = [each.plain if plain else each for each in (begin_own, follow_own, follow, known_tracks)]
+        functions = [each.plain if plain else each for each in (begin_own, follow_own, follow, tracks)]
         own, own_covariances = np.zeros((1, 3, 2, 4)), np.zeros((1, 3, COVARIANCES))
-        tracks, covariances = np.zeros((1, 3, 3, 2, 4)), np.zeros((1, 3, 3, COVARIANCES))
+        states, covariances = np.zeros((1, 3, 3, 2, 4)), np.zeros((1, 3, 3, COVARIANCES))
         stamps = np.full((1, 3, 3), NEVER, np.int64)
         functions[0](own, own_covariances, np.array([[True, False, True]]), np.ones((1, 3, 4)), 25.0, 0.25)
         for step in (6, 7):
             has_gnss = np.array([[True, True, step == 6]])
             functions[1](own, own_covariances, KEYS, np.array([step]), has_gnss, np.ones((1, 3, 4)), 25.0, 0.25,
                          0.7, 1.0, 0.1)  # fmt: skip
-            functions[2](tracks, covariances, stamps, heard + step - 6, np.array([step]), estimates, step % 4, 25.0,
+            functions[2](states, covariances, stamps, heard + step - 6, np.array([step]), estimates, step % 4, 25.0,
                          0.25, 0.7, 1.0, 1.0)  # fmt: skip
-        flying = np.array([[True, True, True]])
-        itself = np.arange(12.0).reshape(1, 3, 4)
-        found = functions[3](tracks, stamps, np.array([7]), flying, itself, 4, 1.0)
-        made.append((own, own_covariances, tracks, covariances, stamps, *found))
+        found = functions[3](heard + 1, np.array([7]), flying, own_is, estimates, 3, states, 1.0)
+        made.append((own, own_covariances, states, covariances, stamps, *found))
     for one, two in zip(*made, strict=True):
         assert np.array_equal(one, two)
     assert made[0][-2].any()
