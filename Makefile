@@ -162,7 +162,7 @@ ANY_5 = --aircraft 20,40,60 --steps 3500000 --gate-every 500 --seed 5 --reward d
 	--scenario mix:sector=0.72:converging=0.07:pads=0.07:inside=0.07:shared=0.07
 ANY_6 = --aircraft 20,40 --steps 2500000 --gate-every 500 --seed 6 --reward detour:path=1.4:yielding=300 --lr 1.5e-4 \
 	--scenario mix:sector=0.55:converging=0.06:pads=0.07:inside=0.07:shared=0.05:hover=0.05:circle=0.1:arrivals=0.05
-ANY_7 = --aircraft 20,40 --steps 1600000 --gate-every 2000 --gate-scenarios 64 --seed 7 \
+ANY_7 = --aircraft 20,40 --steps 1600000 --gate-every 2000 --gate-scenarios 512 --seed 7 \
 	--reward detour:path=1.5:yielding=300 --lr 1.2e-4 \
 	--scenario mix:sector=0.55:converging=0.06:pads=0.07:inside=0.07:shared=0.05:hover=0.05:circle=0.1:arrivals=0.05
 ROBUST_1 = --aircraft 20,40 --steps 4000000 --gate-every 1000 --gate-scenarios 64 --seed 1 \

@@ -85,8 +85,6 @@ def test_the_tuned_one_says_where_it_comes_from() -> None:
     assert "+" in tuned.meta["code"]
     assert "dirty" not in tuned.meta["code"], "the weights come from a commit"
     assert (PRETRAINED / "tuned.safetensors").stat().st_size < 1e6
-    # The last of seven stages is a small one: 64 scenarios alone do not show it, 500 do (docs/results.md).
-    assert tuned.meta["metrics"]["gate"]["objective_difference"][0] < 0
     assert tuned.envelope is not None
 
 
@@ -156,6 +154,16 @@ def test_who_remembers_flies_shorter_routes_and_loses_separation_no_more() -> No
     assert filtered.los_events.sum() <= robust.los_events.sum() + 2
     assert detour_m(filtered).sum() < 0.9 * detour_m(robust).sum()
     assert filtered.at_waypoint.sum() >= 0.99 * filtered.aircraft.sum()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("aircraft", "most"), [(20, 0.011), (40, 0.028), (60, 0.068)])
+def test_the_tuned_one_flies_hardly_longer_than_straight(aircraft: int, most: float) -> None:
+    """0.6, 2.0 and 5.3 % in 500 scenarios each; MVP of margin 1.2 has 2.0, 8.2 and 25 % there (docs/results.md)."""
+    world = replace(WORLD, aircraft=aircraft)
+    flown = fly_scenarios(load_policy("pretrained:tuned").pilot, world, 1, SCENARIOS[: 320 // aircraft])
+    assert detour_m(flown).sum() < most * flown.straight_m.sum()
+    assert flown.los_events.sum() <= 1
 
 
 @torch.no_grad()
