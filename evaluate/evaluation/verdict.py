@@ -114,8 +114,9 @@ def compare(evaluation: Evaluation, subject: str, reference: str) -> str:
         del signs["route length"]  # who does not arrive flies no long way
     open_, same = _without_difference(found, signs)
     few = f"{counted(scenarios, 'scenario')} are too few to tell"
-    if text and open_:
-        text += f"; {few} about {_listed(open_, 'or')}"
+    lasting = ["time in LoS"] if signs["safety"] == -1 and _is_left_open(found.get("time_in_los_s")) else []
+    if text and (open_ or lasting):
+        text += f"; {few} about {_listed([*lasting, *open_], 'or')}"
     elif open_:
         text = f"{few} {one} from {other} in {_listed(open_, 'or')}"
     if same and text:
@@ -237,8 +238,10 @@ def _lead(one: str, other: str, found: Findings, signs: dict[str, int]) -> str:
             return f"Against {other}, {one} {_listed(bad)}; that it {but} does not make it safer"
         return f"Against {other}, {one} {', but '.join(_listed(each) for each in (good, bad) if each)}"
     if safety == -1 and any(_is_left_open(found.get(name)) for name in ("time_in_los_s", "waypoint_rate")):
-        return f"Against {other}, {one} {_listed(_phrases(found, SAFETY, -1))}"
-    parts = [f"is {'safer' if safety < 0 else 'less safe'} than {other}", *_phrases(found, ARRIVALS)]
+        parts, one = _phrases(found, SAFETY, -1), f"Against {other}, {one}"
+    else:
+        parts = [f"is {'safer' if safety < 0 else 'less safe'} than {other}"]
+    parts += _phrases(found, ARRIVALS)
     route = signs["route length"]
     if route == safety:
         parts += _phrases(found, ROUTE)
