@@ -199,10 +199,10 @@ $(eval $(call stage,robust-1,any-traffic-5,$(LAST),ROBUST_1))
 $(eval $(call stage,robust-2,robust-1,$(LAST),ROBUST_2))
 $(eval $(call stage,filtered,robust-2,$(LAST),FILTERED))
 
-# --- from nothing to a report in a few minutes ----------------------------------------------------
+# --- from nothing to a report in five to ten minutes ----------------------------------------------------
 
 # Its sizes stand in demo.py: it needs no make, and runs on Windows too.
-demo: $(VENV)/.installed  ## all four stages, small but real, in a few minutes on two cores
+demo: $(VENV)/.installed  ## all four stages, small but real, in five to ten minutes on two cores
 	@$(SKYCLONE) demo --out demo
 
 smoke: $(VENV)/.installed  ## in under a minute: do all parts fit together?

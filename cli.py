@@ -36,7 +36,7 @@ COMMANDS = {
         "Write a flown episode for BlueSky, Cesium or traffic.",
     ),
     "plugin": ("skyclone.evaluate.deployment.cli", "plugin", "Install the BlueSky plugin: RESO SKYCLONE."),
-    "demo": ("skyclone.demo", "demo", "All four stages, small but real, in a few minutes."),
+    "demo": ("skyclone.demo", "demo", "All four stages, small but real, in five to ten minutes."),
     "smoke": ("skyclone.smoke", "smoke", "Check in under a minute that all parts fit together."),
 }
 
