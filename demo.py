@@ -97,7 +97,7 @@ def stages(folder: Path, demo: Demo) -> list[Stage]:
 def demo(ctx: click.Context, out: Path | None, small: bool) -> None:
     """Run all four stages, small but real: collect, clone, fine-tune, evaluate.
 
-    In five to ten minutes from nothing to a report. Interrupted, the same command goes on; what is finished is kept.
+    From nothing to a report in five to ten minutes. Interrupted, the same command goes on; finished stages stay.
     """
     folder, sizes, begin = out or (SMALL_FOLDER if small else FOLDER), SMALL if small else REAL, time.perf_counter()
     todo, count = stages(folder, sizes), min(processors(), MOST_PROCESSORS)
